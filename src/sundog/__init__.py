@@ -1,0 +1,54 @@
+"""sundog: learn a distribution from limited scientific data, generate fakes, judge them with error bars.
+
+>>> import sundog
+>>> sundog.__version__.count(".")
+2
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it. Loaded at first use, so `import sundog` stays light.
+_PUBLIC = {
+    "Dataset": "sundog.data.dataset",
+    "load": "sundog.data.files",
+    "fit": "sundog.train.fit",
+    "load_run": "sundog.train.run",
+    "Plan": "sundog.train.plan",
+    "Run": "sundog.train.run",
+    "DensityRun": "sundog.train.run",
+    "judge": "sundog.verdicts.compare",
+    "Verdict": "sundog.verdicts.verdict",
+    "SundogError": "sundog.errors",
+}
+_ROOMS = ("data", "simulate", "nets", "solve", "models", "train", "statistics", "verdicts", "tasks", "report", "errors")
+
+__all__ = [*_PUBLIC, "__version__", "simulate"]
+
+if TYPE_CHECKING:
+    from sundog.data.dataset import Dataset
+    from sundog.data.files import load
+    from sundog.errors import SundogError
+    from sundog.train.fit import fit
+    from sundog.train.plan import Plan
+    from sundog.train.run import DensityRun, Run, load_run
+    from sundog.verdicts.compare import judge
+    from sundog.verdicts.verdict import Verdict
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"sundog.{name}")
+    raise AttributeError(f"module 'sundog' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_ROOMS])

@@ -1,0 +1,126 @@
+"""The whole contract of a generative family: Model, Density, Objective, Noise.
+
+A model sees standardised tensors (the Run holds the scaling and the units), looks at the training data
+once (``prepare``), says what is to be minimised (``objectives``), and draws (``sample``). A family with a
+tractable density is a ``Density``; ability is a type, so what has no density has no ``log_prob``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Random numbers of one training step, keyed by the global sample index.
+
+    Every process draws the numbers of the whole batch and keeps its own rows, so a run on several
+    devices sees exactly the noise of a run on one.
+
+    Attributes
+    ----------
+    generator : seeded from (run seed, step), never from global state
+    total : rows of the whole batch
+    rows : the rows that belong to this process
+    dtype : type of the numbers drawn
+    """
+
+    generator: torch.Generator
+    total: int
+    rows: slice
+    dtype: torch.dtype = torch.float32
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers (n_local, *shape)."""
+        x = torch.randn(self.total, *shape, generator=self.generator, device=self.generator.device, dtype=self.dtype)
+        return x[self.rows]
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers on [0, 1), (n_local, *shape)."""
+        x = torch.rand(self.total, *shape, generator=self.generator, device=self.generator.device, dtype=self.dtype)
+        return x[self.rows]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of standardised training data: x (n, ...), context (n, c) or None, weights (n,) or None."""
+
+    x: Tensor
+    context: Tensor | None = None
+    weights: Tensor | None = None
+
+    def mean(self, loss: Tensor) -> Tensor:
+        """Mean over the batch of a loss per row (n,), weighted if the data are."""
+        return loss.mean() if self.weights is None else (self.weights * loss).mean()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One thing to minimise, with the optimiser settings that belong to it.
+
+    Attributes
+    ----------
+    name : appears in the history and in error messages
+    parameters : the parameters that this objective moves, and no others
+    loss : (batch, noise) -> scalar tensor
+    learning_rate, betas, weight_decay : of AdamW
+    repeats : optimiser steps of this objective per step of the engine (a critic's 5)
+    clip_norm : largest gradient norm, or None
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    loss: Callable[[Batch, Noise], Tensor]
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    repeats: int = 1
+    clip_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a family must know before it builds its networks: the shape of one sample and of one context."""
+
+    shape: tuple[int, ...]
+    context_dim: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Model(nn.Module, ABC):
+    """A generative family on standardised tensors. Abstract: subclasses are final."""
+
+    family: ClassVar[str]
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments, JSON-able: ``type(model)(**config)`` rebuilds the networks."""
+
+    def prepare(self, x: Tensor, context: Tensor | None) -> None:
+        """Look at the training data once, before training: (n, ...) and (n, c) or None."""
+
+    @abstractmethod
+    def objectives(self) -> list[Objective]:
+        """What the engine minimises, in order; empty when nothing is trained."""
+
+    @abstractmethod
+    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+        """n new samples (n, ...), one per context row if there is a context."""
+
+    @abstractmethod
+    def score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """How badly the model describes held-out rows; a scalar, lower is better, no hidden randomness."""
+
+
+class Density(Model):
+    """A model that knows the log-density of what it draws."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Natural logarithm of the density of each row, (n,), in standardised units."""
