@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -82,15 +82,6 @@ class Objective:
     weight_decay: float = 0.0
     repeats: int = 1
     clip_norm: float | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What a family must know before it builds its networks: the shape of one sample and of one context."""
-
-    shape: tuple[int, ...]
-    context_dim: int = 0
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 class Model(nn.Module, ABC):
