@@ -1,0 +1,103 @@
+"""Atomic writes: a reader sees the old file or the whole new one, never half of either."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from sundog.errors import FileError
+
+
+def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """The path, after ``write(temporary)`` filled a file next to it that then took its place.
+
+    The temporary file has the same suffix, is synced to disk, and is removed if anything fails
+    (``BaseException`` too: Ctrl-C leaves nothing behind). A process killed outright leaves the old file
+    untouched and at most a hidden ``.name-*.part.suffix`` beside it.
+
+    Raises
+    ------
+    FileError : the folder is missing or not writable, or the disk is full.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> atomic_write(folder / "a.txt", lambda path: path.write_text("whole")).read_text()
+    'whole'
+    """
+    path = Path(path)
+    temporary = _temporary_beside(path)
+    try:
+        write(temporary)
+        _sync(temporary)
+        temporary.chmod(_mode(path))
+        temporary.replace(path)
+    except OSError as error:
+        raise FileError(f"cannot write {path}", got=error.strerror or str(error), expected="a writable place",
+                        do="check permissions and free space, or choose another path") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    with suppress(OSError):  # the rename itself must reach the disk; some systems cannot sync a folder
+        _sync(path.parent)
+    return path
+
+
+def write_bytes(path: str | Path, content: bytes) -> Path:
+    """The path, after the bytes were written to it atomically.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> write_bytes(Path(tempfile.mkdtemp()) / "a.bin", b"abc").read_bytes()
+    b'abc'
+    """
+    return atomic_write(path, lambda temporary: temporary.write_bytes(content))
+
+
+def write_text(path: str | Path, content: str) -> Path:
+    """The path, after the text was written to it atomically, as UTF-8 with the line ends given.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> write_text(Path(tempfile.mkdtemp()) / "a.txt", "µK").read_text(encoding="utf-8")
+    'µK'
+    """
+    return write_bytes(path, content.encode("utf-8"))
+
+
+def _temporary_beside(path: Path) -> Path:
+    """An empty file in the same folder, because a rename is atomic only within one file system."""
+    if path.is_dir():
+        raise FileError(f"cannot write {path}", got="a folder", expected="the path of a file",
+                        do="add a file name")
+    try:
+        handle, name = tempfile.mkstemp(f".part{path.suffix}", f".{path.stem}-", path.parent)
+    except OSError as error:
+        raise FileError(f"cannot write {path}", got=error.strerror or str(error),
+                        expected="a writable folder",
+                        do=f"create {path.parent} or choose another path") from error
+    os.close(handle)
+    return Path(name)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _mode(path: Path) -> int:
+    """The mode of the file to be replaced, else what ``open`` would give: mkstemp's 0600 hides results."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

@@ -1,0 +1,71 @@
+"""Atomic writes: the old file or the whole new one, and never litter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sundog.data.atomic import atomic_write, write_bytes, write_text
+from sundog.errors import FileError
+
+
+def test_bytes_and_text_arrive_whole(tmp_path: Path) -> None:
+    assert write_bytes(tmp_path / "a.bin", b"\x00\r\n").read_bytes() == b"\x00\r\n"
+    assert write_text(tmp_path / "a.txt", "τ21\n").read_bytes() == "τ21\n".encode()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.bin", "a.txt"]
+
+
+def test_a_failing_writer_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "a.txt", "old")
+
+    def half(temporary: Path) -> None:
+        temporary.write_text("ne")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        atomic_write(path, half)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_temporary_file_keeps_the_suffix(tmp_path: Path) -> None:
+    seen: list[str] = []
+    atomic_write(tmp_path / "a.npz", lambda p: (seen.append(p.suffix), p.write_bytes(b"x")))
+    assert seen == [".npz"]
+
+
+def test_mode_is_that_of_an_ordinary_file(tmp_path: Path) -> None:
+    (tmp_path / "ordinary").write_text("x")
+    path = write_text(tmp_path / "atomic", "x")
+    assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+    path.chmod(0o600)
+    write_text(path, "y")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("place", ["missing/a.txt", "."])
+def test_unusable_places_are_file_errors(tmp_path: Path, place: str) -> None:
+    with pytest.raises(FileError, match="cannot write"):
+        write_text(tmp_path / place, "x")
+
+
+def test_killed_writer_never_leaves_half_a_file(tmp_path: Path) -> None:
+    """Negative control inside: the writer is killed in the middle, the reader sees old content only."""
+    path = write_text(tmp_path / "a.txt", "old")
+    code = ("import sys, time; from pathlib import Path; from sundog.data.atomic import atomic_write\n"
+            "def slow(p):\n    p.write_text('half'); Path(sys.argv[2]).touch(); time.sleep(60)\n"
+            "atomic_write(sys.argv[1], slow)")
+    child = subprocess.Popen([sys.executable, "-c", code, str(path), str(tmp_path / "started")])
+    deadline = time.time() + 60
+    while not (tmp_path / "started").exists() and time.time() < deadline:
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert (tmp_path / "started").exists()
+    assert path.read_text() == "old"
