@@ -1,0 +1,208 @@
+"""The house stands: who may import whom, how large a file may be, which names are not used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "sundog"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+# Room -> what it may import from the package, beside errors and itself. A dotted entry allows that module alone.
+STAIRCASE = {
+    "errors": set(),
+    "nets": set(),
+    "solve": set(),
+    "data": set(),
+    "statistics": set(),
+    "simulate": {"data"},
+    "models": {"nets", "solve", "statistics"},
+    "train": {"models", "data"},
+    "verdicts": {"statistics", "data", "models.classifier", "train"},
+    "tasks": {"verdicts", "train", "models", "statistics", "solve", "simulate", "data"},
+    "report": {"verdicts", "tasks", "data"},
+}
+ANYTHING = {"cli", "demo", "__init__"}
+FORBIDDEN_NAMES = {"core", "utils", "util", "common", "helpers", "helper", "misc", "manager"}
+
+# Imports inside functions: file -> modules. Optional or slow libraries, `report` in result objects, and the
+# command line (which must answer --help without torch). Everything else is imported at the top.
+INSIDE_FUNCTIONS = {
+    "cli.py": {"*"},
+    "demo.py": {"*"},
+    "__init__.py": {"*"},
+    "data/dataset.py": {"sundog.data.files", "sundog.data.public"},
+    "data/files.py": {"astropy", "h5py", "pandas", "pyarrow"},
+    "data/public.py": {"firstgalaxydata", "sundog.simulate"},
+    "simulate/dijets.py": {"pythia8mc", "pythia8", "fastjet"},
+    "train/engine.py": {"lightning_fabric", "lightning"},
+    "train/devices.py": {"lightning_fabric", "lightning"},
+    "train/plan.py": {"yaml"},
+    "verdicts/verdict.py": {"sundog.report"},
+}
+
+
+def room(module: str) -> str:
+    """First folder or file below the package: sundog.data.files -> data."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def module_of(path: Path) -> str:
+    """Dotted name of a source file."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(node: ast.AST, path: Path) -> list[str]:
+    """Dotted modules that an import statement names; `from sundog.data import files` gives sundog.data.files."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    package = module_of(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    base = package[: len(package) + 1 - node.level] if node.level else []
+    stem = ".".join([*base, *([node.module] if node.module else [])])
+    names = [f"{stem}.{alias.name}" for alias in node.names]
+    return [name if is_module(name) else stem for name in names]
+
+
+def is_module(name: str) -> bool:
+    target = SOURCE.parent.joinpath(*name.split("."))
+    return target.with_suffix(".py").exists() or (target / "__init__.py").exists()
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, module) of every import of a file, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        for name in imported(node, path):
+            yield node.lineno, name
+
+
+def inner_imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, module) of the imports that stand inside functions."""
+    for function in ast.walk(ast.parse(path.read_text())):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                for name in imported(node, path):
+                    yield node.lineno, name
+
+
+def top_imports(path: Path) -> set[str]:
+    """Modules of the package that load when this file loads: neither inside functions nor for type checking."""
+    inner = set(inner_imports(path))
+    tree = ast.parse(path.read_text())
+    typing_only = {(node.lineno, name) for block in tree.body
+                   if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+                   for node in ast.walk(block) for name in imported(node, path)}
+    return {name for line, name in imports(path)
+            if name.startswith("sundog") and (line, name) not in inner | typing_only}
+
+
+def allowed(importer: str, target: str, path: Path) -> bool:
+    here, there = room(importer), room(target)
+    if here in ANYTHING or there in {here, "errors"} or target == "sundog":
+        return True
+    below = target.removeprefix("sundog.")
+    key = path.relative_to(SOURCE).as_posix()
+    if any(target.startswith(name) for name in INSIDE_FUNCTIONS.get(key, ())):
+        return True  # judged by test_imports_inside_functions_are_listed
+    return any(below == step or below.startswith(step + ".") for step in STAIRCASE[here])
+
+
+def test_there_are_files_to_check() -> None:
+    assert len(FILES) > 10
+
+
+def test_every_room_is_known() -> None:
+    assert {room(module_of(path)) for path in FILES} <= set(STAIRCASE) | ANYTHING
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_imports_only_walk_up_the_staircase(path: Path) -> None:
+    wrong = [f"line {line}: {name}" for line, name in imports(path)
+             if name.split(".")[0] == "sundog" and not allowed(module_of(path), name, path)]
+    assert not wrong, wrong
+
+
+def test_the_staircase_check_notices_a_wrong_step() -> None:
+    statistics = SOURCE / "statistics" / "spectra.py"
+    assert not allowed("sundog.statistics.spectra", "sundog.data.dataset", statistics)
+    assert not allowed("sundog.verdicts.compare", "sundog.models.flow", SOURCE / "verdicts" / "compare.py")
+    assert allowed("sundog.verdicts.compare", "sundog.models.classifier", SOURCE / "verdicts" / "compare.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_imports_inside_functions_are_listed(path: Path) -> None:
+    names = INSIDE_FUNCTIONS.get(path.relative_to(SOURCE).as_posix(), set())
+    wrong = [f"line {line}: {name}" for line, name in inner_imports(path)
+             if "*" not in names and not any(name == ok or name.startswith(ok + ".") for ok in names)]
+    assert not wrong, wrong
+
+
+def test_no_cycle() -> None:
+    graph = {module_of(path): {name for name in top_imports(path) if name != module_of(path)} for path in FILES}
+    done: set[str] = set()
+
+    def walk(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join([*trail, module])
+        if module not in done:
+            for target in graph.get(module, ()):
+                walk(target, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        walk(module, ())
+
+
+def test_no_drawer_for_everything() -> None:
+    names = {part for path in FILES for part in path.relative_to(SOURCE).with_suffix("").parts}
+    assert not names & FORBIDDEN_NAMES
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_sizes(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 500, "a second noun moved in: split the file"
+    long = [f"{node.name}: {node.end_lineno - node.lineno + 1} lines" for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef) and body_lines(node) > 60]
+    assert not long, long
+
+
+def body_lines(node: ast.FunctionDef) -> int:
+    """Lines of a function after its docstring."""
+    first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+    return node.end_lineno - first.lineno + 1
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_the_library_does_not_print(path: Path) -> None:
+    calls = [node.lineno for node in ast.walk(ast.parse(path.read_text()))
+             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"]
+    assert not calls, calls
+
+
+@pytest.mark.parametrize("module", ["sundog", "sundog.cli"])
+def test_import_does_not_load_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_import_changes_nothing_in_the_world() -> None:
+    code = ("import os, torch, numpy, sys\n"
+            "before = torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype(), dict(os.environ)\n"
+            "numpy_state = numpy.random.get_state()[1].copy()\n"
+            "import sundog, importlib, pkgutil\n"
+            "for item in pkgutil.walk_packages(sundog.__path__, 'sundog.'):\n"
+            "    importlib.import_module(item.name)\n"
+            "after = torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype(), dict(os.environ)\n"
+            "same = torch.equal(before[0], after[0]) and before[1:] == after[1:]\n"
+            "sys.exit(not (same and (numpy_state == numpy.random.get_state()[1]).all()))\n")
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
