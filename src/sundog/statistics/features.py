@@ -1,0 +1,56 @@
+"""Interpretable features of every sample on one robust scale: the space of Fréchet distance, PRDC and classifiers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sundog.errors import ShapeError
+from sundog.statistics.event_entries import standardised
+from sundog.statistics.frame import Frame, kind_of
+from sundog.statistics.image_entries import by_channel, moment_vectors, spectrum_vectors
+
+
+def features(x: Tensor, frame: Frame) -> Tensor:
+    """Return u = 8 asinh((f - centre) / (8 scale)) of every sample: (n, K) float64, always finite.
+
+    f are the raw features (the columns themselves for events; moments, spectrum, morphology and shapes for images),
+    centre and scale their median and interquartile range / 1.349 on the truth. asinh leaves the bulk linear and tames
+    the outliers, so that one odd image does not own a covariance.
+
+    Parameters
+    ----------
+    x: (n, d) events, or (n, ny, nx) or (n, c, ny, nx) images, of the same size as the truth behind ``frame``.
+
+    Errors: ShapeError when x does not fit the frame.
+
+    Example
+    -------
+    >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    >>> features(x, Frame.of(x)).shape
+    torch.Size([100, 3])
+    """
+    kind = kind_of(x)
+    raw = raw_features(x, frame) if kind == frame.kind else x.new_zeros(1, 0)
+    if kind != frame.kind or raw.shape[1] != len(frame.feature_centre):
+        raise ShapeError(
+            "sample and frame differ",
+            got=f"{kind} of shape {tuple(x.shape)}",
+            expected=f"{frame.kind} like those of Frame.of(truth)",
+            do="measure both samples in one frame",
+        )
+    return 8 * torch.asinh((raw - frame.feature_centre) / (8 * frame.feature_scale))
+
+
+def raw_features(x: Tensor, frame: Frame) -> Tensor:
+    """Return the features before scaling: (n, K) float64."""
+    return standardised(x, frame) if frame.kind == "events" else by_channel(_image_features)(x, frame)
+
+
+def _image_features(x: Tensor, frame: Frame) -> Tensor:
+    mean, std, skewness, kurtosis = moment_vectors(x, frame).T
+    brightness = torch.stack(
+        [(mean - frame.mean) / frame.std, torch.log10(std / frame.std + 1e-6), skewness, torch.asinh(kurtosis)], 1
+    )
+    power = torch.log10(spectrum_vectors(x, frame) / frame.std**2 + 1e-8)
+    return torch.cat([brightness, power], 1)

@@ -1,0 +1,80 @@
+"""The door of this room: what counts as a sample of events or of images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sundog.errors import DataError, ShapeError
+
+
+def checked_finite(x: Tensor, what: str) -> Tensor:
+    """Return ``x`` as a floating-point tensor, after checking that it is not empty and has no NaN or Inf.
+
+    Integers become float64; float16 and bfloat16 become float32; gradients are kept.
+    """
+    if not isinstance(x, Tensor):
+        raise DataError(
+            f"{what} are not a tensor",
+            got=type(x).__name__,
+            expected="torch.Tensor",
+            do="convert with torch.as_tensor(x)",
+        )
+    if x.numel() == 0:
+        raise DataError(f"{what} are empty", got=f"shape {tuple(x.shape)}", do="pass at least one sample")
+    if not x.is_floating_point():
+        x = x.double()
+    elif x.dtype not in (torch.float32, torch.float64):
+        x = x.float()
+    # The sum is NaN or Inf as soon as one value is; the slow count runs only then (or on an overflow).
+    if not torch.isfinite(x.detach().sum()):
+        bad = int((~torch.isfinite(x)).sum())
+        if bad:
+            raise DataError(
+                f"{what} hold NaN or Inf",
+                got=f"{bad} of {x.numel()} values",
+                expected="finite values",
+                do="drop or repair those samples first",
+            )
+    return x
+
+
+def checked_images(images: Tensor) -> Tensor:
+    """Return images of shape (..., ny, nx), finite and floating point; a single map (ny, nx) is fine."""
+    images = checked_finite(images, "images")
+    if images.ndim < 2:
+        raise ShapeError(
+            "images have too few axes",
+            got=f"shape {tuple(images.shape)}",
+            expected="(..., ny, nx)",
+            do="reshape to (n, ny, nx)",
+        )
+    return images
+
+
+def checked_events(x: Tensor) -> Tensor:
+    """Return events of shape (n, d), finite and floating point; (n,) is read as one feature."""
+    x = checked_finite(x, "events")
+    if x.ndim == 1:
+        x = x[:, None]
+    if x.ndim != 2:
+        raise ShapeError(
+            "events have the wrong number of axes",
+            got=f"shape {tuple(x.shape)}",
+            expected="(n, d)",
+            do="flatten with x.flatten(1)",
+        )
+    return x
+
+
+def checked_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two event samples (n, d) and (m, d) in float64 with the same number of features."""
+    x, y = checked_events(x).double(), checked_events(y).double()
+    if x.shape[1] != y.shape[1]:
+        raise ShapeError(
+            "two samples differ in the number of features",
+            got=f"{x.shape[1]} and {y.shape[1]}",
+            expected="equal widths",
+            do="select the same columns in both",
+        )
+    return x, y
