@@ -30,14 +30,14 @@ _ROOMS = ("data", "simulate", "nets", "solve", "models", "train", "statistics", 
 __all__ = [*_PUBLIC, "__version__", "simulate"]
 
 if TYPE_CHECKING:
-    from sundog.data.dataset import Dataset
-    from sundog.data.files import load
-    from sundog.errors import SundogError
-    from sundog.train.fit import fit
-    from sundog.train.plan import Plan
-    from sundog.train.run import DensityRun, Run, load_run
-    from sundog.verdicts.compare import judge
-    from sundog.verdicts.verdict import Verdict
+    from sundog.data.dataset import Dataset as Dataset
+    from sundog.data.files import load as load
+    from sundog.errors import SundogError as SundogError
+    from sundog.train.fit import fit as fit
+    from sundog.train.plan import Plan as Plan
+    from sundog.train.run import DensityRun as DensityRun, Run as Run, load_run as load_run
+    from sundog.verdicts.compare import judge as judge
+    from sundog.verdicts.verdict import Verdict as Verdict
 
 
 def __getattr__(name: str) -> Any:

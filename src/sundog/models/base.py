@@ -88,6 +88,8 @@ class Model(nn.Module, ABC):
     """A generative family on standardised tensors. Abstract: subclasses are final."""
 
     family: ClassVar[str]
+    default_steps: ClassVar[int] = 2000  # budget when the plan names neither steps nor seconds
+    default_batch: ClassVar[int] = 1024
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""Conditional flow matching: a velocity field that carries noise to data along straight lines.
+
+x_t = (1 - (1 - s) t) x_0 + t x_1,   u = x_1 - (1 - s) x_0,   loss = |v(x_t, t, c) - u|^2
+
+with x_0 standard normal, x_1 data, t uniform and s = sigma_min. Samples solve dx/dt = v from t = 0 to 1;
+the density follows from d log p / dt = -div v along the same path.
+
+Source: Lipman et al. 2023, eq. 20-23 (optimal-transport conditional path), Chen et al. 2018, eq. 8 (density).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sundog.errors import OptionError
+from sundog.models.base import Batch, Density, Noise, Objective
+from sundog.nets.mlp import TimeMLP
+from sundog.solve.ode import divergence_exact, divergence_hutchinson, integrate
+
+EXACT_TRACE_UP_TO = 16  # dimensions; above it one random probe costs less than the exact trace
+
+
+class FlowMatching(Density):
+    """Conditional flow matching on vectors (n, d), conditional on vectors (n, c).
+
+    Parameters
+    ----------
+    shape : (d,)
+    context_dim : c, 0 for none
+    hidden : widths of the network; 3 x 128 learns di-jet features at a sixteenth of the cost of 4 x 256
+    time_frequencies, context_frequencies : harmonics given to the network beside t and the context
+    sigma_min : width of the path at the data end, in standardised units
+    solver, steps : of the sampler, see ``sundog.solve.ode.integrate``
+    trace : ``exact``, ``hutchinson``, or ``auto`` (exact up to 16 dimensions)
+
+    Example
+    -------
+    >>> model = FlowMatching((2,), 0, hidden=(16,))
+    >>> model.sample(5, None, torch.Generator().manual_seed(0)).shape
+    torch.Size([5, 2])
+    """
+
+    family: ClassVar[str] = "flow-matching"
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        context_dim: int = 0,
+        *,
+        hidden: Sequence[int] = (128, 128, 128),
+        time_frequencies: int = 3,
+        context_frequencies: int = 0,
+        sigma_min: float = 1e-3,
+        solver: str = "midpoint",
+        steps: int = 25,
+        trace: str = "auto",
+        learning_rate: float = 3e-3,
+    ) -> None:
+        super().__init__()
+        if len(shape) != 1:
+            raise OptionError("flow matching draws vectors here", got=f"samples of shape {tuple(shape)}",
+                              expected="events (n, d)", do="use family 'scattering' for maps")
+        if trace not in ("auto", "exact", "hutchinson"):
+            raise OptionError("unknown trace", got=trace, expected="auto | exact | hutchinson", do="choose one")
+        self._config = {
+            "shape": list(shape), "context_dim": context_dim, "hidden": list(hidden),
+            "time_frequencies": time_frequencies, "context_frequencies": context_frequencies,
+            "sigma_min": sigma_min, "solver": solver, "steps": steps, "trace": trace, "learning_rate": learning_rate,
+        }
+        self.shape, self.sigma_min, self.solver, self.steps = tuple(shape), sigma_min, solver, steps
+        self.learning_rate = learning_rate
+        self.exact = trace == "exact" or (trace == "auto" and shape[0] <= EXACT_TRACE_UP_TO)
+        self.velocity = TimeMLP(shape[0], context_dim, hidden=hidden, time_frequencies=time_frequencies,
+                                context_frequencies=context_frequencies)
+
+    def config(self) -> dict[str, Any]:
+        return dict(self._config)
+
+    def objectives(self) -> list[Objective]:
+        return [Objective("flow matching", list(self.parameters()), self.loss, self.learning_rate)]
+
+    def loss(self, batch: Batch, noise: Noise) -> Tensor:
+        """Mean squared difference of the network and the velocity of the straight path."""
+        x_0 = noise.normal(*self.shape)
+        t = noise.uniform(1)
+        return batch.mean(self._mismatch(batch.x, batch.context, x_0, t))
+
+    def _mismatch(self, x_1: Tensor, context: Tensor | None, x_0: Tensor, t: Tensor) -> Tensor:
+        u = torch.add(x_1, x_0, alpha=-(1 - self.sigma_min))
+        x_t = torch.addcmul(x_0, t, u)
+        return (self.velocity(x_t, t, context) - u).square().mean(1)
+
+    def _field(self, context: Tensor | None, like: Tensor) -> Any:
+        def v(t: float, x: Tensor) -> Tensor:
+            return self.velocity(x, torch.full_like(x[:, :1], t), context)
+
+        return v
+
+    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+        """x(1) of dx/dt = v(x, t, context) from standard normal x(0): (n, d)."""
+        p = next(self.parameters())
+        x = torch.randn(n, *self.shape, generator=generator, device=generator.device, dtype=p.dtype)
+        return integrate(self._field(context, x), x, 0.0, 1.0, method=self.solver, steps=self.steps)
+
+    def log_prob(self, x: Tensor, context: Tensor | None, *, method: str = "rk4", steps: int = 20,
+                 rtol: float = 1e-5, atol: float = 1e-5) -> Tensor:
+        """log p(x | context) = log N(x(0); 0, 1) - int_0^1 div v dt along the path that ends in x: (n,).
+
+        The divergence is exact (``trace="exact"``) or estimated with one fixed probe of random signs, the same
+        for every call, so that the result is a function of x alone.
+        """
+        v = self._field(context, x)
+        probe = None if self.exact else _signs(x)
+
+        def augmented(t: float, y: Tensor) -> Tensor:
+            here = y[:, :-1]
+            value, div = (divergence_exact(lambda z: v(t, z), here) if probe is None
+                          else divergence_hutchinson(lambda z: v(t, z), here, probe))
+            return torch.cat([value, div[:, None]], 1)
+
+        start = torch.cat([x, torch.zeros_like(x[:, :1])], 1)
+        end = integrate(augmented, start, 1.0, 0.0, method=method, steps=steps, rtol=rtol, atol=atol)
+        z, change = end[:, :-1], end[:, -1]
+        # Integrating backwards, `change` is minus the integral of div v from 0 to 1.
+        return change - 0.5 * z.square().sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
+
+    def score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Held-out matching loss at noise and times that never change, so that scores can be compared."""
+        generator = torch.Generator(x.device).manual_seed(0)
+        x_0 = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        # Evenly spread times: less scatter than random ones.
+        t = ((torch.arange(len(x), device=x.device, dtype=x.dtype) + 0.5) / len(x))[:, None]
+        return self._mismatch(x, context, x_0, t).mean()
+
+
+def _signs(x: Tensor) -> Tensor:
+    generator = torch.Generator(x.device).manual_seed(0)
+    return torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x.dtype) * 2 - 1

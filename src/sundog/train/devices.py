@@ -1,0 +1,90 @@
+"""Where a training runs: one device, or several processes that share every batch through Lightning Fabric."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sundog.errors import MissingExtraError, OptionError
+from sundog.models.base import Batch, Model
+from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
+from sundog.train.engine import History, Share, train
+from sundog.train.plan import Plan
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` takes cuda, else mps, else cpu.
+
+    Raises
+    ------
+    OptionError : unknown, or not present on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = name.split(":")[0]
+    if not present.get(kind, False):
+        here = " | ".join(word for word, is_here in present.items() if is_here)
+        raise OptionError("no such device here", got=name, expected=here,
+                          do="choose one of these, or device='auto'")
+    return torch.device(name)
+
+
+def train_shared(
+    model: Model,
+    data: Batch,
+    held_out: Batch | None,
+    plan: Plan,
+    *,
+    folder: Path | None,
+    identity: str,
+    progress: bool,
+) -> History:
+    """Train on ``plan.devices`` processes of one machine; leaves the result in ``model``.
+
+    Each process holds all data, takes its rows of every batch with their noise, and the gradients are averaged:
+    up to the order of additions, the run is the run on one device. Processes and collectives are Fabric's.
+    """
+    try:
+        from lightning_fabric import Fabric  # the extra 'multi', only for several devices
+    except ImportError:
+        raise MissingExtraError("lightning-fabric", "multi") from None
+    kind = choose_device(plan.device).type
+    if kind == "mps":
+        raise OptionError("several devices need CPU or CUDA", got="mps", expected="cpu | cuda", do="pass devices=1")
+    fabric = Fabric(accelerator=kind, devices=plan.devices, strategy="ddp_spawn")
+    with tempfile.TemporaryDirectory(prefix="sundog-") as place:
+        result = Path(place) / "result.safetensors"
+        fabric.launch(_work, model,  # type: ignore[arg-type]
+                      data, held_out, plan, folder, identity, progress, result)
+        tensors, facts = read_tensors(result)
+    model.load_state_dict(inside("model", tensors))
+    return History(**facts["history"])
+
+
+def _work(fabric: Any, model: Model, data: Batch, held_out: Batch | None, plan: Plan, folder: Path | None,
+          identity: str, progress: bool, result: Path) -> None:
+    """What each process does; rank 0 writes the trained weights where the parent reads them."""
+    device = fabric.device
+
+    def mean(tensor: Tensor) -> Tensor:
+        return fabric.all_reduce(tensor.to(device), reduce_op="mean")
+
+    history = train(
+        model.to(device), to(data, device), None if held_out is None else to(held_out, device), plan,
+        folder=folder, identity=identity, progress=progress, share=Share(fabric.global_rank, fabric.world_size, mean),
+    )
+    if fabric.global_rank == 0:
+        write_tensors(result, nested("model", model.state_dict()), {"history": asdict(history)})
+    fabric.barrier()
+
+
+def to(batch: Batch, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
+    """The batch on another device, and of another type when one is given."""
+    parts = (batch.x, batch.context, batch.weights)
+    return Batch(*[None if p is None else p.to(device, dtype or p.dtype) for p in parts])  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+"""fit: from a Dataset to a Run. The only place where data, scaling, model, plan and engine meet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+import sundog
+from sundog.data.dataset import Dataset
+from sundog.data.scaling import Scaling, Standard, default_scaling
+from sundog.errors import DataError, RunError, SampleSizeError
+from sundog.models.base import Batch, Model
+from sundog.models.families import build
+from sundog.train.checkpoint import CHECKPOINT
+from sundog.train.devices import choose_device, to, train_shared
+from sundog.train.engine import seeded, train
+from sundog.train.plan import Plan
+from sundog.train.run import LABELS, RUN, Run, load_run, make_run, read_facts
+
+FEWEST_ROWS = 20  # below this neither a scaling nor a held-out score means anything for a trained family
+
+
+def fit(
+    family: str,
+    dataset: Dataset,
+    *,
+    context: Sequence[str] | str | None = None,
+    plan: Plan | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    scaling: Scaling | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> Run:
+    """A fitted generator of the training part of the data (``dataset.train``; ``dataset.held_out`` is not touched).
+
+    Parameters
+    ----------
+    family : ``flow``, ``flow-matching``, ... (``sundog.models.families``)
+    dataset : what to learn; its own context conditions the generator
+    context : names of value columns to condition on as well
+    plan : budget and settings; the family's defaults where it is silent
+    seed : of weights, batches and noise; the plan's (0) when not given
+    device : ``auto``, ``cpu``, ``cuda``, ``mps``; other than auto it overrides the plan
+    out : folder for checkpoints and the finished run. Called again with the same arguments, an interrupted fit
+        goes on where it was and ends with the same numbers; a finished one is loaded.
+    scaling : unfitted scaling of the values; the default of the kind of data when None
+    progress : show a progress bar
+    **options : of the family, e.g. ``hidden=(64, 64)``
+
+    Returns
+    -------
+    DensityRun for families with a density, else Run.
+
+    Raises
+    ------
+    OptionError, DataError, SampleSizeError, RunError : before any training; the message says what to do.
+    TrainingError : a loss that is not finite.
+
+    Example
+    -------
+    >>> toy = sundog.simulate.densities.TwoMoons().sample(500, seed=0)
+    >>> run = fit("flow", toy, plan=Plan(steps=5), layers=2, hidden=(16,))
+    >>> run.log_prob(toy[:3]).shape
+    torch.Size([3])
+    """
+    plan = _complete(plan or Plan(), seed, device)
+    where = choose_device(plan.device)
+    data = (dataset if context is None else dataset.with_context(context)).train
+    shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        model = build(family, shape, width, options)
+    plan = _with_defaults(plan, model)
+    if model.objectives() and len(data) < FEWEST_ROWS:
+        raise SampleSizeError("too few rows to train on", got=len(data), expected=f"at least {FEWEST_ROWS}",
+                              do="add data, or lower held_out_fraction")
+    scaling = (scaling or default_scaling(data.kind)).fit(data.values)
+    context_scaling = None if data.context is None else Standard().fit(data.context)
+    identity = _identity(family, model, plan, data, scaling)
+    folder = None if out is None else Path(out)
+    if folder is not None and (folder / RUN).exists():
+        return _finished(folder, identity, plan)
+    whole, held_out = _standardised(data, scaling, context_scaling, plan)
+    model = model.double() if plan.precision == "float64" else model
+    model.prepare(whole.x, whole.context)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = {"folder": folder, "identity": identity, "progress": progress}
+    if plan.devices > 1:
+        history = train_shared(model, whole, held_out, plan, **settings)
+        model = model.to(where)
+    else:
+        model = model.to(where)
+        history = train(model, to(whole, where), None if held_out is None else to(held_out, where), plan, **settings)
+    run = make_run(
+        model=model.eval(), scaling=scaling, context_scaling=context_scaling, contexts=data.context,
+        labels={label: getattr(data, label) for label in LABELS}, plan=plan, history=history,
+        provenance=_provenance(data, where), identity=identity,
+    )
+    if folder is not None:
+        run.save(folder)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return run
+
+
+def _complete(plan: Plan, seed: int | None, device: str) -> Plan:
+    changes: dict[str, Any] = {} if seed is None else {"seed": seed}
+    return plan.with_(**changes, **({} if device == "auto" else {"device": device}))
+
+
+def _with_defaults(plan: Plan, model: Model) -> Plan:
+    steps = model.default_steps if plan.steps is None and plan.seconds is None else plan.steps
+    return plan.with_(steps=steps, batch=plan.batch or model.default_batch)
+
+
+def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | None, plan: Plan
+                  ) -> tuple[Batch, Batch | None]:
+    """Training and validation rows in standardised units; weights scaled to mean one."""
+    dtype = torch.float64 if plan.precision == "float64" else torch.float32
+    weights = None
+    if data.weights is not None:
+        if not float(data.weights.sum()) > 0:
+            raise DataError("weights are all zero", got="sum 0", expected="some weight above 0", do="check the weights")
+        weights = data.weights / data.weights.mean()
+    whole = Batch(
+        scaling.forward(data.values).to(dtype),
+        None if context_scaling is None or data.context is None else context_scaling.forward(data.context).to(dtype),
+        None if weights is None else weights.to(dtype),
+    )
+    order = torch.randperm(len(data), generator=seeded(plan.seed, "validation", 0))
+    count = round(plan.validation_fraction * len(data))
+    if count == 0 or len(data) - count < 1:
+        return whole, None
+    parts = [Batch(*[None if p is None else p[rows] for p in (whole.x, whole.context, whole.weights)])  # type: ignore[arg-type]
+             for rows in (order[count:], order[:count])]
+    return parts[0], parts[1]
+
+
+def _finished(folder: Path, identity: str, plan: Plan) -> Run:
+    found = read_facts(folder)["identity"]
+    if found != identity:
+        raise RunError(f"{folder} holds a run of another model, data or plan", got=found, expected=identity,
+                       do="choose another folder, or delete this one")
+    return load_run(folder, plan.device)
+
+
+def _identity(family: str, model: Model, plan: Plan, data: Dataset, scaling: Scaling) -> str:
+    """Hash of everything that decides the result; two fits with the same one may continue each other."""
+    settings = plan.model_dump(exclude={"checkpoint_seconds", "device", "devices"})
+    text = json.dumps([family, model.config(), settings, data.fingerprint(), scaling.to_json()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _provenance(data: Dataset, device: torch.device) -> dict[str, Any]:
+    return {
+        "data": {**data.provenance, "rows": len(data), "fingerprint": data.fingerprint()},
+        "versions": {"sundog": sundog.__version__, "torch": torch.__version__, "numpy": numpy.__version__,
+                     "python": platform.python_version()},
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+

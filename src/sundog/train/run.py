@@ -1,0 +1,287 @@
+"""Run: a fitted generator with its scaling, units, plan, history and provenance; a folder on disk.
+
+Folder: ``run.json`` (everything readable) and one ``weights-<hash>.safetensors`` that it names. The JSON is
+replaced last and atomically, so a folder is either the old run or the new one. Never a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sundog.data.atomic import write_text
+from sundog.data.dataset import Dataset
+from sundog.data.scaling import Scaling, scaling_from_json
+from sundog.errors import OptionError, RunError, ShapeError
+from sundog.models.base import Density, Model
+from sundog.models.families import build
+from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
+from sundog.train.devices import choose_device
+from sundog.train.engine import History, seeded
+from sundog.train.plan import Plan
+
+RUN = "run.json"
+CHUNK = 16384  # rows drawn or evaluated at once: bounds memory, and never changes what is drawn
+LABELS = ("names", "units", "context_names", "context_units", "pixel_arcmin", "periodic")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A fitted generator: draws fakes in the units of its training data.
+
+    Attributes
+    ----------
+    model : on its device, in its best held-out state
+    scaling, context_scaling : between physical and standardised units
+    contexts : (n, c) training contexts in physical units, from which ``sample`` draws when it is given none
+    labels : names, units, pixel size of the training data
+    plan, history, provenance : how it was trained, what happened, on which data and versions
+    identity : hash of model, data and plan
+
+    Example
+    -------
+    >>> import sundog
+    >>> toy = sundog.simulate.densities.TwoMoons().sample(500, seed=0)
+    >>> run = sundog.fit("flow-matching", toy, plan=sundog.Plan(steps=5))
+    >>> len(run.sample(10, seed=1))
+    10
+    """
+
+    model: Model
+    scaling: Scaling
+    context_scaling: Scaling | None
+    contexts: Tensor | None
+    labels: Mapping[str, Any]
+    plan: Plan
+    history: History
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    identity: str = ""
+
+    @property
+    def family(self) -> str:
+        """The word that ``fit`` was given."""
+        return self.model.family
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return next((t.device for t in (*self.model.parameters(), *self.model.buffers())), torch.device("cpu"))
+
+    def sample(self, n: int, context: Any = None, seed: int = 0) -> Dataset:
+        """n fakes in physical units, with the names and units of the training data.
+
+        Parameters
+        ----------
+        n : how many
+        context : (n, c), or one row for all, in physical units; a conditional run given none draws training contexts
+        seed : same seed, same fakes, on the same device
+
+        Raises
+        ------
+        ShapeError : a context that the run was not trained with.
+        """
+        if n < 1:
+            raise OptionError("cannot sample", got=f"n = {n}", expected="at least 1", do="pass e.g. n=1000")
+        given = self._contexts(n, context, seed)
+        drawn = []
+        for i, first in enumerate(range(0, n, CHUNK)):
+            count = min(CHUNK, n - first)
+            part = None if given is None else self._standard_context(given[first : first + count])
+            with torch.no_grad():
+                z = self.model.sample(count, part, seeded(seed, "sample", i, self.device))
+            drawn.append(self.scaling.inverse(z.detach().float().cpu()))
+        return Dataset(
+            values=torch.cat(drawn), context=given, held_out_fraction=0.0,
+            provenance={"drawn_by": self.family, "run": self.identity, "seed": seed}, **self.labels,
+        )
+
+    def _contexts(self, n: int, context: Any, seed: int) -> Tensor | None:
+        """(n, c) contexts in physical units for n samples, or None for an unconditional run."""
+        width = len(self.labels["context_names"])
+        if width == 0:
+            if context is not None:
+                raise ShapeError("this run takes no context", got="a context", expected="none",
+                                 do="leave it out, or fit with context=[...]")
+            return None
+        if context is None:
+            assert self.contexts is not None  # stored by fit for every conditional run
+            rows = torch.randint(len(self.contexts), (n,), generator=seeded(seed, "context", 0))
+            return self.contexts[rows]
+        c = torch.as_tensor(context.context if isinstance(context, Dataset) else context, dtype=torch.float32)
+        c = c.reshape(1, 1) if c.ndim == 0 else c[:, None] if c.ndim == 1 and width == 1 else c
+        c = c[None] if c.ndim == 1 else c
+        if c.shape[1] != width or len(c) not in (1, n):
+            raise ShapeError(
+                "context does not fit the run", got=f"shape {tuple(c.shape)}",
+                expected=f"({n}, {width}) or (1, {width}): {', '.join(self.labels['context_names'])}",
+                do=f"pass one row per sample with these {width} columns",
+            )
+        return c.expand(n, width).contiguous()
+
+    def _standard_context(self, context: Tensor) -> Tensor:
+        assert self.context_scaling is not None
+        return self.context_scaling.forward(context).to(self.device, self._dtype())
+
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.model.parameters()), torch.float32)
+
+    def to(self, device: str) -> Run:
+        """The same run on another device, e.g. ``run.to("cpu")``."""
+        self.model.to(choose_device(device))
+        return self
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the run to a folder that ``load_run`` reads; returns the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = nested("model", self.model.state_dict())
+        if self.contexts is not None:
+            tensors["contexts"] = self.contexts
+        weights = folder / f"weights-{_digest(tensors)}.safetensors"
+        write_tensors(weights, tensors, {"family": self.family})
+        write_text(folder / RUN, json.dumps(self._facts(weights.name), indent=1))
+        for old in folder.glob("weights-*.safetensors"):
+            if old != weights:
+                old.unlink(missing_ok=True)
+        return folder
+
+    def _facts(self, weights: str) -> dict[str, Any]:
+        return {
+            "sundog_run": 1, "family": self.family, "weights": weights, "identity": self.identity,
+            "model": self.model.config(), "labels": dict(self.labels), "scaling": self.scaling.to_json(),
+            "context_scaling": None if self.context_scaling is None else self.context_scaling.to_json(),
+            "plan": self.plan.model_dump(), "history": _finite(asdict(self.history)),
+            "provenance": dict(self.provenance),
+        }
+
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.model.parameters())
+        score = f", held-out score {self.history.best_score:.4g}" if self.history.steps else ""
+        given = f" given {', '.join(self.labels['context_names'])}" if self.labels["context_names"] else ""
+        return (f"{type(self).__name__}({self.family}: {', '.join(self.labels['names'])}{given}; "
+                f"{count:,} parameters, {self.history.seconds:.0f} s{score})")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DensityRun(Run):
+    """A run whose family has a density."""
+
+    def log_prob(self, dataset: Dataset) -> Tensor:
+        """Natural log of the density of each row in physical units, (n,), float64.
+
+        log p(x | c) = log p_model(z | c) + log |det dz/dx|, z the standardised x. Per product of the units of x.
+
+        Raises
+        ------
+        ShapeError : columns other than those of the training data.
+        """
+        rows = self._aligned(dataset)
+        out = []
+        for first in range(0, len(rows), CHUNK):
+            part = rows[slice(first, first + CHUNK)]
+            z = self.scaling.forward(part.values).to(self.device, self._dtype())
+            c = None if part.context is None else self._standard_context(part.context)
+            with torch.no_grad():
+                log_p = self.model.log_prob(z, c).double().cpu()  # type: ignore[operator]
+            out.append(log_p + self.scaling.log_abs_det(part.values).double())
+        return torch.cat(out)
+
+    def _aligned(self, dataset: Dataset) -> Dataset:
+        """The dataset with the run's context columns out of the values, its columns checked."""
+        wanted = tuple(self.labels["context_names"])
+        if dataset.context is None and wanted and set(wanted) <= set(dataset.names):
+            dataset = dataset.with_context(wanted)
+        got = (*dataset.names, *dataset.context_names)
+        if (dataset.names, dataset.context_names) != (tuple(self.labels["names"]), wanted):
+            raise ShapeError("columns do not fit the run", got=", ".join(got),
+                             expected=", ".join((*self.labels["names"], *wanted)),
+                             do="select and order the columns as in training")
+        if (*dataset.units, *dataset.context_units) != (*self.labels["units"], *self.labels["context_units"]):
+            raise ShapeError("units do not fit the run", got=", ".join((*dataset.units, *dataset.context_units)),
+                             expected=", ".join((*self.labels["units"], *self.labels["context_units"])),
+                             do="convert the columns to the units of the training data")
+        return dataset
+
+
+def make_run(**parts: Any) -> Run:
+    """A DensityRun when the family has a density, else a Run."""
+    return (DensityRun if isinstance(parts["model"], Density) else Run)(**parts)
+
+
+def load_run(folder: str | Path, device: str = "cpu") -> Run:
+    """The run saved in a folder by ``Run.save`` or ``fit(..., out=folder)``.
+
+    Raises
+    ------
+    RunError : no run there, an unfinished one, or weights that do not belong to it.
+
+    Example
+    -------
+    >>> try:
+    ...     load_run("nowhere")
+    ... except RunError as error:
+    ...     print(str(error)[:19])
+    there is no run in
+    """
+    folder = Path(folder)
+    facts = read_facts(folder)
+    tensors, _ = read_tensors(folder / facts["weights"])
+    options = dict(facts["model"])
+    model = build(facts["family"], tuple(options.pop("shape")), options.pop("context_dim"), options)
+    model = model.double() if facts["plan"]["precision"] == "float64" else model
+    try:
+        model.load_state_dict(inside("model", tensors))
+    except RuntimeError as error:
+        raise RunError(f"weights in {folder} do not fit their run.json", got=str(error).splitlines()[-1].strip(),
+                       expected="the tensors of this model", do="restore both files from one copy") from error
+    given = facts["context_scaling"]
+    history = {**facts["history"], "best_score": facts["history"]["best_score"] or 0.0}
+    return make_run(
+        model=model.to(choose_device(device)).eval(), scaling=scaling_from_json(facts["scaling"]),
+        context_scaling=None if given is None else scaling_from_json(given), contexts=tensors.get("contexts"),
+        labels={k: tuple(v) if isinstance(v, list) else v for k, v in facts["labels"].items()},
+        plan=Plan(**facts["plan"]), history=History(**history), provenance=facts["provenance"],
+        identity=facts["identity"],
+    )
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The content of run.json, checked."""
+    path = folder / RUN
+    if not path.exists():
+        unfinished = folder.is_dir() and any(folder.glob("checkpoint*"))
+        raise RunError(f"there is no run in {folder}", got="an unfinished training" if unfinished else "no run.json",
+                       expected="a folder written by fit(..., out=...)",
+                       do="call fit with the same arguments to finish it" if unfinished else "check the path")
+    try:
+        facts = json.loads(path.read_text())
+        if facts["sundog_run"] != 1:
+            raise RunError(f"{path} is of another version", got=facts["sundog_run"], expected=1, do="update sundog")
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is not a run", got=str(error), expected="JSON written by sundog",
+                       do="restore it from a copy, or fit again") from error
+    return facts
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _finite(facts: Any) -> Any:
+    """The same structure with NaN and Inf as None, which JSON can hold."""
+    if isinstance(facts, dict):
+        return {key: _finite(value) for key, value in facts.items()}
+    if isinstance(facts, list):
+        return [_finite(value) for value in facts]
+    return None if isinstance(facts, float) and not -1e308 < facts < 1e308 else facts

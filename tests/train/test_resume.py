@@ -1,0 +1,151 @@
+"""A run killed at any moment goes on and ends bit-equal; a half-written file is never loaded."""
+
+import importlib.util
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import sundog
+from sundog.errors import RunError
+from sundog.train.checkpoint import CHECKPOINT
+
+SCRIPT = Path(__file__).with_name("kill_me.py")
+spec = importlib.util.spec_from_file_location("kill_me", SCRIPT)
+kill_me = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(kill_me)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return kill_me.fit(tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attempt", range(3))
+def test_killed_run_resumes_bit_equal(uninterrupted, tmp_path, attempt):
+    folder = tmp_path / "run"
+    moment = random.Random(attempt)
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, str(SCRIPT), str(folder)])
+        while process.poll() is None and not (folder / CHECKPOINT).exists():
+            time.sleep(0.005)
+        time.sleep(moment.uniform(0.0, 1.2))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 1
+    run = kill_me.fit(folder)
+    assert run.history.steps == uninterrupted.history.steps
+    assert run.history.scores == uninterrupted.history.scores
+    assert run.history.losses == uninterrupted.history.losses
+    for p, q in zip(run.model.parameters(), uninterrupted.model.parameters()):
+        assert torch.equal(p, q)
+    assert not (folder / CHECKPOINT).exists()
+
+
+def test_interrupted_in_process_resumes_bit_equal(uninterrupted, tmp_path, monkeypatch):
+    """The same, fast: the loop is broken by an exception after some steps."""
+    from sundog.train import engine
+
+    original = engine._Loop._advance
+
+    def broken(self):
+        if self.step == 137:
+            raise KeyboardInterrupt
+        original(self)
+
+    monkeypatch.setattr(engine._Loop, "_advance", broken)
+    with pytest.raises(KeyboardInterrupt):
+        kill_me.fit(tmp_path / "run")
+    monkeypatch.undo()
+    run = kill_me.fit(tmp_path / "run")
+    assert run.history.losses == uninterrupted.history.losses
+    for p, q in zip(run.model.parameters(), uninterrupted.model.parameters()):
+        assert torch.equal(p, q)
+
+
+def test_negative_control_another_seed_differs(uninterrupted, tmp_path):
+    data = sundog.Dataset.from_arrays(torch.randn(2000, 3, generator=torch.Generator().manual_seed(0)),
+                                      names=["a", "b", "m"])
+    plan = sundog.Plan(steps=20, batch=64)
+    other = sundog.fit("flow", data, context="m", plan=plan, layers=2, hidden=(16,), seed=5)
+    assert not torch.equal(next(other.model.parameters()), next(uninterrupted.model.parameters()))
+
+
+def test_finished_run_is_loaded_not_trained_again(tmp_path):
+    first = kill_me.fit(tmp_path / "run", steps=20)
+    again = kill_me.fit(tmp_path / "run", steps=20)
+    assert again.history.seconds == first.history.seconds
+
+
+def test_folder_of_another_run_is_refused(tmp_path):
+    kill_me.fit(tmp_path / "run", steps=20)
+    with pytest.raises(RunError, match="another model, data or plan"):
+        kill_me.fit(tmp_path / "run", steps=21)
+
+
+def test_half_written_checkpoint_is_never_loaded(tmp_path, monkeypatch):
+    from sundog.train import engine
+
+    original = engine._Loop._advance
+
+    def broken(self):
+        if self.step == 10:
+            raise KeyboardInterrupt
+        original(self)
+
+    monkeypatch.setattr(engine._Loop, "_advance", broken)
+    with pytest.raises(KeyboardInterrupt):
+        kill_me.fit(tmp_path / "run", steps=20)
+    monkeypatch.undo()
+    path = tmp_path / "run" / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(RunError, match="cannot read"):
+        kill_me.fit(tmp_path / "run", steps=20)
+    with pytest.raises(RunError, match="unfinished"):
+        sundog.load_run(tmp_path / "run")
+
+
+def test_truncated_weights_are_refused(tmp_path):
+    run = kill_me.fit(tmp_path / "run", steps=5)
+    weights = next((tmp_path / "run").glob("weights-*"))
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(RunError, match="cannot read"):
+        sundog.load_run(tmp_path / "run")
+    run.save(tmp_path / "run")
+    assert len(sundog.load_run(tmp_path / "run").sample(3)) == 3
+
+
+def test_budget_in_seconds_resumes_with_the_time_left(tmp_path, monkeypatch):
+    from sundog.train import engine
+
+    data = sundog.Dataset.from_arrays(torch.randn(500, 2, generator=torch.Generator().manual_seed(0)))
+    plan = sundog.Plan(seconds=2.0, batch=64, checkpoint_seconds=0.0)
+
+    def go():
+        return sundog.fit("flow", data, plan=plan, out=tmp_path / "run", layers=1, hidden=(8,))
+
+    original = engine._Loop._advance
+
+    def broken(self):
+        if self.history.seconds > 1.2:
+            raise KeyboardInterrupt
+        original(self)
+
+    monkeypatch.setattr(engine._Loop, "_advance", broken)
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    monkeypatch.undo()
+    start = time.monotonic()
+    run = go()
+    assert time.monotonic() - start < 1.6
+    assert run.history.stopped_by == "seconds"
+    assert any("left" in note for note in run.history.notes)
