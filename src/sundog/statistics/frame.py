@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """What both samples are measured against: taken from the truth once, so that real and fake share thresholds and bins.
+    """What two samples are measured against: taken from the truth once, so that both share thresholds and bins.
 
     All tensors are float64 with one entry per feature (events) or per channel (images; one entry for (n, ny, nx)).
 

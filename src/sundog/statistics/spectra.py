@@ -104,12 +104,9 @@ def correlation_coefficient(
     >>> bool((correlation_coefficient(a, 3 * a).power - 1).abs().max() < 1e-5)
     True
     """
-    options = {"bins": bins, "periodic": periodic, "window": window}
-    both = cross_spectrum(first, second, **options)  # type: ignore[arg-type]
-    square = (
-        power_spectrum(first, **options).power  # type: ignore[arg-type]
-        * power_spectrum(second, **options).power
-    )  # type: ignore[arg-type]
+    both = cross_spectrum(first, second, bins=bins, periodic=periodic, window=window)
+    alone = [cross_spectrum(x, x, bins=bins, periodic=periodic, window=window).power for x in (first, second)]
+    square = alone[0] * alone[1]
     safe = torch.where(square > 0, square, torch.ones_like(square))
     return Spectrum(both.k, torch.where(square > 0, both.power / safe.sqrt(), 0.0), both.modes)
 
@@ -146,7 +143,7 @@ def wavenumbers(ny: int, nx: int, *, dtype: torch.dtype = torch.float64) -> Tens
 
 
 def apodising_window(ny: int, nx: int, window: str = "hann") -> Tensor:
-    """Return a separable window (ny, nx) that falls to zero just outside the map: "hann", or "tukey" with 25 % flanks."""
+    """Return a window (ny, nx) that falls to zero just outside the map: "hann", or "tukey" with 25 % flanks."""
     flank = {"hann": 1.0, "tukey": 0.25}.get(window)
     if flank is None:
         raise OptionError("unknown window", got=window, expected="'hann' or 'tukey'", do="choose one of them")

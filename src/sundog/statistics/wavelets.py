@@ -1,0 +1,163 @@
+"""Morlet wavelets in Fourier space, evaluated at any frequencies of any grid.
+
+Conventions: k = (ky, kx) in radians per pixel; the angle theta turns from the first image axis (y) to the second
+(x); wavelets are real in Fourier space, carry no mean, and are periodic in space (hence sampled in k) and sampled in
+space (hence periodic in k).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sundog.errors import OptionError, ShapeError
+
+XI = 0.75 * math.pi  # centre of the finest wavelet, radians per pixel
+SIGMA = 0.8  # width of its envelope, pixels
+REACH = 6.5  # in standard deviations: exp(-REACH^2 / 2) = 7e-10 of the peak is dropped
+
+
+def angles(L: int) -> list[float]:
+    """Return the L orientations in radians, pi (floor(L/2 - 1) - l) / L, l = 0 ... L-1.
+
+    Source: Cheng et al. 2024, PNAS Nexus 3, pgae103 (public code); a shift of l against kymatio.
+
+    Example
+    -------
+    >>> [round(t / math.pi, 2) for t in angles(4)]
+    [0.25, 0.0, -0.25, -0.5]
+    """
+    return [math.pi * (int(L - L / 2 - 1) - ell) / L for ell in range(L)]
+
+
+def frequencies(n: int, grid: int | None = None) -> Tensor:
+    """Return the frequencies, in radians per pixel of an axis with n pixels, that a grid of ``grid`` points holds.
+
+    Order of torch.fft.fftfreq(grid); with ``grid`` < n the high frequencies are missing.
+
+    Example
+    -------
+    >>> (frequencies(8, 4) / (2 * math.pi / 8)).tolist()
+    [0.0, 1.0, -2.0, -1.0]
+    """
+    grid = n if grid is None else grid
+    return torch.fft.fftfreq(grid, d=1.0 / grid, dtype=torch.float64) * (2 * math.pi / n)
+
+
+def morlet(ky: Tensor, kx: Tensor, j: int, theta: float, slant: float) -> Tensor:
+    """Return the Fourier transform of one Morlet wavelet on the grid ky x kx, float64 (len(ky), len(kx)).
+
+    psi(u) = g(u) (exp(i xi.u) - beta),  g(u) = s / (2 pi sigma^2) exp(-(u_par^2 + s^2 u_perp^2) / (2 sigma^2)),
+    sigma = 0.8 2^j, |xi| = (3 pi / 4) 2^-j along theta, beta such that the mean vanishes. Its transform is
+    psi^(k) = sum_m G(k + 2 pi m - xi) - beta G(k + 2 pi m),  G(q) = exp(-sigma^2 (q_par^2 + q_perp^2 / s^2) / 2).
+
+    Parameters
+    ----------
+    ky, kx: frequencies in radians per pixel, one dimension each.
+    j: octave; theta: direction of xi in radians; slant: s, 4 / L in both public codes.
+
+    Source: Bruna & Mallat 2013, IEEE PAMI 35, 1872; numbers of kymatio (Andreux et al. 2020, JMLR 21, 60).
+
+    Example
+    -------
+    >>> k = frequencies(32)
+    >>> psi = morlet(k, k, j=1, theta=0.0, slant=1.0)
+    >>> float(psi[0, 0]), divmod(int(psi.argmax()), 32)
+    (0.0, (6, 0))
+    """
+    sigma, xi = SIGMA * 2.0**j, XI / 2.0**j
+    reach = xi + REACH * max(1.0, slant) / sigma
+    aliases = int((reach + math.pi) / (2 * math.pi))
+    centre = (xi * math.cos(theta), xi * math.sin(theta))
+
+    def periodic(ky: Tensor, kx: Tensor, centre: tuple[float, float]) -> Tensor:
+        total = torch.zeros(len(ky), len(kx), dtype=torch.float64)
+        for my in range(-aliases, aliases + 1):
+            for mx in range(-aliases, aliases + 1):
+                qy = (ky + 2 * math.pi * my - centre[0])[:, None]
+                qx = (kx + 2 * math.pi * mx - centre[1])[None, :]
+                along = qy * math.cos(theta) + qx * math.sin(theta)
+                across = qx * math.cos(theta) - qy * math.sin(theta)
+                total += torch.exp(-0.5 * sigma**2 * (along**2 + (across / slant) ** 2))
+        return total
+
+    zero = torch.zeros(1, dtype=torch.float64)
+    beta = periodic(zero, zero, centre) / periodic(zero, zero, (0.0, 0.0))
+    psi = periodic(ky, kx, centre) - beta * periodic(ky, kx, (0.0, 0.0))
+    psi[(ky == 0)[:, None] & (kx == 0)[None, :]] = 0.0
+    return psi
+
+
+def morlet_bank(shape: tuple[int, int], J: int, L: int) -> Tensor:
+    """Return all wavelets on the full Fourier grid: (J, L, ny, nx) float64, order of torch.fft.fftfreq.
+
+    Scales j = 0 ... J-1, orientations `angles`. Memory J L ny nx 8 bytes: meant for inspection and tests; the
+    transforms evaluate each wavelet only where it is not negligible.
+
+    Example
+    -------
+    >>> morlet_bank((16, 20), J=2, L=4).shape
+    torch.Size([2, 4, 16, 20])
+    """
+    ny, nx = shape
+    check_bank(shape, J, L)
+    rows, columns = frequencies(ny), frequencies(nx)
+    return torch.stack(
+        [torch.stack([morlet(rows, columns, j, theta, 4.0 / L) for theta in angles(L)]) for j in range(J)]
+    )
+
+
+def default_scales(shape: tuple[int, int]) -> int:
+    """Return the number of octaves J that a map of this size holds well: floor(log2(shorter side)) - 2, at least 1.
+
+    Example
+    -------
+    >>> default_scales((256, 300))
+    6
+    """
+    return max(1, int(math.log2(min(shape))) - 2)
+
+
+def grid_size(n: int, j: int, oversampling: float) -> int:
+    """Return how many points carry scale j on an axis of n pixels: about 2 n oversampling / 2^j, at most n.
+
+    Rounded up to an even product of 2, 3 and 5 (fast transforms), not below 8.
+
+    Example
+    -------
+    >>> [grid_size(256, j, 2.0) for j in range(6)], grid_size(255, 0, 1.0)
+    ([256, 256, 256, 128, 64, 32], 255)
+    """
+    wanted = max(8, math.ceil(2 * n * oversampling / 2**j))
+    while wanted < n and not _fast(wanted):
+        wanted += 1
+    return min(n, wanted)
+
+
+def check_bank(shape: tuple[int, int], J: int, L: int) -> None:
+    """Raise unless the map holds J octaves (2^J <= shorter side) and there are at least two angles."""
+    if len(shape) != 2 or min(shape) < 4:
+        raise ShapeError(
+            "maps too small for wavelets", got=tuple(shape), expected="(ny, nx), at least 4 x 4", do="use larger maps"
+        )
+    largest = int(math.log2(min(shape)))
+    if not 1 <= J <= largest:
+        raise OptionError(
+            "number of octaves J does not fit the map",
+            got=f"J={J} for {shape[0]} x {shape[1]} pixels",
+            expected=f"1 to {largest} (2^J at most the shorter side)",
+            do=f"pass J={default_scales(shape)}, the default",
+        )
+    if L < 2:
+        raise OptionError("number of orientations L", got=L, expected="at least 2", do="pass L=4")
+
+
+def _fast(n: int) -> bool:
+    if n % 2:
+        return False
+    for factor in (2, 3, 5):
+        while n % factor == 0:
+            n //= factor
+    return n == 1
