@@ -1,0 +1,94 @@
+"""Chain of scalings, the default scaling, and scalings from JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from sundog.data.scaling.columns import double, like
+from sundog.data.scaling.contract import Scaling
+from sundog.data.scaling.curved import Asinh, ClippedLogit, LogModulus, ScaledTanh
+from sundog.data.scaling.linear import Identity, MinMaxPerImage, MinMaxPerSet, Standard
+from sundog.errors import OptionError
+
+_FINAL: tuple[type, ...] = (
+    Identity, Standard, ClippedLogit, LogModulus, Asinh, ScaledTanh, MinMaxPerSet, MinMaxPerImage,
+)
+
+
+@dataclass(frozen=True)
+class Chain(Scaling):
+    """z = f_last(... f_first(x)): each part fitted on the output of the one before; log-determinants add."""
+
+    parts: tuple[Scaling, ...]
+
+    def __init__(self, parts: Sequence[Scaling]) -> None:
+        object.__setattr__(self, "parts", tuple(parts))
+        if sum(isinstance(part, MinMaxPerImage | Chain) for part in self.parts) > 1:
+            raise OptionError("two parts of the chain may need extremes", got=len(self.parts),
+                              expected="at most one MinMaxPerImage or inner Chain", do="flatten the chain")
+
+    def to_json(self) -> dict[str, Any]:
+        """The parts, in order."""
+        return {"kind": "Chain", "parts": [part.to_json() for part in self.parts]}
+
+    def memory(self, x: Tensor) -> Tensor | None:
+        """The extremes that the part which needs them sees, or None."""
+        y = double(x)
+        for part in self.parts:
+            if (memory := part.memory(y)) is not None:
+                return like(memory, x)
+            y = part._forward(y)
+        return None
+
+    def _fit(self, x: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Self:
+        fitted = []
+        for part in self.parts:
+            fitted.append(part._fit(x, weights, names))
+            x = fitted[-1]._forward(x)
+        return type(self)(fitted)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        for part in self.parts:
+            x = part._forward(x)
+        return x
+
+    def _inverse(self, z: Tensor, memory: Tensor | None) -> Tensor:
+        for part in reversed(self.parts):
+            z = part._inverse(z, memory)
+        return z
+
+    def _log_slope(self, x: Tensor) -> Tensor:
+        total = torch.zeros_like(x)
+        for part in self.parts:
+            total = total + part._log_slope(x)
+            x = part._forward(x)
+        return total
+
+
+def default_scaling(kind: str, names: Sequence[str] = ()) -> Scaling:
+    """The unfitted scaling that ``fit`` uses when none is asked for; ``kind`` is "events" or "images"."""
+    return Chain([Standard()])
+
+
+def scaling_from_json(facts: Mapping[str, Any]) -> Scaling:
+    """The scaling that ``to_json`` described.
+
+    Raises
+    ------
+    OptionError : a kind or a field that this version does not know.
+    """
+    given = dict(facts)
+    kind = given.pop("kind", None)
+    if kind == "Chain":
+        return Chain([scaling_from_json(part) for part in given.get("parts", ())])
+    chosen = {known.__name__: known for known in _FINAL}.get(str(kind))
+    if chosen is None or not set(given) <= {f.name for f in fields(chosen)}:
+        raise OptionError("unknown scaling", got=f"{kind} {sorted(given)}",
+                          expected=", ".join(known.__name__ for known in _FINAL),
+                          do="use the version of sundog that wrote it")
+    return chosen(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})

@@ -1,0 +1,89 @@
+"""Scaling: the contract of an invertible map with a log-determinant."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Self
+
+from torch import Tensor
+
+from sundog.data.scaling.columns import double, like
+from sundog.errors import ShapeError
+
+
+class Scaling(ABC):
+    """An invertible map of every number, fitted on training data. Abstract: subclasses are final and frozen.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sundog.data.scaling import Chain, LogModulus, Standard, scaling_from_json
+    >>> x = torch.tensor([[1.0, 10.0], [2.0, 30.0], [6.0, 20.0]])
+    >>> scaling = Chain([LogModulus(), Standard()]).fit(x, names=("m_j1", "pt"))
+    >>> bool(torch.allclose(scaling.inverse(scaling.forward(x)), x))
+    True
+    >>> scaling_from_json(scaling.to_json()) == scaling
+    True
+    """
+
+    def fit(self, x: Tensor, weights: Tensor | None = None, names: Sequence[str] | None = None) -> Self:
+        """A new, fitted scaling; give it training data only.
+
+        Parameters
+        ----------
+        x : (n, d), (n, ny, nx) or (n, c, ny, nx), physical units
+        weights : (n,), or None; rows of weight 0 are ignored, minima and maxima know no other weight
+        names : of the features or channels, for the error message
+
+        Raises
+        ------
+        DataError : a constant column (or image), which no scaling can stretch.
+        """
+        if x.ndim not in (2, 3, 4) or len(x) == 0:
+            raise ShapeError("cannot fit a scaling", got=tuple(x.shape), expected="(n, d) or (n, [c,] ny, nx)",
+                             do="pass dataset.values")
+        if weights is not None:
+            x, weights = x[weights > 0], double(weights[weights > 0])
+        return self._fit(double(x), weights, names)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """z in scaled units, same shape and type as x."""
+        return like(self._forward(double(x)), x)
+
+    def inverse(self, z: Tensor, memory: Tensor | None = None) -> Tensor:
+        """x in physical units, same shape and type as z; ``memory`` is for ``MinMaxPerImage`` alone."""
+        return like(self._inverse(double(z), None if memory is None else double(memory)), z)
+
+    def log_abs_det(self, x: Tensor) -> Tensor:
+        """log|det dz/dx| of each row, (n,); -inf where x lies outside the support (density zero)."""
+        return like(self._log_slope(double(x)).flatten(1).sum(1), x)
+
+    def outside(self, x: Tensor) -> int:
+        """How many numbers of x lie outside the support, where ``forward`` clips and the density is zero."""
+        return int((self._log_slope(double(x)) == -math.inf).sum())
+
+    def memory(self, x: Tensor) -> Tensor | None:
+        """What ``inverse`` needs back besides z: (n, 2c) for ``MinMaxPerImage``, None for all others."""
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """The scaling as plain numbers; ``scaling_from_json`` rebuilds it bit by bit."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {"kind": type(self).__name__,
+                **{name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}}
+
+    @abstractmethod
+    def _fit(self, x: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Self: ...
+
+    @abstractmethod
+    def _forward(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _inverse(self, z: Tensor, memory: Tensor | None) -> Tensor: ...
+
+    @abstractmethod
+    def _log_slope(self, x: Tensor) -> Tensor:
+        """log|dz/dx| of every number, same shape as x."""
