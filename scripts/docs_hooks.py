@@ -1,0 +1,83 @@
+"""What the docs build does beside rendering: gallery executed, formulas to MathML, navigation of what exists."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from build_gallery import build  # noqa: E402
+
+NAV: list[dict[str, Any]] = [
+    {"Home": "index.md"},
+    {"Start here": "start.md"},
+    {"First run on real data": "first_run.md"},
+    {"Generators": [{"Normalizing flow": "models/flow.md"}, {"Flow matching": "models/matching.md"},
+                    {"Two-sample classifier": "models/classifier.md"}]},
+    {"Judging": [{"The judge": "judge.md"}, {"Statistics": "statistics.md"}]},
+    {"Command line": "cli.md"},
+]
+_gallery: list[tuple[str, Path, Path | None]] = []
+
+
+def on_config(config: Any) -> Any:
+    """Run the gallery, then list the pages that exist."""
+    _gallery[:] = build()
+    docs = Path(config["docs_dir"])
+    entries = _existing(NAV, docs)
+    sections = {"Gallery": [{title: f"gallery/{page.name}"} for title, page, _ in _gallery]}
+    for folder, title in (("decisions", "Decisions"), ("api", "Reference")):
+        pages = [{_heading(path): f"{folder}/{path.name}"} for path in sorted((docs / folder).glob("*.md"))]
+        sections[title] = pages
+    config["nav"] = [*entries, *[{title: pages} for title, pages in sections.items() if pages],
+                     {"Changes": "changelog.md"}]
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages made here: gallery and changelog."""
+    for _, page, figure in _gallery:
+        files.append(File.generated(config, f"gallery/{page.name}", content=page.read_text()))
+        if figure is not None:
+            files.append(File.generated(config, f"gallery/{figure.name}", abs_src_path=str(figure)))
+    files.append(File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text()))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Formulas between $...$ and $$...$$ as MathML, which a browser draws without a script; code is left alone."""
+    parts = re.split(r"(^```.*?^```|`[^`\n]*`)", markdown, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if i % 2 else _formulas(part) for i, part in enumerate(parts))
+
+
+def _formulas(text: str) -> str:
+    text = re.sub(r"\$\$(.+?)\$\$", lambda m: "\n" + _mathml(m[1], "block") + "\n", text, flags=re.DOTALL)
+    return re.sub(r"(?<![\\$])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)", lambda m: _mathml(m[1], "inline"), text)
+
+
+def _mathml(formula: str, display: str) -> str:
+    return convert(" ".join(formula.split()), display=display).replace("\n", " ")
+
+
+def _existing(entries: list[dict[str, Any]], docs: Path) -> list[dict[str, Any]]:
+    """The navigation entries whose page is there."""
+    kept = []
+    for entry in entries:
+        [(title, target)] = entry.items()
+        if isinstance(target, list):
+            below = _existing(target, docs)
+            kept += [{title: below}] if below else []
+        elif (docs / target).exists():
+            kept.append({title: target})
+    return kept
+
+
+def _heading(path: Path) -> str:
+    return path.read_text().splitlines()[0].lstrip("# ").strip() if path.stat().st_size else path.stem
