@@ -115,7 +115,7 @@ def structure_functions(
     rows = []
     for r in lags:
         steps = [_increment(x, r, axis, periodic).abs() for axis in (-2, -1)]
-        rows.append(torch.stack([sum(_power_mean(step, p) for step in steps) / 2 for p in orders], -1))
+        rows.append(torch.stack([(_power_mean(steps[0], p) + _power_mean(steps[1], p)) / 2 for p in orders], -1))
     return StructureFunctions(torch.tensor(lags), torch.tensor(orders), torch.stack(rows, -2))
 
 

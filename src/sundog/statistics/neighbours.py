@@ -131,5 +131,7 @@ def nearest_distance(x: Tensor, reference: Tensor) -> Tensor:
 
 def _reach(x: Tensor, k: int) -> Tensor:
     """Distance from each sample to its k-th nearest other sample; its own zero distance stands first."""
-    parts = [torch.cdist(x[s : s + BLOCK], x).kthvalue(k + 1, dim=1).values for s in range(0, len(x), BLOCK)]
+    parts = [
+        torch.cdist(x[s : s + BLOCK], x).topk(k + 1, dim=1, largest=False).values[:, k] for s in range(0, len(x), BLOCK)
+    ]
     return torch.cat(parts)

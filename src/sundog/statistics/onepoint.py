@@ -113,23 +113,24 @@ def quantiles(
     tensor([2., 4.])
     """
     x = _reduced_last(checked_finite(x, "values"), dim)
-    q = torch.as_tensor(q, dtype=x.dtype, device=x.device).reshape(-1)
+    q = torch.as_tensor(q, dtype=torch.float64, device=x.device).reshape(-1)
     if bool(((q < 0) | (q > 1)).any()):
         raise OptionError(
             "quantile probabilities out of range", got=q.tolist(), expected="numbers in [0, 1]", do="pass 0.16, not 16"
         )
-    w = _weights(x, weights).expand(x.shape)
+    # Ranks in float64: a float32 running sum over millions of weights drifts.
+    w = _weights(x.detach().double(), weights).expand(x.shape)
     ordered, order = x.sort(-1)
     w = w.gather(-1, order)
     rank = w.cumsum(-1) - w / 2 - w[..., :1] / 2
-    rank = rank / rank[..., -1:].clamp_min(torch.finfo(x.dtype).tiny)
+    rank = rank / rank[..., -1:].clamp_min(1e-300)
     wanted = q.expand(*x.shape[:-1], -1).contiguous()
     above = torch.searchsorted(rank.contiguous(), wanted).clamp(0, x.shape[-1] - 1)
     below = (above - 1).clamp_min(0)
     left, right = rank.gather(-1, below), rank.gather(-1, above)
     step = torch.where(right > left, right - left, torch.ones_like(left))
     low, high = ordered.gather(-1, below), ordered.gather(-1, above)
-    return low + ((wanted - left) / step).clamp(0, 1) * (high - low)
+    return low + ((wanted - left) / step).clamp(0, 1).to(x.dtype) * (high - low)
 
 
 def _reduced_last(x: Tensor, dim: int | tuple[int, ...] | None) -> Tensor:
