@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +62,18 @@ def train_shared(
     fabric = Fabric(accelerator=kind, devices=plan.devices, strategy="ddp_spawn")
     with tempfile.TemporaryDirectory(prefix="sundog-") as place:
         result = Path(place) / "result.safetensors"
-        fabric.launch(_work, model,  # type: ignore[arg-type]
-                      data, held_out, plan, folder, identity, progress, result)
+        # A partial: Fabric copies plain arguments piece by piece and refuses frozen dataclasses.
+        fabric.launch(partial(_work, model, data, held_out, plan, folder, identity, progress, result))
         tensors, facts = read_tensors(result)
     model.load_state_dict(inside("model", tensors))
     return History(**facts["history"])
 
 
-def _work(fabric: Any, model: Model, data: Batch, held_out: Batch | None, plan: Plan, folder: Path | None,
-          identity: str, progress: bool, result: Path) -> None:
+def _work(model: Model, data: Batch, held_out: Batch | None, plan: Plan, folder: Path | None,
+          identity: str, progress: bool, result: Path, fabric: Any) -> None:
     """What each process does; rank 0 writes the trained weights where the parent reads them."""
     device = fabric.device
+    model = copy.deepcopy(model)  # spawned processes share CPU tensors: each must move its own weights
 
     def mean(tensor: Tensor) -> Tensor:
         return fabric.all_reduce(tensor.to(device), reduce_op="mean")

@@ -216,28 +216,29 @@ class _Loop:
     def _record(self, objective: Objective, loss: Tensor) -> None:
         recent = self.recent[objective.name]
         recent.append(loss.detach())
-        # Reading a loss waits for the device: every step on the CPU (free), every 50 elsewhere.
+        # Reading a loss waits for the device: every step on the CPU (free), every 50 draws elsewhere.
         if self.device.type == "cpu" or len(recent) % 50 == 0:
-            self._check_finite(objective.name)
+            self._check_finite(objective, self.step + 1)
 
-    def _check_finite(self, name: str) -> None:
-        recent = self.recent[name]
-        last = recent[-1:] if self.device.type == "cpu" else recent[-50:]
-        finite = torch.isfinite(torch.stack(last))
-        if not finite.all():
-            step = self.step - len(last) + 1 + int((~finite).nonzero()[0])
-            raise TrainingError(f"objective '{name}' is not finite", got=f"{float(recent[-1]):g} at step {step}",
+    def _check_finite(self, objective: Objective, now: int) -> None:
+        """Stop at a loss that is not finite; ``now`` is the step number of the last loss recorded."""
+        last = self.recent[objective.name][-1 if self.device.type == "cpu" else -50 :]
+        bad = (~torch.isfinite(torch.stack(last))).nonzero() if last else torch.empty(0)
+        if len(bad):
+            first = int(bad[0])
+            step = now - (len(last) - 1 - first) // objective.repeats
+            raise TrainingError(f"objective '{objective.name}' is not finite", got=f"{float(last[first]):g} at step {step}",
                                 expected="finite losses",
                                 do="lower learning_rate, or check the data for outliers (dataset.describe())")
 
     # -- validation, checkpoints ---------------------------------------------------------------------------------
 
     def _validate(self) -> None:
-        for name, recent in self.recent.items():
-            if recent:
-                self._check_finite(name)
-                self.history.losses[name].append(float(torch.stack(recent).mean()))
-                recent.clear()
+        for objective in self.objectives:
+            self._check_finite(objective, self.step)
+            recent = self.recent[objective.name]
+            self.history.losses[objective.name].append(float(torch.stack(recent).mean()))
+            recent.clear()
         self.history.steps.append(self.step)
         with self._mean_weights(), torch.no_grad():
             score = math.nan

@@ -83,8 +83,10 @@ def fit(
     if model.objectives() and len(data) < FEWEST_ROWS:
         raise SampleSizeError("too few rows to train on", got=len(data), expected=f"at least {FEWEST_ROWS}",
                               do="add data, or lower held_out_fraction")
-    scaling = (scaling or default_scaling(data.kind)).fit(data.values)
-    context_scaling = None if data.context is None else Standard().fit(data.context)
+    if data.weights is not None and not float(data.weights.sum()) > 0:
+        raise DataError("weights are all zero", got="sum 0", expected="some weight above 0", do="check the weights")
+    scaling = (scaling or default_scaling(data.kind)).fit(data.values, data.weights, data.names)
+    context_scaling = None if data.context is None else Standard().fit(data.context, data.weights, data.context_names)
     identity = _identity(family, model, plan, data, scaling)
     folder = None if out is None else Path(out)
     if folder is not None and (folder / RUN).exists():
@@ -128,8 +130,6 @@ def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | No
     dtype = torch.float64 if plan.precision == "float64" else torch.float32
     weights = None
     if data.weights is not None:
-        if not float(data.weights.sum()) > 0:
-            raise DataError("weights are all zero", got="sum 0", expected="some weight above 0", do="check the weights")
         weights = data.weights / data.weights.mean()
     whole = Batch(
         scaling.forward(data.values).to(dtype),

@@ -1,0 +1,184 @@
+"""The engine on objectives whose outcome is known."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import sundog
+from sundog import Plan
+from sundog.errors import DataError, MissingExtraError, OptionError, SampleSizeError, TrainingError
+from sundog.models.base import Batch, Model, Noise, Objective
+from sundog.train.engine import seeded, train
+
+
+class Two(Model):
+    """Two objectives: a moves to the mean of the data, b to twice a; each may only move its own parameter."""
+
+    family = "two"
+
+    def __init__(self, bad_step=None):
+        super().__init__()
+        self.a, self.b = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
+        self.bad_step, self.calls = bad_step, 0
+
+    def config(self):
+        return {}
+
+    def objectives(self):
+        return [Objective("mean", [self.a], self.mean_loss, 0.05, repeats=2),
+                Objective("double", [self.b], self.double_loss, 0.05)]
+
+    def mean_loss(self, batch, noise):
+        self.calls += 1
+        loss = batch.mean((batch.x - self.a).square().sum(1))
+        return loss * float("nan") if self.bad_step is not None and self.calls > 2 * self.bad_step else loss
+
+    def double_loss(self, batch, noise):
+        return (self.b - 2 * self.a).square().sum()
+
+    def sample(self, n, context, generator):
+        return self.a.expand(n, 2)
+
+    def score(self, x, context):
+        return (x - self.a).square().sum(1).mean()
+
+
+def rows(n=1000):
+    return torch.randn(n, 2, generator=torch.Generator().manual_seed(0)) + torch.tensor([1.0, -2.0])
+
+
+def test_each_objective_reaches_its_minimum_and_moves_only_its_own_parameters():
+    model, x = Two(), rows()
+    history = train(model, Batch(x), Batch(x), Plan(steps=600, batch=1000, ema=0.0))
+    assert torch.allclose(model.a, x.mean(0), atol=5e-3)
+    assert torch.allclose(model.b, 2 * model.a, atol=1e-2)
+    assert model.calls == 1200
+    assert set(history.losses) == {"mean", "double"}
+    assert len(history.steps) == len(history.scores) == 20
+
+
+def test_weights_weigh():
+    model, x = Two(), rows()
+    weights = torch.cat([torch.zeros(500), 2 * torch.ones(500)])
+    train(model, Batch(x, None, weights), None, Plan(steps=600, batch=1000, ema=0.0))
+    assert torch.allclose(model.a, x[500:].mean(0), atol=5e-3)
+    assert not torch.allclose(model.a, x.mean(0), atol=5e-3)
+
+
+def test_best_held_out_state_is_kept():
+    """Held-out data elsewhere: the best state is an early one, on the way to the training mean."""
+    model, x = Two(), rows()
+    plan = Plan(steps=400, batch=1000, ema=0.0, schedule="constant", validate_every=5)
+    history = train(model, Batch(x), Batch(x * 0 + 0.5 * x.mean(0)), plan)
+    target = 0.5 * x.mean(0)
+    assert history.best_step < 100
+    assert history.best_score == min(history.scores)
+    assert float((model.a.detach() - target).square().sum()) == pytest.approx(history.best_score, rel=1e-5)
+    assert history.scores[-1] > 3 * history.best_score  # the last state was worse, and was not kept
+
+
+def test_loss_that_is_not_finite_names_objective_and_step():
+    with pytest.raises(TrainingError, match="objective 'mean' is not finite: got nan at step 8"):
+        train(Two(bad_step=7), Batch(rows()), None, Plan(steps=50, batch=100))
+
+
+def test_running_mean_follows_its_formula():
+    """One parameter moved by a known constant gradient."""
+    model, x = Two(), rows(100)
+    train(model, Batch(x), None, Plan(steps=3, batch=100, ema=0.9, schedule="constant", validate_every=3))
+    free = Two()
+    states = []
+    for steps in (1, 2, 3):
+        twin = Two()
+        train(twin, Batch(x), None, Plan(steps=steps, batch=100, ema=0.0, schedule="constant"))
+        states.append(twin.a.detach().clone())
+    mean = free.a.detach().clone()
+    for i, state in enumerate(states, 1):
+        decay = min(0.9, (1 + i) / (10 + i))
+        mean = decay * mean + (1 - decay) * state
+    assert torch.allclose(model.a, mean, atol=1e-6)
+
+
+def test_seconds_stop_the_run():
+    history = train(Two(), Batch(rows()), None, Plan(seconds=0.3, batch=100))
+    assert history.stopped_by == "seconds"
+    assert 0.3 <= history.seconds < 2.0
+
+
+def test_every_row_is_seen_once_per_epoch():
+    seen = []
+
+    class Spy(Two):
+        def mean_loss(self, batch, noise):
+            seen.append(batch.x[:, 0])
+            return super().mean_loss(batch, noise)
+
+        def double_loss(self, batch, noise):
+            seen.append(batch.x[:, 0])
+            return super().double_loss(batch, noise)
+
+    x = torch.arange(12.0)[:, None].expand(12, 2).contiguous()
+    train(Spy(), Batch(x), None, Plan(steps=6, batch=2))
+    epochs = torch.cat(seen).view(3, 12)  # 6 steps x 3 draws of 2 rows are three epochs
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == list(range(12))
+    assert not torch.equal(epochs[0], epochs[1])
+
+
+def test_noise_of_a_share_is_a_slice_of_the_whole():
+    whole = Noise(seeded(1, "noise", 5), 8, slice(0, 8))
+    parts = [Noise(seeded(1, "noise", 5), 8, slice(a, a + 4)) for a in (0, 4)]
+    x = whole.normal(3), whole.uniform(2)
+    y = [(p.normal(3), p.uniform(2)) for p in parts]
+    assert torch.equal(x[0], torch.cat([y[0][0], y[1][0]]))
+    assert torch.equal(x[1], torch.cat([y[0][1], y[1][1]]))
+
+
+def test_streams_are_distinct_and_repeatable():
+    keys = [(s, p, c) for s in (0, 1) for p in ("order", "noise", "sample") for c in range(50)]
+    first = [float(torch.rand(1, generator=seeded(*key))) for key in keys]
+    assert len(set(first)) == len(keys)
+    assert first == [float(torch.rand(1, generator=seeded(*key))) for key in keys]
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_weights_as_one(tmp_path):
+    pytest.importorskip("lightning_fabric")
+    script = Path(__file__).with_name("shared_run.py")
+    for devices in (1, 2):
+        subprocess.run([sys.executable, script, str(devices), tmp_path / str(devices)], check=True, timeout=300)
+    one, two = (sundog.load_run(tmp_path / name).model.state_dict() for name in ("1", "2"))
+    for name in one:
+        if one[name].is_floating_point():
+            assert (one[name] - two[name]).norm() <= 1e-6 * one[name].norm(), name
+
+
+def test_several_devices_need_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    data = sundog.Dataset.from_arrays(rows())
+    with pytest.raises(MissingExtraError, match=r"sundog\[multi\]"):
+        sundog.fit("flow", data, plan=Plan(steps=1, devices=2), layers=1, hidden=(8,))
+
+
+def test_unusable_data_and_devices_stop_before_training():
+    with pytest.raises(OptionError, match="no such device here: got cuda:7|no such device here: got abacus"):
+        sundog.fit("flow", sundog.Dataset.from_arrays(rows()), device="abacus")
+    with pytest.raises(SampleSizeError, match="too few rows"):
+        sundog.fit("flow", sundog.Dataset.from_arrays(rows(10)))
+    constant = torch.cat([rows(50), torch.ones(50, 1)], 1)
+    with pytest.raises(DataError, match="constant"):
+        sundog.fit("flow", sundog.Dataset.from_arrays(constant))
+    with pytest.raises(DataError, match="weights are all zero"):
+        sundog.fit("flow", sundog.Dataset.from_arrays(rows(50), weights=torch.zeros(50)))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float64"])
+def test_precisions_learn(precision):
+    data = sundog.Dataset.from_arrays(rows(2000))
+    run = sundog.fit("flow-matching", data, plan=Plan(steps=200, batch=256, precision=precision), hidden=(32, 32))
+    assert run.history.scores[-1] < 0.9 * run.history.scores[0] or run.history.best_score < 1.1
+    x = run.sample(2000, seed=1).values
+    assert torch.allclose(x.mean(0), torch.tensor([1.0, -2.0]), atol=0.15)
