@@ -8,7 +8,16 @@ from torch import Tensor
 from sundog.errors import ShapeError
 from sundog.statistics.event_entries import standardised
 from sundog.statistics.frame import Frame, kind_of
-from sundog.statistics.image_entries import by_channel, moment_vectors, spectrum_vectors
+from sundog.statistics.image_entries import (
+    by_channel,
+    minkowski_vectors,
+    moment_vectors,
+    peak_vectors,
+    shape_vectors,
+    spectrum_vectors,
+)
+
+FEATURE_THRESHOLDS = (0.0, 1.0, 2.0)  # sigma; a few of the catalogue's, as neighbouring ones say the same
 
 
 def features(x: Tensor, frame: Frame) -> Tensor:
@@ -49,8 +58,7 @@ def raw_features(x: Tensor, frame: Frame) -> Tensor:
 
 def _image_features(x: Tensor, frame: Frame) -> Tensor:
     mean, std, skewness, kurtosis = moment_vectors(x, frame).T
-    brightness = torch.stack(
-        [(mean - frame.mean) / frame.std, torch.log10(std / frame.std + 1e-6), skewness, torch.asinh(kurtosis)], 1
-    )
+    z = [(mean - frame.mean) / frame.std, torch.log10(std / frame.std + 1e-6), skewness, torch.asinh(kurtosis)]
     power = torch.log10(spectrum_vectors(x, frame) / frame.std**2 + 1e-8)
-    return torch.cat([brightness, power], 1)
+    contours = minkowski_vectors(x, frame, FEATURE_THRESHOLDS)
+    return torch.cat([torch.stack(z, 1), power, contours, peak_vectors(x, frame), shape_vectors(x, frame)], 1)

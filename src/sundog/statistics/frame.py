@@ -91,8 +91,9 @@ class Statistic:
     compare: "mean" - compare the sample means of the vectors; "distribution" - compare each component's distribution.
     measure: x (n, d) or (n, ny, nx) or (n, c, ny, nx), frame -> (n, k) float64, one vector per sample. k may be 0
         where the statistic does not apply (correlations of a single feature).
-    components: (x.shape, frame) -> k names.
-    axis: (x.shape, frame) -> k abscissae of a curve, such as wavenumbers; None where there is no axis.
+    components: (x.shape, frame) -> k names; x.shape includes the number of samples.
+    axis: (x.shape, frame) -> k abscissae, such as wavenumbers; None where there is no axis. Where they fall back, a
+        new curve begins (V0, V1, V2; the next channel).
     axis_label, value_label: for a figure; summary, source: for a reader.
     """
 

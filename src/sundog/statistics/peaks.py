@@ -171,7 +171,7 @@ def radial_profile(images: Tensor, *, n_rings: int | None = None) -> Profile:
     Example
     -------
     >>> radial_profile(torch.ones(5, 5)).radius.round(decimals=2)
-    tensor([0.0000, 1.2100, 2.1200])
+    tensor([0.0000, 1.2100, 2.1600])
     """
     x = checked_images(images)
     ny, nx = x.shape[-2:]
