@@ -13,13 +13,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from sundog.errors import DataError, OptionError, ShapeError
+
+
+ONE_THREAD_BELOW = 100_000  # rows; below, threads gain nothing and their barriers cost seconds on a busy machine
 
 
 class Classifier(ABC):
@@ -78,17 +83,19 @@ class TreeEnsemble(Classifier):
         _check(x, y, weights)
         rows, labels = _array(x), _array(y).astype(int)
         w = None if weights is None else _array(weights)
-        self._trees = [
-            HistGradientBoostingClassifier(random_state=self.seed + i, **self._settings).fit(rows, labels, w)
-            for i in range(self.members)
-        ]
+        with _threads(len(rows)):
+            self._trees = [
+                HistGradientBoostingClassifier(random_state=self.seed + i, **self._settings).fit(rows, labels, w)
+                for i in range(self.members)
+            ]
         return self
 
     def predict_log_odds(self, x: Tensor) -> Tensor:
         """Mean log-odds of the members, float64 (n,), for x (n, d)."""
         _fitted(self._trees, x, self._trees[0].n_features_in_ if self._trees else 0)
         rows = _array(x)
-        return torch.from_numpy(np.mean([tree.decision_function(rows) for tree in self._trees], axis=0))
+        with _threads(len(rows)):
+            return torch.from_numpy(np.mean([tree.decision_function(rows) for tree in self._trees], axis=0))
 
 
 class NetworkClassifier(Classifier):
@@ -199,6 +206,10 @@ class _Stack(nn.Module):
         logits = self(x)
         entropy = nn.functional.binary_cross_entropy_with_logits(logits, y.expand_as(logits), reduction="none")
         return (w * entropy).mean(1)
+
+
+def _threads(n: int) -> AbstractContextManager[object]:
+    return threadpool_limits(1, user_api="openmp") if n < ONE_THREAD_BELOW else nullcontext()
 
 
 def _array(x: Tensor) -> np.ndarray:

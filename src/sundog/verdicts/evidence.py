@@ -1,0 +1,54 @@
+"""Evidence: what a report draws of the two samples. Numbers only; no plotting here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Mean of a vector statistic over both samples, with the standard errors of a sample of size n.
+
+    Attributes
+    ----------
+    name, axis_label, value_label : for the figure
+    components : (k,) names of the entries
+    axis : (k,) abscissae, or None when the components are just a list
+    real, real_error, fake, fake_error : (k,) float64
+    """
+
+    name: str
+    axis_label: str
+    value_label: str
+    components: tuple[str, ...]
+    axis: Tensor | None
+    real: Tensor
+    real_error: Tensor
+    fake: Tensor
+    fake_error: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the two samples look like: curves for both kinds, columns of events, a few images.
+
+    Attributes
+    ----------
+    curves : one per vector statistic that compares means
+    real, fake : events (m, d) with the context columns behind the values, or images (m, [channels,] ny, nx)
+    names, units : of the columns or channels
+    pixel_arcmin : side of a pixel, or None
+    """
+
+    curves: tuple[Curve, ...]
+    real: Tensor
+    fake: Tensor
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    pixel_arcmin: float | None = None
+
+    def labels(self) -> tuple[str, ...]:
+        """Axis labels, such as ``m_jj [TeV]``."""
+        return tuple(f"{name} [{unit}]" if unit else name for name, unit in zip(self.names, self.units))
