@@ -27,8 +27,8 @@ _LAYERS = 4  # clouds along the line of sight
 _STIRS = 4  # flow steps, each moving material by _STEP of the box side (root mean square)
 _STEP = 0.05
 _FINE = 2  # drawn on pixels this much finer, then averaged: stirring folds structure below the pixel
-_CLOUD_INDEX, _SHEET_INDEX, _FLOW_INDEX = -2.8, -3.0, -4.0
-_CLOUD_CUT, _FLOW_CUT = 0.1, 0.06  # Gaussian roll-off of the power, cycles per pixel
+_CLOUD_INDEX, _SHEET_INDEX, _FLOW_INDEX = -2.4, -2.5, -4.0
+_CLOUD_CUT, _FLOW_CUT = 0.14, 0.06  # Gaussian roll-off of the power, cycles per pixel
 _SHEET_HEIGHT, _SHEET_WIDTH = 1.5, 0.25  # log-density of a sheet, and its thickness in units of the level field
 
 
