@@ -38,6 +38,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Machine output: one JSON o
 Seed = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
 Names = Annotated[list[str] | None, typer.Option("--context", "-c", help="Column to condition on; may be repeated.")]
 
+# Word -> (what it makes, module, function or law, defaults). A "." in the function means a method of a default law.
+SIMULATORS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+    "two-moons": ("two half circles in the plane", "densities", "TwoMoons.sample", {}),
+    "ring": ("eight Gaussians on a circle", "densities", "GaussianMixture.ring.sample", {}),
+    "resonance": ("background events of a resonance search", "densities", "ResonantToy.background", {}),
+    "gaussian-field": ("periodic Gaussian maps, P(k) ~ k^-3", "fields", "gaussian_field",
+                       {"size": 64, "spectrum": -3.0}),
+    "lognormal-field": ("positive maps, lognormal in each pixel", "fields", "lognormal_field",
+                        {"size": 64, "spectrum": -2.0}),
+    "filaments": ("dust-like maps threaded by filaments", "fields", "filamentary_field", {"size": 64}),
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code of the command line: 0 fine, 1 failed, 2 the user's error, 130 interrupted."""
@@ -80,7 +92,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _top(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say it.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (works anywhere).")] = False,
 ) -> None:
     """Learn a distribution from limited scientific data, generate fakes, judge them with error bars.
@@ -117,7 +129,7 @@ def fit(
     family: Annotated[Family, typer.Argument(help="Which kind of generator.")],
     file: Annotated[Path, typer.Argument(help="The data; 80 % of the rows are learned, 20 % held out.")],
     context: Names = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; an unfinished one goes on.")] = Path("run"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an unfinished run there goes on.")] = Path("run"),
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in optimiser steps.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Budget in seconds.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
@@ -161,7 +173,7 @@ def sample(
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many fakes.")] = 1000,
     out: Annotated[Path, typer.Option("--out", "-o", help="npz, h5, fits, csv or parquet.")] = Path("fakes.npz"),
     context: Annotated[list[float] | None, typer.Option(
-        "--context", "-c", help="One value per condition, the same for all fakes; default: drawn from training.")] = None,
+        "--context", "-c", help="One value per condition, for all fakes; default: drawn from training.")] = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
     quiet: Quiet = False,
@@ -188,7 +200,7 @@ def judge(
     real: Annotated[Path, typer.Argument(help="The truth.")],
     fake: Annotated[Path, typer.Argument(help="The fakes.")],
     held_out: Annotated[bool, typer.Option(
-        "--held-out", help="Judge against the 20 % of REAL that fit never saw; look for copies of the other 80 %.")] = False,
+        "--held-out", help="Judge against the 20 % of REAL that fit never saw, look for copies of the rest.")] = False,
     train: Annotated[Path | None, typer.Option(help="Training data in its own file: look for copies of it.")] = None,
     context: Names = None,
     statistics: Annotated[list[str] | None, typer.Option(
@@ -241,7 +253,7 @@ def simulate(
     sundog simulate gaussian-field -n 100 --set size=64
     """
     if name == "list":
-        typer.echo("\n".join(f"{word:16} {what}" for word, (what, _, _) in SIMULATORS.items()))
+        typer.echo("\n".join(f"{word:16} {entry[0]}" for word, entry in SIMULATORS.items()))
         return
     data = _simulated(name, n, seed, dict(map(_setting, option or [])))
     path = data.save(out or Path(f"{name}.npz"))
@@ -251,8 +263,8 @@ def simulate(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the run, the fakes and the report.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="A few seconds, too short to pass: only shows the way.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of run, fakes and report.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="A few seconds, too short to pass.")] = False,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -324,6 +336,26 @@ def _plan(path: Path | None, settings: dict[str, Any]) -> Plan:
 
     given = {name: value for name, value in settings.items() if value is not None}
     return sundog.Plan(**given) if path is None else sundog.Plan.load(path).with_(**given)
+
+
+def _simulated(name: str, n: int, seed: int, options: dict[str, Any]) -> Dataset:
+    """n events or images of a training ground."""
+    import importlib
+    from functools import reduce
+
+    if name not in SIMULATORS:
+        raise OptionError("no such simulator", got=name, expected=" | ".join(SIMULATORS), do="sundog simulate list")
+    _, module, path, defaults = SIMULATORS[name]
+    found: Any = importlib.import_module(f"sundog.simulate.{module}")
+    *laws, last = path.split(".")
+    options = {**defaults, **options}
+    try:
+        if laws:
+            return getattr(reduce(getattr, laws, found)(**options), last)(n, seed=seed)
+        return getattr(found, last)(n, seed=seed, **options)
+    except TypeError as error:
+        raise OptionError(f"simulator '{name}' does not take this", got=str(error), expected="its own options",
+                          do=f"see help(sundog.simulate.{module}.{last})") from error
 
 
 def _setting(text: str) -> tuple[str, Any]:

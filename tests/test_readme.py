@@ -1,0 +1,83 @@
+"""README and docs say what is true: their code runs, prints what stands under it, their commands exist."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from sundog.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n?^```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+WITH_CODE = [path for path in PAGES if BLOCK.search(path.read_text())]
+
+
+def marks(path: Path) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if "<!-- slow -->" in path.read_text() else []
+
+
+def same_text(said: str, expected: str) -> bool:
+    """Same words; numbers within 20 % or 0.02, since their last digits depend on machine and threads."""
+    words = [re.sub(r"\s+", " ", NUMBER.sub("#", text)).strip() for text in (said, expected)]
+    pairs = zip(NUMBER.findall(said), NUMBER.findall(expected))
+    return words[0] == words[1] and all(math.isclose(float(a), float(b), rel_tol=0.2, abs_tol=0.02) for a, b in pairs)
+
+
+@pytest.mark.parametrize("path", [pytest.param(p, id=str(p.relative_to(ROOT)), marks=marks(p)) for p in WITH_CODE])
+def test_code_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for code, expected in BLOCK.findall(path.read_text()):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, str(path), "exec"), namespace)
+        if expected:
+            assert same_text(printed.getvalue(), expected), printed.getvalue()
+
+
+def test_a_wrong_number_under_the_code_would_be_noticed() -> None:
+    assert same_text("AUC 0.512 of 3 rows", "AUC 0.52  of 3 rows\n")
+    assert not same_text("AUC 0.70 of 3 rows", "AUC 0.52 of 3 rows")
+    assert not same_text("AUC 0.52 failed", "AUC 0.52 passed")
+
+
+def commands() -> list[str]:
+    """Every line of a code block, or of a help text, that calls sundog."""
+    texts = [path.read_text() for path in PAGES] + [(ROOT / "src" / "sundog" / "cli.py").read_text()]
+    lines = [line.strip().removeprefix("$ ") for text in texts for line in text.splitlines()]
+    return sorted({re.split(r"\s{2,}|\s#", line)[0] for line in lines if re.match(r"sundog [a-z]+( |$)", line)})
+
+
+@pytest.mark.parametrize("line", commands())
+def test_command_line_is_understood(line: str) -> None:
+    words = shlex.split(line)[1:]
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands") and words:
+        assert words[0] in command.commands, line
+        command = command.commands[words.pop(0)]
+    command.make_context(command.name, words)
+
+
+def test_readme_first_screen() -> None:
+    top = "\n".join((ROOT / "README.md").read_text().splitlines()[:60])
+    assert "make demo" in top
+    assert "make test" in top
+    assert "pip install -c constraints.txt" in top
+    assert "```python" in top
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(path: Path) -> None:
+    prose = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", prose):
+        made_by_the_build = target.startswith(("gallery/", "../gallery/")) or path.parent.name == "gallery"
+        assert made_by_the_build or (path.parent / target).exists(), target
