@@ -13,6 +13,7 @@ CASES = {
     "flow-spline": ("flow", (3,), {"layers": 2, "hidden": (16,)}),
     "flow-affine": ("flow", (3,), {"transform": "affine", "layers": 2, "hidden": (16,)}),
     "flow-matching": ("flow-matching", (3,), {"hidden": (16, 16)}),
+    "flow-matching-residual": ("flow-matching", (3,), {"network": "residual", "hidden": (16, 16)}),
     "flow-matching-hutchinson": ("flow-matching", (3,), {"hidden": (16, 16), "trace": "hutchinson"}),
 }
 
@@ -21,8 +22,7 @@ def make(case, context_dim=0):
     family, shape, options = CASES[case]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build(family, shape, context_dim, options)
-    return model
+        return build(family, shape, context_dim, options)
 
 
 def wiggle(model):

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sundog.errors import OptionError
 from sundog.models.base import Batch, Density, Noise, Objective
 from sundog.nets.mlp import TimeMLP
+from sundog.nets.residual import GatedResidualMLP
 from sundog.solve.ode import divergence_exact, divergence_hutchinson, integrate
 
 EXACT_TRACE_UP_TO = 16  # dimensions; above it one random probe costs less than the exact trace
@@ -32,8 +33,10 @@ class FlowMatching(Density):
     ----------
     shape : (d,)
     context_dim : c, 0 for none
-    hidden : widths of the network; 3 x 128 learns di-jet features at a sixteenth of the cost of 4 x 256
-    time_frequencies, context_frequencies : harmonics given to the network beside t and the context
+    network : ``mlp`` (default) or ``residual``, the large gated network published with SIGMA
+    hidden : widths of the layers, or of the blocks of a residual network (all equal)
+    time_frequencies, context_frequencies : harmonics given to the network beside t and the context;
+        of the context none for an mlp, 9 octaves for a residual network unless said otherwise
     sigma_min : width of the path at the data end, in standardised units
     solver, steps : of the sampler, see ``sundog.solve.ode.integrate``
     trace : ``exact``, ``hutchinson``, or ``auto`` (exact up to 16 dimensions)
@@ -52,9 +55,10 @@ class FlowMatching(Density):
         shape: Sequence[int],
         context_dim: int = 0,
         *,
+        network: str = "mlp",
         hidden: Sequence[int] = (128, 128, 128),
         time_frequencies: int = 3,
-        context_frequencies: int = 0,
+        context_frequencies: int | None = None,
         sigma_min: float = 1e-3,
         solver: str = "midpoint",
         steps: int = 25,
@@ -67,16 +71,25 @@ class FlowMatching(Density):
                               expected="events (n, d)", do="use family 'scattering' for maps")
         if trace not in ("auto", "exact", "hutchinson"):
             raise OptionError("unknown trace", got=trace, expected="auto | exact | hutchinson", do="choose one")
+        if network not in ("mlp", "residual") or (network == "residual" and len(set(hidden)) != 1):
+            raise OptionError("unknown network", got=f"{network} with hidden={tuple(hidden)}",
+                              expected="mlp, or residual with equal widths", do="pass e.g. hidden=(256,) * 4")
+        if context_frequencies is None:
+            context_frequencies = 0 if network == "mlp" else 9
         self._config = {
-            "shape": list(shape), "context_dim": context_dim, "hidden": list(hidden),
+            "shape": list(shape), "context_dim": context_dim, "network": network, "hidden": list(hidden),
             "time_frequencies": time_frequencies, "context_frequencies": context_frequencies,
             "sigma_min": sigma_min, "solver": solver, "steps": steps, "trace": trace, "learning_rate": learning_rate,
         }
         self.shape, self.sigma_min, self.solver, self.steps = tuple(shape), sigma_min, solver, steps
         self.learning_rate = learning_rate
         self.exact = trace == "exact" or (trace == "auto" and shape[0] <= EXACT_TRACE_UP_TO)
-        self.velocity = TimeMLP(shape[0], context_dim, hidden=hidden, time_frequencies=time_frequencies,
-                                context_frequencies=context_frequencies)
+        harmonics = {"time_frequencies": time_frequencies, "context_frequencies": context_frequencies}
+        self.velocity: nn.Module
+        if network == "mlp":
+            self.velocity = TimeMLP(shape[0], context_dim, hidden=hidden, **harmonics)
+        else:
+            self.velocity = GatedResidualMLP(shape[0], context_dim, width=hidden[0], blocks=len(hidden), **harmonics)
 
     def config(self) -> dict[str, Any]:
         return dict(self._config)
