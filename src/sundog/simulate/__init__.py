@@ -1,0 +1,12 @@
+"""Training grounds: physics in, Dataset out, seed explicit. Every one knows its truth.
+
+* ``densities``: Gaussian mixtures, a correlated Gaussian, two moons (truth: ``log_prob``); ``ResonantToy``, a
+  resonance on a falling mass spectrum (truth: the likelihood ratio and the labels);
+* ``fields``: ``gaussian_field`` and ``lognormal_field`` (truth: spectrum and one-point law), the dust-like
+  ``filamentary_field``, and ``phase_randomised`` surrogates of any maps (truth: the same amplitudes);
+* ``blobs``: images of 1, 10, 50, 1000 Gaussian spots (truth: ``blob_catalogue``);
+* ``dijets``: LHC-Olympics-like events with a hidden resonance (truth: ``dijet_truth``);
+* ``radio``: radio galaxies with cores, jets, lobes, beam and noise (truth: ``radio_catalogue``).
+
+Truth never travels inside a Dataset: it comes from a second function called with the same arguments.
+"""

@@ -39,8 +39,8 @@ class BlobCatalogue:
         ny, nx = image_size(size)
         rows = max(1, _BLOCK // (self.x.shape[1] * max(ny, nx)))
         blocks = zip(self.x.split(rows), self.y.split(rows), self.amplitude.split(rows))
-        return torch.cat([torch.einsum("nky,nkx->nyx", a[..., None] * _profile(y, ny, sigma_pixel),
-                                       _profile(x, nx, sigma_pixel)) for x, y, a in blocks])
+        return torch.cat([torch.einsum("nky,nkx->nyx", a[..., None] * gaussian_profile(y, ny, sigma_pixel),
+                                       gaussian_profile(x, nx, sigma_pixel)) for x, y, a in blocks])
 
 
 def blobs(n_images: int, n_blobs: int, size: int | tuple[int, int] = 128, seed: int = 0, *,
@@ -92,7 +92,8 @@ def _folded(shape: tuple[int, int], threshold: float, g: torch.Generator) -> Ten
     return -torch.special.ndtri(u * survival / 2)
 
 
-def _profile(centre: Tensor, pixels: int, sigma: float) -> Tensor:
-    """(n, k, pixels) Gaussian of height 1 around each centre."""
-    z = (torch.arange(pixels, dtype=torch.float64) - centre[..., None]) / sigma
+def gaussian_profile(centre: Tensor, pixels: int, sigma: float | Tensor) -> Tensor:
+    """Gaussians of height 1 around each centre along one axis: centre and sigma (n, k) -> (n, k, pixels)."""
+    width = torch.as_tensor(sigma, dtype=torch.float64)[..., None]
+    z = (torch.arange(pixels, dtype=torch.float64) - centre[..., None]) / width
     return torch.exp(-0.5 * z.square())
