@@ -157,7 +157,7 @@ def _neighbour(x: Tensor, axis: int, periodic: bool) -> tuple[Tensor, Tensor]:
 
 def _exceedances(level: Tensor, t: int) -> Tensor:
     """Number of cells with level > j for j = 0..t-1: (..., t)."""
-    flat = level.flatten(-2).reshape(-1, level.shape[-1] * level.shape[-2]).long()
+    flat = level.reshape(math.prod(level.shape[:-2]), level.shape[-1] * level.shape[-2]).long()
     offset = torch.arange(len(flat))[:, None] * (t + 1)
     counts = torch.bincount((flat + offset).flatten(), minlength=len(flat) * (t + 1)).reshape(-1, t + 1)
     above = counts.flip(-1).cumsum(-1).flip(-1)[:, 1:]

@@ -84,7 +84,7 @@ def histogram(
             expected="at least two rising numbers",
             do="pass torch.linspace(low, high, bins + 1)",
         )
-    x = _reduced_last(checked_finite(x, "values"), dim).detach()
+    x = _reduced_last(checked_finite(x, "values"), dim).detach().contiguous()
     edges = edges.to(x)
     n_bins = edges.numel() - 1
     index = torch.bucketize(x, edges, right=True)

@@ -113,7 +113,7 @@ def m20(images: Tensor) -> Tensor:
 def concentration(images: Tensor) -> Tensor:
     """Return C = 5 log10(r80 / r20): (n,), radii that hold 80 % and 20 % of the positive light.
 
-    Radii from the centre of mass, read off a growth curve in half-pixel steps, and not below half a pixel.
+    Radii from the centre of mass, read off a growth curve in pixel steps, and not below one pixel.
 
     Source: Conselice 2003, ApJS 147, 1, eq. 4 (there within 1.5 Petrosian radii; here the whole image).
 
@@ -220,12 +220,14 @@ def _m20(bright: Tensor, moment: Tensor) -> Tensor:
 
 
 def _concentration(w: Tensor, radius: Tensor) -> Tensor:
-    step = 0.5
-    n_rings = int(radius.max() / step) + 1
-    ring = (radius / step).long()
-    growth = torch.zeros(len(w), n_rings, dtype=w.dtype, device=w.device).scatter_add(1, ring, w).cumsum(1)
-    radii = [_crossing(growth, share) * step for share in (0.2, 0.8)]
-    r20, r80 = (r.clamp_min(0.5) for r in radii)
+    # Each pixel's light is spread over one pixel of radius: a growth curve of points is ragged at small radii.
+    inner = (radius - 0.5).clamp_min(0.0)
+    ring = inner.long()
+    outer_share = inner - ring
+    empty = torch.zeros(len(w), int(ring.max()) + 2, dtype=w.dtype, device=w.device)
+    light = empty.scatter_add(1, ring, w * (1 - outer_share)).scatter_add(1, ring + 1, w * outer_share)
+    growth = light.cumsum(1)
+    r20, r80 = (_crossing(growth, share).clamp_min(1.0) for share in (0.2, 0.8))
     return torch.where(growth[:, -1] > 0, 5 * torch.log10(r80 / r20), 0.0)
 
 
