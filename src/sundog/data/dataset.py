@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.data.describe import describe
 from sundog.errors import DataError, OptionError, ShapeError
 
 Split = tuple["Dataset", ...]
@@ -189,10 +190,14 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def save(self, path: str | Path) -> Path:
-        """Write to .npz, .h5, .fits, .csv or .parquet (by suffix), atomically; returns the path."""
+        """The path, after writing .npz, .h5, .fits, .csv or .parquet (by suffix), atomically and exactly."""
         from sundog.data.files import save  # files builds Datasets: importing it above would be a cycle
 
         return save(self, path)
+
+    def describe(self) -> str:
+        """A text table: name, unit, min, median, max, mean, std per column; constants, zeros, duplicates."""
+        return describe(self)
 
     @staticmethod
     def load(path: str | Path, **options: Any) -> Dataset:
@@ -223,7 +228,12 @@ def _tensor(values: Any, what: str) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise DataError(f"{what} are not real numbers", got=f"type {array.dtype}", expected="float or integer arrays",
                         do="convert text columns and split complex maps into two channels first")
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32).copy())
+    with np.errstate(over="ignore"):
+        x = np.array(array, dtype=np.float32, order="C")  # one copy: never shares memory with the caller
+    if array.dtype.kind == "f" and array.dtype.itemsize > 4 and (np.isinf(x) & np.isfinite(array)).any():
+        raise DataError(f"{what} are too large for float32", got=f"{float(np.abs(array).max()):.3g}",
+                        expected="at most 3.4e38", do="use a larger unit")
+    return torch.from_numpy(x)
 
 
 def _labels(names: Sequence[str] | None, count: int, stem: str) -> tuple[str, ...]:

@@ -1,0 +1,38 @@
+"""describe: the numbers of the table are those of the data, and oddities are flagged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sundog.data.dataset import Dataset
+
+
+def _table(data: Dataset) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split()[1:] for line in data.describe().splitlines()[2:]}
+
+
+def test_events_with_context_weights_zeros_constants_and_copies() -> None:
+    x = np.array([[0.0, 5], [2, 5], [4, 5], [4, 5]])
+    data = Dataset.from_arrays(x, x[:, 0], ("m", "k"), ("TeV", ""), weights=np.ones(4), context_names=("z",),
+                               held_out_fraction=0.25)
+    table = _table(data)
+    assert table["m"] == ["TeV", "0", "3", "4", "2.5", "1.66", "25%"]
+    assert table["k"] == ["5", "5", "5", "5", "0", "0%", "constant"]
+    assert table["|"][0] == "z"
+    assert "1 of 4 rows are exact copies" in data.describe()
+    assert data.describe().startswith("events: 4 rows, 2 features, 1 held out")
+
+
+def test_copies_need_equal_context_and_minus_zero_is_zero() -> None:
+    assert "copies" not in Dataset.from_arrays([[1.0], [1.0]], [1.0, 2.0]).describe()
+    assert "1 of 2 rows" in Dataset.from_arrays([[0.0], [-0.0]]).describe()
+
+
+def test_images_and_a_constant_that_float_sums_miss() -> None:
+    data = Dataset.from_arrays(np.full((3, 7, 7), 0.1), units="uK", pixel_arcmin=0.5, periodic=True)
+    text = data.describe()
+    assert "images: 3 rows, 7 x 7 pixels" in text
+    assert "pixel 0.5 arcmin, periodic" in text
+    assert _table(data)["map"] == ["uK", "0.1", "0.1", "0.1", "0.1", "0", "0%", "constant"]
+    channels = Dataset.from_arrays(np.random.default_rng(0).normal(size=(4, 2, 5, 5)), names=("I", "Q"))
+    assert set(_table(channels)) == {"I", "Q"}
