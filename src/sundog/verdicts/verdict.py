@@ -172,13 +172,24 @@ def number(x: float | None) -> str:
     return f"{x:.2g}"
 
 
+def probability(p: float) -> str:
+    """A p-value for a table; never a bare zero.
+
+    Example
+    -------
+    >>> probability(0.0), probability(0.012)
+    ('< 1e-99', '0.012')
+    """
+    return "< 1e-99" if p < 1e-99 else number(p)
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     worst = row.worst
     if row.worst_value is not None:
         worst += f" ({number(row.worst_value)}, real {number(row.worst_null)})"
     return ("pass" if row.passed else "FAIL", row.name, number(row.value), f"{number(row.low)} .. {number(row.high)}",
             number(row.null), f"{number(row.null_low)} .. {number(row.null_high)}", f"{row.pull:+.1f}",
-            number(row.p_value), worst, str(row.n))
+            probability(row.p_value), worst, str(row.n))
 
 
 def _finite(x: Any) -> Any:
