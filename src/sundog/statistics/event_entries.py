@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from sundog.statistics.frame import Frame, Shape, Statistic
-from sundog.statistics.samples import checked_events
 
 
 def standardised(x: Tensor, frame: Frame) -> Tensor:
     """Return z = (x - mean) / std in float64, with the frame's mean and std."""
-    return (checked_events(x).double() - frame.mean) / frame.std
+    return (frame.admit(x).double() - frame.mean) / frame.std
 
 
 def pairs(d: int) -> tuple[tuple[int, int], ...]:
@@ -20,7 +19,7 @@ def pairs(d: int) -> tuple[tuple[int, int], ...]:
 
 
 def _marginals(x: Tensor, frame: Frame) -> Tensor:
-    return checked_events(x).double()
+    return frame.admit(x).double()
 
 
 def _correlations(x: Tensor, frame: Frame) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sundog.errors import ShapeError
 from sundog.statistics.event_entries import standardised
-from sundog.statistics.frame import Frame, kind_of
+from sundog.statistics.frame import Frame
 from sundog.statistics.image_entries import (
     by_channel,
     minkowski_vectors,
@@ -39,14 +39,13 @@ def features(x: Tensor, frame: Frame) -> Tensor:
     >>> features(x, Frame.of(x)).shape
     torch.Size([100, 3])
     """
-    kind = kind_of(x)
-    raw = raw_features(x, frame) if kind == frame.kind else x.new_zeros(1, 0)
-    if kind != frame.kind or raw.shape[1] != len(frame.feature_centre):
+    raw = raw_features(x, frame)
+    if raw.shape[1] != len(frame.feature_centre):
         raise ShapeError(
             "sample and frame differ",
-            got=f"{kind} of shape {tuple(x.shape)}",
-            expected=f"{frame.kind} like those of Frame.of(truth)",
-            do="measure both samples in one frame",
+            got=f"images of {x.shape[-2]} x {x.shape[-1]} pixels",
+            expected="the size of those given to Frame.of",
+            do="measure both samples in one frame, at one size",
         )
     return 8 * torch.asinh((raw - frame.feature_centre) / (8 * frame.feature_scale))
 

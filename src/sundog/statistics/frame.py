@@ -80,6 +80,16 @@ class Frame:
             self.kind, self.mean[pick], self.std[pick], self.low[pick], self.high[pick], self.periodic, self.names[pick]
         )
 
+    def admit(self, x: Tensor) -> Tensor:
+        """Return x; a ShapeError unless it has the kind and the number of features or channels of the truth."""
+        kind = kind_of(x)
+        width = 1 if x.ndim == 3 else x.shape[1]
+        if kind != self.kind or width != len(self.mean):
+            what = "features" if kind == "events" else "channels"
+            raise ShapeError("sample and frame differ", got=f"{kind} with {width} {what}",
+                             expected=f"{self.kind} with {len(self.mean)}", do="measure both samples alike")  # fmt: skip
+        return x
+
 
 @dataclass(frozen=True)
 class Statistic:

@@ -11,7 +11,6 @@ from sundog.statistics.frame import Frame, Shape, Statistic
 from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals, structure_functions
 from sundog.statistics.onepoint import histogram, moments
 from sundog.statistics.peaks import peak_mask
-from sundog.statistics.samples import checked_images
 from sundog.statistics.shapes import shape_features
 from sundog.statistics.spectra import cross_spectrum, power_spectrum
 
@@ -30,7 +29,7 @@ def by_channel(one: One) -> One:
     """Return a measure of (n, [c,] ny, nx) that applies ``one`` to each channel, in chunks, and concatenates."""
 
     def measure(x: Tensor, frame: Frame) -> Tensor:
-        x = checked_images(x)
+        x = frame.admit(x)
         channels = [x] if x.ndim == 3 else list(x.unbind(1))
         size = max(1, CHUNK_PIXELS // (x.shape[-1] * x.shape[-2]))
         columns = [
@@ -181,7 +180,7 @@ def _band_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
 
 def _cross(x: Tensor, frame: Frame) -> Tensor:
     """Cross spectra of standardised channels i < j, pair after pair; nothing for a single channel."""
-    x = checked_images(x)
+    x = frame.admit(x)
     if x.ndim == 3 or x.shape[1] < 2:
         return x.new_zeros(len(x), 0, dtype=torch.float64)
     size = max(1, CHUNK_PIXELS // (x.shape[1] * x.shape[2] * x.shape[3]))
