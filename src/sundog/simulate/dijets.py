@@ -63,7 +63,8 @@ def dijets(n_background: int, n_signal: int, seed: int, *, m_jj_min: float = 3.0
     return Dataset.from_arrays(features[:, :width], mass, names=(*COLUMNS, "delta_r")[:width],
                                units=(*UNITS, "")[:width], context_names=("m_jj",), context_units="TeV",
                                provenance={"simulator": "sundog.simulate.dijets.dijets", "seed": seed,
-                                           "m_jj_min": m_jj_min, "n_background": n_background})
+                                           "m_jj_min": m_jj_min, "n_background": n_background,
+                                           "n_signal": n_signal})
 
 
 def dijet_truth(n_background: int, n_signal: int, seed: int) -> Tensor:
