@@ -25,7 +25,8 @@ images = {
         dust.values[0], fields.phase_randomised(dust, seed=0).values[0]],
     "blobs: 1, 10, 50, 1000": [blobs(1, k, seed=7).values[0] for k in (1, 10, 50, 1000)],
     "radio: " + ", ".join(KINDS): [
-        radio_galaxies(1, seed=20 + k, fractions=torch.eye(4)[k].tolist()).values[0].div(0.3).asinh() for k in range(4)],
+        radio_galaxies(1, seed=20 + k, fractions=torch.eye(4)[k].tolist()).values[0].div(0.3).asinh()
+        for k in range(4)],
 }
 laws = [densities.GaussianMixture.ring(), densities.TwoMoons(0.1)]
 toy, toy_truth = densities.ResonantToy().events(4000, 0.1, seed=0), densities.ResonantToy().truth(4000, 0.1, seed=0)

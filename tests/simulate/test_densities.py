@@ -10,7 +10,7 @@ from sundog.errors import OptionError, ShapeError
 from sundog.simulate.densities import CorrelatedGaussian, GaussianMixture, ResonantToy, TwoMoons
 
 MIXTURE = GaussianMixture([[0.0, 0.0], [2.0, 1.0]], [[[0.5, 0.2], [0.2, 0.4]], [[0.1, 0.0], [0.0, 0.3]]], [1.0, 3.0])
-PLANE = [MIXTURE, GaussianMixture.ring(), TwoMoons(0.05), TwoMoons(0.25),
+PLANE = [MIXTURE, GaussianMixture.ring(), TwoMoons(0.1), TwoMoons(0.25),
          CorrelatedGaussian([0.5, -0.5], [[1.0, 0.8], [0.8, 1.0]])]
 TOY = ResonantToy()
 
@@ -73,11 +73,12 @@ def toy_sic(false_positive_rates, noise=0.0, n=400_000):
 
 
 def test_toy_has_the_known_sic():
-    """9.58 / 16.47 / 12.07 at FPR 1e-2 / 1e-3 / 1e-4, features given the mass, inside the signal region."""
+    """9.58 / 16.47 / 12.07 at FPR 1e-2 / 1e-3 / 1e-4 in a plain sample, which holds some 100 events at the last;
+    importance weights on two million events give 9.57 / 16.51 / 11.23."""
     sic = toy_sic((1e-2, 1e-3, 1e-4))
     assert sic[0] == pytest.approx(9.58, abs=0.05)
     assert sic[1] == pytest.approx(16.47, abs=0.15)
-    assert sic[2] == pytest.approx(12.07, rel=0.1)  # quoted from a sample with some 100 events beyond the cut
+    assert sic[2] == pytest.approx(11.23, abs=0.3)
     assert toy_sic((1e-3,), noise=1.0)[0] < 16.3  # negative control: a blurred score loses
 
 
