@@ -86,8 +86,10 @@ class Frame:
         width = 1 if x.ndim == 3 else x.shape[1]
         if kind != self.kind or width != len(self.mean):
             what = "features" if kind == "events" else "channels"
-            raise ShapeError("sample and frame differ", got=f"{kind} with {width} {what}",
-                             expected=f"{self.kind} with {len(self.mean)}", do="measure both samples alike")  # fmt: skip
+            got, expected = f"{kind} with {width} {what}", f"{self.kind} with {len(self.mean)}"
+            raise ShapeError(
+                "sample and frame differ", got=got, expected=expected, do="measure both samples in one frame"
+            )
         return x
 
 
