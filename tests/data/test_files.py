@@ -250,7 +250,7 @@ def test_maps_of_a_folder_are_stacked(tmp_path: Path, how: str) -> None:
     data = load(where, pixel_arcmin=2.0)
     assert data.values[:, 0, 0].tolist() == [0, 1, 2]
     np.save(tmp_path / "map3.npy", np.zeros((4, 6)))
-    with pytest.raises(DataError, match=r"differ in size: got 4 x 5 \(3 files\), 4 x 6 \(1 files\)"):
+    with pytest.raises(DataError, match=r"4 files: the maps differ in size: got 4 x 5 \(3 files\), 4 x 6 \(1 files\)"):
         load(tmp_path)
 
 
@@ -326,6 +326,9 @@ def test_unknown_suffix_and_npy_is_no_place_for_names(tmp_path: Path) -> None:
     (tmp_path / "a.root").write_bytes(b"x")
     with pytest.raises(FileError, match=r"suffix '\.root', expected \.npy"):
         load(tmp_path / "a.root")
+    (tmp_path / "a.csv.gz").write_bytes(b"x")
+    with pytest.raises(FileError, match="unknown kind of file"):
+        load(tmp_path / "a.csv.gz")
     data = Dataset.from_arrays([[1.0], [2.0]])
     with pytest.raises(FileError, match=r"save to a\.npz"):
         save(data, tmp_path / "a.npy")
@@ -445,3 +448,14 @@ def test_npz_layout_is_the_documented_one(tmp_path: Path) -> None:
         assert set(archive.files) == {"values", *FIELDS}
         assert json.loads(str(archive["provenance"])) == {"by": "test"}
         assert archive["units"].tolist() == ["uK"]
+
+
+def test_units_and_unit_of_maps_that_disagree(tmp_path: Path) -> None:
+    from astropy.io import fits
+
+    for i, unit in enumerate(("K", "mK")):
+        image = fits.PrimaryHDU(np.ones((3, 3)))
+        image.header["BUNIT"] = unit
+        image.writeto(tmp_path / f"{i}.fits")
+    with pytest.raises(ShapeError, match="differ in units: got K, mK"):
+        load(tmp_path)

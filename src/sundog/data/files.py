@@ -88,7 +88,7 @@ def load(
         raw = replace(raw, facts={**raw.facts, **{n: v for n, v in given.items() if v is not None}})
         return _dataset(_shaped(raw, kind), columns, context, weights, files)
     except SundogError as error:
-        raise _naming(error, files[0]) from error
+        raise _naming(error, files) from error
 
 
 def save(data: Dataset, path: str | Path) -> Path:
@@ -118,7 +118,7 @@ def _files(path: str | Path | Sequence[str | Path]) -> list[Path]:
     if not isinstance(path, str | Path):
         found = [Path(p) for p in path]
     elif Path(path).is_dir():
-        found = sorted(p for p in Path(path).iterdir() if p.suffix.lower() in _READERS and not p.name.startswith("."))
+        found = sorted(p for p in Path(path).iterdir() if _suffix(p) in _READERS and not p.name.startswith("."))
     elif _plural(path):
         found = [Path(p) for p in sorted(glob.glob(str(Path(path).expanduser()), recursive=True))]  # noqa: PTH207
     else:
@@ -133,8 +133,13 @@ def _files(path: str | Path | Sequence[str | Path]) -> list[Path]:
     return found
 
 
+def _suffix(path: Path) -> str:
+    """".fits" for .fits.gz too: astropy reads both."""
+    return path.suffix.lower() if not path.name.lower().endswith(".fits.gz") else ".fits"
+
+
 def _read(path: Path, key: str | None, columns: Sequence[str] | None) -> Raw:
-    reader = _READERS.get(path.suffix.lower() if path.suffix.lower() != ".gz" else Path(path.stem).suffix.lower())
+    reader = _READERS.get(_suffix(path))
     if reader is None:
         raise FileError(f"unknown kind of file {path}", got=f"suffix {path.suffix!r}", expected=", ".join(_READERS),
                         do="convert it, or rename it if only the suffix is wrong")
@@ -233,8 +238,9 @@ def _fitting(names: Sequence[str], units: Any, width: int) -> None:
                              do=f"pass one entry of {what} per column of the file")
 
 
-def _naming(error: SundogError, path: Path) -> SundogError:
-    """The same error with the name of the file in front."""
-    if str(path) in str(error):
+def _naming(error: SundogError, files: Sequence[Path]) -> SundogError:
+    """The same error with the name of the file in front, where it does not name one already."""
+    if any(str(path) in str(error) for path in files):
         return error
-    return type(error)(f"{path.name}: {error.what}", got=error.got, expected=error.expected, do=error.do)
+    name = files[0].name if len(files) == 1 else f"{len(files)} files"
+    return type(error)(f"{name}: {error.what}", got=error.got, expected=error.expected, do=error.do)

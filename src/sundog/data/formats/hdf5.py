@@ -39,6 +39,9 @@ def read(path: Path, key: str | None = None, columns: Sequence[str] | None = Non
             open_one = _fixed_table if chosen in tables else _dataset
             return open_one(file[chosen], path, columns)
     except (OSError, KeyError, RuntimeError, TypeError) as error:
+        if "filter" in str(error):
+            raise unreadable(path, f"a compression that this HDF5 library lacks ({error})",
+                             "write it again with gzip compression, or none") from error
         raise unreadable(path, f"a truncated or damaged file ({error})") from error
 
 
