@@ -23,6 +23,12 @@ def test_events_with_context_weights_zeros_constants_and_copies() -> None:
     assert data.describe().startswith("events: 4 rows, 2 features, 1 held out")
 
 
+def test_a_single_zero_is_seen() -> None:
+    x = np.arange(1000.0)[:, None]
+    assert _table(Dataset.from_arrays(x))["x"][-1] == "<1%"
+    assert _table(Dataset.from_arrays(x + 1))["x"][-1] == "0%"
+
+
 def test_copies_need_equal_context_and_minus_zero_is_zero() -> None:
     assert "copies" not in Dataset.from_arrays([[1.0], [1.0]], [1.0, 2.0]).describe()
     assert "1 of 2 rows" in Dataset.from_arrays([[0.0], [-0.0]]).describe()

@@ -61,7 +61,11 @@ class Dataset:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check_numbers(self)
+        _check_labels(self)
+        if not 0 <= self.held_out_fraction < 1:
+            raise OptionError("held_out_fraction out of range", got=self.held_out_fraction,
+                              expected="0 <= fraction < 1", do="pass e.g. 0.2")
 
     @staticmethod
     def from_arrays(
@@ -248,7 +252,7 @@ def _units(units: Sequence[str] | str | None, count: int) -> tuple[str, ...]:
     return tuple(str(unit) for unit in units)
 
 
-def _check(data: Dataset) -> None:
+def _check_numbers(data: Dataset) -> None:
     if data.values.ndim not in (2, 3, 4):
         raise ShapeError("values have an unusable shape", got=tuple(data.values.shape),
                          expected="(n, d) events or (n, [channels,] ny, nx) images",
@@ -262,6 +266,13 @@ def _check(data: Dataset) -> None:
             raise DataError(f"{what} contain NaN or Inf", got=f"{int(bad.sum())} of {len(part)} rows",
                             expected="finite float32 numbers",
                             do=f"drop or repair the rows; the first is row {int(bad.nonzero()[0])}")
+    if data.weights is not None and (data.weights.shape != (len(data),) or (data.weights < 0).any()):
+        raise DataError("weights are unusable", got=f"shape {tuple(data.weights.shape)}, smallest "
+                        f"{float(data.weights.min()):.3g}", expected=f"({len(data)},) numbers >= 0",
+                        do="drop events of negative weight or resample to unit weights")
+
+
+def _check_labels(data: Dataset) -> None:
     count = data.values.shape[1] if data.values.ndim in (2, 4) else 1
     for what, labels in (("names", data.names), ("units", data.units)):
         if len(labels) != count:
@@ -277,10 +288,3 @@ def _check(data: Dataset) -> None:
     if len(data.context_names) != width or len(data.context_units) != width:
         raise ShapeError("context names or units do not fit", got=len(data.context_names), expected=width,
                          do="pass one name and one unit per context column")
-    if data.weights is not None and (data.weights.shape != (len(data),) or (data.weights < 0).any()):
-        raise DataError("weights are unusable", got=f"shape {tuple(data.weights.shape)}, smallest "
-                        f"{float(data.weights.min()):.3g}", expected=f"({len(data)},) numbers >= 0",
-                        do="drop events of negative weight or resample to unit weights")
-    if not 0 <= data.held_out_fraction < 1:
-        raise OptionError("held_out_fraction out of range", got=data.held_out_fraction, expected="0 <= fraction < 1",
-                          do="pass e.g. 0.2")

@@ -63,7 +63,12 @@ def _row(name: str, unit: str, part: Tensor) -> tuple[str, ...]:
     constant = "constant" if numbers[0] == numbers[2] else ""
     if constant:
         numbers[3:] = [numbers[0], 0.0]  # the mean of equal numbers is not exactly one of them
-    return (name, unit, *(f"{float(v):.3g}" for v in numbers), f"{(x == 0).mean():.0%}", constant)
+    return (name, unit, *(f"{float(v):.3g}" for v in numbers), _share(x == 0), constant)
+
+
+def _share(flags: np.ndarray) -> str:
+    """A percentage that says "none" and "few" apart: a single exact zero matters to a logarithm."""
+    return "<1%" if 0 < flags.mean() < 0.005 else f"{flags.mean():.0%}"
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
