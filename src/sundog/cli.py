@@ -47,6 +47,10 @@ SIMULATORS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
                        {"size": 64, "spectrum": -3.0}),
     "lognormal-field": ("positive maps, lognormal in each pixel", "fields", "lognormal_field",
                         {"size": 64, "spectrum": -2.0}),
+    "dijets": ("LHC-Olympics-like di-jet events; --set n_signal=100 hides a resonance", "dijets", "dijets",
+               {"n_signal": 0}),
+    "blobs": ("images of Gaussian spots, ten each", "blobs", "blobs", {"n_blobs": 10}),
+    "radio": ("radio galaxies with cores, jets, lobes, beam and noise", "radio", "radio_galaxies", {}),
     "filaments": ("dust-like maps threaded by filaments", "fields", "filamentary_field", {"size": 64}),
 }
 
@@ -295,8 +299,7 @@ def public_list(as_json: AsJson = False) -> None:
     from sundog.data import public
 
     described = {name: public.describe(name) for name in public.names()}
-    typer.echo(json.dumps(described, default=str) if as_json
-               else "\n".join(f"{name:16} {text}" for name, text in described.items()))
+    typer.echo(json.dumps(described) if as_json else "\n\n".join(described.values()))
 
 
 @public_app.command("fetch")
@@ -308,11 +311,11 @@ def public_fetch(
     """Download a public data set, check its checksum, keep it in the cache.
 
     \b
-    sundog public fetch lhco-features --out lhco.npz
+    sundog public fetch lhco --out lhco.npz
     """
     from sundog.data import public
 
-    path = public.fetch(name)
+    path = public.fetch(name, progress=not quiet)
     if out is not None:
         path = public.load_public(name).save(out)
     if not quiet:
