@@ -35,7 +35,7 @@ types: $(VENV)/.sundog-dev
 	$(BIN)/mypy
 
 docs: $(VENV)/.sundog-docs
-	$(BIN)/mkdocs build --quiet --strict --site-dir site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 
 clean:
 	rm -rf $(VENV) site build dist demo .pytest_cache .hypothesis .mypy_cache .ruff_cache .gallery
@@ -56,7 +56,14 @@ $(VENV)/.sundog-base: $(SETUP) | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.sundog-test $(VENV)/.sundog-dev $(VENV)/.sundog-docs: $(VENV)/.sundog-%: $(SETUP) | $(BIN)/python
+# firstgalaxydata (public radio images that the tests read) declares torchvision, which would swap torch: --no-deps.
+$(VENV)/.sundog-test: $(SETUP) | $(BIN)/python
+	@echo "installing sundog and what its tests need (about a minute; progress is quiet)"
+	$(PIP) --editable '.[test]'
+	$(PIP) --no-deps firstgalaxydata==0.2.1
+	@touch $@ $(VENV)/.sundog-base
+
+$(VENV)/.sundog-dev $(VENV)/.sundog-docs: $(VENV)/.sundog-%: $(SETUP) | $(BIN)/python
 	@echo "installing sundog with its extra '$*'"
 	$(PIP) --editable '.[$*]'
 	@touch $@ $(VENV)/.sundog-base
