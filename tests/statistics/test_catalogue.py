@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,9 +104,9 @@ def test_correlations_and_radius_mean_what_they_say() -> None:
     assert float(radius.square().mean()) == pytest.approx(1.0, abs=1e-6)
 
 
-def pull(statistic: Statistic, real: torch.Tensor, fake: torch.Tensor) -> float:
+def pull(statistic: Statistic, real: torch.Tensor, fake: torch.Tensor, *, periodic: bool = True) -> float:
     """The largest difference of mean vectors in units of its standard error."""
-    frame = Frame.of(real, periodic=True)
+    frame = Frame.of(real, periodic=periodic)
     a, b = statistic.measure(real, frame), statistic.measure(fake, frame)
     error = (a.var(0) / len(a) + b.var(0) / len(b)).sqrt()
     return float(((a.mean(0) - b.mean(0)).abs() / error.clamp_min(1e-12))[error > 1e-12].max())
@@ -168,6 +171,22 @@ def test_errors_name_the_choices() -> None:
         x = noise(4, 2) if statistic.kind == "events" else noise(4, 8, 8)
         with pytest.raises(DataError, match="NaN"):
             statistic.measure(x * math.nan, Frame.of(x))
+
+
+@pytest.mark.slow  # real data
+def test_the_surrogate_of_a_real_dust_map_keeps_the_spectrum_alone() -> None:
+    folder = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "fields"
+    if not (folder / "mhd_dust_I_1.npy").exists():
+        pytest.skip(f"no MHD dust maps in {folder}")
+    maps = torch.stack([torch.as_tensor(np.load(folder / f"mhd_dust_I_{i}.npy")) for i in (1, 2, 3)]).double()
+    maps = (maps - maps.mean((1, 2), keepdim=True)) / maps.std((1, 2), keepdim=True)
+    phase = torch.sgn(torch.fft.rfft2(noise(*maps.shape, seed=3).double()))
+    phase[:, 0, 0] = 1.0
+    surrogate = torch.fft.irfft2(torch.fft.rfft2(maps) * phase, s=maps.shape[-2:])
+    real, fake = (m.unfold(1, 64, 64).unfold(2, 64, 64).reshape(-1, 64, 64) for m in (maps, surrogate))
+    assert pull(choose("images", "power spectrum")[0], real, fake, periodic=False) < 4.5
+    for name in ("pixel histogram", "moments", "Minkowski functionals", "band moments"):
+        assert pull(choose("images", name)[0], real, fake, periodic=False) > 6, name
 
 
 @pytest.mark.slow  # a fresh interpreter imports torch

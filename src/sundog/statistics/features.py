@@ -23,9 +23,9 @@ FEATURE_THRESHOLDS = (0.0, 1.0, 2.0)  # sigma; a few of the catalogue's, as neig
 def features(x: Tensor, frame: Frame) -> Tensor:
     """Return u = 8 asinh((f - centre) / (8 scale)) of every sample: (n, K) float64, always finite.
 
-    f are the raw features (the columns themselves for events; moments, spectrum, morphology and shapes for images),
-    centre and scale their median and interquartile range / 1.349 on the truth. asinh leaves the bulk linear and tames
-    the outliers, so that one odd image does not own a covariance.
+    f are the raw features: the columns themselves for events; moments, spectrum, morphology, peaks and shapes for
+    images. Centre and scale are their median and robust width on the truth (from the central 50 or 90 %, the larger).
+    asinh leaves the bulk linear and tames the outliers, so that one odd image does not own a covariance.
 
     Parameters
     ----------

@@ -69,7 +69,9 @@ class Frame:
         step = -(-len(x) // 400)  # a few hundred samples fix a median well enough
         raw = raw_features(x[::step].detach(), bare)
         centre = raw.median(0).values
-        spread = (raw.quantile(0.75, 0) - raw.quantile(0.25, 0)) / 1.349  # 1 sigma of a Gaussian
+        q05, q25, q75, q95 = raw.quantile(torch.tensor([0.05, 0.25, 0.75, 0.95], dtype=torch.float64), dim=0)
+        # Each is 1 sigma of a Gaussian; the wider one keeps a heavy tail from counting as a crowd of outliers.
+        spread = torch.maximum((q75 - q25) / 1.349, (q95 - q05) / 3.290)
         spread = torch.where(spread > 1e-9, spread, raw.std(0, unbiased=False))
         return replace(bare, feature_centre=centre, feature_scale=torch.where(spread > 1e-9, spread, 1.0))
 

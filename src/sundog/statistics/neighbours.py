@@ -32,7 +32,8 @@ class Memorisation:
 
     ratio: median distance fake -> nearest training sample, over the same for held-out real samples; about 1 when
     nothing is memorised, towards 0 for copies. share_closer: share of fakes closer to a training sample than any
-    held-out sample is. duplicates: number of fakes equal to a training sample, bit for bit.
+    held-out sample is. duplicates: number of fakes equal to a training sample, up to 1e-9 of the usual distance
+    (features measured in another batch may differ in their last digit).
     """
 
     ratio: float
@@ -109,7 +110,7 @@ def nearest_neighbour_memorisation(train: Tensor, held_out: Tensor, fake: Tensor
     unseen, ours = nearest_distance(held_out, train), nearest_distance(fake, train)
     usual = float(unseen.median())
     ratio = float(ours.median()) / usual if usual > 0 else 1.0
-    return Memorisation(ratio, float((ours < unseen.min()).double().mean()), int((ours == 0).sum()))
+    return Memorisation(ratio, float((ours < unseen.min()).double().mean()), int((ours <= 1e-9 * usual).sum()))
 
 
 def nearest_distance(x: Tensor, reference: Tensor) -> Tensor:
