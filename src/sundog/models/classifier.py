@@ -14,15 +14,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from sundog.errors import DataError, OptionError, ShapeError
-
 
 ONE_THREAD_BELOW = 100_000  # rows; below, threads gain nothing and their barriers cost seconds on a busy machine
 
@@ -209,7 +209,12 @@ class _Stack(nn.Module):
 
 
 def _threads(n: int) -> AbstractContextManager[object]:
-    return threadpool_limits(1, user_api="openmp") if n < ONE_THREAD_BELOW else nullcontext()
+    return _controller().limit(limits=1, user_api="openmp") if n < ONE_THREAD_BELOW else nullcontext()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()  # looks through all loaded libraries, 5 ms: once is enough
 
 
 def _array(x: Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -135,7 +135,7 @@ def images(evidence: Evidence, channel: int = 0) -> Figure:
     norm = _colour_scale(real)
     columns, lines = 4, -(-max(len(real), len(fake)) // 4)
     figure = _figure(11.2, 1.34 * lines + 0.7)
-    left, right, bar = np.asarray(figure.subfigures(1, 3, width_ratios=(1, 1, 0.13), wspace=0.02))
+    left, right, bar = np.asarray(figure.subfigures(1, 3, width_ratios=(1, 1, 0.2), wspace=0.02))
     for side, x, title, color in ((left, real, "real", REAL), (right, fake, "fake", FAKE)):
         axes = side.subplots(lines, columns, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
         side.suptitle(title, fontsize=13, fontweight="bold", color=color)
@@ -143,7 +143,7 @@ def images(evidence: Evidence, channel: int = 0) -> Figure:
             ax.set_axis_off()
             if k < len(x):
                 drawn = ax.imshow(x[k].numpy(), norm=norm, cmap="inferno", origin="lower", interpolation="nearest")
-    scale = figure.colorbar(drawn, cax=bar.add_axes((0.05, 0.06, 0.24, 0.82)))
+    scale = figure.colorbar(drawn, cax=bar.add_axes((0.05, 0.04, 0.16, 0.84)))
     scale.set_label(evidence.labels()[channel], fontsize=10, color=INK)
     scale.ax.tick_params(labelsize=8, colors=INK)
     scale.outline.set_visible(False)  # type: ignore[operator]
@@ -196,7 +196,7 @@ def _plain(ax: Axes) -> None:
 
 
 def _row_label(row: Any) -> str:
-    return row.name + ("" if row.passed else "  ✗")
+    return row.name + ("  ✓" if row.passed else "  ✗")
 
 
 def _segments(of: Curve) -> list[slice]:
@@ -232,10 +232,15 @@ def _curve_panel(top: Axes, bottom: Axes, of: Curve, part: slice, unit: str) -> 
     for ax in (top, bottom):
         if logarithmic:
             ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.xaxis.set_minor_formatter(NullFormatter())
     if a.min() > 0 and b.min() > 0 and a.max() / a.min() > 30 and not listed:
         top.set_yscale("log")
+        top.set_ylim(bottom=0.3 * min(a.min(), b.min()))
     top.tick_params(labelbottom=False)
-    top.set_ylabel(of.value_label)
+    if part.start == 0:
+        top.set_ylabel(of.value_label)
     if listed:
         bottom.set_xticks(x, of.components[part], rotation=90 if len(x) > 6 else 20, fontsize=8)
     bottom.set_xlabel(f"{of.axis_label} [{unit}]" if unit and of.axis_label == "pixel value" else of.axis_label)

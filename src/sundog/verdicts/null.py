@@ -15,7 +15,8 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-SPREAD_FLOOR = 1e-9  # of the typical size: keeps a statistic that never varies from dividing by zero
+SPREAD_FLOOR = 1e-9  # keeps a statistic that never varies from dividing by zero
+GAUSSIAN_SPREAD = 0.43  # standard deviation of |z|^(2/3) for a standard Gaussian z
 PULL_LIMIT = 999.0
 
 
@@ -72,11 +73,13 @@ class Excess:
     log_p: np.ndarray
 
 
-def excess(fake: np.ndarray, null: np.ndarray, scale: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Excess:
+def excess(fake: np.ndarray, null: np.ndarray, scale: Callable[[np.ndarray], np.ndarray] = np.asarray,
+           least_spread: np.ndarray | float = 0.0) -> Excess:
     """Excess of the median fake number (R, ...) over null numbers (R', ...), on a scale where the null is Gaussian.
 
         pull = [ median g(T_fake) - mean g(T_null) ] / ( s_null sqrt(1 + 1/R') ),   p from Student's t, R' - 1 degrees
 
+    ``least_spread`` is a floor under s_null, for statistics that so few rows decide that the splits show no spread.
     The median of the splits scatters less than one split does, so the p-value errs on the careful side.
 
     Example
@@ -88,7 +91,7 @@ def excess(fake: np.ndarray, null: np.ndarray, scale: Callable[[np.ndarray], np.
     g_fake, g_null = scale(np.asarray(fake, dtype=float)), scale(np.asarray(null, dtype=float))
     count = len(g_null)
     centre = g_null.mean(0)
-    floor = SPREAD_FLOOR * (1 + np.abs(centre))
-    spread = np.maximum(g_null.std(0, ddof=1) * np.sqrt(1 + 1 / count), floor)
+    floor = np.maximum(least_spread, SPREAD_FLOOR * (1 + np.abs(centre)))
+    spread = np.maximum(g_null.std(0, ddof=1), floor) * np.sqrt(1 + 1 / count)
     pull = np.clip((np.median(g_fake, 0) - centre) / spread, -PULL_LIMIT, PULL_LIMIT)
     return Excess(pull, student.logsf(pull, count - 1))
