@@ -10,3 +10,21 @@
 
 Truth never travels inside a Dataset: it comes from a second function called with the same arguments.
 """
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+_GROUNDS = ("blobs", "densities", "dijets", "fields", "radio")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """The module of a training ground, loaded at first use: ``import sundog`` is enough to reach it."""
+    if name in _GROUNDS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(_GROUNDS)
