@@ -1,0 +1,54 @@
+"""Descents on losses whose minimum is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from sundog.errors import OptionError, TrainingError
+from sundog.solve.descend import descend
+
+
+def valley(x: Tensor) -> Tensor:
+    """Rosenbrock's function, minimum 0 at (1, ..., 1)."""
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+
+def test_finds_the_bottom_of_a_curved_valley() -> None:
+    result = descend(valley, torch.full((6,), -1.2, dtype=torch.float64), iterations=300)
+    assert (result.x - 1).abs().max() < 1e-4
+    short = descend(valley, torch.full((6,), -1.2, dtype=torch.float64), iterations=5)
+    assert (short.x - 1).abs().max() > 0.1
+    assert (short.iterations, short.reason) == (5, "iterations")
+
+
+def test_quadratic_of_many_scales_in_float32_keeps_its_shape() -> None:
+    scale = torch.logspace(0, 2, 60).reshape(3, 20)
+    result = descend(lambda x: (scale * (x - 2) ** 2).sum(), torch.zeros(3, 20), iterations=200)
+    assert result.x.dtype == torch.float32
+    assert (result.x - 2).abs().max() < 1e-2
+    assert result.losses == sorted(result.losses, reverse=True)
+
+
+def test_budget_target_and_progress() -> None:
+    seen: list[tuple[int, float]] = []
+    quadratic = lambda x: (x**2).sum()  # noqa: E731
+    start = torch.ones(10)
+    hit = descend(valley, torch.zeros(10), target=1.0, progress=lambda i, f: seen.append((i, f)))
+    assert hit.reason == "target"
+    assert hit.loss <= 1.0
+    assert [i for i, _ in seen] == list(range(1, hit.iterations + 1))
+    timed = descend(valley, torch.full((500,), -1.2), iterations=10_000, seconds=1e-6)
+    assert timed.reason == "seconds"
+    assert timed.evaluations <= 2
+    for empty in ({"iterations": 0}, {"seconds": 0.0}):
+        with pytest.raises(OptionError):
+            descend(quadratic, start, **empty)
+
+
+def test_a_loss_that_is_not_finite_is_named_at_the_start_and_survived_later() -> None:
+    with pytest.raises(TrainingError):
+        descend(lambda x: x.log().sum(), torch.zeros(3))
+    wall = descend(lambda x: (x - 3 * x.log()).sum(), torch.full((4,), 0.05, dtype=torch.float64))
+    assert (wall.x - 3).abs().max() < 1e-3
