@@ -1,0 +1,206 @@
+"""The one U-Net: images in, images out, given a noise level (or time) and a context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sundog.errors import OptionError
+from sundog.nets.embed import HarmonicEmbedding
+
+MULTIPLIERS = (1, 2, 2, 3)  # channels of each level in units of the width
+TWO_BLOCKS_FROM = 2_000_000  # parameters; below, one narrow block per level at full resolution learns faster
+COARSEST = 4  # pixels: no level is smaller than this
+HARMONICS = 16
+
+
+class UNet(nn.Module):
+    """Image-to-image network with levels of halved resolution, skip connections and attention at the bottom.
+
+    x: (n, channels, ny, nx); t: (n, 1) of order one, e.g. log(sigma) / 4; context: (n, c) or None.
+    Returns (n, channels_out, ny, nx). The last layer starts at zero, so an untrained network returns zeros.
+
+    Any size of image will do: it is padded to a multiple of 2^(levels - 1) and cut again. Weights are ordinary
+    convolutions: ``net.to(memory_format=torch.channels_last)`` and bf16 autocast both work, and give the same
+    numbers to rounding.
+
+    Parameters
+    ----------
+    channels, channels_out : of the images
+    context_dim : c, 0 for none
+    parameters : about how many (0.4e6 .. 30e6); decides the width (a multiple of 4) and the blocks per level
+    levels : resolutions, each half of the one before; see `levels_for`
+    attention : how many of the coarsest levels have attention after every block (the middle always has)
+    circular : wrap around at the edges (periodic maps) instead of padding with zeros (centred objects)
+
+    Raises
+    ------
+    OptionError : sizes that make no network.
+
+    Source: Ronneberger et al. 2015 (U-Net); Song et al. 2021, appendix H (blocks with noise embedding).
+
+    Example
+    -------
+    >>> net = UNet(1, 1, parameters=5e5, levels=2)
+    >>> net(torch.zeros(3, 1, 10, 9), torch.zeros(3, 1), None).shape
+    torch.Size([3, 1, 10, 9])
+    """
+
+    def __init__(self, channels: int, channels_out: int, *, context_dim: int = 0, parameters: float = 600_000,
+                 levels: int = 4, attention: int = 1, circular: bool = False) -> None:
+        super().__init__()
+        if not 1 <= levels <= 8 or not 1e4 <= parameters <= 1e9:
+            raise OptionError("impossible U-Net", got=f"{levels} levels, {parameters:g} parameters",
+                              expected="1 to 8 levels, 1e4 to 1e9 parameters", do="pass e.g. parameters=600_000")
+        blocks = 1 if parameters < TWO_BLOCKS_FROM else 2
+        shape: dict[str, Any] = {"channels": channels, "channels_out": channels_out, "context_dim": context_dim,
+                                 "blocks": blocks, "levels": levels, "attention": attention, "circular": circular}
+        self.body = _Body(_width(parameters, shape), **shape)
+        self.multiple, self.circular = 2 ** (levels - 1), circular
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
+        ny, nx = x.shape[-2:]
+        more = (0, -nx % self.multiple, 0, -ny % self.multiple)
+        if any(more):
+            x = F.pad(x, more, mode="circular" if self.circular else "constant")
+        return self.body(x, t, context)[..., :ny, :nx]
+
+
+def levels_for(ny: int, nx: int) -> int:
+    """Number of levels for images of this size: up to four, the coarsest no smaller than 4 pixels.
+
+    Example
+    -------
+    >>> levels_for(8, 8), levels_for(80, 80)
+    (2, 4)
+    """
+    levels = 1
+    while levels < len(MULTIPLIERS) and min(ny, nx) >> levels >= COARSEST:
+        levels += 1
+    return levels
+
+
+class _Body(nn.Module):
+    """The U-Net of one width, on images that need no padding."""
+
+    def __init__(self, width: int, *, channels: int, channels_out: int, context_dim: int, blocks: int, levels: int,
+                 attention: int, circular: bool) -> None:
+        super().__init__()
+        sizes = [width * m for m in (*MULTIPLIERS, *[MULTIPLIERS[-1]] * 4)[:levels]]
+        knows = 4 * width
+        self.level = HarmonicEmbedding(1, frequencies=HARMONICS)
+        self.embed = nn.Sequential(nn.Linear(self.level.width, knows), nn.SiLU(), nn.Linear(knows, knows))
+        self.context = nn.Sequential(nn.Linear(context_dim, knows), nn.SiLU(), nn.Linear(knows, knows)) \
+            if context_dim else None
+        self.first = _conv(channels, width, circular)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        here, kept = width, []
+        for i, size in enumerate(sizes):
+            sees = i >= levels - attention
+            if i > 0:
+                self.down.append(nn.Conv2d(here, size, 2, stride=2))
+                here = size
+            for _ in range(blocks):
+                self.down.append(_Block(here, size, knows, sees, circular))
+                here = size
+                kept.append(size)
+        self.middle = nn.ModuleList([_Block(here, here, knows, True, circular),
+                                     _Block(here, here, knows, False, circular)])
+        for i, size in reversed(list(enumerate(sizes))):
+            for _ in range(blocks):
+                self.up.append(_Block(here + kept.pop(), size, knows, i >= levels - attention, circular))
+                here = size
+            if i > 0:
+                self.up.append(nn.Conv2d(here, sizes[i - 1], 1))
+                here = sizes[i - 1]
+        self.norm = _norm(here)
+        self.last = _zero(_conv(here, channels_out, circular))
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
+        known = self.embed(self.level(t))
+        if self.context is not None and context is not None:
+            known = known + self.context(context)
+        known = F.silu(known)
+        x, kept = self.first(x), []
+        for step in self.down:
+            x = step(x, known) if isinstance(step, _Block) else step(x)
+            if isinstance(step, _Block):
+                kept.append(x)
+        for step in self.middle:
+            x = step(x, known)
+        for step in self.up:
+            if isinstance(step, _Block):
+                x = step(torch.cat([x, kept.pop()], 1), known)
+            else:
+                # Channels are mixed before pixels are doubled: a quarter of the work, the same map.
+                x = F.interpolate(step(x), scale_factor=2, mode="nearest")
+        return self.last(F.silu(self.norm(x)))
+
+
+class _Block(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm(x)))) (1 + a) + b)), with (a, b) linear in what is known; then attention."""
+
+    def __init__(self, n_in: int, n_out: int, knows: int, sees: bool, circular: bool) -> None:
+        super().__init__()
+        self.norm_in, self.conv_in = _norm(n_in), _conv(n_in, n_out, circular)
+        self.modulate = nn.Linear(knows, 2 * n_out)
+        self.norm_out, self.conv_out = _norm(n_out), _zero(_conv(n_out, n_out, circular))
+        self.skip = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, 1)
+        self.attention = _Attention(n_out) if sees else nn.Identity()
+
+    def forward(self, x: Tensor, known: Tensor) -> Tensor:
+        h = self.conv_in(F.silu(self.norm_in(x)))
+        a, b = self.modulate(known)[:, :, None, None].chunk(2, 1)
+        h = F.silu(torch.addcmul(b, self.norm_out(h).to(b.dtype), 1 + a))
+        return self.attention(self.skip(x) + self.conv_out(h))
+
+
+class _Attention(nn.Module):
+    """x plus self-attention between all pixels, heads of at most 32 channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = next(h for h in range(max(1, channels // 32), channels + 1) if channels % h == 0)
+        self.norm, self.qkv = _norm(channels), nn.Conv2d(channels, 3 * channels, 1)
+        self.out = _zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, ny, nx = x.shape
+        q, k, v = self.qkv(self.norm(x)).reshape(n, 3, self.heads, c // self.heads, ny * nx).transpose(-1, -2).unbind(1)
+        seen = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(n, c, ny, nx)
+        return x + self.out(seen)
+
+
+def _conv(n_in: int, n_out: int, circular: bool) -> nn.Conv2d:
+    return nn.Conv2d(n_in, n_out, 3, padding=1, padding_mode="circular" if circular else "zeros")
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    groups = [g for g in range(1, 33) if channels % g == 0 and (channels // g >= 4 or g == 1)]
+    return nn.GroupNorm(max(groups), channels)
+
+
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with its weights and biases at zero: a block starts as the identity."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _width(parameters: float, shape: dict[str, Any]) -> int:
+    """The width (a multiple of 4) whose network has the number of parameters nearest to the wanted one."""
+    def count(width: int) -> int:
+        with torch.device("meta"):  # shapes only: no memory, no random numbers
+            return sum(p.numel() for p in _Body(width, **shape).parameters())
+
+    below, above = 4, 8
+    while count(above) <= parameters:
+        below, above = above, 2 * above
+    while above - below > 4:
+        middle = (below + above) // 8 * 4
+        below, above = (middle, above) if count(middle) <= parameters else (below, middle)
+    return min((below, above), key=lambda width: abs(count(width) - parameters))
