@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from sundog.errors import SundogError as SundogError
     from sundog.train.fit import fit as fit
     from sundog.train.plan import Plan as Plan
-    from sundog.train.run import DensityRun as DensityRun, Run as Run, load_run as load_run
+    from sundog.train.run import DensityRun as DensityRun
+    from sundog.train.run import Run as Run
+    from sundog.train.run import load_run as load_run
     from sundog.verdicts.compare import judge as judge
     from sundog.verdicts.verdict import Verdict as Verdict
 

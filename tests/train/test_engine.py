@@ -164,7 +164,7 @@ def test_several_devices_need_the_extra(monkeypatch):
 
 
 def test_unusable_data_and_devices_stop_before_training():
-    with pytest.raises(OptionError, match="no such device here: got cuda:7|no such device here: got abacus"):
+    with pytest.raises(OptionError, match=r"no such device here: got cuda:7|no such device here: got abacus"):
         sundog.fit("flow", sundog.Dataset.from_arrays(rows()), device="abacus")
     with pytest.raises(SampleSizeError, match="too few rows"):
         sundog.fit("flow", sundog.Dataset.from_arrays(rows(10)))

@@ -72,6 +72,21 @@ def test_interrupted_in_process_resumes_bit_equal(uninterrupted, tmp_path, monke
         assert torch.equal(p, q)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+def test_signals_leave_a_checkpoint_of_the_last_step(uninterrupted, tmp_path, number, code):
+    """No checkpoint was due for an hour: the one found was written because of the signal."""
+    folder = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, str(SCRIPT), str(folder), "400", "3600"], stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (folder / "started").exists():
+        time.sleep(0.005)
+    process.send_signal(number)
+    assert process.wait() == code
+    assert (folder / CHECKPOINT).exists()
+    run = kill_me.fit(folder)
+    assert run.history.losses == uninterrupted.history.losses
+
+
 def test_negative_control_another_seed_differs(uninterrupted, tmp_path):
     data = sundog.Dataset.from_arrays(torch.randn(2000, 3, generator=torch.Generator().manual_seed(0)),
                                       names=["a", "b", "m"])

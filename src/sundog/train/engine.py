@@ -20,6 +20,7 @@ from torch import Tensor
 from sundog.errors import RunError, TrainingError
 from sundog.models.base import Batch, Model, Noise, Objective
 from sundog.train.checkpoint import CHECKPOINT, inside, nested, read_tensors, write_tensors
+from sundog.train.interrupt import Interrupt
 from sundog.train.plan import Plan
 from sundog.train.progress import Progress
 
@@ -138,17 +139,20 @@ class _Loop:
         start, saved = time.monotonic(), time.monotonic()
         before = self.history.seconds
         every = self.plan.validate_every or max(1, (self.plan.steps or 2000) // 20)
-        while not self._over():
-            self._advance()
-            self.history.seconds = before + time.monotonic() - start
-            if self.step % every == 0 or self._over():
-                self._validate()
-                bar.show(self.history)
-            bar.advance(self.step, self.history.seconds)
-            now = time.monotonic()
-            if folder is not None and self.share.rank == 0 and now - saved >= self.plan.checkpoint_seconds:
-                self.save(folder / CHECKPOINT, identity)
-                saved = now
+        keeps = folder is not None and self.share.rank == 0
+        with Interrupt(keeps) as interrupt:
+            while not self._over():
+                self._advance()
+                self.history.seconds = before + time.monotonic() - start
+                if self.step % every == 0 or self._over():
+                    self._validate()
+                    bar.show(self.history)
+                bar.advance(self.step, self.history.seconds)
+                now = time.monotonic()
+                if keeps and (interrupt.asked or now - saved >= self.plan.checkpoint_seconds):
+                    self.save(folder / CHECKPOINT, identity)  # type: ignore[operator]
+                    saved = now
+                interrupt.obey()
 
     def _over(self) -> bool:
         late = self.plan.seconds is not None and self.history.seconds >= self.plan.seconds

@@ -14,8 +14,8 @@ import torch
 
 import sundog
 from sundog.data.dataset import Dataset
-from sundog.data.scaling import Scaling, Standard, default_scaling
-from sundog.errors import DataError, RunError, SampleSizeError
+from sundog.data.scaling import Scaling, Standard, default_scaling, named_scaling
+from sundog.errors import DataError, OptionError, RunError, SampleSizeError
 from sundog.models.base import Batch, Model
 from sundog.models.families import build
 from sundog.train.checkpoint import CHECKPOINT
@@ -36,7 +36,7 @@ def fit(
     seed: int | None = None,
     device: str = "auto",
     out: str | Path | None = None,
-    scaling: Scaling | None = None,
+    scaling: Scaling | str | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Run:
@@ -52,7 +52,8 @@ def fit(
     device : ``auto``, ``cpu``, ``cuda``, ``mps``; other than auto it overrides the plan
     out : folder for checkpoints and the finished run. Called again with the same arguments, an interrupted fit
         goes on where it was and ends with the same numbers; a finished one is loaded.
-    scaling : unfitted scaling of the values; the default of the kind of data when None
+    scaling : of the values: a word (``standard``, ``logit``, ``asinh``, ``log-modulus``, ``identity``) or an unfitted
+        ``Scaling``; the default of the kind of data when None
     progress : show a progress bar
     **options : of the family, e.g. ``hidden=(64, 64)``
 
@@ -85,7 +86,13 @@ def fit(
                               do="add data, or lower held_out_fraction")
     if data.weights is not None and not float(data.weights.sum()) > 0:
         raise DataError("weights are all zero", got="sum 0", expected="some weight above 0", do="check the weights")
-    scaling = (scaling or default_scaling(data.kind)).fit(data.values, data.weights, data.names)
+    if not isinstance(scaling, Scaling):
+        scaling = default_scaling(data.kind) if scaling is None else named_scaling(scaling)
+    scaling = scaling.fit(data.values, data.weights, data.names)
+    if scaling.memory(data.values[:1]) is not None:
+        raise OptionError("this scaling forgets the flux", got=type(scaling).__name__,
+                          expected="one scaling for the whole set", do="use 'asinh' or 'standard', or put each image's "
+                          "extremes into the context and scale before fitting")
     context_scaling = None if data.context is None else Standard().fit(data.context, data.weights, data.context_names)
     identity = _identity(family, model, plan, data, scaling)
     folder = None if out is None else Path(out)

@@ -16,7 +16,7 @@ float64 arithmetic itself. The support is the whole line except for ``ClippedLog
 
 from __future__ import annotations
 
-from sundog.data.scaling.chain import Chain, default_scaling, scaling_from_json
+from sundog.data.scaling.chain import Chain, default_scaling, named_scaling, scaling_from_json
 from sundog.data.scaling.contract import Scaling
 from sundog.data.scaling.curved import Asinh, ClippedLogit, LogModulus, ScaledTanh
 from sundog.data.scaling.linear import Identity, MinMaxPerImage, MinMaxPerSet, Standard
@@ -33,5 +33,6 @@ __all__ = [
     "Scaling",
     "Standard",
     "default_scaling",
+    "named_scaling",
     "scaling_from_json",
 ]

@@ -70,9 +70,31 @@ class Chain(Scaling):
         return total
 
 
+def named_scaling(name: str) -> Scaling:
+    """An unfitted scaling by its word: ``standard``, ``logit``, ``asinh``, ``log-modulus`` or ``identity``.
+
+    The curved ones are followed by ``Standard``, so that every number a network sees has mean 0 and spread 1.
+
+    Raises
+    ------
+    OptionError : another word.
+    """
+    words: dict[str, Scaling] = {
+        "standard": Chain([Standard()]),
+        "logit": Chain([ClippedLogit(), Standard()]),
+        "asinh": Chain([Asinh(), Standard()]),
+        "log-modulus": Chain([LogModulus(), Standard()]),
+        "identity": Identity(),
+    }
+    if name not in words:
+        raise OptionError("unknown scaling", got=name, expected=" | ".join(words),
+                          do="choose one of these, or pass a Scaling")
+    return words[name]
+
+
 def default_scaling(kind: str, names: Sequence[str] = ()) -> Scaling:
     """The unfitted scaling that ``fit`` uses when none is asked for; ``kind`` is "events" or "images"."""
-    return Chain([Standard()])
+    return named_scaling("standard")
 
 
 def scaling_from_json(facts: Mapping[str, Any]) -> Scaling:
