@@ -74,7 +74,7 @@ def rate(law: str, toys: int, seed: int, wrong: Callable[[Tensor], Tensor] = lam
         failed += not verdict.passed
         names.update(row.name for row in verdict.failures)
         if toy % 20 == 19:
-            print(f"  {law}: {failed} of {toy + 1} verdicts fail so far", flush=True)
+            print(f"  {law}: {failed} of {toy + 1} verdicts fail so far {dict(names)}", flush=True)
     return failed, names
 
 

@@ -31,6 +31,7 @@ from sundog.verdicts.verdict import Row, Verdict
 FEWEST = {"events": 50, "images": 20}  # rows of each sample below which the bands say nothing
 MODEST = {"events": 500, "images": 100}  # below, a note says that only gross differences show
 FALSE_ALARM = 0.01  # probability per verdict, shared equally by its rows; docs/judge.md has the measured rate
+MOSTLY_REPEATED = 0.5
 SPLITS = 24
 COSTLY_SPLITS = {"sliced": 12, "energy": 12, "mmd": 12, "prdc": 12, "frechet": 12, "memorisation": 12, "classifier": 6}
 WHOLE_SAMPLE = ("sliced", "energy", "mmd", "frechet", "prdc", "classifier", "memorisation", "copies", "repeats")
@@ -91,9 +92,11 @@ def judge(
     cuts = disjoint_splits(len(real), len(fake), n, splits, seed)
     ruler = Ruler.of(real, wanted)
     samples = [None if data is None else measure(data, ruler) for data in (real, fake, train)]
-    rows = _rows(real, ruler, samples, cuts, whole, seed, progress)
+    groups = _groups(samples)
+    whole, remarks = _without_neighbourhoods(whole, groups[: len(real)])
+    rows = _rows(real, ruler, samples, cuts, whole, groups, seed, progress)
     rows = sorted(_decided(rows), key=lambda row: (row.p_value, -abs(row.pull)))
-    notes += _notes_on_size(real.kind, n) + _notes_on_overlap(real, train, samples)
+    notes += remarks + _notes_on_size(real.kind, n) + _notes_on_overlap(groups, [len(real), len(real) + len(fake)])
     return Verdict(tuple(rows), n, real.kind, splits, seed, _evidence(real, fake, ruler, samples, n, seed),
                    tuple(notes), _provenance(given, time.perf_counter() - start))
 
@@ -168,11 +171,10 @@ def _size(real: Dataset, fake: Dataset) -> int:
 
 
 def _rows(real: Dataset, ruler: Ruler, samples: Sequence[Measured | None], cuts: list[Split], whole: Sequence[str],
-          seed: int, progress: bool) -> list[Row]:
+          groups: np.ndarray, seed: int, progress: bool) -> list[Row]:
     steps: list[Statistic | str] = [*ruler.statistics, *whole]
     x, y, train = samples
     assert x is not None and y is not None  # for the type checker: only train may be absent
-    groups = _groups(samples)
     found: list[Row] = []
     for step in track(steps, "judging", disable=not progress, console=Console(stderr=True)):
         if isinstance(step, Statistic):
@@ -255,13 +257,21 @@ def _notes_on_size(kind: str, n: int) -> list[str]:
     return [f"n = {n} {kind} is small: only gross differences show at this size"] if n < MODEST[kind] else []
 
 
-def _notes_on_overlap(real: Dataset, train: Dataset | None, samples: Sequence[Measured | None]) -> list[str]:
-    if train is None:
-        return []
-    ours, trained = np.split(_groups([samples[0], samples[2]]), [len(real)])
-    share = float(np.isin(ours, trained).mean())
+def _notes_on_overlap(groups: np.ndarray, ends: Sequence[int]) -> list[str]:
+    real, _, train = np.split(groups, ends)
+    share = float(np.isin(real, train).mean())
     return [f"{share:.0%} of the real rows are training rows: judge against rows that the generator never saw"] \
         if share > 0.05 else []
+
+
+def _without_neighbourhoods(whole: tuple[str, ...], real: np.ndarray) -> tuple[tuple[str, ...], list[str]]:
+    """The whole-sample statistics, less precision and recall where most real rows have twins, and a note on it."""
+    repeated = float((np.bincount(real)[real] > 1).mean())
+    if repeated < MOSTLY_REPEATED:
+        return whole, []
+    return (tuple(name for name in whole if name != "prdc"),
+            [f"{repeated:.0%} of the real rows are repeated: neighbourhoods have no size, precision and recall are "
+             "left out, and copies cannot be told from chance"])
 
 
 def _provenance(given: Sequence[Dataset | None], seconds: float) -> dict[str, object]:

@@ -1,0 +1,103 @@
+"""The page opens without network, holds every row and picture, and is written whole or not at all."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from sundog import Dataset, judge
+from sundog.errors import FileError
+from sundog.report.page import measured
+
+CHOSEN = {"events": ("marginals", "correlations"), "images": ("moments", "power spectrum", "Minkowski functionals")}
+LOADERS = {"src", "href", "srcset", "data", "action", "poster", "background"}
+
+
+class Elements(HTMLParser):
+    """Collects elements, and checks that they nest."""
+
+    void = {"meta", "img", "br", "link"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.open = [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module", params=["events", "images"])
+def report(request, tmp_path_factory):
+    generator = torch.Generator().manual_seed(0)
+    if request.param == "events":
+        x = torch.randn(300, 3, generator=generator)
+        options = {"names": ("<script>", "m_jj", "a & b"), "units": ("", "TeV", "")}
+    else:
+        x = torch.rand(60, 16, 16, generator=generator).cumsum(1)
+        options = {"names": "flux", "units": "mJy"}
+    verdict = judge(Dataset.from_arrays(x[: len(x) * 2 // 3], provenance={"note": "</script>"}, **options),
+                    Dataset.from_arrays(1.5 * x[len(x) * 2 // 3 :], **options), splits=4,
+                    statistics=(*CHOSEN[request.param], "sliced", "copies"))
+    path = verdict.report(tmp_path_factory.mktemp("report") / "verdict.html")
+    return verdict, path.read_text(encoding="utf-8")
+
+
+def test_nothing_is_loaded_from_anywhere(report):
+    _, text = report
+    elements = Elements(text)
+    loads = [value for _, a in elements.found for key, value in a.items() if key in LOADERS]
+    assert loads and all(value.startswith("data:image/png;base64,") for value in loads)
+    assert not re.search(r"url\(|@import|https?://", text)
+    assert not [tag for tag, _ in elements.found if tag in {"link", "iframe", "object", "embed"}]
+
+
+def test_every_picture_is_a_png_with_words_for_those_who_cannot_see_it(report):
+    verdict, text = report
+    pictures = [a for tag, a in Elements(text).found if tag == "img"]
+    assert len(pictures) == len(verdict.evidence.curves) + (3 if verdict.kind == "events" else 2)
+    for picture in pictures:
+        assert base64.b64decode(picture["src"].split(",")[1]).startswith(b"\x89PNG")
+        assert len(picture["alt"]) > 20
+
+
+def test_every_row_is_there_and_marked_in_words(report):
+    verdict, text = report
+    body = text[text.index("<tbody>") : text.index("</tbody>")]
+    assert body.count("<tr ") == len(verdict.rows)
+    assert body.count("✗ FAIL") == len(verdict.failures) and body.count("✓ pass") == len(verdict.rows) - len(
+        verdict.failures)
+    assert f"seed {verdict.seed}" in text and "torch" in text and verdict.provenance["real"]["fingerprint"] in text
+
+
+def test_names_cannot_break_the_page_and_the_numbers_are_readable_by_machines(report):
+    verdict, text = report
+    scripts = [a for tag, a in Elements(text).found if tag == "script"]
+    assert scripts == [{"type": "application/json", "id": "verdict"}]
+    payload = re.search(r'id="verdict">(.*?)</script>', text, re.DOTALL).group(1)
+    assert json.loads(payload) == json.loads(verdict.to_json())
+
+
+def test_measured_values_carry_error_and_unit(report):
+    verdict, text = report
+    if verdict.kind == "events":
+        row = verdict["marginals"]
+        assert measured(row).startswith("real ") and "±" in measured(row) and measured(row) in text
+        assert (row.worst == "m_jj") == ("TeV" in measured(row))
+    assert measured(verdict["copies"]) == ""
+
+
+def test_a_missing_folder_is_named_and_nothing_is_left_behind(report, tmp_path):
+    verdict, _ = report
+    with pytest.raises(FileError, match="cannot write"):
+        verdict.report(tmp_path / "absent" / "x.html")
+    assert list(tmp_path.iterdir()) == []
