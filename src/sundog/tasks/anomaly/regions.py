@@ -87,7 +87,7 @@ class SignalRegion:
             raise SampleSizeError("too few events in the signal region", got=inside,
                                   expected=f"at least {FEWEST_INSIDE}", do="widen the window")
         if sidebands and min(below, above) < FEWEST_BESIDE:
-            raise SampleSizeError("the sidebands are too thin", got=f"{below} events below the window and {above} above",
+            raise SampleSizeError("the sidebands are too thin", got=f"{below} events below, {above} above the window",
                                   expected=f"at least {FEWEST_BESIDE} on each side",
                                   do="move the window inwards, or keep more of the spectrum")
 

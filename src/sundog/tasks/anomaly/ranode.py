@@ -1,0 +1,254 @@
+"""R-ANODE: fit signal and signal fraction at once, on a background held fixed.
+
+    p_data(x, m) = w p_S(x, m) + (1 - w) p_B(x | m) p_B(m)    inside the window
+
+p_B(x | m) is any background density, learned in the sidebands; p_B(m) the smooth fit to the sideband spectrum.
+Both are evaluated once. Source: Das, Kasieczka & Shih 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sundog.data.dataset import Dataset
+from sundog.data.scaling import Scaling
+from sundog.data.scaling.chain import named_scaling
+from sundog.errors import OptionError
+from sundog.models.mixture import MixtureFit, climb, find_signal
+from sundog.tasks.anomaly.cathode import Cathode, gather_any
+from sundog.tasks.anomaly.fraction import SignalFraction, check_fraction, signal_fraction
+from sundog.tasks.anomaly.regions import SignalRegion, gather, mass_column
+from sundog.tasks.anomaly.spectrum import MassLaw, mass_law
+from sundog.tasks.anomaly.template import TemplateReport
+
+Background = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Log-likelihood gain over w = 0 at fixed signal fractions, p_S fitted anew at each (same events).
+
+    Attributes
+    ----------
+    w : (k,) signal fractions
+    gain : (k,) log-likelihood above w = 0
+    """
+
+    w: np.ndarray
+    gain: np.ndarray
+
+
+@dataclass(eq=False)
+class RAnode:
+    """Density of a signal on a frozen background, with the signal fraction and its interval.
+
+    p_S is a mixture of Gaussians in scaled features and mass, found by expectation-maximisation from the places
+    where events are most in excess of p_B. The fraction comes from cross-fitting: p_S learned on all folds but
+    one gives p_S / p_B on that fold, and the joined ratios a likelihood of w alone. With exact p_B its interval
+    is right whatever p_S looks like, for E_B[p_S / p_B] = 1. An error of p_B larger than w is not in it.
+
+    Parameters
+    ----------
+    region : the signal region
+    seed : of background template, folds and starts
+    w : fixed signal fraction, or None to learn it
+    background : fitted or unfitted estimator with ``log_background(x, m)``, or a callable (x, m) -> log p_B(x | m);
+        None for the density of a ``Cathode`` with a spline-flow template
+    components : numbers of Gaussians tried; the Bayesian information criterion chooses
+    folds : of the cross-fitting
+    masses : law of the mass of the background, ``smooth`` or the published ``histogram`` and ``kde``
+    scaling : of the features in which p_S is a mixture of Gaussians, fitted to the events inside the window
+    width : scale of the excesses looked for, in standard deviations
+
+    Example
+    -------
+    >>> from sundog.simulate.densities import ResonantToy
+    >>> toy = ResonantToy()
+    >>> search = RAnode(SignalRegion(3.3, 3.7), background=toy.log_background, components=(1,), folds=2)
+    >>> search = search.fit(toy.events(8000, 0.03, seed=0))
+    >>> search.evidence_, len(search.sample_signal(5, seed=0))
+    (True, 5)
+    """
+
+    region: SignalRegion
+    seed: int = 0
+    w: float | None = None
+    background: Any = None
+    components: Sequence[int] = (1, 2, 4)
+    folds: int = 5
+    masses: str = "smooth"
+    scaling: Scaling | str = "standard"
+    width: float = 0.5
+    fit_: MixtureFit | None = None
+    fraction_: SignalFraction | None = None
+
+    def __post_init__(self) -> None:
+        check_fraction(self.w)
+        if self.folds < 2 or not self.components or min(self.components) < 1:
+            raise OptionError("settings of R-ANODE are unusable", got=f"folds={self.folds}, "
+                              f"components={tuple(self.components)}", expected="folds >= 2, components >= 1",
+                              do="pass folds=5, components=(1, 2, 4)")
+
+    def fit(self, x: Any, m: Any = None) -> RAnode:
+        """The detector itself, fitted to events of the whole spectrum: (n, d) and (n,), or a Dataset.
+
+        Raises
+        ------
+        DataError, SampleSizeError, ShapeError : unusable events, see ``gather`` and ``SignalRegion.check``.
+        """
+        events = gather(x, m, unit=self.region.unit)
+        self.region.check(events)
+        self._masses: MassLaw = mass_law(self.masses, events.context, self.region)
+        self._log_background: Background = self._fit_background(events)
+        inside = events[self.region.contains(events)]
+        unfitted = named_scaling(self.scaling) if isinstance(self.scaling, str) else self.scaling
+        self._scaling = unfitted.fit(inside.values, None, inside.names)
+        self._labels = inside[:1]
+        self._z, self._log_b = self._standardised(inside)
+        self.fit_ = self._best(self._z, self._log_b)
+        self.fraction_ = signal_fraction(self._cross_fitted())
+        return self
+
+    def score_samples(self, x: Any, m: Any = None) -> Tensor:
+        """log p_S(x) / p_B(x | m), float64 (n,): rises with log p_data / p_B and does not use the signal's mass."""
+        events = gather_any(x, m)
+        values = events.values.double()
+        features = self._fitted.signal.marginal(list(range(values.shape[1])))
+        log_s = features.log_prob(self._scaling.forward(values)) + self._scaling.log_abs_det(values)
+        return log_s - self._conditional(events)
+
+    def log_signal(self, x: Any, m: Any = None) -> Tensor:
+        """log p_S(x, m), float64 (n,), per product of the units of x and m."""
+        events = gather_any(x, m)
+        z, _ = self._coordinates(events)
+        return self._fitted.signal.log_prob(z) + self._log_slope(events)
+
+    def log_background(self, x: Any, m: Any = None) -> Tensor:
+        """log p_B(x, m) inside the window, float64 (n,), per product of the units of x and m."""
+        events = gather_any(x, m)
+        return self._conditional(events) + self._masses.log_prob(events)
+
+    def sample_signal(self, n: int, seed: int = 0) -> Dataset:
+        """n draws of the learned signal: features in their units, the mass as context."""
+        z = self._fitted.signal.sample(n, torch.Generator().manual_seed(seed))
+        first = self._labels
+        return Dataset.from_arrays(
+            self._scaling.inverse(z[:, :-1]), self.region.centre + 0.5 * self.region.width * z[:, -1], first.names,
+            first.units, context_names=first.context_names, context_units=first.context_units, held_out_fraction=0.0,
+            provenance={"drawn_by": "RAnode", "seed": seed})
+
+    @property
+    def signal_fraction_(self) -> float:
+        """w inside the window: the fixed one, or the cross-fitted maximum-likelihood value."""
+        return self.w if self.w is not None else self._fraction.value
+
+    @property
+    def signal_fraction_interval_(self) -> tuple[float, float]:
+        """95 % interval of the cross-fitted w."""
+        return self._fraction.low_95, self._fraction.high_95
+
+    @property
+    def evidence_(self) -> bool:
+        """Whether the 95 % interval excludes zero."""
+        return self._fraction.evidence
+
+    @property
+    def template_report_(self) -> TemplateReport | None:
+        """Report of the background's template, None for a background given as a function."""
+        return getattr(self.background, "template_report_", None)
+
+    def profile(self, w: Any) -> Profile:
+        """The likelihood at fixed fractions w (k,), p_S climbing anew from the fit found, nearest w first.
+
+        p_S is fitted to the events that are judged: read the shape, not the width, off this curve.
+        """
+        grid = np.sort(np.atleast_1d(np.asarray(w, dtype=float)))
+        for one in grid:
+            check_fraction(float(one))
+        gain = np.empty(len(grid))
+        middle = int(np.abs(grid - self._fitted.w).argmin())
+        for part in (range(middle, len(grid)), range(middle - 1, -1, -1)):
+            at = self._fitted
+            for i in part:
+                at = climb(self._z, self._log_b, at.signal, float(grid[i]), fixed_w=True, steps=60)
+                gain[i] = at.gain
+        return Profile(grid, gain)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _fit_background(self, events: Dataset) -> Background:
+        if self.background is None:
+            self.background = Cathode(self.region, seed=self.seed, template="flow", members=1)
+        if not hasattr(self.background, "log_background"):
+            return self.background
+        if getattr(self.background, "template_", self) is None:
+            self.background.fit(events)
+        return self.background.log_background
+
+    def _conditional(self, events: Dataset) -> Tensor:
+        log_p = torch.as_tensor(np.asarray(self._log_background(events.values, mass_column(events)))).double()
+        if log_p.shape != (len(events),) or torch.isnan(log_p).any():
+            raise OptionError("the background density is unusable", got=f"shape {tuple(log_p.shape)}, "
+                              f"{int(torch.isnan(log_p).sum())} NaN", expected=f"({len(events)},) numbers",
+                              do="return log p_B(x | m) for each row")
+        return log_p
+
+    def _coordinates(self, events: Dataset) -> tuple[Tensor, Tensor]:
+        mass = mass_column(events)[:, None]
+        z = torch.cat([self._scaling.forward(events.values.double()),
+                       (mass - self.region.centre) / (0.5 * self.region.width)], 1)
+        return z, mass[:, 0]
+
+    def _log_slope(self, events: Dataset) -> Tensor:
+        return self._scaling.log_abs_det(events.values.double()) - float(np.log(0.5 * self.region.width))
+
+    def _standardised(self, inside: Dataset) -> tuple[Tensor, Tensor]:
+        """Events as z (n, d + 1), mass last, and log p_B per unit of z (n,)."""
+        z, mass = self._coordinates(inside)
+        return z, self._conditional(inside) + self._masses.log_prob(mass) - self._log_slope(inside)
+
+    def _best(self, z: Tensor, log_b: Tensor) -> MixtureFit:
+        """The fit whose number of Gaussians the Bayesian information criterion prefers."""
+        d = z.shape[1]
+        per_gaussian = 1 + d + d * (d + 1) // 2
+        best, criterion = None, -np.inf
+        for k in self.components:
+            found = find_signal(z, log_b, seed=self.seed, components=k, w=self.w, width=self.width)
+            now = found.gain - 0.5 * per_gaussian * k * np.log(len(z))
+            if best is not None and now < criterion:
+                break
+            best, criterion = found, now
+        assert best is not None  # components is not empty
+        return best
+
+    def _cross_fitted(self) -> np.ndarray:
+        """log p_S / p_B of every event, p_S learned without the fold that the event is in."""
+        order = torch.randperm(len(self._z), generator=torch.Generator().manual_seed(self.seed))
+        ratio = torch.empty(len(self._z), dtype=torch.float64)
+        for part in order.chunk(self.folds):
+            others = torch.ones(len(self._z), dtype=torch.bool)
+            others[part] = False
+            signal = self._best(self._z[others], self._log_b[others]).signal
+            ratio[part] = signal.log_prob(self._z[part]) - self._log_b[part]
+        return ratio.numpy()
+
+    @property
+    def _fitted(self) -> MixtureFit:
+        return _done(self.fit_)
+
+    @property
+    def _fraction(self) -> SignalFraction:
+        return _done(self.fraction_)
+
+
+def _done(part: Any) -> Any:
+    if part is None:
+        raise OptionError("the detector has not been fitted", got="nothing learned", expected="fit first",
+                          do="call fit(x, m)")
+    return part
