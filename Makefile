@@ -53,17 +53,17 @@ $(BIN)/python:
 # Editable: a changed source file needs no new installation.
 $(VENV)/.sundog-base: $(SETUP) | $(BIN)/python
 	@echo "installing sundog and what it needs (about a minute; progress is quiet)"
-	$(PIP) --editable .
+	@$(PIP) --editable .
 	@touch $@
 
 # firstgalaxydata (public radio images that the tests read) declares torchvision, which would swap torch: --no-deps.
 $(VENV)/.sundog-test: $(SETUP) | $(BIN)/python
 	@echo "installing sundog and what its tests need (about a minute; progress is quiet)"
-	$(PIP) --editable '.[test]'
-	$(PIP) --no-deps firstgalaxydata==0.2.1
+	@$(PIP) --editable '.[test]'
+	@$(PIP) --no-deps firstgalaxydata==0.2.1
 	@touch $@ $(VENV)/.sundog-base
 
 $(VENV)/.sundog-dev $(VENV)/.sundog-docs: $(VENV)/.sundog-%: $(SETUP) | $(BIN)/python
 	@echo "installing sundog with its extra '$*'"
-	$(PIP) --editable '.[$*]'
+	@$(PIP) --editable '.[$*]'
 	@touch $@ $(VENV)/.sundog-base

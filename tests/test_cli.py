@@ -39,7 +39,7 @@ def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("words, said", [
-    (["fit", "flw", "events.npz"], "'flow', 'flow-matching'"),
+    (["fit", "flw", "events.npz"], "flow | flow-matching"),
     (["fit", "flow", "events.npz", "--step", "5"], "--step"),
     (["fit", "flow"], "file"),
     (["sample", "nowhere"], "there is no run in nowhere"),
@@ -112,12 +112,6 @@ def test_every_option_and_argument_is_explained() -> None:
     silent = [(name, parameter.name) for name, command in group.commands.items()
               for parameter in command.params if not parameter.help]
     assert not silent
-
-
-def test_families_are_those_of_the_library() -> None:
-    from sundog.models.families import FAMILIES
-
-    assert {family.value for family in cli.Family} == set(FAMILIES)
 
 
 # -- the words -----------------------------------------------------------------------------------------------------
