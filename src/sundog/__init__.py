@@ -23,6 +23,7 @@ _PUBLIC = {
     "DensityRun": "sundog.train.run",
     "judge": "sundog.verdicts.compare",
     "Verdict": "sundog.verdicts.verdict",
+    "separate": "sundog.tasks.separation",
     "SundogError": "sundog.errors",
 }
 _ROOMS = ("data", "simulate", "nets", "solve", "models", "train", "statistics", "verdicts", "tasks", "report", "errors")
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sundog.data.dataset import Dataset as Dataset
     from sundog.data.files import load as load
     from sundog.errors import SundogError as SundogError
+    from sundog.tasks.separation import separate as separate
     from sundog.train.fit import fit as fit
     from sundog.train.plan import Plan as Plan
     from sundog.train.run import DensityRun as DensityRun

@@ -1,0 +1,156 @@
+"""Separation: statistics of the truth are recovered where a Wiener filter fails; losses mean what they say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sundog.data.dataset import Dataset
+from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
+from sundog.statistics.bands import BandPowers
+from sundog.statistics.spectra import correlation_coefficient, power_spectrum
+from sundog.tasks.separation import Match, Residual, Statistics, separate
+
+DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "fields"
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def red_lognormal(side: int, seed: int = 0) -> Tensor:
+    x = torch.randn(side, side, generator=generator(seed))
+    k = (torch.fft.fftfreq(side)[:, None] ** 2 + torch.fft.rfftfreq(side)[None] ** 2).sqrt().clamp_min(1 / side)
+    x = torch.fft.irfft2(torch.fft.rfft2(x) * k**-1.5, s=(side, side))
+    x = (0.8 * x / x.std()).exp()
+    return (x - x.mean()) / x.std()
+
+
+def wiener(d: Tensor, truth: Tensor, sigma: float) -> Tensor:
+    """The filter that knows the true spectrum; it loses power where the noise wins."""
+    bands = BandPowers((d.shape[0], d.shape[1]))
+    power = bands(truth[None])[0]
+    share = bands.spread(power / (power + sigma**2)).reshape(d.shape[0], -1)
+    return torch.fft.irfft2(torch.fft.rfft2(d) * share, s=tuple(d.shape))
+
+
+def kurtosis(x: Tensor) -> float:
+    return float((((x - x.mean()) / x.std()) ** 4).mean())
+
+
+def test_power_and_tails_come_back_where_a_wiener_filter_loses_them() -> None:
+    truth, sigma = red_lognormal(96), 0.7
+    d = truth + sigma * torch.randn(96, 96, generator=generator(1))
+    found = separate(d, lambda n, g: sigma * torch.randn(n, 96, 96, generator=g), draws=40, eras=3, polish=0)
+    true, power = power_spectrum(truth, bins=8).power, power_spectrum(found.signal, bins=8).power
+    filtered = power_spectrum(wiener(d, truth, sigma), bins=8).power
+    noisy = (true / sigma**2 > 0.1) & (true / sigma**2 < 1)
+    assert noisy.any()
+    assert ((power / true)[noisy] > 0.6).all()
+    assert ((power / true)[noisy] < 1.6).all()
+    assert not ((filtered / true)[noisy] > 0.6).any()  # the same test fails for the filter
+    assert abs(kurtosis(found.signal) - kurtosis(truth)) < abs(kurtosis(wiener(d, truth, sigma)) - kurtosis(truth))
+    assert torch.allclose(found.signal + found.residual, d, atol=1e-5)
+    assert correlation_coefficient(found.signal, truth, bins=8).power[:3].min() > 0.9
+
+
+def test_every_loss_is_one_at_the_truth_and_large_elsewhere() -> None:
+    """Mean over 12 mixtures of a loss at the truth is 1 within 4 standard errors; at the mixture it is far off."""
+    truth, g = red_lognormal(32), generator(2)
+    phi = Statistics((32, 32), 2, 4, 6, True, "fast")
+    at_truth, at_mixture = {Match: [], Residual: []}, {Match: [], Residual: []}
+    for _ in range(12):
+        noise = torch.randn(41, 32, 32, generator=g)
+        d = truth + noise[0]
+        for kind in (Match, Residual):
+            loss = kind().in_era(phi, d, truth, noise[1:])
+            at_truth[kind].append(float(loss(truth)))
+            at_mixture[kind].append(float(loss(d)))
+    for kind, values in at_truth.items():
+        values = torch.tensor(values)
+        assert (
+            abs(values.mean() - 1) < 4 * values.std() / 12**0.5 + 0.15
+        )  # 40 draws: E[1/s^2] is 5 % over 1/sigma^2, the mean adds 1/40
+        assert torch.tensor(at_mixture[kind]).mean() > 2
+
+
+def test_averaging_and_bias_schemes_agree_where_they_were_set() -> None:
+    truth = red_lognormal(32)
+    phi, noise = Statistics((32, 32), 3, 4, 6, True, "default"), torch.randn(40, 32, 32, generator=generator(3))
+    d = truth + torch.randn(32, 32, generator=generator(4))
+    bias, average = Match().in_era(phi, d, truth, noise), Match().averaged(phi, d, truth, noise, 16)
+    assert torch.allclose(bias(truth), average(truth), rtol=1e-3)
+
+
+def test_same_seed_same_map_and_repeats_differ() -> None:
+    d = red_lognormal(32) + torch.randn(32, 32, generator=generator(5))
+    maps = torch.randn(30, 32, 32, generator=generator(6))
+    options = {"eras": 1, "iterations": 5, "polish": 3, "draws": 20}
+    first = separate(d, maps, repeats=1, seed=3, **options)
+    second = separate(d.numpy(), maps.numpy(), seed=3, **options)
+    assert torch.equal(first.signal, second.signal)
+    assert first.repeats.shape == (1, 32, 32)
+    assert not torch.allclose(first.signal, first.repeats[0])
+    report = first.report
+    assert report.agreement[0] > report.agreement[-2]
+    assert set(report.losses) == {"Match"}
+    assert "deterministic" in str(report)
+    assert report.deterministic_down_to > 0
+
+
+def test_units_and_means_do_not_matter() -> None:
+    d = red_lognormal(32) + torch.randn(32, 32, generator=generator(5))
+    maps = torch.randn(30, 32, 32, generator=generator(6))
+    options = {"eras": 1, "iterations": 5, "polish": 0, "draws": 20}
+    plain = separate(d, maps, **options).signal
+    scaled = separate(1e-6 * d + 1e-4, 1e-6 * maps, **options).signal
+    assert torch.allclose((scaled - 1e-4) / 1e-6, plain, atol=2e-2)
+
+
+def test_data_sets_and_fitted_runs_are_taken() -> None:
+    class FittedRun:
+        def sample(self, n: int, seed: int) -> Dataset:
+            return Dataset.from_arrays(torch.randn(n, 32, 32, generator=generator(seed)), units="uK")
+
+    mixture = Dataset.from_arrays((red_lognormal(32) + 0.1)[None], units="uK")
+    found = separate(mixture, FittedRun(), eras=1, iterations=2, polish=0, draws=12)
+    assert found.signal.shape == (32, 32)
+    with pytest.raises(ShapeError):
+        separate(mixture, Dataset.from_arrays(torch.randn(12, 32, 32), units="MJy/sr"))
+
+
+def test_bad_input_is_named() -> None:
+    d, maps = torch.randn(16, 16, generator=generator(0)), torch.randn(12, 16, 16, generator=generator(1))
+    for bad, error in (
+        ((d, maps[:, :8]), ShapeError),
+        ((d, maps[:5]), SampleSizeError),
+        ((torch.ones(16, 16), maps), DataError),
+        ((d * float("nan"), maps), DataError),
+        ((maps, maps), ShapeError),
+        ((d, maps, []), OptionError),
+    ):
+        with pytest.raises(error):
+            separate(*bad)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("snr", [1.0, 0.5])
+@pytest.mark.skipif(not (DATA / "mhd_dust_I_1.npy").exists(), reason="needs the dust maps of SUNDOG_DATA")
+def test_dust_under_white_noise(snr: float) -> None:
+    dust = torch.from_numpy(np.load(DATA / "mhd_dust_I_1.npy")).reshape(256, 2, 256, 2).mean((1, 3))
+    dust, sigma = (dust - dust.mean()) / dust.std(), 1 / snr
+    d = dust + sigma * torch.randn(256, 256, generator=generator(7))
+    found = separate(d, lambda n, g: sigma * torch.randn(n, 256, 256, generator=g))
+    true = power_spectrum(dust, bins=20).power
+    ratio = power_spectrum(found.signal, bins=20).power / true
+    strong, weak = true / sigma**2 > 0.25, true / sigma**2 > 0.1
+    assert (ratio[strong] > 0.8).all()
+    assert (ratio[strong] < 1.25).all()
+    assert (ratio[weak] > 0.6).all()
+    assert (ratio[weak] < 1.5).all()
+    assert abs(kurtosis(found.signal) - kurtosis(dust)) < abs(kurtosis(wiener(d, dust, sigma)) - kurtosis(dust))
