@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import typer
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File
+
+from sundog.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -22,7 +27,6 @@ NAV: list[dict[str, Any]] = [
     {"Generators": [{"Normalizing flow": "models/flow.md"}, {"Flow matching": "models/matching.md"},
                     {"Two-sample classifier": "models/classifier.md"}]},
     {"Judging": [{"The judge": "judge.md"}, {"Statistics": "statistics.md"}]},
-    {"Command line": "cli.md"},
 ]
 _gallery: list[tuple[str, Path, Path | None]] = []
 
@@ -37,7 +41,7 @@ def on_config(config: Any) -> Any:
         pages = [{_heading(path): f"{folder}/{path.name}"} for path in sorted((docs / folder).glob("*.md"))]
         sections[title] = pages
     config["nav"] = [*entries, *[{title: pages} for title, pages in sections.items() if pages],
-                     {"Changes": "changelog.md"}]
+                     {"Command line": "cli.md"}, {"Changes": "changelog.md"}]
     return config
 
 
@@ -47,6 +51,7 @@ def on_files(files: Any, config: Any) -> Any:
         files.append(File.generated(config, f"gallery/{page.name}", content=page.read_text()))
         if figure is not None:
             files.append(File.generated(config, f"gallery/{figure.name}", abs_src_path=str(figure)))
+    files.append(File.generated(config, "cli.md", content=_command_pages()))
     files.append(File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text()))
     return files
 
@@ -63,7 +68,19 @@ def _formulas(text: str) -> str:
 
 
 def _mathml(formula: str, display: str) -> str:
-    return convert(" ".join(formula.split()), display=display).replace("\n", " ")
+    mathml = convert(" ".join(formula.split()), display=display).replace("\n", " ")
+    # A paragraph that starts with <math> would be taken for a block of HTML.
+    return f"<span>{mathml}</span>" if display == "inline" else mathml
+
+
+def _command_pages() -> str:
+    """Markdown of what every command says with --help."""
+    commands = ["", *typer.main.get_command(app).commands]  # type: ignore[attr-defined]
+    environment = {**os.environ, "COLUMNS": "96", "TERM": "dumb", "NO_COLOR": "1"}
+    told = [subprocess.run([sys.executable, "-m", "sundog.cli", *name.split(), "--help"], capture_output=True, text=True,
+                           check=True, env=environment).stdout.strip("\n") for name in commands]
+    parts = [f"## {('sundog ' + name).strip()}\n\n```text\n{text}\n```\n" for name, text in zip(commands, told)]
+    return "# Command line\n\nThe words of the library, on files.\n\n" + "\n".join(parts)
 
 
 def _existing(entries: list[dict[str, Any]], docs: Path) -> list[dict[str, Any]]:
