@@ -149,7 +149,8 @@ def show(rows: list[Row]) -> None:
     """Medians over seeds with the scatter of a single seed, and counts of intervals that cover."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row["what"], row.get("w", ""), row.get("injected", ""), row.get("method", "")), []).append(row)
+        key = tuple(row.get(name, "") for name in ("what", "w", "injected", "method"))
+        groups.setdefault(key, []).append(row)
     for key, group in groups.items():
         parts = [" ".join(str(part) for part in key if part != ""), f"n={len(group)}"]
         for name in ("sic 0.01", "sic 0.001", "sic 0.0001", "max sic", "cpu", "auc", "w_fit", "sigma", "gaussians"):

@@ -1,1 +1,39 @@
 """Resonant anomaly detection: learn the background beside a mass window, find what does not belong inside."""
+
+from __future__ import annotations
+
+from sundog.tasks.anomaly.anode import Anode
+from sundog.tasks.anomaly.cathode import Cathode
+from sundog.tasks.anomaly.cwola import CWoLa
+from sundog.tasks.anomaly.evaluation import SicBand, SicCurve, expected_significance, sic_band, sic_curve
+from sundog.tasks.anomaly.fraction import SignalFraction, signal_fraction
+from sundog.tasks.anomaly.ranode import Profile, RAnode
+from sundog.tasks.anomaly.references import IdealisedAD, Supervised
+from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
+from sundog.tasks.anomaly.spectrum import MassLaw, histogram_masses, kde_masses, smooth_masses
+from sundog.tasks.anomaly.template import Template, TemplateReport
+
+__all__ = [
+    "Anode",
+    "CWoLa",
+    "Cathode",
+    "IdealisedAD",
+    "MassLaw",
+    "Profile",
+    "RAnode",
+    "SicBand",
+    "SicCurve",
+    "SignalFraction",
+    "SignalRegion",
+    "Supervised",
+    "Template",
+    "TemplateReport",
+    "expected_significance",
+    "histogram_masses",
+    "kde_masses",
+    "sic_band",
+    "sic_curve",
+    "signal_fraction",
+    "sliding_windows",
+    "smooth_masses",
+]
