@@ -15,10 +15,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
@@ -76,16 +76,18 @@ class TreeEnsemble(Classifier):
             "min_samples_leaf": min_samples_leaf, "l2_regularization": l2, "validation_fraction": validation,
             "n_iter_no_change": patience, "early_stopping": True, "tol": 0.0,
         }
-        self._trees: list[HistGradientBoostingClassifier] = []
+        self._trees: list[Any] = []
 
     def fit(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> TreeEnsemble:
         """The ensemble itself, trained on x (n, d), y (n,) of 0 and 1, weights (n,) >= 0."""
         _check(x, y, weights)
         rows, labels = _array(x), _array(y).astype(int)
         w = None if weights is None else _array(weights)
+        from sklearn.ensemble import HistGradientBoostingClassifier as Boosting  # slow, and sets os.environ
+
         with _threads(len(rows)):
             self._trees = [
-                HistGradientBoostingClassifier(random_state=self.seed + i, **self._settings).fit(rows, labels, w)
+                Boosting(random_state=self.seed + i, **self._settings).fit(rows, labels, w)
                 for i in range(self.members)
             ]
         return self
@@ -214,7 +216,7 @@ def _threads(n: int) -> AbstractContextManager[object]:
 
 @cache
 def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through all loaded libraries, 5 ms: once is enough
+    return ThreadpoolController()  # looks through all loaded libraries, 5 ms: once, after scikit-learn has come
 
 
 def _array(x: Tensor) -> np.ndarray:

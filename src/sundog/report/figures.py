@@ -25,7 +25,8 @@ from sundog.verdicts.evidence import Curve, Evidence
 from sundog.verdicts.verdict import Verdict
 
 REAL, FAKE, INK, GREY, BAND = "#2f5d8a", "#d9731a", "#22272e", "#8a929b", "#dfe3e8"
-RATIO_RANGE = 1e-3  # a curve whose smallest value is below this share of its largest gets no ratio panel
+RATIO_ERROR = 0.6  # a curve less well known than this, relatively, gets pulls in place of a ratio
+RATIO_TOP = 3.0  # ratios above leave the panel: the panel above shows them
 CORNER_COLUMNS = 6  # a corner plot of more is unreadable
 CONTOURS = (0.95, 0.68)  # share of the events inside
 
@@ -134,7 +135,7 @@ def images(evidence: Evidence, channel: int = 0) -> Figure:
     real, fake = (_channel(x, channel)[:12] for x in (evidence.real, evidence.fake))
     norm = _colour_scale(real)
     columns, lines = 4, -(-max(len(real), len(fake)) // 4)
-    figure = _figure(11.2, 1.34 * lines + 0.7)
+    figure = _figure(11.2, 1.22 * lines + 0.45)
     left, right, bar = np.asarray(figure.subfigures(1, 3, width_ratios=(1, 1, 0.2), wspace=0.02))
     for side, x, title, color in ((left, real, "real", REAL), (right, fake, "fake", FAKE)):
         axes = side.subplots(lines, columns, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
@@ -228,7 +229,7 @@ def _curve_panel(top: Axes, bottom: Axes, of: Curve, part: slice, unit: str) -> 
             top.fill_between(x, y - dy, y + dy, color=color, alpha=0.25, lw=0)
             top.plot(x, y, color=color, lw=1.6, marker="o", ms=2.8, label=label)
     _lower_panel(bottom, x, a, da, b, db, listed)
-    logarithmic = not listed and x.min() > 0 and x.max() / x.min() > 8
+    logarithmic = not listed and x.min() > 0 and x[-1] - x[-2] > 3 * (x[1] - x[0])
     for ax in (top, bottom):
         if logarithmic:
             ax.set_xscale("log")
@@ -249,11 +250,12 @@ def _curve_panel(top: Axes, bottom: Axes, of: Curve, part: slice, unit: str) -> 
 def _lower_panel(ax: Axes, x: np.ndarray, a: np.ndarray, da: np.ndarray, b: np.ndarray, db: np.ndarray,
                  listed: bool) -> None:
     style = "o" if listed else "o-"
-    if a.min() > RATIO_RANGE * np.abs(a).max():
+    if a.min() > 0 and b.min() >= 0 and (da / a).max() < RATIO_ERROR:
         ax.fill_between(x, 1 - da / a, 1 + da / a, color=REAL, alpha=0.25, lw=0)
         ax.axhline(1, color=REAL, lw=1)
         ax.fill_between(x, (b - db) / a, (b + db) / a, color=FAKE, alpha=0.25, lw=0)
         ax.plot(x, b / a, style, color=FAKE, lw=1.4, ms=2.8)
+        ax.set_ylim(max(0.0, ax.get_ylim()[0]), min(RATIO_TOP, ax.get_ylim()[1]))
         ax.set_ylabel("fake / real")
         return
     error = np.sqrt(da**2 + db**2)
