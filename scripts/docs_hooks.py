@@ -77,8 +77,9 @@ def _command_pages() -> str:
     """Markdown of what every command says with --help."""
     commands = ["", *typer.main.get_command(app).commands]  # type: ignore[attr-defined]
     environment = {**os.environ, "COLUMNS": "96", "TERM": "dumb", "NO_COLOR": "1"}
-    told = [subprocess.run([sys.executable, "-m", "sundog.cli", *name.split(), "--help"], capture_output=True, text=True,
-                           check=True, env=environment).stdout.strip("\n") for name in commands]
+    call = [sys.executable, "-m", "sundog.cli"]
+    told = [subprocess.run([*call, *name.split(), "--help"], capture_output=True, text=True, check=True,
+                           env=environment).stdout.strip("\n") for name in commands]
     parts = [f"## {('sundog ' + name).strip()}\n\n```text\n{text}\n```\n" for name, text in zip(commands, told)]
     return "# Command line\n\nThe words of the library, on files.\n\n" + "\n".join(parts)
 

@@ -197,16 +197,17 @@ def test_simulate_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(events: Path) -> None:
+@pytest.mark.parametrize("stop, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_is_finished_by_the_same_command(stop: signal.Signals, code: int, events: Path) -> None:
     Path("plan.json").write_text(json.dumps({"steps": 800, "batch": 64, "checkpoint_seconds": 0.05}))
     words = ["fit", "flow-matching", "events.npz", "--plan", "plan.json", "--set", "hidden=[16]", "--quiet"]
     started = subprocess.Popen([sys.executable, "-m", "sundog.cli", *words], stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 60
     while not list(Path("run").glob("checkpoint*")) and time.monotonic() < limit and started.poll() is None:
         time.sleep(0.02)
-    started.send_signal(signal.SIGINT)
+    started.send_signal(stop)
     said = started.communicate(timeout=60)[1]
-    assert started.returncode == 130, said
+    assert started.returncode == code, said
     assert "same command again" in said
     assert "Traceback" not in said
     assert not Path("run/run.json").exists()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,14 +148,11 @@ def fit(
     import sundog
 
     settings = {"steps": steps, "seconds": seconds, "batch": batch, "learning_rate": learning_rate}
-    try:
+    with _resumable(f"the run in {out}"):
         run = sundog.fit(
             family, _load(file), context=context or None, plan=_plan(plan, settings), seed=seed, device=device,
             out=out, progress=not quiet, **dict(map(_setting, option or [])),
         )
-    except KeyboardInterrupt:
-        typer.echo(f"sundog: stopped; give the same command again and the run in {out} goes on", err=True)
-        raise typer.Exit(130) from None
     if as_json:
         facts = {"folder": str(out), "family": run.family, "identity": run.identity,
                  "seconds": run.history.seconds, "best_score": run.history.best_score}
@@ -272,13 +270,10 @@ def demo(
     """
     from sundog.demo import run_demo
 
-    try:
+    with _resumable("the demo"):
         for line in run_demo(out, seed=seed, quick=quick, progress=not quiet):
             if not quiet:
                 typer.echo(line)
-    except KeyboardInterrupt:
-        typer.echo("sundog: stopped; give the same command again and the demo goes on", err=True)
-        raise typer.Exit(130) from None
 
 
 @public_app.command("list")
@@ -312,6 +307,16 @@ def public_fetch(
         path = public.load_public(name).save(out)
     if not quiet:
         typer.echo(f"{name}: {path}")
+
+
+@contextmanager
+def _resumable(what: str) -> Iterator[None]:
+    """Inside, Ctrl-C (exit 130) or SIGTERM (143) end the command with one line that says how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        typer.echo(f"sundog: stopped; give the same command again and {what} goes on", err=True)
+        raise typer.Exit(getattr(stop, "code", 130)) from None
 
 
 def _load(file: Path, context: Sequence[str] | None = None) -> Dataset:
