@@ -23,6 +23,8 @@ from sundog.errors import OptionError, ShapeError
 CENTRES = 512  # points at which an excess is looked for
 CENTRES_AT_ONCE = 16  # bounds the memory of the search to 16 doubles per event
 FLOOR = 0.05  # smallest width of a Gaussian, in standardised units: no collapse onto a few events
+SURELY_BACKGROUND = 1e-7  # probability of being signal below which an event moves nothing
+BETWEEN = 10  # steps between two looks at all events
 FIRST_GUESS = 0.003  # signal fraction that a climb starts from
 
 
@@ -90,14 +92,14 @@ class MixtureFit:
 
 
 def climb(z: Tensor, log_b: Tensor, signal: GaussianSignal, w: float, *, fixed_w: bool = False, steps: int = 300,
-          tolerance: float = 1e-2, floor: float = FLOOR) -> MixtureFit:
+          tolerance: float = 0.05, floor: float = FLOOR) -> MixtureFit:
     """The fit that expectation-maximisation reaches from a start.
 
     Parameters
     ----------
     z : (n, d) events; log_b : (n,) log p_B of each, per unit of z
     signal, w : where to start; ``fixed_w`` keeps w
-    steps, tolerance : stop when a step gains less than ``tolerance`` in total log-likelihood
+    steps, tolerance : stop when ten steps gain less than ``tolerance`` in total log-likelihood
     floor : smallest width, its square is added to every variance
 
     Example
@@ -112,37 +114,44 @@ def climb(z: Tensor, log_b: Tensor, signal: GaussianSignal, w: float, *, fixed_w
     """
     _check(z, log_b)
     gain, taken = -math.inf, 0
-    for taken in range(1, steps + 1):
-        parts = signal.log_parts(z).sub_(log_b[:, None])  # log pi_j N_j / p_B
-        ratio = parts.logsumexp(1)
-        total = torch.log1p(w * torch.expm1(ratio))
-        now = float(total.sum())
-        if now - gain < tolerance and taken > 1:
-            gain = now
+    while taken < steps:
+        now, parts = _responsibilities(z, log_b, signal, w)
+        if now - gain < tolerance:
+            gain = max(now, gain)
             break
         gain = now
-        weight = (parts - total[:, None]).exp_().mul_(w)  # r_ij
-        signal, w = _maximise(z, weight, w if fixed_w else None, floor)
+        # Rows that are surely background do not move the Gaussians: leaving them out saves most of the time.
+        rows = parts.sum(1) > SURELY_BACKGROUND
+        near, log_near = z[rows], log_b[rows]
+        parts = parts[rows]
+        for _ in range(min(BETWEEN, steps - taken)):
+            signal, learned = _maximise(near, parts, floor)
+            w = w if fixed_w else learned / len(z)
+            taken += 1
+            _, parts = _responsibilities(near, log_near, signal, w)
         if w * len(z) < 1:  # less than one event: there is no signal here
             break
     return MixtureFit(w, signal, gain, taken)
 
 
-def _maximise(z: Tensor, weight: Tensor, w: float | None, floor: float) -> tuple[GaussianSignal, float]:
-    # Rows that are surely background do not move the Gaussians: leaving them out saves most of the time.
-    rows = weight.sum(1) > 1e-7
-    near, r = z[rows], weight[rows]
+def _responsibilities(z: Tensor, log_b: Tensor, signal: GaussianSignal, w: float) -> tuple[float, Tensor]:
+    """Total log-likelihood above w = 0, and r_ij, (n, k)."""
+    parts = signal.log_parts(z).sub_(log_b[:, None])  # log pi_j N_j / p_B
+    total = torch.log1p(w * torch.expm1(parts.logsumexp(1)))
+    return float(total.sum()), (parts - total[:, None]).exp_().mul_(w)
+
+
+def _maximise(z: Tensor, r: Tensor, floor: float) -> tuple[GaussianSignal, float]:
+    """The Gaussians that r_ij asks for, and the number of signal events."""
     count = r.sum(0).clamp(min=1e-9)
-    means = (r.T @ near) / count[:, None]
+    means = (r.T @ z) / count[:, None]
     ridge = floor**2 * torch.eye(z.shape[1], dtype=z.dtype)
     covariances = []
     for j, mu in enumerate(means):
-        centred = near - mu
+        centred = z - mu
         covariances.append((centred * r[:, j : j + 1]).T @ centred / count[j] + ridge)
-    total = count.sum()
-    share = (count / total).clamp(min=1e-6)
-    signal = GaussianSignal(share / share.sum(), means, torch.stack(covariances))
-    return signal, float(total) / len(z) if w is None else w
+    share = (count / count.sum()).clamp(min=1e-6)
+    return GaussianSignal(share / share.sum(), means, torch.stack(covariances)), float(count.sum())
 
 
 def excesses(z: Tensor, log_b: Tensor, generator: torch.Generator, *, width: float = 0.5, count: int = 6,
@@ -157,6 +166,7 @@ def excesses(z: Tensor, log_b: Tensor, generator: torch.Generator, *, width: flo
     Points returned lie at least 2 widths apart.
     """
     _check(z, log_b)
+    z, log_b = z.float(), log_b.float()  # the answer is a place to start from: half the time, same places
     rare = (-0.5 * (log_b - log_b.max())).clamp(max=20).exp()
     half = min(centres, len(z)) // 2
     picked = torch.cat([torch.randperm(len(z), generator=generator)[:half],
@@ -166,7 +176,7 @@ def excesses(z: Tensor, log_b: Tensor, generator: torch.Generator, *, width: flo
     significance = []
     for block in candidates.split(CENTRES_AT_ONCE):
         distance = torch.cdist(z, block, compute_mode="use_mm_for_euclid_dist").square_()
-        ratio = distance.mul_(-0.5 / width**2).add_(norm - log_b[:, None]).clamp_(max=40).exp_()
+        ratio = distance.mul_(-0.5 / width**2).add_(norm - log_b[:, None]).clamp_(max=20).exp_()
         significance.append((ratio.sum(0) - len(z)) / ratio.square().sum(0).sqrt())
     chosen: list[Tensor] = []
     for index in torch.cat(significance).argsort(descending=True).tolist():
@@ -174,18 +184,17 @@ def excesses(z: Tensor, log_b: Tensor, generator: torch.Generator, *, width: flo
             chosen.append(candidates[index])
         if len(chosen) == count:
             break
-    return torch.stack(chosen)
+    return torch.stack(chosen).double()
 
 
-def find_signal(z: Tensor, log_b: Tensor, *, seed: int = 0, components: int = 1, w: float | None = None,
-                starts: int = 6, width: float = 0.5, steps: int = 300, floor: float = FLOOR) -> MixtureFit:
-    """The best fit of w and p_S found by climbing from the places where events are most in excess.
+def find_signal(z: Tensor, log_b: Tensor, *, seed: int = 0, w: float | None = None, starts: int = 6,
+                width: float = 0.5, floor: float = FLOOR) -> MixtureFit:
+    """The best fit of w and one Gaussian found by climbing from the places where events are most in excess.
 
     Parameters
     ----------
     z : (n, d) standardised events; log_b : (n,) log p_B per unit of z
     seed : of the places
-    components : Gaussians in p_S; the best single Gaussian is split to start them
     w : fixed signal fraction, or None to learn it
     starts : places to climb from
     width : scale of the excesses looked for, in standardised units
@@ -198,21 +207,36 @@ def find_signal(z: Tensor, log_b: Tensor, *, seed: int = 0, components: int = 1,
     >>> bool(((fit.signal.means[0] - 2).abs() < 0.2).all())
     True
     """
-    if components < 1 or starts < 1 or (w is not None and not 0 < w < 1):
-        raise OptionError("a signal mixture is unusable", got=f"components={components}, starts={starts}, w={w}",
-                          expected="components >= 1, starts >= 1 and 0 < w < 1 or None", do="correct it")
-    generator = torch.Generator().manual_seed(seed)
-    eye = torch.eye(z.shape[1], dtype=z.dtype)[None]
-    options = {"fixed_w": w is not None, "floor": floor}
-    fits = [climb(z, log_b, GaussianSignal(eye[0, :1, 0], centre[None], width**2 * eye), w or FIRST_GUESS, steps=30,
-                  tolerance=0.3, **options)  # type: ignore[arg-type]
-            for centre in excesses(z, log_b, generator, width=width, count=starts)]
+    if starts < 1 or width <= 0 or (w is not None and not 0 < w < 1):
+        raise OptionError("a signal fit is unusable", got=f"starts={starts}, width={width}, w={w}",
+                          expected="starts >= 1, width > 0 and 0 < w < 1 or None", do="correct it")
+    one, eye = torch.ones(1, dtype=z.dtype), torch.eye(z.shape[1], dtype=z.dtype)[None]
+    places = excesses(z, log_b, torch.Generator().manual_seed(seed), width=width, count=starts)
+    fits = [climb(z, log_b, GaussianSignal(one, centre[None], width**2 * eye), w or FIRST_GUESS,
+                  fixed_w=w is not None, steps=30, tolerance=1.0, floor=floor) for centre in places]
     best = max(fits, key=lambda fit: fit.gain)
-    if components > 1:
-        equal = torch.full((components,), 1 / components, dtype=z.dtype)
-        apart = best.signal.sample(components, generator)
-        best = replace(best, signal=GaussianSignal(equal, apart, best.signal.covariances.expand(components, -1, -1)))
-    return climb(z, log_b, best.signal, best.w, steps=steps, **options)  # type: ignore[arg-type]
+    return climb(z, log_b, best.signal, best.w, fixed_w=w is not None, floor=floor)
+
+
+def split_signal(z: Tensor, log_b: Tensor, fit: MixtureFit, components: int, *, seed: int = 0,
+                 fixed_w: bool = False, floor: float = FLOOR) -> MixtureFit:
+    """The fit of several Gaussians reached from draws of a fit with fewer.
+
+    Example
+    -------
+    >>> g = torch.Generator().manual_seed(1)
+    >>> z = torch.cat([torch.randn(5000, 1, generator=g), 4 + torch.rand(200, 1, generator=g)]).double()
+    >>> log_b = -0.5 * z[:, 0] ** 2 - 0.9189
+    >>> one = find_signal(z, log_b)
+    >>> split_signal(z, log_b, one, 2).gain > one.gain
+    True
+    """
+    if components < 1:
+        raise OptionError("number of Gaussians is unusable", got=components, expected="at least 1", do="pass e.g. 2")
+    means = fit.signal.sample(components, torch.Generator().manual_seed(seed))
+    whole = fit.signal.covariances.mean(0, keepdim=True).expand(components, -1, -1)
+    start = GaussianSignal(torch.full((components,), 1 / components, dtype=z.dtype), means, whole)
+    return climb(z, log_b, start, fit.w, fixed_w=fixed_w, floor=floor)
 
 
 def _check(z: Tensor, log_b: Tensor) -> None:

@@ -10,7 +10,7 @@ from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import Anode, Cathode, CWoLa, IdealisedAD, RAnode, SignalRegion, Supervised, sic_curve
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
-SMALL = {"plan": Plan(steps=150, batch=512), "options": {"layers": 2, "hidden": (24, 24)}}
+SMALL = {"plan": Plan(steps=120, batch=256), "options": {"layers": 2, "hidden": (24, 24)}}
 
 
 @pytest.fixture(scope="module")

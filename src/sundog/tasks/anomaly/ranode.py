@@ -20,7 +20,7 @@ from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
 from sundog.errors import OptionError
-from sundog.models.mixture import MixtureFit, climb, find_signal
+from sundog.models.mixture import MixtureFit, climb, find_signal, split_signal
 from sundog.tasks.anomaly.cathode import Cathode, gather_any
 from sundog.tasks.anomaly.fraction import SignalFraction, check_fraction, signal_fraction
 from sundog.tasks.anomaly.regions import SignalRegion, gather, mass_column
@@ -111,8 +111,8 @@ class RAnode:
         self._scaling = unfitted.fit(inside.values, None, inside.names)
         self._labels = inside[:1]
         self._z, self._log_b = self._standardised(inside)
-        self.fit_ = self._best(self._z, self._log_b)
-        self.fraction_ = signal_fraction(self._cross_fitted())
+        self.fit_ = self._best(self._z, self._log_b, self.components)
+        self.fraction_ = signal_fraction(self._cross_fitted([len(self.fit_.signal.weights)]))
         return self
 
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
@@ -213,28 +213,24 @@ class RAnode:
         z, mass = self._coordinates(inside)
         return z, self._conditional(inside) + self._masses.log_prob(mass) - self._log_slope(inside)
 
-    def _best(self, z: Tensor, log_b: Tensor) -> MixtureFit:
-        """The fit whose number of Gaussians the Bayesian information criterion prefers."""
-        d = z.shape[1]
-        per_gaussian = 1 + d + d * (d + 1) // 2
-        best, criterion = None, -np.inf
-        for k in self.components:
-            found = find_signal(z, log_b, seed=self.seed, components=k, w=self.w, width=self.width)
-            now = found.gain - 0.5 * per_gaussian * k * np.log(len(z))
-            if best is not None and now < criterion:
-                break
-            best, criterion = found, now
-        assert best is not None  # components is not empty
-        return best
+    def _best(self, z: Tensor, log_b: Tensor, components: Sequence[int]) -> MixtureFit:
+        """The fit whose number of Gaussians the Bayesian information criterion prefers; stops at the first worse."""
+        one = find_signal(z, log_b, seed=self.seed, w=self.w, width=self.width)
+        fits = []
+        for k in components:
+            fits.append(one if k == 1 else split_signal(z, log_b, one, k, seed=self.seed, fixed_w=self.w is not None))
+            if len(fits) > 1 and _criterion(fits[-1], len(z)) < _criterion(fits[-2], len(z)):
+                return fits[-2]
+        return fits[-1]
 
-    def _cross_fitted(self) -> np.ndarray:
+    def _cross_fitted(self, components: Sequence[int]) -> np.ndarray:
         """log p_S / p_B of every event, p_S learned without the fold that the event is in."""
         order = torch.randperm(len(self._z), generator=torch.Generator().manual_seed(self.seed))
         ratio = torch.empty(len(self._z), dtype=torch.float64)
         for part in order.chunk(self.folds):
             others = torch.ones(len(self._z), dtype=torch.bool)
             others[part] = False
-            signal = self._best(self._z[others], self._log_b[others]).signal
+            signal = self._best(self._z[others], self._log_b[others], components).signal
             ratio[part] = signal.log_prob(self._z[part]) - self._log_b[part]
         return ratio.numpy()
 
@@ -245,6 +241,12 @@ class RAnode:
     @property
     def _fraction(self) -> SignalFraction:
         return _done(self.fraction_)
+
+
+def _criterion(fit: MixtureFit, n: int) -> float:
+    """Log-likelihood minus half of (number of parameters) x log n (Schwarz 1978)."""
+    k, d = fit.signal.means.shape
+    return fit.gain - 0.5 * k * (1 + d + d * (d + 1) // 2) * float(np.log(n))
 
 
 def _done(part: Any) -> Any:
