@@ -48,7 +48,8 @@ def cut(maps: Dataset, size: int, stride: int | None = None) -> Dataset:
     channels = maps.values.shape[1:-2]
     order = (0, tiles.ndim - 4, tiles.ndim - 3, *range(1, tiles.ndim - 4), tiles.ndim - 2, tiles.ndim - 1)
     repeats = rows * columns
-    layout = {"rows": rows, "columns": columns, "stride": stride, "ny": maps.values.shape[-2], "nx": maps.values.shape[-1]}
+    ny, nx = maps.values.shape[-2:]
+    layout = {"rows": rows, "columns": columns, "stride": stride, "ny": ny, "nx": nx}
     return replace(
         maps,
         values=tiles.permute(order).reshape(-1, *channels, size, size).contiguous(),

@@ -42,6 +42,7 @@ class NormalizingFlow(Density):
     """
 
     family: ClassVar[str] = "flow"
+    default_steps: ClassVar[int] = 1500
 
     def __init__(
         self,

@@ -49,6 +49,8 @@ class FlowMatching(Density):
     """
 
     family: ClassVar[str] = "flow-matching"
+    default_steps: ClassVar[int] = 3000
+    default_batch: ClassVar[int] = 4096
 
     def __init__(
         self,

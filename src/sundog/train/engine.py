@@ -231,8 +231,8 @@ class _Loop:
         if len(bad):
             first = int(bad[0])
             step = now - (len(last) - 1 - first) // objective.repeats
-            raise TrainingError(f"objective '{objective.name}' is not finite", got=f"{float(last[first]):g} at step {step}",
-                                expected="finite losses",
+            raise TrainingError(f"objective '{objective.name}' is not finite",
+                                got=f"{float(last[first]):g} at step {step}", expected="finite losses",
                                 do="lower learning_rate, or check the data for outliers (dataset.describe())")
 
     # -- validation, checkpoints ---------------------------------------------------------------------------------

@@ -52,8 +52,8 @@ def fit(
     device : ``auto``, ``cpu``, ``cuda``, ``mps``; other than auto it overrides the plan
     out : folder for checkpoints and the finished run. Called again with the same arguments, an interrupted fit
         goes on where it was and ends with the same numbers; a finished one is loaded.
-    scaling : of the values: a word (``standard``, ``logit``, ``asinh``, ``log-modulus``, ``identity``) or an unfitted
-        ``Scaling``; the default of the kind of data when None
+    scaling : of the values: a word (``auto``, ``standard``, ``logit``, ``asinh``, ``log-modulus``, ``identity``) or an
+        unfitted ``Scaling``; ``auto`` for events and ``standard`` for images when None
     progress : show a progress bar
     **options : of the family, e.g. ``hidden=(64, 64)``
 

@@ -71,15 +71,17 @@ class Chain(Scaling):
 
 
 def named_scaling(name: str) -> Scaling:
-    """An unfitted scaling by its word: ``standard``, ``logit``, ``asinh``, ``log-modulus`` or ``identity``.
+    """An unfitted scaling by its word: ``auto``, ``standard``, ``logit``, ``asinh``, ``log-modulus`` or ``identity``.
 
-    The curved ones are followed by ``Standard``, so that every number a network sees has mean 0 and spread 1.
+    ``auto`` is a logit between edges found in the data; ``logit`` takes the extremes for edges. The curved ones
+    are followed by ``Standard``, so that every number a network sees has mean 0 and spread 1.
 
     Raises
     ------
     OptionError : another word.
     """
     words: dict[str, Scaling] = {
+        "auto": Chain([ClippedLogit(edges="auto"), Standard()]),
         "standard": Chain([Standard()]),
         "logit": Chain([ClippedLogit(), Standard()]),
         "asinh": Chain([Asinh(), Standard()]),
@@ -93,8 +95,8 @@ def named_scaling(name: str) -> Scaling:
 
 
 def default_scaling(kind: str, names: Sequence[str] = ()) -> Scaling:
-    """The unfitted scaling that ``fit`` uses when none is asked for; ``kind`` is "events" or "images"."""
-    return named_scaling("standard")
+    """The unfitted scaling that ``fit`` uses when none is asked for: ``auto`` for events, ``standard`` for images."""
+    return named_scaling("auto" if kind == "events" else "standard")
 
 
 def scaling_from_json(facts: Mapping[str, Any]) -> Scaling:
