@@ -36,7 +36,7 @@ REGION = SignalRegion(3.3, 3.7)
 TOY = ResonantToy()
 N_EVENTS = 378_500  # of the toy: 120,000 inside the window
 PLAN = Plan(steps=1500, batch=1024)
-FLOW = {"layers": 3, "hidden": (64, 64)}
+FLOW = {"layers": 2, "hidden": (64, 64)}
 Row = dict[str, Any]
 
 
@@ -95,8 +95,8 @@ def toy(w: float, seeds: range) -> Iterator[Row]:
 
 
 def toy_seed(w: float, seed: int, tests: tuple[Dataset, Dataset]) -> Iterator[Row]:
-    events, truth = toy_events(w, seed)
-    facts = {"what": "toy", "w": w, "seed": seed, "true w": round(truth, 5)}
+    events, is_signal = toy_events(w, seed)
+    facts = {"what": "toy", "w": w, "seed": seed, "true w": true_fraction(events, is_signal)}
     start = time.process_time()
     ideal = IdealisedAD(REGION, seed=100 * seed).fit(events, background=TOY.background(1_130_000, 20_000 + seed))
     yield sic_row(curve_of(ideal, *tests), **facts, method="IdealisedAD", cpu=since(start))
@@ -111,6 +111,22 @@ def toy_seed(w: float, seed: int, tests: tuple[Dataset, Dataset]) -> Iterator[Ro
         search = RAnode(REGION, seed=seed, background=background).fit(events)
         spent = since(start)
         yield sic_row(curve_of(search, *tests), **facts, method=name, cpu=spent, **fraction_row(search))
+    # The same template meets the same background with all of the signal taken out, and with more put in.
+    inside = TOY.in_signal_region(events)
+    for aim, chosen in ((0.0, events[~is_signal]), (0.01, with_signal(events[~is_signal], 0.01, 30_000 + seed))):
+        start = time.process_time()
+        search = RAnode(REGION, seed=seed, background=cathode).fit(chosen)
+        yield {"what": "learned", "method": "RAnode", "w": aim, "seed": seed, "cpu": since(start),
+               "background inside": int((inside & ~is_signal).sum()), **fraction_row(search)}
+
+
+def with_signal(background: Dataset, w: float, seed: int) -> Dataset:
+    """The background with signal added until a share w of the events inside the window is signal."""
+    count = round(w / (1 - w) * int(TOY.in_signal_region(background).sum()) / 0.99914)
+    signal = TOY.signal(count, seed)
+    return Dataset.from_arrays(torch.cat([background.values, signal.values]),
+                               torch.cat([background.context, signal.context]), context_names=("m",),
+                               context_units="TeV", held_out_fraction=0.0)
 
 
 def fraction_row(search: RAnode) -> Row:
@@ -121,13 +137,15 @@ def fraction_row(search: RAnode) -> Row:
             "gaussians": len(search.fit_.signal.weights)}
 
 
-def toy_events(w: float, seed: int) -> tuple[Dataset, float]:
-    """Events whose fraction of signal inside the window is w on average, and the one they have."""
+def toy_events(w: float, seed: int) -> tuple[Dataset, torch.Tensor]:
+    """Events whose fraction of signal inside the window is w on average, and which of them are signal."""
     share = math.exp(-1.6 * 0.3) * -math.expm1(-1.6 * 0.4) / -math.expm1(-1.6 * 1.6)
     whole = w * share / (w * share + (1 - w) * 0.99914)
-    events = TOY.events(N_EVENTS, whole, seed)
-    inside = TOY.in_signal_region(events)
-    return events, float(TOY.truth(N_EVENTS, whole, seed)[inside].double().mean())
+    return TOY.events(N_EVENTS, whole, seed), TOY.truth(N_EVENTS, whole, seed)
+
+
+def true_fraction(events: Dataset, is_signal: torch.Tensor) -> float:
+    return round(float(is_signal[TOY.in_signal_region(events)].double().mean()), 6)
 
 
 def window(events: Dataset) -> Dataset:
@@ -138,11 +156,11 @@ def coverage(ws: list[float], seeds: range) -> Iterator[Row]:
     """w and its intervals over independent toys, the background density exact."""
     for seed in seeds:
         for w in ws:
-            events, truth = toy_events(w, 500 + seed)
+            events, is_signal = toy_events(w, 500 + seed)
             start = time.process_time()
             search = RAnode(REGION, seed=seed, background=TOY.log_background).fit(events)
-            yield {"what": "coverage", "w": w, "seed": seed, "true w": truth, "cpu": since(start),
-                   **fraction_row(search)}
+            yield {"what": "coverage", "w": w, "seed": seed, "true w": true_fraction(events, is_signal),
+                   "cpu": since(start), **fraction_row(search)}
 
 
 def show(rows: list[Row]) -> None:
