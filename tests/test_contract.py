@@ -10,6 +10,7 @@ from sundog.models.base import Batch, Density, Noise
 from sundog.models.families import FAMILIES, build
 
 CASES = {
+    "diffusion": ("diffusion", (3,), {"skip": "covariance", "hidden": (16, 16)}),
     "flow-spline": ("flow", (3,), {"layers": 2, "hidden": (16,)}),
     "flow-affine": ("flow", (3,), {"transform": "affine", "layers": 2, "hidden": (16,)}),
     "flow-matching": ("flow-matching", (3,), {"hidden": (16, 16)}),

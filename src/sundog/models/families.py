@@ -6,10 +6,12 @@ from typing import Any
 
 from sundog.errors import OptionError
 from sundog.models.base import Model
+from sundog.models.diffusion import Diffusion
 from sundog.models.flow import NormalizingFlow
 from sundog.models.matching import FlowMatching
 
 FAMILIES: dict[str, type[Model]] = {
+    "diffusion": Diffusion,
     "flow": NormalizingFlow,
     "flow-matching": FlowMatching,
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -104,16 +105,35 @@ def heun(denoise: Denoise, x: Tensor, sigmas: Levels, generator: torch.Generator
     return _runge_kutta("heun", denoise, x, sigmas, generator, churn, churn_noise)
 
 
-def dpm_solver_2m(denoise: Denoise, x: Tensor, sigmas: Levels, generator: torch.Generator | None = None) -> Tensor:
+class LinearFlow(Protocol):
+    """A part of the denoiser whose flow is known exactly; see `sundog.models.gaussian.GaussianDenoiser`."""
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """This part of D(x, sigma)."""
+
+    def carried(self, x: Tensor, sigma: float, after: float) -> Tensor:
+        """x taken from level sigma to the level after it by this part alone."""
+
+    def pushed(self, rest: Tensor, sigma: float, after: float) -> Tensor:
+        """What a constant rest of D adds to x on the way."""
+
+
+def dpm_solver_2m(denoise: Denoise, x: Tensor, sigmas: Levels, generator: torch.Generator | None = None, *,
+                  around: LinearFlow | None = None) -> Tensor:
     """x at sigma = 0 by DPM-Solver++(2M): order 2 with one evaluation per level; the default here.
 
     In lambda = -log(sigma) with step h and the one before it h_0, and D_0 the evaluation before:
     x' = (sigma' / sigma) x + (1 - e^-h) (D + h / (2 h_0) (D - D_0));  without D_0 in the first and the last step.
 
+    With ``around``, a linear part L of D, the same is done around the exact flow of L: x' = carried(x) +
+    pushed(R + h / (2 h_0) (R - R_0)), R = D - L. For L = 0 this is the formula above; for D = L it is exact,
+    however few the levels.
+
     Parameters are those of `heun`. The solver draws nothing: ``generator`` is there so that it can stand in for
     the others.
 
-    Source: Lu et al. 2022, "DPM-Solver++", algorithm 2, for alpha = 1.
+    Source: Lu et al. 2022, "DPM-Solver++", algorithm 2, for alpha = 1; ``around`` is ours, an exponential
+    integrator (Hochbruck & Ostermann 2010) whose linear part is a full covariance.
 
     Example
     -------
@@ -124,13 +144,15 @@ def dpm_solver_2m(denoise: Denoise, x: Tensor, sigmas: Levels, generator: torch.
     """
     before, step_before = None, 1.0
     for sigma, after in _steps(sigmas):
-        mean = denoise(x, _level(sigma))
-        ratio = after / sigma
-        aim = mean
-        if before is not None and after > 0:
-            aim = mean + -math.log(ratio) / (2 * step_before) * (mean - before)
-        x = torch.lerp(aim, x, ratio)
-        before, step_before = mean, -math.log(ratio) if after > 0 else math.inf
+        rest = denoise(x, _level(sigma))
+        rest = rest if around is None else rest - around(x, _level(sigma))
+        step = math.log(sigma / after) if after > 0 else math.inf
+        aim = rest if before is None or after == 0 else rest + step / (2 * step_before) * (rest - before)
+        if around is None:
+            x = torch.lerp(aim, x, after / sigma)
+        else:
+            x = around.carried(x, sigma, after) + around.pushed(aim, sigma, after)
+        before, step_before = rest, step
     return x
 
 

@@ -1,0 +1,266 @@
+"""The Gaussian law, as far as diffusion needs it: three forms of covariance and the exact denoiser.
+
+A covariance C is known here by what a function of it does to a vector, g(C) x, in the basis where C is diagonal:
+one variance for all (`Isotropic`), principal components and one variance for the rest (`Principal`: centred
+objects, events), or one variance per Fourier mode (`Spectral`: stationary periodic maps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from sundog.errors import DataError
+
+Gain = Callable[[Tensor], Tensor]
+ROWS = 8192  # of a sample that principal components are taken from
+EXACT_UP_TO = 2048  # rows or columns; beyond, the leading components are found by random projection
+BLOCK = 256  # maps transformed at once
+
+
+class Isotropic(nn.Module):
+    """C = v 1, the covariance that EDM's scalar skip assumes."""
+
+    variance: Tensor
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.register_buffer("variance", torch.ones(()))
+
+    def fit(self, x: Tensor) -> None:
+        """Take v from centred rows x (n, *shape)."""
+        self.variance.fill_(x.double().square().mean())
+
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Variances and how many directions have each: (1,), (1,)."""
+        return self.variance[None], torch.full_like(self.variance[None], prod(self.shape))
+
+    def filtered(self, x: Tensor, gain: Gain) -> Tensor:
+        """g(C) x for every row: (n, *shape); gain maps variances (1, m) to factors (1 or n, m)."""
+        return gain(self.variance[None, None]).reshape(-1, *[1] * len(self.shape)) * x
+
+
+class Principal(nn.Module):
+    """C = V diag(v) V^T + rest (1 - V V^T): the leading principal components, and one variance for the rest.
+
+    No more components are kept than a quarter of the rows they are taken from: beyond, they would describe
+    those rows and not the law behind them.
+    """
+
+    vectors: Tensor
+    variances: Tensor
+    rest: Tensor
+    kept: Tensor
+
+    def __init__(self, shape: Sequence[int], components: int = 300) -> None:
+        super().__init__()
+        self.shape, d = tuple(shape), prod(shape)
+        most = min(components, d)
+        self.register_buffer("vectors", torch.zeros(most, d))
+        self.register_buffer("variances", torch.ones(most))
+        self.register_buffer("rest", torch.ones(()))
+        self.register_buffer("kept", torch.zeros((), dtype=torch.int64))
+
+    def fit(self, x: Tensor) -> None:
+        """Take the components from centred rows x (n, *shape)."""
+        rows = x.flatten(1)
+        if len(rows) > ROWS:
+            rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:ROWS]]
+        n, d = rows.shape
+        most = min(len(self.variances), max(1, n // 4))
+        variances, vectors = _components(rows, most)
+        total = float(rows.double().square().sum() / n)
+        rest = max(0.0, total - float(variances.sum())) / max(1, d - most)
+        self.vectors.zero_()
+        self.vectors[:most] = vectors.to(self.vectors)
+        self.variances.fill_(rest)
+        self.variances[:most] = variances.to(self.variances)
+        self.rest.fill_(rest if most < d else float(variances.min()))
+        self.kept.fill_(most)
+
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Variances and how many directions have each: (m,), (m,)."""
+        count = torch.ones(len(self.variances) + 1).to(self.variances)
+        count[int(self.kept):-1] = 0  # unused rows of the table
+        count[-1] = prod(self.shape) - int(self.kept)
+        return torch.cat([self.variances, self.rest[None]]), count
+
+    def filtered(self, x: Tensor, gain: Gain) -> Tensor:
+        """g(C) x for every row: (n, *shape); gain maps variances (1, m) to factors (1 or n, m)."""
+        flat, rest = x.flatten(1), gain(self.rest[None, None])
+        along = (gain(self.variances[None]) - rest) * (flat @ self.vectors.T)
+        return (rest * flat + along @ self.vectors).reshape(x.shape)
+
+
+class Spectral(nn.Module):
+    """C diagonal in Fourier space: P(k) = < |FFT x|^2 > / (ny nx) of every mode of every channel.
+
+    Power between channels is not known to it.
+    """
+
+    power: Tensor
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.register_buffer("power", torch.ones(*shape[:-1], shape[-1] // 2 + 1))
+
+    def fit(self, x: Tensor) -> None:
+        """Take P from centred maps x (n, *shape)."""
+        total = sum(torch.fft.rfft2(part.double()).abs().square().sum(0) for part in x.split(BLOCK))
+        self.power.copy_(total / (len(x) * self.shape[-2] * self.shape[-1]))  # type: ignore[operator]
+
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Variances and how many directions have each: (m,), (m,). Half of the plane stands for the whole."""
+        count = torch.full_like(self.power, 2.0)
+        count[..., 0] = 1
+        if self.shape[-1] % 2 == 0:
+            count[..., -1] = 1
+        return self.power.flatten(), count.flatten()
+
+    def filtered(self, x: Tensor, gain: Gain) -> Tensor:
+        """g(C) x for every map: (n, *shape); gain maps variances (1, m) to factors (1 or n, m)."""
+        factor = gain(self.power.reshape(1, -1)).reshape(-1, *self.power.shape)
+        return torch.fft.irfft2(factor * torch.fft.rfft2(x), s=self.shape[-2:])
+
+
+Covariance = Isotropic | Principal | Spectral
+
+
+class GaussianDenoiser(nn.Module):
+    """Exact posterior mean of x_0 ~ N(m, C) given x = x_0 + sigma e:  D(x; sigma) = m + C (C + sigma^2)^-1 (x - m).
+
+    With a sampler it draws Gaussian fakes; around a network it is the linear-optimal skip of `Diffusion`; and it
+    is the ruler of the tests, since everything about it is known.
+
+    Parameters
+    ----------
+    mean : (*shape) m
+    covariance : C, as one of `Isotropic`, `Principal`, `Spectral`; or a number, the variance of every entry
+
+    Example
+    -------
+    >>> denoiser = GaussianDenoiser(torch.zeros(3), 4.0)
+    >>> denoiser(torch.ones(1, 3), torch.tensor(2.0))        # 4 / (4 + 2^2) of what is seen
+    tensor([[0.5000, 0.5000, 0.5000]])
+    """
+
+    mean: Tensor
+
+    def __init__(self, mean: Tensor, covariance: Covariance | float) -> None:
+        super().__init__()
+        if not isinstance(covariance, nn.Module):
+            variance, covariance = float(covariance), Isotropic(mean.shape)
+            covariance.variance.fill_(variance)
+        self.register_buffer("mean", mean.clone())
+        self.covariance = covariance
+
+    def fit(self, x: Tensor) -> GaussianDenoiser:
+        """The denoiser itself, with mean and covariance of the rows x (n, *shape).
+
+        The mean is one map for principal components, and one number per channel for the other two.
+
+        Raises
+        ------
+        DataError : rows that are all the same.
+        """
+        if isinstance(self.covariance, Principal):
+            mean = x.mean(0, dtype=torch.float64)
+        else:
+            over = [i for i in range(x.ndim) if x.ndim - i <= 2 or i == 0]
+            mean = x.mean(over, keepdim=True, dtype=torch.float64)[0]
+        self.mean.copy_(mean.expand(self.mean.shape))
+        centred = x - self.mean
+        if not bool((centred != 0).any()):
+            raise DataError("there is nothing to learn", got=f"{len(x)} rows, all the same", expected="rows that vary",
+                            do="check the selection that produced them")
+        self.covariance.fit(centred)
+        return self
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D(x; sigma): (n, *shape); sigma is one number or one per row, (n,)."""
+        return x - self.removed(x, sigma)
+
+    def removed(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """x - D(x; sigma) = sigma^2 (C + sigma^2)^-1 (x - m), without the cancellation of the difference."""
+        square = _column(sigma, x).square()
+        return self._filtered(x - self.mean, lambda v: square / (v + square))
+
+    def carried(self, x: Tensor, sigma: float, after: float) -> Tensor:
+        """x (n, *shape) taken from noise sigma to ``after`` by the flow of this law, exactly.
+
+        m + ((C + after^2) / (C + sigma^2))^(1/2) (x - m)
+        """
+        return self.mean + self._filtered(x - self.mean, lambda v: ((v + after**2) / (v + sigma**2)).sqrt())
+
+    def pushed(self, rest: Tensor, sigma: float, after: float) -> Tensor:
+        """What a constant ``rest`` of the denoiser adds to x while this law carries it: (n, *shape).
+
+        W rest, W = int_after^sigma ((C + after^2) / (C + u^2))^(1/2) du / u; the rest itself in the step to 0,
+        where it fades with u.
+        """
+        return rest if after == 0 else self._filtered(rest, lambda v: _push(v.double(), sigma, after).to(v.dtype))
+
+    def sample(self, n: int, generator: torch.Generator, sigma: float = 0.0) -> Tensor:
+        """n draws of N(m, C + sigma^2): noisy data, or the data themselves at sigma = 0; (n, *shape)."""
+        white = torch.randn(n, *self.mean.shape, generator=generator, device=generator.device, dtype=self.mean.dtype)
+        return self.mean + self._filtered(white, lambda v: (v + sigma**2).sqrt())
+
+    def mean_square(self, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """Mean over the entries of a map of the variance that each variance of C becomes: (1 or n, 1)."""
+        variances, count = self.covariance.spectrum()
+        return (of(variances[None]) * count).sum(1, keepdim=True) / count.sum()
+
+    def error(self, sigma: Tensor) -> Tensor:
+        """Root mean square per entry of D - x_0, for any law with this covariance: (1 or n, 1).
+
+        r^2 = mean over the variances v of C of v sigma^2 / (v + sigma^2)
+        """
+        square = _column(sigma, self.mean).square()
+        return self.mean_square(lambda v: v * (square / (v + square))).sqrt()
+
+    def _filtered(self, x: Tensor, gain: Gain) -> Tensor:
+        # Products with the components must not be rounded to bf16: what is left of x at low noise is tiny.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.covariance.filtered(x, gain)
+
+
+def _push(v: Tensor, sigma: float, after: float) -> Tensor:
+    """int_after^sigma sqrt((v + after^2) / (v + u^2)) du / u, in closed form; 1 - after / sigma for v = 0."""
+    root = v.sqrt().clamp(min=1e-8 * after)
+    return (v + after**2).sqrt() / root * (torch.asinh(root / after) - torch.asinh(root / sigma))
+
+
+def _column(sigma: Tensor, like: Tensor) -> Tensor:
+    return sigma.to(like).reshape(-1, 1)
+
+
+def _components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` largest variances of centred rows (n, d), largest first, and their directions (count, d)."""
+    n, d = rows.shape
+    if d <= min(n, EXACT_UP_TO):
+        rows = rows.double()
+        variances, vectors = torch.linalg.eigh(rows.T @ rows / n)
+        return variances.flip(0)[:count].clamp(min=0), vectors.T.flip(0)[:count]
+    if n <= EXACT_UP_TO:
+        left = torch.linalg.eigh((rows @ rows.T).double())[1].flip(1)[:, :count]
+    else:
+        left = _range(rows, count)
+    _, s, vectors = torch.linalg.svd((left.to(rows).T @ rows).double(), full_matrices=False)
+    return (s.square() / n)[:count], vectors[:count]
+
+
+def _range(rows: Tensor, count: int) -> Tensor:
+    """Orthonormal (n, count + 10) that spans the leading left directions of the rows.
+
+    Source: Halko, Martinsson & Tropp 2011, algorithm 4.4 (random projection, subspace iteration).
+    """
+    generator = torch.Generator().manual_seed(0)
+    y = rows @ torch.randn(rows.shape[1], count + 10, generator=generator, dtype=torch.float32).to(rows)
+    for _ in range(4):
+        y = rows @ torch.linalg.qr(rows.T @ torch.linalg.qr(y)[0])[0]
+    return torch.linalg.qr(y)[0]

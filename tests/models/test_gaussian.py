@@ -1,0 +1,164 @@
+"""The exact Gaussian denoiser against dense linear algebra, quadrature and a fine ODE solution."""
+
+import math
+
+import pytest
+import torch
+
+from sundog.errors import DataError
+from sundog.models import gaussian
+from sundog.models.gaussian import GaussianDenoiser, Isotropic, Principal, Spectral
+from sundog.solve.samplers import dpm_solver_2m, heun, noise_levels
+
+
+def rows(n=200, d=6, seed=0):
+    """Correlated vectors with a mean."""
+    g = torch.Generator().manual_seed(seed)
+    mix = torch.randn(d, d, generator=g, dtype=torch.float64)
+    return torch.randn(n, d, generator=g, dtype=torch.float64) @ mix + 3
+
+
+def fitted(covariance, x):
+    return GaussianDenoiser(torch.zeros(x.shape[1:]), covariance).double().fit(x)
+
+
+def dense(x, sigma, mean, c):
+    return mean + (x - mean) @ torch.linalg.solve(c + sigma**2 * torch.eye(len(c)).double(), c)
+
+
+def cases():
+    x = rows()
+    images = x[:, :4].reshape(50, 1, 4, 4)
+    return {"isotropic": fitted(Isotropic((6,)), x), "principal": fitted(Principal((6,)), x),
+            "part": fitted(Principal((6,), 2), x), "spectral": fitted(Spectral((1, 4, 4)), images),
+            "odd": fitted(Spectral((1, 3, 5)), torch.randn(9, 1, 3, 5, dtype=torch.float64))}
+
+
+def matrix(denoiser):
+    """C written out, column by column."""
+    d = denoiser.mean.numel()
+    unit = torch.eye(d, dtype=torch.float64).reshape(d, *denoiser.mean.shape)
+    return denoiser.covariance.filtered(unit, lambda v: v).reshape(d, d)
+
+
+def test_principal_components_are_the_sample_covariance():
+    x = rows()
+    assert torch.allclose(matrix(fitted(Principal((6,)), x)), torch.cov(x.T, correction=0), rtol=1e-6)
+
+
+def test_a_part_of_the_components_keeps_the_largest_and_the_total():
+    x = rows()
+    c, all_of_it = matrix(fitted(Principal((6,), 2), x)), torch.linalg.eigvalsh(torch.cov(x.T, correction=0)).flip(0)
+    found = torch.linalg.eigvalsh(c).flip(0)
+    assert torch.allclose(found[:2], all_of_it[:2], rtol=1e-6)
+    assert torch.allclose(found.sum(), all_of_it.sum(), rtol=1e-6)
+    assert torch.allclose(found[2:], all_of_it[2:].mean().expand(4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", cases())
+class TestEveryForm:
+    def x(self, denoiser, n=7):
+        g = torch.Generator().manual_seed(5)
+        return denoiser.mean + 3 * torch.randn(n, *denoiser.mean.shape, generator=g, dtype=torch.float64)
+
+    def test_posterior_mean(self, name):
+        denoiser = cases()[name]
+        x, c = self.x(denoiser), matrix(denoiser)
+        for sigma in (0.01, 1.0, 50.0):
+            exact = dense(x.flatten(1), sigma, denoiser.mean.flatten(), c).reshape(x.shape)
+            assert torch.allclose(denoiser(x, torch.tensor(sigma)), exact, rtol=1e-8, atol=1e-8)
+
+    def test_one_sigma_per_row(self, name):
+        denoiser = cases()[name]
+        x, sigma = self.x(denoiser), torch.logspace(-2, 2, 7)
+        one_by_one = torch.cat([denoiser(x[i : i + 1], sigma[i]) for i in range(7)])
+        assert torch.allclose(denoiser(x, sigma), one_by_one)
+
+    def test_error_is_what_the_trace_says(self, name):
+        denoiser = cases()[name]
+        c = matrix(denoiser)
+        left = torch.linalg.inv(torch.linalg.inv(c) + torch.eye(len(c)).double() / 4)
+        assert math.isclose(float(denoiser.error(torch.tensor(2.0))), math.sqrt(left.trace() / len(c)), rel_tol=1e-6)
+
+    def test_the_flow_is_the_one_of_the_equation(self, name):
+        denoiser = cases()[name]
+        x = 5 * self.x(denoiser)
+        fine = heun(denoiser, x, noise_levels(800, sigma_min=0.001, sigma_max=5.0))
+        one_step = denoiser.carried(x, 5.0, 0.0)
+        assert torch.allclose(one_step, fine, rtol=2e-3, atol=2e-3)
+        few = dpm_solver_2m(denoiser, x, noise_levels(2, sigma_min=0.001, sigma_max=5.0), around=denoiser)
+        assert torch.allclose(few, one_step, rtol=1e-9, atol=1e-9)
+
+    def test_samples_have_mean_and_covariance(self, name):
+        denoiser, n = cases()[name], 20_000
+        x = denoiser.sample(n, torch.Generator().manual_seed(3), sigma=0.5).flatten(1)
+        c = matrix(denoiser) + 0.25 * torch.eye(x.shape[1]).double()
+        assert ((x.mean(0) - denoiser.mean.flatten()).abs() < 4.5 * (c.diag() / n).sqrt()).all()
+        spread = ((c.diag()[:, None] * c.diag() + c**2) / n).sqrt()
+        assert ((torch.cov(x.T) - c).abs() < 4.5 * spread).all()
+        assert ((torch.cov(x.T) - 1.2 * c).abs() > 4.5 * spread).any()  # 20 % too much is seen
+
+
+def test_what_the_rest_of_the_denoiser_adds():
+    """The closed form of the integral against quadrature, and its limit without covariance."""
+    v, sigma, after = torch.tensor([0.0, 1e-6, 0.3, 40.0]).double(), 2.0, 0.5
+    u = torch.linspace(after, sigma, 20_001, dtype=torch.float64)
+    numeric = torch.trapezoid(((v[:, None] + after**2) / (v[:, None] + u**2)).sqrt() / u, u)
+    assert torch.allclose(gaussian._push(v, sigma, after), numeric, rtol=1e-6)
+    assert math.isclose(gaussian._push(v, sigma, after)[0], 1 - after / sigma, rel_tol=1e-6)
+
+
+def test_around_nothing_is_the_plain_solver():
+    """With a vanishing covariance the integrator is DPM-Solver++(2M) as published."""
+    nothing = GaussianDenoiser(torch.zeros(1).double(), 0.0).double()
+    x, levels = torch.linspace(-40, 40, 9).double()[:, None], noise_levels(12, sigma_min=0.01, sigma_max=20.0)
+
+    def two_points(x, sigma):
+        return torch.tanh(x / sigma**2)
+
+    assert torch.allclose(dpm_solver_2m(two_points, x, levels, around=nothing), dpm_solver_2m(two_points, x, levels))
+
+
+def test_around_a_wrong_gaussian_the_solver_is_still_of_order_two():
+    half = GaussianDenoiser(torch.zeros(1).double(), 0.5).double()
+    x = torch.linspace(-3, 3, 7).double()[:, None] * 20
+
+    def mixture(x, sigma):  # normal of width 0.2 around +1 and -1
+        total = 0.04 + sigma**2
+        return (0.04 * x + sigma**2 * torch.tanh(x / total)) / total
+
+    fine = heun(mixture, x, noise_levels(3000, sigma_min=1e-3, sigma_max=20.0))
+    errors = [(dpm_solver_2m(mixture, x, noise_levels(n, sigma_min=1e-3, sigma_max=20.0), around=half) - fine)
+              .square().mean().sqrt() for n in (50, 100, 200)]
+    assert all(1.6 < math.log2(a / b) < 2.6 for a, b in zip(errors, errors[1:]))
+
+
+def test_random_projection_finds_the_leading_components(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 60, generator=g) * torch.logspace(0, -2, 60)
+    exact = gaussian._components(x, 8)
+    monkeypatch.setattr(gaussian, "EXACT_UP_TO", 10)
+    found = gaussian._components(x, 8)
+    assert torch.allclose(found[0], exact[0], rtol=1e-3)
+    assert torch.allclose((found[1] @ exact[1].T).abs().diag(), torch.ones(8).double(), atol=1e-2)
+
+
+def test_few_rows_give_few_components_and_global_numbers_stay():
+    state = torch.get_rng_state()
+    denoiser = fitted(Principal((6,)), rows(n=9))
+    assert int(denoiser.covariance.kept) == 2
+    assert float(denoiser.covariance.spectrum()[1].sum()) == 6
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_autocast_does_not_round_the_linear_part():
+    denoiser = fitted(Principal((6,)), rows()).float()
+    x = rows(5).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        low = denoiser(x, torch.tensor(1.0))
+    assert torch.equal(low, denoiser(x, torch.tensor(1.0)))
+
+
+def test_rows_that_are_all_the_same_are_named():
+    with pytest.raises(DataError, match="nothing to learn"):
+        fitted(Principal((4,)), torch.ones(30, 4).double())
