@@ -167,7 +167,7 @@ def _forward(x: Tensor, plan: Plan, keep: bool) -> tuple[tuple[Tensor, Tensor, T
     fx = torch.fft.fft2(x.to(torch.complex64 if x.dtype == torch.float32 else torch.complex128), norm="forward")
     waves, spectra, s1, s2 = [], [], [], []
     for scale in plan.scales:
-        small = torch.view_as_real(_crop(fx, scale.grid))
+        small = torch.view_as_real(crop_frequencies(fx, scale.grid))
         wave = torch.fft.ifft2(torch.view_as_complex(small[:, None] * scale.filters), norm="forward")
         parts = torch.view_as_real(wave).square()
         power = parts[..., 0] + parts[..., 1]
@@ -185,7 +185,7 @@ def _forward(x: Tensor, plan: Plan, keep: bool) -> tuple[tuple[Tensor, Tensor, T
     return out, [fx, *waves, *spectra] if keep else []
 
 
-def _crop(full: Tensor, grid: tuple[int, int]) -> Tensor:
+def crop_frequencies(full: Tensor, grid: tuple[int, int]) -> Tensor:
     """Low frequencies of a full plane (n, ny, nx), in the order of a smaller grid."""
     (ny, nx), (my, mx) = full.shape[-2:], grid
     if my < ny:
@@ -196,7 +196,7 @@ def _crop(full: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _add_crop(full: Tensor, small: Tensor) -> None:
-    """Adjoint of `_crop`: full += small, in place."""
+    """Adjoint of `crop_frequencies`: full += small, in place."""
     (ny, nx), (my, mx) = full.shape[-2:], small.shape[-2:]
     for rows, to_rows in ((slice(0, (my + 1) // 2), 0), (slice((my + 1) // 2, my), ny - my)):
         for columns, to_columns in ((slice(0, (mx + 1) // 2), 0), (slice((mx + 1) // 2, mx), nx - mx)):

@@ -1,0 +1,265 @@
+"""What do the scattering statistics cost, and how well do they generate and separate? Numbers of docs/scattering.md.
+
+    python benchmarks/scattering.py cost         forward + gradient, 256 x 256, against a plain implementation
+    python benchmarks/scattering.py scaling      128 x 128 to 1024 x 1024: time, memory, exponent
+    python benchmarks/scattering.py synthesis    MHD dust maps (log): spectrum, Minkowski functionals, new structures
+    python benchmarks/scattering.py separation   MHD dust + white noise at map signal-to-noise 1 and 0.5
+
+Options: --data FOLDER (default SUNDOG_DATA or ../shared/data), --seeds N. Times are CPU seconds of this process on one
+thread. MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 in the environment is the "tuned allocator".
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sundog import separate
+from sundog.models.microcanonical import MicrocanonicalModel
+from sundog.statistics.bands import BandPowers
+from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
+from sundog.statistics.scattering_covariance import ScatteringCovariance
+from sundog.statistics.spectra import correlation_coefficient, power_spectrum
+from sundog.statistics.wavelets import grid_size, morlet_bank
+
+REPEATS = 9
+
+
+def cpu(job: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Median CPU seconds of one call after two warm-ups."""
+    job(), job()
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        job()
+        times.append(time.process_time() - start)
+    return statistics.median(times)
+
+
+class Plain:
+    """The same isotropic statistics as one writes them down: full-size transforms, automatic gradient.
+
+    The third layer is cropped to the scale j3 and averaged over all pixels of products, one (j1, j2, j3) at a time with
+    all L^3 orientations: the form of the public code of Cheng et al. 2024.
+    """
+
+    def __init__(self, side: int, J: int, L: int) -> None:
+        self.side, self.J, self.L = side, J, L
+        self.psi = morlet_bank((side, side), J, L).float()
+        self.small = [self._crop(self.psi[j], j) for j in range(J)]
+        turn = torch.arange(L)
+        l1, d2, d3 = torch.meshgrid(turn, turn, turn, indexing="ij")
+        self.triple = (l1 * L + (l1 + d2) % L) * L + (l1 + d3) % L
+        l2, d3 = torch.meshgrid(turn, turn, indexing="ij")
+        self.pair = l2 * L + (l2 + d3) % L
+
+    def _crop(self, plane: Tensor, j: int) -> Tensor:
+        half = min(self.side // 2, max(8, self.side >> j))
+        rows = torch.cat([plane[..., :half, :], plane[..., self.side - half :, :]], -2)
+        return torch.cat([rows[..., :half], rows[..., self.side - half :]], -1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        f = torch.fft.fft2(x)
+        waves = torch.fft.ifft2(f * self.psi)
+        modulus = waves.abs()
+        spectra = torch.fft.fft2(modulus)
+        s2 = (modulus**2).mean((-2, -1))
+        out = [(modulus.mean((-2, -1)) / s2.sqrt()).mean(1), s2.mean(1).log()]
+        for j3 in range(self.J):
+            square, image, M = self.small[j3] ** 2, self._crop(f, j3), self._crop(spectra[: j3 + 1], j3)
+            scale = 1 / self.side**4
+            for j2 in range(j3 + 1):
+                right = (M[j2][:, None] * square).conj()
+                s3 = (image * right).sum((-2, -1)) * scale / (s2[j3][None] * s2[j2][:, None]).sqrt()
+                out.append(s3.real.flatten()[self.pair].mean(0))
+                for j1 in range(j2 + 1):
+                    s4 = (M[j1][:, None, None] * right).sum((-2, -1)) * scale
+                    s4 = s4 / (s2[j1][:, None, None] * s2[j2][None, :, None]).sqrt()
+                    out.append(s4.real.flatten()[self.triple].mean(0).flatten())
+        return torch.cat(out)
+
+
+def fft_floor(side: int, J: int, L: int) -> float:
+    """CPU seconds of the Fourier transforms alone that forward + gradient need on the grids used."""
+    z, r = torch.randn(side, side, dtype=torch.complex64), torch.randn(side, side)
+    full, half = cpu(lambda: torch.fft.fft2(z), 25), cpu(lambda: torch.fft.rfft2(r), 25)
+    area = sum((grid_size(side, j, 0.75) / side) ** 2 for j in range(J))
+    return 2 * (full + L * area * (full + half))
+
+
+def slope(measure: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], object]:
+    return lambda: torch.autograd.grad(measure(x).sum(), x)
+
+
+def cost() -> None:
+    x = lognormal(256).requires_grad_()
+    for L in (4, 8):
+        plain = Plain(256, 7, L)
+        slow = cpu(slope(plain, x), 3)
+        floor = fft_floor(256, 7, L)
+        for accuracy in ("fast", "default", "accurate"):
+            phi = ScatteringCovariance((256, 256), 7, L, isotropic=True, accuracy=accuracy)
+            fast = cpu(slope(lambda x, phi=phi: phi(x).normalised().vector, x))
+            with torch.no_grad():
+                forward = cpu(lambda phi=phi: phi(x).normalised().vector)
+            print(
+                f"L={L} {accuracy:9s} forward {forward * 1e3:6.1f} ms, with gradient {fast * 1e3:6.1f} ms; plain "
+                f"{slow * 1e3:7.1f} ms: ratio {slow / fast:5.1f}; FFT floor {floor * 1e3:5.1f} ms ({fast / floor:.1f}x)"
+            )
+        print(f"L={L} extra memory {memory(256, 7, L):.0f} MB")
+
+
+def memory(side: int, J: int, L: int) -> float:
+    """Growth of the largest resident size by forward + gradient, in a fresh process after the plan is made, MB."""
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from sundog.statistics.scattering_covariance import ScatteringCovariance\n"
+        "def status(word): return next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith(word))\n"
+        f"x = torch.randn({side}, {side}, requires_grad=True)\n"
+        f"phi = ScatteringCovariance(({side}, {side}), {J}, {L}, isotropic=True)\n"
+        "small = ScatteringCovariance((16, 16), 2, 4, isotropic=True); y = torch.randn(16, 16, requires_grad=True)\n"
+        "torch.autograd.grad(small(y).vector.sum(), y); phi._plan(x); torch.fft.rfft2(x.detach())\n"
+        "open('/proc/self/clear_refs', 'w').write('5'); before = status('VmRSS')\n"
+        "torch.autograd.grad(phi(x).normalised().vector.sum(), x)\n"
+        "print((status('VmHWM') - before) / 1024)"
+    )
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def scaling() -> None:
+    sides, times = (128, 256, 512, 1024), []
+    for side in sides:
+        x = torch.randn(side, side, requires_grad=True)
+        phi = ScatteringCovariance((side, side), 6, 4, isotropic=True)
+        times.append(cpu(slope(lambda x, phi=phi: phi(x).normalised().vector, x), 3))
+        print(f"{side:5d}: {times[-1] * 1e3:8.1f} ms, {memory(side, 6, 4):6.0f} MB")
+    exponent = np.polyfit(np.log(np.array(sides) ** 2), np.log(times), 1)[0]
+    print(f"time ~ pixels^{exponent:.2f}")
+
+
+def lognormal(side: int) -> Tensor:
+    x = torch.randn(side, side, generator=torch.Generator().manual_seed(0))
+    k = (torch.fft.fftfreq(side)[:, None] ** 2 + torch.fft.rfftfreq(side)[None] ** 2).sqrt().clamp_min(1 / side)
+    x = torch.fft.irfft2(torch.fft.rfft2(x) * k**-1.5, s=(side, side))
+    x = (x / x.std()).exp()
+    return (x - x.mean()) / x.std()
+
+
+def dust(data: Path, number: int, log: bool) -> Tensor:
+    """An MHD dust map, 512 x 512 binned to 256 x 256 (still periodic), standardised."""
+    path = data / "fields" / f"mhd_dust_I_{number}.npy"
+    if not path.exists():
+        sys.exit(f"skipped: {path} is absent; set SUNDOG_DATA or --data")
+    x = torch.from_numpy(np.load(path)).float().reshape(256, 2, 256, 2).mean((1, 3))
+    x = x.log() if log else x
+    return (x - x.mean()) / x.std()
+
+
+def kurtosis(x: Tensor) -> float:
+    return float((((x - x.mean()) / x.std()) ** 4).mean())
+
+
+def functionals(x: Tensor) -> list[Tensor]:
+    """V0, V1, V2 of maps (n, ny, nx) smoothed by 1.5 pixels, at 19 thresholds."""
+    smooth = gaussian_smooth(x, 1.5, periodic=True)
+    found = minkowski_functionals(smooth, torch.linspace(-2, 2.5, 19), periodic=True)
+    return [found.v0, found.v1, found.v2]
+
+
+def errors(x: Tensor, truth: Tensor) -> np.ndarray:
+    """Root-mean-square error over the thresholds of each functional, relative to the largest true value: (n, 3)."""
+    pairs = zip(functionals(x), functionals(truth[None]))
+    return np.array([((a - b) ** 2).mean(1).sqrt().numpy() / float(b.abs().max()) for a, b in pairs]).T
+
+
+def surrogate(x: Tensor, seed: int) -> Tensor:
+    w = torch.fft.rfft2(torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)))
+    return torch.fft.irfft2(torch.fft.rfft2(x).abs() * w / w.abs(), s=tuple(x.shape))
+
+
+def synthesis(data: Path, seeds: int) -> None:
+    others = [dust(data, number, log=True) for number in (1, 2, 3)]
+    for number, truth in zip((1, 2, 3), others):
+        model = MicrocanonicalModel((256, 256))
+        model.prepare(truth[None], None)
+        start = time.process_time()
+        maps = torch.stack([model.synthesise(1, torch.Generator().manual_seed(s))[0].x for s in range(seeds)])
+        spent = (time.process_time() - start) / seeds
+        ratio = power_spectrum(maps, bins=20).power / power_spectrum(truth, bins=20).power
+        fakes = torch.stack([surrogate(truth, 100 + s) for s in range(10)])
+        kin = torch.stack([o for o in others if o is not truth])
+        table = [errors(m, truth).mean(0) for m in (maps, fakes, kin)]
+        coherent = []
+        for i, j in ((i, j) for i in range(seeds) for j in range(i)):
+            r = correlation_coefficient(maps[i], maps[j])
+            coherent.append(float((r.power * (r.modes / 2).sqrt())[8:].abs().max()))
+        print(
+            f"dust {number}: {spent:.1f} CPU s per map; "
+            f"P(k) ratio over 20 bins {ratio.min():.4f} to {ratio.max():.4f}; "
+            f"kurtosis {np.mean([kurtosis(m) for m in maps]):.2f} (truth {kurtosis(truth):.2f})\n"
+            + "\n".join(
+                f"   {name:22s} error V0 {row[0]:.4f}  V1 {row[1]:.4f}  V2 {row[2]:.4f}"
+                for name, row in zip(("synthesis", "random-phase surrogate", "the other real maps"), table)
+            )
+            + f"\n   surrogate / synthesis: {np.round(table[1] / table[0], 1)}; "
+            f"largest |r(k)| of two seeds for k > 8, in standard errors: {max(coherent, default=math.nan):.1f}",
+            flush=True,
+        )
+
+
+def separation(data: Path, seeds: int) -> None:
+    truth = dust(data, 1, log=False)
+    power, bands = power_spectrum(truth, bins=20).power, BandPowers((256, 256))
+    for snr in (1.0, 0.5):
+        sigma = 1 / snr
+        share = bands.spread(bands(truth[None])[0] / (bands(truth[None])[0] + sigma**2)).reshape(256, 129)
+        strong, weak = power / sigma**2 > 0.25, power / sigma**2 > 0.1
+        for seed in range(seeds):
+            d = truth + sigma * torch.randn(256, 256, generator=torch.Generator().manual_seed(500 + seed))
+            start = time.process_time()
+            found = separate(d, lambda n, g, s=sigma: s * torch.randn(n, 256, 256, generator=g), seed=seed)
+            spent = time.process_time() - start
+            ratio = power_spectrum(found.signal, bins=20).power / power
+            filtered = torch.fft.irfft2(torch.fft.rfft2(d) * share, s=(256, 256))
+            lost = power_spectrum(filtered, bins=20).power / power
+            both = errors(torch.stack([found.signal, filtered]), truth)
+            print(
+                f"S/N {snr} seed {seed}: {spent:.1f} CPU s; P ratio where S/N > 0.25: {ratio[strong].min():.2f} to "
+                f"{ratio[strong].max():.2f} (Wiener {lost[strong].min():.2f}), > 0.1: {ratio[weak].min():.2f} to "
+                f"{ratio[weak].max():.2f} (Wiener {lost[weak].min():.2f}); kurtosis {kurtosis(found.signal):.1f} "
+                f"(Wiener {kurtosis(filtered):.1f}, truth {kurtosis(truth):.1f}); Minkowski errors "
+                f"{np.round(both[0], 3)} (Wiener {np.round(both[1], 3)})",
+                flush=True,
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("cost", "scaling", "synthesis", "separation"))
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
+    parser.add_argument("--seeds", type=int, default=3)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    tuned = os.environ.get("MALLOC_MMAP_THRESHOLD_")
+    print(f"torch {torch.__version__}, one thread, allocator {'tuned' if tuned else 'stock glibc'}")
+    if chosen.what in ("cost", "scaling"):
+        globals()[chosen.what]()
+    else:
+        globals()[chosen.what](chosen.data, chosen.seeds)
+    print(f"largest resident size {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

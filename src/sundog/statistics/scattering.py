@@ -1,0 +1,143 @@
+"""The wavelet scattering transform of periodic maps: S1, S2 and their reduced forms s21, s22."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sundog.errors import OptionError, ShapeError
+from sundog.statistics.samples import checked_images
+from sundog.statistics.scattering_covariance import ACCURACY
+from sundog.statistics.scattering_moments import TINY, crop_frequencies
+from sundog.statistics.wavelets import angles, check_bank, default_scales, frequencies, grid_size, morlet
+
+
+@dataclass(frozen=True, eq=False)
+class ScatteringMeans:
+    """Wavelet scattering coefficients of one map or of many.
+
+    Attributes
+    ----------
+    s1 : (..., J, L)
+    s2 : (..., J, L, J, L), axes (j1, l1, j2, l2); 0 where j2 <= j1, which the transform does not measure
+    """
+
+    s1: Tensor
+    s2: Tensor
+
+    @property
+    def measured(self) -> Tensor:
+        """(J, J) true where j2 > j1."""
+        J = self.s1.shape[-2]
+        return torch.ones(J, J, dtype=torch.bool, device=self.s1.device).triu(1)
+
+    @property
+    def vector(self) -> Tensor:
+        """log2 S1 and log2(S2 / S1(j1, l1)), (..., J L + L^2 J (J - 1) / 2); tiny floors keep them finite."""
+        tiny = torch.finfo(self.s1.dtype).tiny * 1e8
+        first = self.s1.clamp_min(tiny)
+        ratio = (self.s2.clamp_min(tiny) / first[..., None, None]).movedim(-3, -2)
+        return torch.cat([first.log2().flatten(-2), ratio[..., self.measured, :, :].log2().flatten(-3)], -1)
+
+    def s21(self) -> Tensor:
+        """Sparsity (..., J, J): mean of S2 over both angles over mean of S1(j1) over angles; NaN where j2 <= j1.
+
+        Source: Cheng et al. 2020, MNRAS 499, 5902.
+        """
+        ratio = self.s2.mean((-3, -1)) / self.s1.mean(-1)[..., None]
+        return torch.where(self.measured, ratio, torch.nan)
+
+    def s22(self) -> Tensor:
+        """Shape (..., J, J): mean of S2 over parallel angles over mean over perpendicular ones; above 1 for filaments.
+
+        Source: Cheng & Menard 2021, arXiv 2112.01288. L must be even.
+        """
+        L = self.s1.shape[-1]
+        if L % 2:
+            raise OptionError("s22 needs perpendicular pairs of angles", got=f"L={L}", expected="even L", do="use L=4")
+        turned = torch.arange(L, device=self.s2.device)
+        pairs = self.s2.movedim(-3, -2)  # (..., j1, j2, l1, l2)
+        parallel = pairs[..., turned, turned].mean(-1)
+        ratio = parallel / pairs[..., turned, (turned + L // 2) % L].mean(-1)
+        return torch.where(self.measured, ratio, torch.nan)
+
+
+class WaveletScattering:
+    """Transform that measures the wavelet scattering coefficients of maps of one size.
+
+        S1(j1, l1) = < |x * psi_1| >,      S2(j1, l1, j2, l2) = < ||x * psi_1| * psi_2| >,  j2 > j1
+
+    Parameters
+    ----------
+    shape, J, L, accuracy : as in `ScatteringCovariance`.
+
+    Source: Mallat 2012, Comm. Pure Appl. Math. 65, 1331; Allys et al. 2019, A&A 629, A115.
+
+    Example
+    -------
+    >>> x = torch.randn(7, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> c = WaveletScattering((32, 32), J=3)(x)
+    >>> c.s1.shape, c.vector.shape, bool(((c.s22()[:, 0, 2] - 1).abs() < 0.3).all())
+    (torch.Size([7, 3, 4]), torch.Size([7, 60]), True)
+    """
+
+    def __init__(self, shape: tuple[int, int], J: int | None = None, L: int = 4, *, accuracy: str = "default") -> None:
+        if accuracy not in ACCURACY:
+            raise OptionError("unknown accuracy", got=accuracy, expected=" | ".join(ACCURACY), do="choose one of them")
+        self.shape = (int(shape[0]), int(shape[1]))
+        self.J = default_scales(self.shape) if J is None else J
+        self.L = L
+        check_bank(self.shape, self.J, L)
+        self._filters = [self._bank(j, ACCURACY[accuracy][0]) for j in range(self.J)]
+
+    def _bank(self, j: int, quality: float) -> Tensor:
+        grid = [grid_size(n, j, quality) for n in self.shape]
+        rows, columns = (frequencies(n, m) for n, m in zip(self.shape, grid))
+        return torch.stack([morlet(rows, columns, j, theta, 4.0 / self.L) for theta in angles(self.L)])
+
+    def __call__(self, x: Tensor) -> ScatteringMeans:
+        """Coefficients of maps x (..., ny, nx), differentiable."""
+        x = checked_images(x)
+        if tuple(x.shape[-2:]) != self.shape:
+            raise ShapeError(
+                "maps of another size", got=tuple(x.shape[-2:]), expected=self.shape, do="build a new transform"
+            )
+        J, L = self.J, self.L
+        f = torch.fft.fft2(x.reshape(-1, *self.shape), norm="forward")
+        s1: list[Tensor] = []
+        spectra: list[Tensor] = []
+        s2 = x.new_zeros(len(f), J, L, J, L)
+        for j2, bank in enumerate(self._filters):
+            psi = bank.to(f)
+            for j1, spectrum in enumerate(spectra):
+                small = crop_frequencies(spectrum.flatten(0, 1), (psi.shape[-2], psi.shape[-1]))
+                second = _modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward")).mean((-2, -1))
+                s2[:, j1, :, j2, :] = second.view(-1, L, L)
+            small = crop_frequencies(f, (psi.shape[-2], psi.shape[-1]))
+            modulus = _modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward"))
+            s1.append(modulus.mean((-2, -1)))
+            spectra.append(torch.fft.fft2(modulus, norm="forward"))
+        batch = x.shape[:-2]
+        return ScatteringMeans(torch.stack(s1, 1).reshape(*batch, J, L), s2.reshape(*batch, J, L, J, L))
+
+
+def _modulus(z: Tensor) -> Tensor:
+    """|z| with a gradient that is 0, not NaN, where z = 0."""
+    return _Modulus.apply(z)  # type: ignore[no-any-return]
+
+
+class _Modulus(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z.abs()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return z * (grad / z.abs().clamp_min(TINY[grad.dtype]))
