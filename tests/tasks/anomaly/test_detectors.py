@@ -129,8 +129,13 @@ def test_fixed_fraction(events):
     assert search.signal_fraction_ == 0.05 == search.fit_.w
 
 
-def test_ranode_takes_a_fitted_estimator(events, cathode, test_sample):
+def test_ranode_takes_a_fitted_estimator(events, cathode, ranode, test_sample):
     search = RAnode(REGION, background=cathode, components=(1,), folds=2).fit(events)
+    nothing, something = (search.pseudo_experiments(2, w=w) for w in (0.0, 0.05))
+    assert not any(one.evidence for one in nothing) and all(one.evidence for one in something)
+    assert all(one.low_95 < 0.05 < one.high_95 for one in something)
+    with pytest.raises(OptionError, match="pseudo-experiments are impossible"):
+        ranode.pseudo_experiments(1)
     assert search.template_report_ is cathode.template_report_
     assert sic(search, test_sample)[0] > 3
 

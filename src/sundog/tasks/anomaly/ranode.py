@@ -112,7 +112,7 @@ class RAnode:
         self._labels = inside[:1]
         self._z, self._log_b = self._standardised(inside)
         self.fit_ = self._best(self._z, self._log_b, self.components)
-        self.fraction_ = signal_fraction(self._cross_fitted([len(self.fit_.signal.weights)]))
+        self.fraction_ = signal_fraction(self._cross_fitted(self._z, self._log_b))
         return self
 
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
@@ -180,6 +180,22 @@ class RAnode:
                 gain[i] = at.gain
         return Profile(grid, gain)
 
+    def pseudo_experiments(self, n: int, *, w: float = 0.0, seed: int = 0) -> list[SignalFraction]:
+        """Fractions that n repetitions of the search find in events drawn from p_B, a share w of them from p_S.
+
+        With w = 0 the law of the answer where no signal is; with w = ``signal_fraction_`` its scatter and bias. The
+        events come from the learned p_B: an error of p_B itself does not show here.
+
+        Raises
+        ------
+        OptionError : a background that cannot be sampled (a plain function).
+        """
+        if not hasattr(self.background, "sample_background") or not 0 <= w < 1 or n < 1:
+            raise OptionError("pseudo-experiments are impossible", got=f"n={n}, w={w}, background "
+                              f"{type(self.background).__name__}", expected="n >= 1, 0 <= w < 1, and a background "
+                              "with sample_background", do="pass a fitted Cathode as background")
+        return [self._pseudo_experiment(w, seed + i) for i in range(n)]
+
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _fit_background(self, events: Dataset) -> Background:
@@ -223,16 +239,27 @@ class RAnode:
                 return fits[-2]
         return fits[-1]
 
-    def _cross_fitted(self, components: Sequence[int]) -> np.ndarray:
+    def _cross_fitted(self, z: Tensor, log_b: Tensor) -> np.ndarray:
         """log p_S / p_B of every event, p_S learned without the fold that the event is in."""
-        order = torch.randperm(len(self._z), generator=torch.Generator().manual_seed(self.seed))
-        ratio = torch.empty(len(self._z), dtype=torch.float64)
-        for part in order.chunk(self.folds):
-            others = torch.ones(len(self._z), dtype=torch.bool)
+        components = [len(self._fitted.signal.weights)]
+        ratio = torch.empty(len(z), dtype=torch.float64)
+        for part in torch.randperm(len(z), generator=torch.Generator().manual_seed(self.seed)).chunk(self.folds):
+            others = torch.ones(len(z), dtype=torch.bool)
             others[part] = False
-            signal = self._best(self._z[others], self._log_b[others], components).signal
-            ratio[part] = signal.log_prob(self._z[part]) - self._log_b[part]
+            signal = self._best(z[others], log_b[others], components).signal
+            ratio[part] = signal.log_prob(z[part]) - log_b[part]
         return ratio.numpy()
+
+    def _pseudo_experiment(self, w: float, seed: int) -> SignalFraction:
+        n = len(self._z)
+        n_signal = int(np.random.default_rng(seed).binomial(n, w))
+        drawn = self.background.sample_background(n - n_signal, self._masses.sample(n - n_signal, seed), seed=seed)
+        if n_signal:
+            signal = self.sample_signal(n_signal, seed)
+            signal = signal[self.region.contains(signal)]
+            drawn = Dataset.from_arrays(torch.cat([drawn.values, signal.values]),
+                                        torch.cat([mass_column(drawn), mass_column(signal)]))
+        return signal_fraction(self._cross_fitted(*self._standardised(drawn)))
 
     @property
     def _fitted(self) -> MixtureFit:
