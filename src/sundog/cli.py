@@ -132,6 +132,7 @@ def fit(
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Replaces the family's own.")] = None,
     plan: Annotated[Path | None, typer.Option(help="JSON or YAML file of plan settings; options above win.")] = None,
+    scaling: Annotated[str | None, typer.Option(help="auto, standard, logit, asinh, log-modulus or identity.")] = None,
     option: Annotated[list[str] | None, typer.Option("--set", help="Family option, e.g. hidden=[64,64].")] = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -151,7 +152,7 @@ def fit(
     with _resumable(f"the run in {out}"):
         run = sundog.fit(
             family, _load(file), context=context or None, plan=_plan(plan, settings), seed=seed, device=device,
-            out=out, progress=not quiet, **dict(map(_setting, option or [])),
+            out=out, scaling=scaling, progress=not quiet, **dict(map(_setting, option or [])),
         )
     if as_json:
         facts = {"folder": str(out), "family": run.family, "identity": run.identity,

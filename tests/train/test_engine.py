@@ -60,6 +60,19 @@ def test_each_objective_reaches_its_minimum_and_moves_only_its_own_parameters():
     assert len(history.steps) == len(history.scores) == 20
 
 
+def test_a_plan_without_an_end_is_refused():
+    with pytest.raises(OptionError, match="the plan has no end"):
+        train(Two(), Batch(rows()), None, Plan(batch=10))
+
+
+def test_a_run_without_held_out_rows_survives_saving(tmp_path):
+    data = sundog.Dataset.from_arrays(rows(60))
+    run = sundog.fit("flow", data, plan=Plan(steps=3, validation_fraction=0.0), layers=1, hidden=(8,), out=tmp_path)
+    twin = sundog.load_run(tmp_path)
+    assert all(score != score for score in twin.history.scores)  # NaN: nothing to score on
+    assert torch.equal(run.sample(5).values, twin.sample(5).values)
+
+
 def test_weights_weigh():
     model, x = Two(), rows()
     weights = torch.cat([torch.zeros(500), 2 * torch.ones(500)])

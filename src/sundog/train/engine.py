@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sundog.errors import RunError, TrainingError
+from sundog.errors import OptionError, RunError, TrainingError
 from sundog.models.base import Batch, Model, Noise, Objective
 from sundog.train.checkpoint import CHECKPOINT, inside, nested, read_tensors, write_tensors
 from sundog.train.interrupt import Interrupt
@@ -107,6 +107,9 @@ def train(
     objectives = model.objectives()
     if not objectives:
         return History(stopped_by="nothing to train")
+    if plan.steps is None and plan.seconds is None:
+        raise OptionError("the plan has no end", got="neither steps nor seconds", expected="one of them",
+                          do="pass Plan(steps=...) or Plan(seconds=...)")
     loop = _Loop(model, objectives, data, held_out, plan, share or Share())
     if folder is not None and (folder / CHECKPOINT).exists():
         loop.restore(folder / CHECKPOINT, identity)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -242,7 +243,8 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
         raise RunError(f"weights in {folder} do not fit their run.json", got=str(error).splitlines()[-1].strip(),
                        expected="the tensors of this model", do="restore both files from one copy") from error
     given = facts["context_scaling"]
-    history = {**facts["history"], "best_score": facts["history"]["best_score"] or 0.0}
+    history = {**facts["history"], "best_score": _number(facts["history"]["best_score"]),
+               "scores": [_number(score) for score in facts["history"]["scores"]]}
     return make_run(
         model=model.to(choose_device(device)).eval(), scaling=scaling_from_json(facts["scaling"]),
         context_scaling=None if given is None else scaling_from_json(given), contexts=tensors.get("contexts"),
@@ -276,6 +278,10 @@ def _digest(tensors: dict[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensors[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _finite(facts: Any) -> Any:
