@@ -25,8 +25,11 @@ NAV: list[dict[str, Any]] = [
     {"Start here": "start.md"},
     {"First run on real data": "first_run.md"},
     {"Generators": [{"Normalizing flow": "models/flow.md"}, {"Flow matching": "models/matching.md"},
-                    {"Two-sample classifier": "models/classifier.md"}]},
+                    {"Diffusion": "models/diffusion.md"}, {"Two-sample classifier": "models/classifier.md"}]},
     {"Judging": [{"The judge": "judge.md"}, {"Statistics": "statistics.md"}]},
+    {"Applications": [{"Scattering statistics": "scattering.md"}, {"Anomaly search": "anomaly.md"},
+                      {"Radio galaxies": "radio.md"}]},
+    {"Speed": "performance.md"},
 ]
 _gallery: list[tuple[str, Path, Path | None]] = []
 
