@@ -39,6 +39,8 @@ TOY = ResonantToy()
 N_EVENTS = 378_500  # of the toy: 120,000 inside the window
 PLAN = Plan(steps=1500, batch=1024)
 FLOW = {"layers": 2, "hidden": (64, 64)}
+SHOWN = ("sic 0.01", "sic 0.001", "sic 0.0001", "max sic", "cpu", "auc", "auc inside", "w_fit", "sigma", "gaussians",
+         "control", "evidence")
 Row = dict[str, Any]
 
 
@@ -77,7 +79,7 @@ def lhco(folder: Path, seeds: range) -> Iterator[Row]:
                       cpu=since(start))
 
 
-def dijets(folder: Path, seeds: range) -> Iterator[Row]:
+def dijets(folder: Path, seeds: range, keep: Path) -> Iterator[Row]:
     """LHC-Olympics-like events: 121,352 background and 772 signal events in the window, four features."""
     with np.load(folder / "dijets" / "lhcolike_dijets.npz") as file:
         qcd, signal = file["qcd"][:, :5], file["signal"][:, :5]
@@ -93,7 +95,7 @@ def dijets(folder: Path, seeds: range) -> Iterator[Row]:
         ideal = IdealisedAD(REGION, seed=100 * seed).fit(events, background=table(rest[len(rest) // 2 :]))
         yield sic_row(curve_of(ideal, *tests), **facts, method="IdealisedAD", cpu=since(start))
         start = time.process_time()
-        cathode = Cathode(REGION, seed=100 * seed, template="flow").fit(events)
+        cathode = Cathode(REGION, seed=100 * seed, template="flow", out=keep / f"dijets-{seed}").fit(events)
         report = cathode.template_report_
         assert report is not None  # check is on
         drawn = cathode.sample_background(len(rest), seed=1)
@@ -127,24 +129,25 @@ def since(start: float) -> float:
     return round(time.process_time() - start, 1)
 
 
-def toy(w: float, seeds: range) -> Iterator[Row]:
+def toy(w: float, seeds: range, keep: Path) -> Iterator[Row]:
     """Every method on the same events; the test sample is common to all seeds."""
     tests = window(TOY.background(1_600_000, 10_001)), window(TOY.signal(40_000, 10_002))
     score = torch.cat([TOY.log_likelihood_ratio(e.values, e.context) for e in tests])
     yield sic_row(sic_curve(np.repeat([0, 1], [len(e) for e in tests]), score), what="toy", w=w, method="optimal",
                   seed=-1, cpu=0.0)
     for seed in seeds:
-        yield from toy_seed(w, seed, tests)
+        yield from toy_seed(w, seed, tests, keep)
 
 
-def toy_seed(w: float, seed: int, tests: tuple[Dataset, Dataset]) -> Iterator[Row]:
+def toy_seed(w: float, seed: int, tests: tuple[Dataset, Dataset], keep: Path) -> Iterator[Row]:
     events, is_signal = toy_events(w, seed)
     facts = {"what": "toy", "w": w, "seed": seed, "true w": true_fraction(events, is_signal)}
     start = time.process_time()
     ideal = IdealisedAD(REGION, seed=100 * seed).fit(events, background=TOY.background(1_130_000, 20_000 + seed))
     yield sic_row(curve_of(ideal, *tests), **facts, method="IdealisedAD", cpu=since(start))
     start = time.process_time()
-    cathode = Cathode(REGION, seed=100 * seed, template="flow", plan=PLAN, options=FLOW).fit(events)
+    cathode = Cathode(REGION, seed=100 * seed, template="flow", plan=PLAN, options=FLOW,
+                      out=keep / f"toy-{w}-{seed}").fit(events)
     report = cathode.template_report_
     assert report is not None  # check is on
     yield sic_row(curve_of(cathode, *tests), **facts, method="Cathode", cpu=since(start), auc=round(report.auc, 4),
@@ -177,7 +180,8 @@ def fraction_row(search: RAnode) -> Row:
     assert found is not None and search.fit_ is not None  # fitted
     return {"w_fit": found.value, "low": found.low, "high": found.high, "low_95": found.low_95,
             "high_95": found.high_95, "sigma": found.significance, "w_same_events": search.fit_.w,
-            "gaussians": len(search.fit_.signal.weights)}
+            "gaussians": len(search.fit_.signal.weights), "evidence": search.evidence_,
+            **({} if search.control_ is None else {"control": search.control_.value})}
 
 
 def toy_events(w: float, seed: int) -> tuple[Dataset, torch.Tensor]:
@@ -214,7 +218,7 @@ def show(rows: list[Row]) -> None:
         groups.setdefault(key, []).append(row)
     for key, group in groups.items():
         parts = [" ".join(str(part) for part in key if part != ""), f"n={len(group)}"]
-        for name in ("sic 0.01", "sic 0.001", "sic 0.0001", "max sic", "cpu", "auc", "auc inside", "w_fit", "sigma", "gaussians"):
+        for name in SHOWN:
             values = np.array([row[name] for row in group if name in row])
             if len(values):
                 spread = values.std(ddof=1) if len(values) > 1 else float("nan")
@@ -241,8 +245,9 @@ def main() -> None:
     if given.what != "show":
         seeds = range(given.first, given.first + given.seeds)
         given.results.parent.mkdir(parents=True, exist_ok=True)
-        work = {"lhco": lambda: lhco(given.data, seeds), "toy": lambda: toy(given.w[0], seeds),
-                "dijets": lambda: dijets(given.data, seeds), "coverage": lambda: coverage(given.w, seeds)}[given.what]()
+        keep = given.results.parent / "anomaly-templates"  # trained once: a second start goes on from there
+        work = {"lhco": lambda: lhco(given.data, seeds), "toy": lambda: toy(given.w[0], seeds, keep),
+                "dijets": lambda: dijets(given.data, seeds, keep), "coverage": lambda: coverage(given.w, seeds)}[given.what]()
         with given.results.open("a") as file:
             for row in work:
                 print(json.dumps(row), flush=True)

@@ -120,7 +120,7 @@ def test_profile_peaks_at_the_fit(ranode):
 def test_ranode_is_silent_without_signal():
     search = RAnode(REGION, background=TOY.log_background, components=(1,), folds=2)
     search.fit(TOY.background(15_000, seed=9))
-    assert not search.evidence_ and search.signal_fraction_ < 0.005
+    assert not search.evidence_ and search.signal_fraction_ < 0.005 and search.control_ is None
     assert "no evidence" in str(search.fraction_)
 
 
@@ -131,6 +131,8 @@ def test_fixed_fraction(events):
 
 def test_ranode_takes_a_fitted_estimator(events, cathode, ranode, test_sample):
     search = RAnode(REGION, background=cathode, components=(1,), folds=2).fit(events)
+    assert search.control_ is not None and search.control_.n == len(cathode.template_.unseen)
+    assert search.evidence_ == (search.signal_fraction_interval_[0] > search.control_.value)
     nothing, something = (search.pseudo_experiments(2, w=w) for w in (0.0, 0.05))
     assert not any(one.evidence for one in nothing) and all(one.evidence for one in something)
     assert all(one.low_95 < 0.05 < one.high_95 for one in something)

@@ -87,6 +87,7 @@ class RAnode:
     width: float = 0.5
     fit_: MixtureFit | None = None
     fraction_: SignalFraction | None = None
+    control_: SignalFraction | None = None
 
     def __post_init__(self) -> None:
         check_fraction(self.w)
@@ -113,6 +114,7 @@ class RAnode:
         self._z, self._log_b = self._standardised(inside)
         self.fit_ = self._best(self._z, self._log_b, self.components)
         self.fraction_ = signal_fraction(self._cross_fitted(self._z, self._log_b))
+        self.control_ = self._control()
         return self
 
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
@@ -155,8 +157,12 @@ class RAnode:
 
     @property
     def evidence_(self) -> bool:
-        """Whether the 95 % interval excludes zero."""
-        return self._fraction.evidence
+        """Whether the 95 % interval lies above zero, and above the fraction claimed on the control sample.
+
+        ``control_`` is the same fit on sideband events that the template never saw, features only: what it claims
+        there is the template's error. None where the background is not a template with a test sample.
+        """
+        return self._fraction.low_95 > (0.0 if self.control_ is None else self.control_.value)
 
     @property
     def template_report_(self) -> TemplateReport | None:
@@ -249,6 +255,17 @@ class RAnode:
             signal = self._best(z[others], log_b[others], components).signal
             ratio[part] = signal.log_prob(z[part]) - log_b[part]
         return ratio.numpy()
+
+    def _control(self) -> SignalFraction | None:
+        """The fraction that the search claims among unseen sideband events, where there is no signal to speak of."""
+        template = getattr(self.background, "template_", None)
+        if template is None or template.unseen is None:
+            return None
+        values = template.unseen.values.double()
+        slope = self._scaling.log_abs_det(values)
+        known = torch.isfinite(slope)
+        log_b = self._conditional(template.unseen) - slope
+        return signal_fraction(self._cross_fitted(self._scaling.forward(values)[known], log_b[known]))
 
     def _pseudo_experiment(self, w: float, seed: int) -> SignalFraction:
         n = len(self._z)

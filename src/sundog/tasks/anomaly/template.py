@@ -70,12 +70,14 @@ class Template:
     masses : law of the mass inside the window
     region : the window
     report : its test on sideband events, None if not asked for
+    unseen : the sideband events of that test, kept away from training
     """
 
     run: Run
     masses: MassLaw
     region: SignalRegion
     report: TemplateReport | None
+    unseen: Dataset | None = None
 
     def sample(self, n: int, seed: int, m: Any = None) -> Dataset:
         """n background events inside the window, or at the masses m (n,) if these are given."""
@@ -117,8 +119,9 @@ def fit_template(events: Dataset, region: SignalRegion, *, family: str = "flow-m
     scaling = named_scaling(scaling) if isinstance(scaling, str) else scaling
     beside = replace(events[region.sidebands(events, reach)], held_out_fraction=CHECKED if check else 0.0)
     run = fit(family, beside, plan=plan, scaling=scaling, out=out, **options)
+    unseen = beside.held_out if check else None
     return Template(run, mass_law(law, events.context, region), region,
-                    _tested(run, beside.held_out, seed) if check else None)
+                    None if unseen is None else _tested(run, unseen, seed), unseen)
 
 
 def _tested(run: Run, real: Dataset, seed: int) -> TemplateReport:
