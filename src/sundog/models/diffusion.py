@@ -53,8 +53,8 @@ class NoiseRange:
         the data: on top of N(0, sigma_max^2) a reach of 40 leaves 0.03 % of the largest mode unexplained.
         sigma_min = a tenth of the smallest standard deviation (0.0001 to 0.004 sigma_data).  EDM's levels for
         white data, ln(sigma / sigma_data) ~ N(-0.5, 1.2^2), are widened and raised where the energy sits in few
-        modes: by E = mean of ln(v / sigma_data^2) / 2 over the energy, to N(E / 4 - 0.5, 1.2^2 + E^2 / 4).
-        The rule for E is ours, set once so that it reproduces what served 80 x 80 radio galaxies (E = 2.9).
+        modes: by E = mean of ln(v / sigma_data^2) / 2 over the energy, to N(E / 10 - 0.5, 1.2^2 + E^2 / 9).
+        The rule for E is ours, set once on 80 x 80 radio galaxies (E = 3.1, N(-0.2, 1.6^2)).
         """
         variances, count = (part.double() for part in covariance.spectrum())
         seen = count > 0
@@ -66,7 +66,7 @@ class NoiseRange:
         energy = float((share * (variances.clamp(min=1e-300) / sigma_data**2).log()).sum()) / 2
         return NoiseRange(
             sigma_data, min(4e-3 * sigma_data, max(1e-4 * sigma_data, 0.1 * low)), reach * high,
-            math.log(sigma_data) - 0.5 + energy / 4, math.hypot(1.2, energy / 2),
+            math.log(sigma_data) - 0.5 + energy / 10, math.hypot(1.2, energy / 3),
         )
 
 
