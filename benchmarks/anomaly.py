@@ -30,7 +30,7 @@ from sundog.tasks.anomaly.cathode import Cathode
 from sundog.tasks.anomaly.evaluation import SicCurve, sic_curve
 from sundog.tasks.anomaly.ranode import RAnode
 from sundog.tasks.anomaly.references import IdealisedAD, Supervised
-from sundog.tasks.anomaly.regions import SignalRegion
+from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.train.plan import Plan
 from sundog.verdicts.twosample import classifier_two_sample
 
@@ -171,7 +171,7 @@ def with_signal(background: Dataset, w: float, seed: int) -> Dataset:
     count = round(w / (1 - w) * int(TOY.in_signal_region(background).sum()) / 0.99914)
     signal = TOY.signal(count, seed)
     return Dataset.from_arrays(torch.cat([background.values, signal.values]),
-                               torch.cat([background.context, signal.context]), context_names=("m",),
+                               torch.cat([mass_column(background), mass_column(signal)]), context_names=("m",),
                                context_units="TeV", held_out_fraction=0.0)
 
 
@@ -247,7 +247,8 @@ def main() -> None:
         given.results.parent.mkdir(parents=True, exist_ok=True)
         keep = given.results.parent / "anomaly-templates"  # trained once: a second start goes on from there
         work = {"lhco": lambda: lhco(given.data, seeds), "toy": lambda: toy(given.w[0], seeds, keep),
-                "dijets": lambda: dijets(given.data, seeds, keep), "coverage": lambda: coverage(given.w, seeds)}[given.what]()
+                "dijets": lambda: dijets(given.data, seeds, keep),
+                "coverage": lambda: coverage(given.w, seeds)}[given.what]()
         with given.results.open("a") as file:
             for row in work:
                 print(json.dumps(row), flush=True)

@@ -21,11 +21,11 @@ from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
 from sundog.errors import OptionError
 from sundog.models.mixture import MixtureFit, climb, find_signal, split_signal
-from sundog.tasks.anomaly.cathode import Cathode, gather_any
+from sundog.tasks.anomaly.cathode import gather_any
 from sundog.tasks.anomaly.fraction import SignalFraction, check_fraction, signal_fraction
 from sundog.tasks.anomaly.regions import SignalRegion, gather, mass_column
 from sundog.tasks.anomaly.spectrum import MassLaw, mass_law
-from sundog.tasks.anomaly.template import TemplateReport
+from sundog.tasks.anomaly.template import Template, TemplateReport, fit_template
 
 Background = Callable[[Any, Any], Any]
 
@@ -58,8 +58,8 @@ class RAnode:
     region : the signal region
     seed : of background template, folds and starts
     w : fixed signal fraction, or None to learn it
-    background : fitted or unfitted estimator with ``log_background(x, m)``, or a callable (x, m) -> log p_B(x | m);
-        None for the density of a ``Cathode`` with a spline-flow template
+    background : estimator with a template (``Cathode`` or ``Anode``, fitted or not), ``Template``, or a function
+        (x, m) -> log p_B(x | m); None for a spline flow fitted to the sidebands
     components : numbers of Gaussians tried; the Bayesian information criterion chooses
     folds : of the cross-fitting
     masses : law of the mass of the background, ``smooth`` or the published ``histogram`` and ``kde``
@@ -106,7 +106,7 @@ class RAnode:
         events = gather(x, m, unit=self.region.unit)
         self.region.check(events)
         self._masses: MassLaw = mass_law(self.masses, events.context, self.region)
-        self._log_background: Background = self._fit_background(events)
+        self._background: Template | Background = self._fit_background(events)
         inside = events[self.region.contains(events)]
         unfitted = named_scaling(self.scaling) if isinstance(self.scaling, str) else self.scaling
         self._scaling = unfitted.fit(inside.values, None, inside.names)
@@ -167,7 +167,7 @@ class RAnode:
     @property
     def template_report_(self) -> TemplateReport | None:
         """Report of the background's template, None for a background given as a function."""
-        return getattr(self.background, "template_report_", None)
+        return self._template.report if self._template is not None else None
 
     def profile(self, w: Any) -> Profile:
         """The likelihood at fixed fractions w (k,), p_S climbing anew from the fit found, nearest w first.
@@ -196,25 +196,32 @@ class RAnode:
         ------
         OptionError : a background that cannot be sampled (a plain function).
         """
-        if not hasattr(self.background, "sample_background") or not 0 <= w < 1 or n < 1:
+        if self._template is None or not 0 <= w < 1 or n < 1:
             raise OptionError("pseudo-experiments are impossible", got=f"n={n}, w={w}, background "
                               f"{type(self.background).__name__}", expected="n >= 1, 0 <= w < 1, and a background "
-                              "with sample_background", do="pass a fitted Cathode as background")
+                              "that can be sampled", do="leave background out, or pass a Cathode")
         return [self._pseudo_experiment(w, seed + i) for i in range(n)]
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _fit_background(self, events: Dataset) -> Background:
+    def _fit_background(self, events: Dataset) -> Template | Background:
         if self.background is None:
-            self.background = Cathode(self.region, seed=self.seed, template="flow", members=1)
-        if not hasattr(self.background, "log_background"):
+            return fit_template(events, self.region, family="flow", seed=self.seed)
+        if not hasattr(self.background, "template_"):
             return self.background
-        if getattr(self.background, "template_", self) is None:
+        if self.background.template_ is None:
             self.background.fit(events)
-        return self.background.log_background
+        return self.background.template_
+
+    @property
+    def _template(self) -> Template | None:
+        background = getattr(self, "_background", None)
+        return background if isinstance(background, Template) else None
 
     def _conditional(self, events: Dataset) -> Tensor:
-        log_p = torch.as_tensor(np.asarray(self._log_background(events.values, mass_column(events)))).double()
+        if isinstance(self._background, Template):
+            return self._background.log_prob(events)
+        log_p = torch.as_tensor(np.asarray(self._background(events.values, mass_column(events)))).double()
         if log_p.shape != (len(events),) or torch.isnan(log_p).any():
             raise OptionError("the background density is unusable", got=f"shape {tuple(log_p.shape)}, "
                               f"{int(torch.isnan(log_p).sum())} NaN", expected=f"({len(events)},) numbers",
@@ -258,7 +265,7 @@ class RAnode:
 
     def _control(self) -> SignalFraction | None:
         """The fraction that the search claims among unseen sideband events, where there is no signal to speak of."""
-        template = getattr(self.background, "template_", None)
+        template = self._template
         if template is None or template.unseen is None:
             return None
         values = template.unseen.values.double()
@@ -268,9 +275,10 @@ class RAnode:
         return signal_fraction(self._cross_fitted(self._scaling.forward(values)[known], log_b[known]))
 
     def _pseudo_experiment(self, w: float, seed: int) -> SignalFraction:
+        assert self._template is not None  # checked by pseudo_experiments
         n = len(self._z)
         n_signal = int(np.random.default_rng(seed).binomial(n, w))
-        drawn = self.background.sample_background(n - n_signal, self._masses.sample(n - n_signal, seed), seed=seed)
+        drawn = self._template.sample(n - n_signal, seed, self._masses.sample(n - n_signal, seed))
         if n_signal:
             signal = self.sample_signal(n_signal, seed)
             signal = signal[self.region.contains(signal)]
