@@ -12,6 +12,7 @@ thread. MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 in t
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 import resource
@@ -30,7 +31,7 @@ from sundog import separate
 from sundog.models.microcanonical import MicrocanonicalModel
 from sundog.statistics.bands import BandPowers
 from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
-from sundog.statistics.scattering_covariance import ScatteringCovariance
+from sundog.statistics.scattering_covariance import ACCURACY, ScatteringCovariance
 from sundog.statistics.spectra import correlation_coefficient, power_spectrum
 from sundog.statistics.wavelets import grid_size, morlet_bank
 
@@ -95,7 +96,7 @@ def fft_floor(side: int, J: int, L: int) -> float:
     """CPU seconds of the Fourier transforms alone that forward + gradient need on the grids used."""
     z, r = torch.randn(side, side, dtype=torch.complex64), torch.randn(side, side)
     full, half = cpu(lambda: torch.fft.fft2(z), 25), cpu(lambda: torch.fft.rfft2(r), 25)
-    area = sum((grid_size(side, j, 0.75) / side) ** 2 for j in range(J))
+    area = sum((grid_size(side, j, ACCURACY["default"][0]) / side) ** 2 for j in range(J))
     return 2 * (full + L * area * (full + half))
 
 
@@ -202,7 +203,7 @@ def synthesis(data: Path, seeds: int) -> None:
         kin = torch.stack([o for o in others if o is not truth])
         table = [errors(m, truth).mean(0) for m in (maps, fakes, kin)]
         coherent = []
-        for i, j in ((i, j) for i in range(seeds) for j in range(i)):
+        for i, j in itertools.combinations(range(seeds), 2):
             r = correlation_coefficient(maps[i], maps[j])
             coherent.append(float((r.power * (r.modes / 2).sqrt())[8:].abs().max()))
         print(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sundog.errors import DataError, FileError, OptionError, ShapeError
 from sundog.statistics.coefficients import ScatteringCoefficients
-from sundog.statistics.scattering_covariance import ScatteringCovariance
+from sundog.statistics.scattering_covariance import ACCURACY, ScatteringCovariance
 from sundog.statistics.wavelets import morlet_bank
 
 
@@ -205,3 +205,23 @@ def test_bad_input_is_named() -> None:
         phi(field((16, 16))) - phi(field((16, 16))).iso()
     integers = torch.from_numpy(np.arange(256).reshape(16, 16) % 7)
     assert torch.equal(phi(integers).vector, phi(integers.double()).vector)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("accuracy", "tolerance"), [("default", 5e-4), ("accurate", 1e-4)])
+def test_gradient_equals_that_of_full_grids(monkeypatch: pytest.MonkeyPatch, accuracy: str, tolerance: float) -> None:
+    """Float32 gradient on small grids against float64 on full grids without cuts, 256 x 256, relative in L2."""
+    x = field((256, 256))
+
+    def gradient(x: Tensor, accuracy: str) -> Tensor:
+        phi = ScatteringCovariance((256, 256), 7, 4, isotropic=True, accuracy=accuracy)
+        weights = torch.randn(len(phi.labels), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad((phi(x).normalised().vector * weights.to(x)).sum(), x)[0].double()
+
+    found = gradient(x.float(), accuracy)
+    monkeypatch.setitem(ACCURACY, "accurate", (100.0, 0.0))
+    truth = gradient(x, "accurate")
+    assert (found - truth).norm() < tolerance * truth.norm()
+    fast = gradient(x.float(), "fast")
+    assert (found - truth).norm() < (fast - truth).norm()

@@ -13,7 +13,7 @@ from sundog.statistics.scattering_moments import Plan, make_plan, moments
 from sundog.statistics.wavelets import check_bank, default_scales
 
 # Accuracy -> (quality of the coarse grids, share of the peak of psi^2 that is dropped).
-ACCURACY = {"fast": (0.5, 1e-4), "default": (0.75, 1e-5), "accurate": (1.2, 1e-7)}
+ACCURACY = {"fast": (0.297, 1e-4), "default": (0.84, 1e-5), "accurate": (1.8, 1e-7)}
 
 
 class ScatteringCovariance:

@@ -120,20 +120,19 @@ def default_scales(shape: tuple[int, int]) -> int:
     return max(1, int(math.log2(min(shape))) - 2)
 
 
-def grid_size(n: int, j: int, quality: float = 0.75) -> int:
-    """Return how many points carry scale j on an axis of n pixels: n quality 2^(-(j - 2) / 2), at most n.
+def grid_size(n: int, j: int, quality: float = 0.84) -> int:
+    """Return how many points carry scale j on an axis of n pixels: n quality 2^(-3 (j - 3) / 4), at most n.
 
     Rounded up to an even product of 2, 3 and 5 (fast transforms). The modulus of a wavelet transform is not band
     limited (it has a cusp at each zero), so its mean over a coarse grid carries an aliasing error, larger where zeros
-    are few. Grids that shrink by sqrt(2) per octave, while wavelets grow by 2, keep that error equal over the octaves:
-    about 5e-5 of S1 at quality 0.75 on 256 x 256 pixels. Axes of up to 128 pixels are treated with quality 1 or more.
+    are few: hence grids that shrink less quickly than wavelets grow, and short axes treated like one of 160 pixels.
 
     Example
     -------
-    >>> [grid_size(256, j) for j in range(6)], grid_size(255, 0)
-    ([256, 256, 192, 144, 96, 72], 255)
+    >>> [grid_size(256, j) for j in range(7)], grid_size(255, 0)
+    ([256, 256, 256, 216, 128, 80, 48], 255)
     """
-    wanted = math.ceil(max(n * quality, min(n, 128)) * 2 ** (1 - j / 2))
+    wanted = math.ceil(quality * max(n, 160) * 2 ** (-0.75 * (j - 3)))
     while wanted < n and not _fast(wanted):
         wanted += 1
     return min(n, wanted)
