@@ -1,6 +1,7 @@
 """The main job on real data: learn, generate, judge. Prints the tables of docs/first_run.md.
 
     python benchmarks/first_run.py lhco  [--data FOLDER] [--report FOLDER]
+    python benchmarks/first_run.py scalings
     python benchmarks/first_run.py radio
     python benchmarks/first_run.py dust
 
@@ -46,7 +47,7 @@ def need(path: Path) -> Path:
     return path
 
 
-def lhco(data: Path, report: Path) -> None:
+def lhco(data: Path, report: Path, scaling: str = "auto") -> None:
     """Flow and flow matching on the real signal region, judged on independent background."""
     path = need(data / "lhco" / "lhco_rd_sr_features.npz")
     train = sundog.load(path, key="data", context=["m_jj"], held_out_fraction=0.0, **FEATURES)
@@ -56,7 +57,7 @@ def lhco(data: Path, report: Path) -> None:
     show_auc("true against true events", half, other)
     for family in ("flow-matching", "flow"):
         with clock(f"fit {family}"):
-            run = sundog.fit(family, train, seed=0)
+            run = sundog.fit(family, train, seed=0, scaling=scaling)
         print(run)
         with clock("sample 25,000"):
             fakes = run.sample(len(truth), context=truth.context, seed=1)
@@ -111,9 +112,16 @@ def dust(data: Path, report: Path) -> None:
     verdict.report(report / "dust-surrogate.html")
 
 
+def scalings(data: Path, report: Path) -> None:
+    """How the scaling of the features decides: the same fits, the same classifier, three scalings."""
+    for scaling in ("standard", "logit", "auto"):
+        print(f"scaling {scaling}", flush=True)
+        lhco(data, report, scaling)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=["lhco", "radio", "dust"])
+    parser.add_argument("job", choices=["lhco", "scalings", "radio", "dust"])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--report", type=Path, default=Path("runs/first_run"), help="folder of the HTML reports")
     parser.add_argument("--threads", type=int, default=2)
@@ -121,7 +129,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.report.mkdir(parents=True, exist_ok=True)
     print(f"sundog {sundog.__version__}, torch {torch.__version__}, {options.threads} threads, {platform.machine()}")
-    {"lhco": lhco, "radio": radio, "dust": dust}[options.job](options.data, options.report)
+    {"lhco": lhco, "scalings": scalings, "radio": radio, "dust": dust}[options.job](options.data, options.report)
 
 
 if __name__ == "__main__":

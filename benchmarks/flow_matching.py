@@ -122,7 +122,8 @@ def quality(name: str, data: sundog.Dataset, tests: tuple[sundog.Dataset, sundog
     both = [torch.cat([d.values, d.context], 1) for d in (tests[1], fakes)]
     result = classifier_two_sample(both[0], both[1], seed=0)
     return {
-        "network": name, "parameters": sum(p.numel() for p in run.model.parameters()), "epochs": steps * batch / len(data),
+        "network": name, "parameters": sum(p.numel() for p in run.model.parameters()),
+        "epochs": steps * batch / len(data),
         "train_cpu_s": trained, "train_wall_s": took, "cpu_us_per_event": 1e6 * trained / (steps * batch),
         "sample_cpu_us": 1e6 * drawn / len(fakes), "auc": result.auc, "auc_error": result.error,
         "held_out_loss": run.history.best_score,
@@ -154,9 +155,10 @@ def main() -> None:
     for name, epochs, extra in (("mlp 3 x 128", options.epochs, {}), ("residual 4 x 256", options.large_epochs, LARGE)):
         row = quality(name, train, tuple(tests), math.ceil(epochs * options.rows / 4096), 4096, **extra)
         results["quality"].append(row)
-        print(f"{name:17s} {row['parameters']:7,d} parameters, {row['epochs']:4.1f} epochs: {row['train_cpu_s']:6.0f} CPU s "
-              f"({row['cpu_us_per_event']:.1f} us per event and epoch), sampling {row['sample_cpu_us']:.0f} us/event, "
-              f"AUC {row['auc']:.4f} +- {row['auc_error']:.4f}")
+        print(f"{name:17s} {row['parameters']:7,d} parameters, {row['epochs']:4.1f} epochs: "
+              f"{row['train_cpu_s']:6.0f} CPU s ({row['cpu_us_per_event']:.1f} us per event and epoch), "
+              f"sampling {row['sample_cpu_us']:.0f} us/event, "
+              f"AUC {row['auc']:.4f} +- {row['auc_error']:.4f}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 

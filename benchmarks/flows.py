@@ -108,8 +108,8 @@ def main() -> None:
     for transform, layers, hidden in (("spline", 4, (64, 64)), ("affine", 5, (64, 64)), ("affine", 15, (128, 128))):
         found = sides(transform, 4, layers, hidden)
         for side in found[2:]:
-            print(f"{transform} {layers} x {hidden}: parameters sundog {sum(p.numel() for p in found[0].parameters):,}, "
-                  f"{side.name} {sum(p.numel() for p in side.parameters):,}")
+            counts = [sum(p.numel() for p in s.parameters) for s in (found[0], side)]
+            print(f"{transform} {layers} x {hidden}: parameters sundog {counts[0]:,}, {side.name} {counts[1]:,}")
         jobs = {
             "log_prob": [without_gradient(lambda s=s: s.log_prob(x, c)) for s in found],
             "sample": [without_gradient(lambda s=s: s.sample(c)) for s in found],
