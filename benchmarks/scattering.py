@@ -31,9 +31,9 @@ from sundog import separate
 from sundog.models.microcanonical import MicrocanonicalModel
 from sundog.statistics.bands import BandPowers
 from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
-from sundog.statistics.scattering_covariance import ACCURACY, ScatteringCovariance
+from sundog.statistics.scattering_covariance import ScatteringCovariance
 from sundog.statistics.spectra import correlation_coefficient, power_spectrum
-from sundog.statistics.wavelets import grid_size, morlet_bank
+from sundog.statistics.wavelets import ACCURACY, grid_size, morlet_bank
 
 REPEATS = 9
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sundog.errors import DataError, FileError, OptionError, ShapeError
 from sundog.statistics.coefficients import ScatteringCoefficients
-from sundog.statistics.scattering_covariance import ACCURACY, ScatteringCovariance
-from sundog.statistics.wavelets import morlet_bank
+from sundog.statistics.scattering_covariance import ScatteringCovariance
+from sundog.statistics.wavelets import ACCURACY, morlet_bank
 
 
 def field(shape: tuple[int, ...], seed: int = 0, slope: float = 1.5) -> Tensor:

@@ -11,9 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from sundog.errors import OptionError, ShapeError
 from sundog.statistics.samples import checked_images
-from sundog.statistics.scattering_covariance import ACCURACY
 from sundog.statistics.scattering_moments import TINY, crop_frequencies
-from sundog.statistics.wavelets import angles, check_bank, default_scales, frequencies, grid_size, morlet
+from sundog.statistics.wavelets import ACCURACY, angles, check_bank, default_scales, frequencies, grid_size, morlet
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,18 +114,18 @@ class WaveletScattering:
             psi = bank.to(f)
             for j1, spectrum in enumerate(spectra):
                 small = crop_frequencies(spectrum.flatten(0, 1), (psi.shape[-2], psi.shape[-1]))
-                second = _modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward")).mean((-2, -1))
+                second = safe_modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward")).mean((-2, -1))
                 s2[:, j1, :, j2, :] = second.view(-1, L, L)
             small = crop_frequencies(f, (psi.shape[-2], psi.shape[-1]))
-            modulus = _modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward"))
+            modulus = safe_modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward"))
             s1.append(modulus.mean((-2, -1)))
             spectra.append(torch.fft.fft2(modulus, norm="forward"))
         batch = x.shape[:-2]
         return ScatteringMeans(torch.stack(s1, 1).reshape(*batch, J, L), s2.reshape(*batch, J, L, J, L))
 
 
-def _modulus(z: Tensor) -> Tensor:
-    """|z| with a gradient that is 0, not NaN, where z = 0."""
+def safe_modulus(z: Tensor) -> Tensor:
+    """Return |z| with a gradient that is 0, not NaN, where z = 0."""
     return _Modulus.apply(z)  # type: ignore[no-any-return]
 
 

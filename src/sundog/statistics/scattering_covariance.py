@@ -9,11 +9,9 @@ from torch import Tensor
 from sundog.errors import OptionError, ShapeError
 from sundog.statistics.coefficients import Labels, ScatteringCoefficients
 from sundog.statistics.samples import checked_images
+from sundog.statistics.scattering_masked import MaskedPlan, checked_mask, make_masked_plan, masked_moments
 from sundog.statistics.scattering_moments import Plan, make_plan, moments
-from sundog.statistics.wavelets import check_bank, default_scales
-
-# Accuracy -> (quality of the coarse grids, share of the peak of psi^2 that is dropped).
-ACCURACY = {"fast": (0.297, 1e-4), "default": (0.84, 1e-5), "accurate": (1.8, 1e-7)}
+from sundog.statistics.wavelets import ACCURACY, check_bank, default_scales
 
 
 class ScatteringCovariance:
@@ -35,7 +33,9 @@ class ScatteringCovariance:
     L : orientations over half a turn.
     wavelet : "morlet", with the numbers of kymatio.
     isotropic : return the average over rotations only (``.iso()`` without computing imaginary parts).
-    boundary : "periodic".
+    boundary : "periodic", or "edge-mask": averages of octave j leave out a border of 2^(j + 1) pixels.
+    mask : (ny, nx), 0 where pixels are missing; averages of octave j keep 2^(j + 1) pixels away from them. Missing
+        pixels are set to the mean of the others. The values there have no influence and no gradient.
     accuracy : "fast", "default" or "accurate". Coarse octaves are computed on small grids; against float64 direct sums
         the normalised coefficients of a 256 x 256 map are wrong by less than 1e-3, 1e-4, 1e-5.
 
@@ -60,11 +60,12 @@ class ScatteringCovariance:
         *,
         isotropic: bool = False,
         boundary: str = "periodic",
+        mask: Tensor | None = None,
         accuracy: str = "default",
     ) -> None:
         for name, value, known in (
             ("wavelet", wavelet, ("morlet",)),
-            ("boundary", boundary, ("periodic",)),
+            ("boundary", boundary, ("periodic", "edge-mask")),
             ("accuracy", accuracy, tuple(ACCURACY)),
         ):
             if value not in known:
@@ -73,9 +74,11 @@ class ScatteringCovariance:
         self.J = default_scales(self.shape) if J is None else J
         self.L, self.isotropic, self.accuracy = L, isotropic, accuracy
         check_bank(self.shape, self.J, L)
-        self._full, self._index = _layout(self.J, L, imaginary=not isotropic)
+        self.boundary = boundary
+        self._valid = None if mask is None and boundary == "periodic" else checked_mask(mask, self.shape)
+        self._full, self._index = _layout(self.J, L, imaginary=self._valid is not None or not isotropic)
         self.labels = self._full.rotations[2] if isotropic else self._full
-        self._plans: dict[tuple[torch.dtype, torch.device], tuple[Plan, Tensor]] = {}
+        self._plans: dict[tuple[torch.dtype, torch.device], tuple[Plan | MaskedPlan, Tensor]] = {}
 
     def __call__(self, x: Tensor) -> ScatteringCoefficients:
         """Coefficients of maps x (..., ny, nx), as (..., K); integers become float64, NaN and Inf raise DataError."""
@@ -92,16 +95,21 @@ class ScatteringCovariance:
     def _measure(self, x: Tensor) -> ScatteringCoefficients:
         maps = x.reshape(-1, *self.shape)
         plan, index = self._plan(maps)
-        mean = maps.mean((-2, -1))
-        # A fixed shift and unit change nothing but rounding and underflow: every moment is homogeneous.
-        shift = mean.detach()[:, None, None]
-        unit = (maps.detach() - shift).square().mean((-2, -1)).sqrt()
+        seen = maps if isinstance(plan, Plan) else maps[:, plan.valid]
+        mean = seen.flatten(1).mean(1)
+        variance = (seen.flatten(1) - mean[:, None]).square().mean(1)
+        # A fixed unit changes nothing but rounding and underflow, since every moment is homogeneous; so does a fixed
+        # shift, unless missing pixels are filled with the mean.
+        shift, unit = (mean.detach() if isinstance(plan, Plan) else mean)[:, None, None], variance.detach().sqrt()
         unit = torch.where(unit > 0, unit, torch.ones_like(unit))
-        s1, s2, blocks = moments((maps - shift) / unit[:, None, None], plan)
-        centred = maps - mean[:, None, None]
+        standard = (maps - shift) / unit[:, None, None]
+        if isinstance(plan, Plan):
+            s1, s2, blocks = moments(standard, plan)
+        else:
+            s1, s2, blocks = masked_moments(standard * plan.valid, plan)
         columns = [
             mean[:, None],
-            centred.square().mean((-2, -1))[:, None],
+            variance[:, None],
             s1.flatten(1) * unit[:, None],
             s2.flatten(1) * unit[:, None] ** 2,
             blocks.index_select(1, index) * unit[:, None] ** 2,
@@ -109,11 +117,16 @@ class ScatteringCovariance:
         full = ScatteringCoefficients(torch.cat(columns, 1).reshape(*x.shape[:-2], -1), self._full)
         return full.iso() if self.isotropic else full
 
-    def _plan(self, like: Tensor) -> tuple[Plan, Tensor]:
+    def _plan(self, like: Tensor) -> tuple[Plan | MaskedPlan, Tensor]:
         key = (like.dtype, like.device)
         if key not in self._plans:
             quality, cut = ACCURACY[self.accuracy]
-            plan = make_plan(self.shape, self.J, self.L, quality, cut, not self.isotropic, like)
+            plan: Plan | MaskedPlan
+            if self._valid is None:
+                plan = make_plan(self.shape, self.J, self.L, quality, cut, not self.isotropic, like)
+            else:
+                periodic = self.boundary == "periodic"
+                plan = make_masked_plan(self._valid, periodic, self.J, self.L, quality, like)
             self._plans[key] = plan, torch.from_numpy(self._index).to(like.device)
         return self._plans[key]
 
