@@ -111,10 +111,10 @@ def costs(batch: int) -> dict[str, float]:
 
 
 def quality(name: str, data: sundog.Dataset, tests: tuple[sundog.Dataset, sundog.Dataset], steps: int, batch: int,
-            **options: object) -> dict[str, object]:
+            family: str = "flow-matching", **options: object) -> dict[str, object]:
     """Train, sample, and compare with true events by the tree ensemble, out of fold."""
     start, wall = time.process_time(), time.monotonic()
-    run = sundog.fit("flow-matching", data, plan=sundog.Plan(steps=steps, batch=batch), seed=1, **options)
+    run = sundog.fit(family, data, plan=sundog.Plan(steps=steps, batch=batch), seed=1, **options)
     trained, took = time.process_time() - start, time.monotonic() - wall
     start = time.process_time()
     fakes = run.sample(len(tests[0]), context=tests[0].context, seed=2)
@@ -152,8 +152,12 @@ def main() -> None:
     train, *tests = events(options.data, options.rows)
     null = classifier_two_sample(*[torch.cat([d.values, d.context], 1) for d in tests], seed=0)
     print(f"AUC of true against true events: {null.auc:.4f} +- {null.error:.4f}")
-    for name, epochs, extra in (("mlp 3 x 128", options.epochs, {}), ("residual 4 x 256", options.large_epochs, LARGE)):
-        row = quality(name, train, tuple(tests), math.ceil(epochs * options.rows / 4096), 4096, **extra)
+    for name, epochs, batch, extra in (
+        ("mlp 3 x 128", options.epochs, 4096, {}),
+        ("residual 4 x 256", options.large_epochs, 4096, LARGE),
+        ("spline flow", 5, 1024, {"family": "flow"}),
+    ):
+        row = quality(name, train, tuple(tests), math.ceil(epochs * options.rows / batch), batch, **extra)
         results["quality"].append(row)
         print(f"{name:17s} {row['parameters']:7,d} parameters, {row['epochs']:4.1f} epochs: "
               f"{row['train_cpu_s']:6.0f} CPU s ({row['cpu_us_per_event']:.1f} us per event and epoch), "

@@ -60,7 +60,7 @@ class NormalizingFlow(Density):
             raise OptionError("unknown transform", got=transform, expected=" | ".join(TRANSFORMS), do="choose one")
         if len(shape) != 1:
             raise OptionError("a normalizing flow draws vectors", got=f"samples of shape {tuple(shape)}",
-                              expected="events (n, d)", do="use family 'scattering' for maps")
+                              expected="events (n, d)", do="use family 'diffusion' or 'scattering' for images")
         self.shape, self.context_dim = tuple(shape), context_dim
         self.transform, self.layers, self.hidden, self.bins = transform, layers, tuple(hidden), bins
         self.learning_rate = learning_rate

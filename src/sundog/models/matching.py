@@ -70,7 +70,7 @@ class FlowMatching(Density):
         super().__init__()
         if len(shape) != 1:
             raise OptionError("flow matching draws vectors here", got=f"samples of shape {tuple(shape)}",
-                              expected="events (n, d)", do="use family 'scattering' for maps")
+                              expected="events (n, d)", do="use family 'diffusion' or 'scattering' for images")
         if trace not in ("auto", "exact", "hutchinson"):
             raise OptionError("unknown trace", got=trace, expected="auto | exact | hutchinson", do="choose one")
         if network not in ("mlp", "residual") or (network == "residual" and len(set(hidden)) != 1):
