@@ -124,6 +124,15 @@ def test_ranode_is_silent_without_signal():
     assert "no evidence" in str(search.fraction_)
 
 
+def test_a_poor_template_is_no_evidence():
+    """Negative control: five steps of training leave a wrong p_B, and the bare interval takes that for a signal."""
+    background = TOY.background(15_000, seed=10)
+    poor = Cathode(REGION, template="flow", members=1, plan=Plan(steps=5, batch=256), options=SMALL["options"])
+    search = RAnode(REGION, background=poor, components=(1,), folds=2).fit(background)
+    assert search.fraction_.evidence and search.control_.low_95 > 0
+    assert not search.evidence_ and not search.template_report_.passed
+
+
 def test_fixed_fraction(events):
     search = RAnode(REGION, w=0.05, background=TOY.log_background, components=(1,), folds=2).fit(events)
     assert search.signal_fraction_ == 0.05 == search.fit_.w
@@ -132,7 +141,7 @@ def test_fixed_fraction(events):
 def test_ranode_takes_a_fitted_estimator(events, cathode, ranode, test_sample):
     search = RAnode(REGION, background=cathode, components=(1,), folds=2).fit(events)
     assert search.control_ is not None and search.control_.n == len(cathode.template_.unseen)
-    assert search.evidence_ == (search.signal_fraction_interval_[0] > search.control_.value)
+    assert search.evidence_ == (search.signal_fraction_interval_[0] > search.control_.high_95)
     nothing, something = (search.pseudo_experiments(2, w=w) for w in (0.0, 0.05))
     assert not any(one.evidence for one in nothing) and all(one.evidence for one in something)
     assert all(one.low_95 < 0.05 < one.high_95 for one in something)

@@ -157,12 +157,12 @@ class RAnode:
 
     @property
     def evidence_(self) -> bool:
-        """Whether the 95 % interval lies above zero, and above the fraction claimed on the control sample.
+        """Whether the 95 % interval lies above zero, and above the 95 % interval on the control sample.
 
         ``control_`` is the same fit on sideband events that the template never saw, features only: what it claims
         there is the template's error. None where the background is not a template with a test sample.
         """
-        return self._fraction.low_95 > (0.0 if self.control_ is None else self.control_.value)
+        return self._fraction.low_95 > (0.0 if self.control_ is None else self.control_.high_95)
 
     @property
     def template_report_(self) -> TemplateReport | None:
