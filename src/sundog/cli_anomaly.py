@@ -1,0 +1,108 @@
+"""``sundog anomaly``: a resonance search on a file. The library loads inside the command, so --help is quick."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sundog.errors import OptionError
+
+if TYPE_CHECKING:
+    from sundog.data.dataset import Dataset
+
+METHODS = ("ranode", "cathode", "anode", "cwola")
+app = typer.Typer(no_args_is_help=True, help="Look for a resonance in a window of a mass spectrum.")
+
+
+@app.callback()
+def _group() -> None:
+    """Look for a resonance in a window of a mass spectrum."""
+
+
+@app.command()
+def search(
+    file: Annotated[Path, typer.Argument(help="Events: npz, h5, csv or parquet.")],
+    mass: Annotated[str, typer.Option(help="Name of the mass column.")],
+    window: Annotated[tuple[float, float], typer.Option(help="Edges of the signal region, in the unit of the mass.")],
+    method: Annotated[str, typer.Option(help=" | ".join(METHODS))] = "ranode",
+    feature: Annotated[list[str] | None, typer.Option("--feature", "-f", help="Use only these columns.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for scores.npz, signal.npz and signal.png.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine output: one JSON object on stdout.")] = False,
+) -> None:
+    """Search one window: template quality, signal fraction with interval, a score for every event inside.
+
+    \b
+    sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --out found
+    """
+    import sundog
+    from sundog.tasks.anomaly import Anode, Cathode, CWoLa, RAnode, SignalRegion
+
+    detectors: dict[str, Any] = {"ranode": RAnode, "cathode": Cathode, "anode": Anode, "cwola": CWoLa}
+    if method not in detectors:
+        raise OptionError("unknown method", got=method, expected=" | ".join(METHODS), do="choose one")
+    events = _events(sundog.load(file), mass, feature)
+    region = SignalRegion(*window, unit=events.context_units[0])
+    detector = detectors[method](region, seed=seed).fit(events)
+    facts = _facts(detector, method, region)
+    if out is not None:
+        facts["files"] = [str(path) for path in _write(detector, events, region, out)]
+    typer.echo(json.dumps(facts) if as_json else "\n".join(_told(detector, facts)))
+
+
+def _events(data: Dataset, mass: str, feature: list[str] | None) -> Dataset:
+    """The chosen features with the mass as the only context."""
+    from dataclasses import replace
+
+    if data.context_names != (mass,):
+        data = replace(data, context=None, context_names=(), context_units=()).with_context(mass)
+    if feature:
+        dropped = [name for name in data.names if name not in feature]
+        kept = data.with_context(dropped) if dropped else data
+        data = replace(kept, context=data.context, context_names=data.context_names, context_units=data.context_units)
+    return data
+
+
+def _facts(detector: Any, method: str, region: Any) -> dict[str, Any]:
+    report = getattr(detector, "template_report_", None)
+    facts: dict[str, Any] = {"method": method, "window": [region.lo, region.hi], "unit": region.unit}
+    if report is not None:
+        facts |= {"template_auc": report.auc, "template_auc_error": report.auc_error, "template_passed": report.passed}
+    if method == "ranode":
+        facts |= {"signal_fraction": detector.signal_fraction_, "interval_95": detector.signal_fraction_interval_,
+                  "evidence": detector.evidence_, "significance": detector.fraction_.significance,
+                  "control_fraction": None if detector.control_ is None else detector.control_.value}
+    return facts
+
+
+def _told(detector: Any, facts: dict[str, Any]) -> list[str]:
+    lines = [f"{facts['method']} in {facts['window'][0]:g} to {facts['window'][1]:g} {facts['unit']}".rstrip()]
+    if getattr(detector, "template_report_", None) is not None:
+        lines.append(str(detector.template_report_))
+    if facts["method"] == "ranode":
+        lines.append(str(detector.fraction_))
+        if facts["control_fraction"] is not None:
+            lines.append(f"control on sideband events: {100 * facts['control_fraction']:.3f} %")
+        lines.append("evidence for a signal" if facts["evidence"] else "no evidence for a signal")
+    return lines + [f"wrote {path}" for path in facts.get("files", ())]
+
+
+def _write(detector: Any, events: Dataset, region: Any, folder: Path) -> list[Path]:
+    """The files written: the score of every event inside; for a signal density also draws and their figure."""
+    from sundog.data.dataset import Dataset
+    from sundog.report.anomaly import signal_figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    inside = events[region.contains(events)]
+    score = Dataset.from_arrays(detector.score_samples(inside)[:, None], inside.context, names=("score",),
+                                context_names=inside.context_names, context_units=inside.context_units)
+    paths = [score.save(folder / "scores.npz")]
+    if hasattr(detector, "sample_signal"):
+        signal = detector.sample_signal(5000, seed=detector.seed)
+        paths.append(signal.save(folder / "signal.npz"))
+        paths.append(folder / "signal.png")
+        signal_figure(signal, inside).savefig(paths[-1], dpi=120)
+    return paths

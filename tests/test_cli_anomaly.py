@@ -1,0 +1,49 @@
+"""The search on the command line: what it prints, what it writes, what it refuses."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+import sundog
+from sundog.cli_anomaly import app
+from sundog.errors import OptionError, ShapeError
+from sundog.simulate.densities import ResonantToy
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return str(ResonantToy().events(4000, 0.05, seed=0).save(tmp_path_factory.mktemp("anomaly") / "events.npz"))
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["search", *words], catch_exceptions=True)
+
+
+def test_scores_of_the_events_inside(file, tmp_path):
+    done = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "cwola", "--out", str(tmp_path))
+    assert done.exit_code == 0 and done.stdout.startswith("cwola in 3.3 to 3.7 TeV")
+    score, events = sundog.load(tmp_path / "scores.npz"), sundog.load(file)
+    inside = (events.context > 3.3) & (events.context < 3.7)
+    assert score.names == ("score",) and len(score) == int(inside.sum())
+
+
+def test_json_and_chosen_features(file):
+    done = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "cwola", "--json", "-f", "x0", "-f", "x2")
+    assert json.loads(done.stdout) == {"method": "cwola", "window": [3.3, 3.7], "unit": "TeV"}
+
+
+@pytest.mark.slow
+def test_signal_density_is_written(file, tmp_path):
+    done = run(file, "--mass", "m", "--window", "3.3", "3.7", "--out", str(tmp_path), "--json")
+    facts = json.loads(done.stdout)
+    assert 0 < facts["signal_fraction"] < 0.3 and facts["interval_95"][0] < facts["signal_fraction"]
+    assert sundog.load(tmp_path / "signal.npz").names == ("x0", "x1", "x2", "x3")
+    assert (tmp_path / "signal.png").stat().st_size > 1000
+
+
+def test_clear_errors(file):
+    wrong = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "magic")
+    assert isinstance(wrong.exception, OptionError) and "unknown method" in str(wrong.exception)
+    nameless = run(file, "--mass", "m_jj", "--window", "3.3", "3.7")
+    assert isinstance(nameless.exception, ShapeError) and "no such column" in str(nameless.exception)
