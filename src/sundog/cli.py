@@ -96,7 +96,7 @@ def _top(
 
     \b
     sundog demo                                    the whole way, three minutes
-    sundog fit flow-matching events.npz -c m_jj    learn
+    sundog fit flow events.npz -c m_jj             learn
     sundog sample run -n 10000 --out fakes.npz     generate
     sundog judge events.npz fakes.npz --held-out   judge
     """

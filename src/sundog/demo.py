@@ -15,10 +15,11 @@ from sundog.data.atomic import write_text
 from sundog.train.plan import Plan
 from sundog.verdicts.verdict import Verdict
 
-PLAN = Plan(steps=6000, batch=1024)
+PLAN = Plan(steps=800, batch=1024)
 QUICK = Plan(steps=100, batch=256)
-# Row of the verdict -> lowest and highest value one should see; seed 0 gives AUC 0.51, the room is for other seeds.
-EXPECTED = {"classifier AUC": (0.49, 0.54), "coverage": (0.95, 0.99), "copies": (0.0, 0.0)}
+# Row of the verdict -> lowest and highest value one should see. The AUC of 2000 against 2000 true events has a
+# standard error of 1 / sqrt(6 n) = 0.009 about 0.5, and seeds 0 to 2 of the demo gave 0.499 to 0.517.
+EXPECTED = {"classifier AUC": (0.48, 0.53), "coverage": (0.95, 0.99), "copies": (0.0, 0.0)}
 
 
 def run_demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = False) -> Iterator[str]:
@@ -37,7 +38,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = 
     yield f"load    {events}"
     yield f"        {len(events.train)} to learn from, {len(events.held_out)} held out"
     with one_thread():
-        run = sundog.fit("flow-matching", events, plan=QUICK if quick else PLAN, seed=seed, progress=progress,
+        run = sundog.fit("flow", events, plan=QUICK if quick else PLAN, seed=seed, progress=progress,
                          out=out / f"run-{'quick-' if quick else ''}{seed}")
         yield f"fit     {run}"
         real = events.held_out

@@ -9,11 +9,13 @@ from sundog.models.base import Model
 from sundog.models.diffusion import Diffusion
 from sundog.models.flow import NormalizingFlow
 from sundog.models.matching import FlowMatching
+from sundog.models.microcanonical import MicrocanonicalModel
 
 FAMILIES: dict[str, type[Model]] = {
     "diffusion": Diffusion,
     "flow": NormalizingFlow,
     "flow-matching": FlowMatching,
+    "scattering": MicrocanonicalModel,
 }
 
 
