@@ -22,7 +22,7 @@ def optimal_scores(n_background, n_signal, seed):
 
 @pytest.fixture(scope="module")
 def optimal():
-    return sic_curve(*optimal_scores(1_500_000, 100_000, seed=3))
+    return sic_curve(*optimal_scores(900_000, 60_000, seed=3))
 
 
 @pytest.mark.parametrize("fpr, sic", [(1e-2, 9.58), (1e-3, 16.47), (1e-4, 12.07)])
