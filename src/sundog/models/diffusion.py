@@ -259,7 +259,8 @@ class Diffusion(Model):
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Held-out denoising loss in EDM's weighting, at noise that never changes; 1 = no better than c_skip x.
 
-        mean of |D - x_0|^2 (sigma^2 + sigma_data^2) / (sigma sigma_data)^2; the same for both kinds of skip.
+        mean of |D - x_0|^2 (sigma^2 + sigma_data^2) / (sigma sigma_data)^2 over the levels of training, which
+        depend on data and skip: compare the scores of fits that share both.
         """
         x = x.reshape(-1, *self.grid)
         count = min(max(len(x), SCORED[0]), len(x) if len(self.grid) == 1 else SCORED[1])
