@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sundog import __version__
+from sundog.cli_anomaly import app as anomaly_app
 from sundog.errors import OptionError, SundogError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 public_app = typer.Typer(no_args_is_help=True, help="Known public data sets: list them, fetch one.")
 app.add_typer(public_app, name="public")
+app.add_typer(anomaly_app, name="anomaly")
 
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no talk; results only.")]
