@@ -16,6 +16,7 @@ CASES = {
     "flow-matching": ("flow-matching", (3,), {"hidden": (16, 16)}),
     "flow-matching-residual": ("flow-matching", (3,), {"network": "residual", "hidden": (16, 16)}),
     "flow-matching-hutchinson": ("flow-matching", (3,), {"hidden": (16, 16), "trace": "hutchinson"}),
+    "gan": ("gan", (3,), {"hidden": (16, 16), "critic_steps": 2}),
     "scattering": ("scattering", (16, 16), {"iterations": 3}),
 }
 WITHOUT_CONTEXT = {"scattering"}

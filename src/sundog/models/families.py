@@ -8,6 +8,7 @@ from sundog.errors import OptionError
 from sundog.models.base import Model
 from sundog.models.diffusion import Diffusion
 from sundog.models.flow import NormalizingFlow
+from sundog.models.gan import WassersteinGAN
 from sundog.models.matching import FlowMatching
 from sundog.models.microcanonical import MicrocanonicalModel
 
@@ -15,6 +16,7 @@ FAMILIES: dict[str, type[Model]] = {
     "diffusion": Diffusion,
     "flow": NormalizingFlow,
     "flow-matching": FlowMatching,
+    "gan": WassersteinGAN,
     "scattering": MicrocanonicalModel,
 }
 
