@@ -23,7 +23,7 @@ spec.loader.exec_module(kill_me)
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    return kill_me.fit(tmp_path_factory.mktemp("whole") / "run")
+    return kill_me.fit(tmp_path_factory.mktemp("whole") / "run", checkpoint_seconds=3600)
 
 
 @pytest.mark.slow
@@ -64,9 +64,9 @@ def test_interrupted_in_process_resumes_bit_equal(uninterrupted, tmp_path, monke
 
     monkeypatch.setattr(engine._Loop, "_advance", broken)
     with pytest.raises(KeyboardInterrupt):
-        kill_me.fit(tmp_path / "run")
+        kill_me.fit(tmp_path / "run", checkpoint_seconds=0.05)
     monkeypatch.undo()
-    run = kill_me.fit(tmp_path / "run")
+    run = kill_me.fit(tmp_path / "run", checkpoint_seconds=0.05)
     assert run.history.losses == uninterrupted.history.losses
     for p, q in zip(run.model.parameters(), uninterrupted.model.parameters()):
         assert torch.equal(p, q)
