@@ -38,7 +38,7 @@ def test_untrained_it_returns_zeros():
     assert not UNet(1, 1, parameters=6e4, levels=2)(x, t, None).any()
 
 
-@pytest.mark.parametrize("parameters", [4e5, 6e5, 2e6, 6e6, 3e7])
+@pytest.mark.parametrize("parameters", [4e5, 2e6, 3e7])
 def test_one_number_decides_the_size(parameters):
     with torch.device("meta"):
         net = UNet(1, 1, parameters=parameters)
