@@ -38,7 +38,7 @@ def best(test_sample):
 
 @pytest.fixture(scope="module")
 def cathode(events):
-    return Cathode(REGION, template="flow", members=1, **SMALL).fit(events)
+    return Cathode(REGION, template="flow", members=1, oversampling=1.5, **SMALL).fit(events)
 
 
 @pytest.fixture(scope="module")
