@@ -18,6 +18,7 @@ CASES = {
     "flow-matching-hutchinson": ("flow-matching", (3,), {"hidden": (16, 16), "trace": "hutchinson"}),
     "gan": ("gan", (3,), {"hidden": (16, 16), "critic_steps": 2}),
     "scattering": ("scattering", (16, 16), {"iterations": 3}),
+    "vae": ("vae", (3,), {"hidden": (16, 16), "latent": 2}),
 }
 WITHOUT_CONTEXT = {"scattering"}
 

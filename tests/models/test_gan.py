@@ -160,7 +160,7 @@ def test_rows_of_weight_zero_do_not_move_the_critic():
 
     def gap(rows, w):  # without the penalty, which knows no weights
         model.penalty_weight = 0.0
-        return float(model.critic_loss(Batch(rows, None, w), noise(8)))
+        return float(model.critic_loss(Batch(rows, None, w), noise(8)).detach())
 
     assert gap(x, weights) == pytest.approx(gap(far, weights))
     assert gap(x, None) != pytest.approx(gap(far, None))

@@ -11,6 +11,7 @@ from sundog.models.flow import NormalizingFlow
 from sundog.models.gan import WassersteinGAN
 from sundog.models.matching import FlowMatching
 from sundog.models.microcanonical import MicrocanonicalModel
+from sundog.models.vae import VAE
 
 FAMILIES: dict[str, type[Model]] = {
     "diffusion": Diffusion,
@@ -18,6 +19,7 @@ FAMILIES: dict[str, type[Model]] = {
     "flow-matching": FlowMatching,
     "gan": WassersteinGAN,
     "scattering": MicrocanonicalModel,
+    "vae": VAE,
 }
 
 

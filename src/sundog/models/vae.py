@@ -1,0 +1,186 @@
+"""Variational autoencoder: a latent code z explains each row, an encoder guesses the code from the row.
+
+p(z) = N(0, 1),   p(x|z) = N(f(z), s^2),   q(z|x) = N(m(x), diag exp l(x)),   z = m + exp(l / 2) e,  e standard normal
+
+ELBO(x) = E_q log p(x|z) - beta KL(q(z|x) | p(z)) <= log p(x) for beta = 1
+KL = 1/2 sum_j (m_j^2 + exp l_j - 1 - l_j)
+log p(x) = lim_K log 1/K sum_k p(x, z_k) / q(z_k|x),   z_k from q
+
+Source: Kingma & Welling 2014, eq. 3, 7, 10 and appendix B (ELBO); Higgins et al. 2017, eq. 4 (beta); Burda et al. 2016,
+eq. 8 (importance weights) and section 5.2 (active units).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sundog.errors import OptionError, SampleSizeError
+from sundog.models.base import Batch, Model, Noise, Objective
+from sundog.nets.convnets import DCCritic, DCGenerator
+from sundog.nets.mlp import mlp
+
+LOG_2PI = math.log(2 * math.pi)
+ACTIVE = 0.01  # variance of a code's mean over the data, above which Burda et al. call the code active
+
+
+class VAE(Model):
+    """Variational autoencoder on vectors (n, d) or square images (n, [channels,] 2^k, 2^k).
+
+    Its density is bounded from below, not known: ``elbo`` and ``log_likelihood`` instead of ``log_prob``.
+
+    Parameters
+    ----------
+    shape : (d,), (size, size) or (channels, size, size)
+    context_dim : c, 0 for none. The decoder sees the context beside z, the encoder beside x (constant planes beside
+        an image).
+    latent : numbers in z; 8 for vectors, 32 for images when None
+    hidden : widths of both perceptrons, for vectors; () makes both maps linear (probabilistic PCA)
+    width, normalisation, upsampling : of the convolutions, for images (``sundog.nets.convnets``)
+    beta : weight of the KL term
+    decoder_variance : s^2 in standardised units, or ``learned`` (one number for all pixels or columns)
+    learning_rate : of all parameters
+
+    Example
+    -------
+    >>> model = VAE((4,), latent=2, hidden=(16,))
+    >>> model.sample(5, None, torch.Generator().manual_seed(0)).shape
+    torch.Size([5, 4])
+    """
+
+    family: ClassVar[str] = "vae"
+    default_steps: ClassVar[int] = 3000
+    default_batch: ClassVar[int] = 256
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        context_dim: int = 0,
+        *,
+        latent: int | None = None,
+        hidden: Sequence[int] = (128, 128),
+        width: int = 16,
+        normalisation: str = "none",
+        upsampling: str = "transposed",
+        beta: float = 1.0,
+        decoder_variance: float | str = "learned",
+        learning_rate: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        _check(shape, beta, decoder_variance)
+        latent = latent or (8 if len(shape) == 1 else 32)
+        self._config = {
+            "shape": list(shape), "context_dim": context_dim, "latent": latent, "hidden": list(hidden),
+            "width": width, "normalisation": normalisation, "upsampling": upsampling, "beta": beta,
+            "decoder_variance": decoder_variance, "learning_rate": learning_rate,
+        }
+        self.shape, self.latent, self.beta, self.learning_rate = tuple(shape), latent, beta, learning_rate
+        self.grid = self.shape if len(shape) != 2 else (1, *self.shape)  # images have channels inside
+        self.encoder: nn.Module
+        self.decoder: nn.Module
+        if len(shape) == 1:
+            self.encoder = mlp(shape[0] + context_dim, 2 * latent, hidden)
+            self.decoder = mlp(latent + context_dim, shape[0], hidden[::-1])
+        else:
+            channels, _, size = self.grid
+            self.encoder = DCCritic(size, channels=channels + context_dim, outputs=2 * latent, width=width)
+            self.decoder = DCGenerator(size, channels=channels, latent=latent + context_dim, width=width,
+                                       normalisation=normalisation, upsampling=upsampling)
+        learned = isinstance(decoder_variance, str)
+        start = torch.tensor(0.0 if learned else math.log(float(decoder_variance)))
+        self.log_variance = nn.Parameter(start, requires_grad=learned)
+
+    def config(self) -> dict[str, Any]:
+        return dict(self._config)
+
+    def objectives(self) -> list[Objective]:
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        return [Objective("negative ELBO", parameters, self.loss, self.learning_rate)]
+
+    def encode(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(m, l): mean and log-variance of z given x, each (n, latent)."""
+        x = x.reshape(-1, *self.grid)
+        if context is not None:
+            beside = context.reshape(*context.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+            x = torch.cat([x, beside], 1)
+        mean, log_variance = self.encoder(x).chunk(2, 1)
+        return mean, log_variance
+
+    def decode(self, z: Tensor, context: Tensor | None) -> Tensor:
+        """f(z): mean of x given z, (n, *shape)."""
+        told = z if context is None else torch.cat([z, context], 1)
+        return self.decoder(told).reshape(-1, *self.shape)
+
+    def elbo(self, x: Tensor, context: Tensor | None, e: Tensor) -> Tensor:
+        """Evidence lower bound of each row (n,), in nats and standardised units, from one e (n, latent) per row."""
+        mean, log_variance = self.encode(x, context)
+        z = mean + (0.5 * log_variance).exp() * e
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+        return self._log_normal(x, self.decode(z, context)) - self.beta * kl
+
+    def loss(self, batch: Batch, noise: Noise) -> Tensor:
+        """Mean of -ELBO over the batch, one draw of z per row."""
+        return -batch.mean(self.elbo(batch.x, batch.context, noise.normal(self.latent)))
+
+    def log_likelihood(self, x: Tensor, context: Tensor | None, generator: torch.Generator, *,
+                       draws: int = 64) -> Tensor:
+        """log 1/K sum_k p(x, z_k) / q(z_k|x) of each row (n,), z_k drawn from q: log p(x), low by less the larger K.
+
+        In nats and standardised units; ``draws`` is K. Source: Burda et al. 2016, eq. 8.
+        """
+        if draws < 1:
+            raise OptionError("number of draws", got=draws, expected="at least 1", do="pass 64")
+        mean, log_variance = self.encode(x, context)
+        ratios = []
+        for _ in range(draws):
+            e = torch.randn(mean.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
+            z = mean + (0.5 * log_variance).exp() * e
+            # log p(z) - log q(z|x): the constants of the two normals cancel.
+            prior = 0.5 * (e.square() + log_variance - z.square()).sum(1)
+            ratios.append(self._log_normal(x, self.decode(z, context)) + prior)
+        return torch.logsumexp(torch.stack(ratios), 0) - math.log(draws)
+
+    def activity(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Variance over the rows of the mean of each code, (latent,): below 0.01 a code has collapsed to the prior.
+
+        Source: Burda et al. 2016, section 5.2.
+        """
+        if len(x) < 2:
+            raise SampleSizeError("a variance over rows", got=f"{len(x)} rows", expected="at least 2", do="pass more")
+        return self.encode(x, context)[0].var(0)
+
+    def active_units(self, x: Tensor, context: Tensor | None, *, threshold: float = ACTIVE) -> int:
+        """How many codes carry anything about x; 0 is the collapse of the posterior."""
+        return int((self.activity(x, context) > threshold).sum())
+
+    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+        """n draws (n, *shape) of p(x): f(z) and the decoder's noise of variance s^2; ``decode`` gives f alone."""
+        options: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": self.log_variance.dtype}
+        centre = self.decode(torch.randn(n, self.latent, **options), context)
+        return centre + (0.5 * self.log_variance).exp() * torch.randn(n, *self.shape, **options)
+
+    def score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Held-out mean of -ELBO at noise that never changes."""
+        generator = torch.Generator(x.device).manual_seed(0)
+        e = torch.randn(len(x), self.latent, generator=generator, device=x.device, dtype=x.dtype)
+        return -self.elbo(x, context, e).mean()
+
+    def _log_normal(self, x: Tensor, centre: Tensor) -> Tensor:
+        """log N(x; centre, s^2) of each row: (n,)."""
+        square = (x - centre).flatten(1).square()
+        return -0.5 * (square * (-self.log_variance).exp() + self.log_variance + LOG_2PI).sum(1)
+
+
+def _check(shape: Sequence[int], beta: float, decoder_variance: float | str) -> None:
+    if len(shape) not in (1, 2, 3) or (len(shape) > 1 and shape[-1] != shape[-2]):
+        raise OptionError("an autoencoder draws vectors or square images", got=f"samples of shape {tuple(shape)}",
+                          expected="(d,), (size, size) or (channels, size, size)", do="cut the images to squares")
+    if not beta >= 0:
+        raise OptionError("beta", got=beta, expected="0 or more", do="1 bounds the likelihood")
+    if decoder_variance != "learned" and (isinstance(decoder_variance, str) or not decoder_variance > 0):
+        raise OptionError("decoder variance", got=decoder_variance, expected="a positive number or 'learned'",
+                          do="leave it at 'learned'")
