@@ -205,7 +205,9 @@ class WassersteinGAN(Model):
         x, context = x[:SCORED_ROWS], None if context is None else context[:SCORED_ROWS]
         fake = self.sample(len(x), context, torch.Generator(x.device).manual_seed(0))
         told = [] if context is None else [context]
-        return energy_distance(torch.cat([x.flatten(1), *told], 1), torch.cat([fake.flatten(1), *told], 1))
+        # On the CPU: distances are measured in float64, which Apple's devices lack.
+        real, fake = (torch.cat([part.flatten(1), *told], 1).cpu() for part in (x, fake))
+        return energy_distance(real, fake)
 
 
 def _fake_mean(batch: Batch, value: Tensor) -> Tensor:
