@@ -182,7 +182,7 @@ def test_impossible_settings_are_named(options):
 
 @pytest.mark.slow
 def test_ring_of_eight_keeps_all_its_modes():
-    """After 1000 generator steps 8 of 8 modes hold fakes and 60 % lie within 4 sigma; a filled circle has 52 %."""
+    """After 1000 generator steps 8 of 8 modes hold fakes and 60 % lie within 4 sigma; a filled circle has half."""
     sigma, n = 0.1, 10_000
     law = GaussianMixture.ring(scale=sigma)
     run = sundog.fit("gan", law.sample(20_000, seed=0), plan=sundog.Plan(steps=1000))
