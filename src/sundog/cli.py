@@ -223,7 +223,9 @@ def judge(
     if report is not None:
         verdict.report(report)
     if as_json not in (None, "-"):
-        Path(str(as_json)).write_text(verdict.to_json())
+        from sundog.data.atomic import write_text
+
+        write_text(str(as_json), verdict.to_json())
     if as_json == "-":
         typer.echo(verdict.to_json())
     elif not quiet:

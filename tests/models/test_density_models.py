@@ -7,7 +7,7 @@ import torch
 
 import sundog
 from sundog import Plan
-from sundog.errors import OptionError, ShapeError
+from sundog.errors import OptionError, ShapeError, SundogError
 
 COVARIANCE = torch.tensor([[1.0, 0.6, 0.0], [0.6, 1.0, -0.3], [0.0, -0.3, 0.5]])
 
@@ -105,3 +105,68 @@ def test_context_inside_the_values_is_moved_for_log_prob():
 def test_what_has_no_density_has_no_log_prob():
     assert not hasattr(sundog.Run, "log_prob")
     assert hasattr(sundog.DensityRun, "log_prob")
+
+
+@pytest.mark.parametrize("family", ["flow", "flow-matching"])
+def test_fresh_data_of_an_unbounded_law_have_a_density(family):
+    """The default scaling finds no edge in a mixture of Gaussians, so no fresh row has density zero."""
+    law = sundog.simulate.densities.GaussianMixture.isotropic([[-2.0, 0.0], [2.0, 0.0]], 0.5)
+    run = sundog.fit(family, law.sample(4000, seed=0), plan=Plan(steps=20, batch=256), hidden=(16,))
+    assert torch.isfinite(run.log_prob(law.sample(4000, seed=9))).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_feature_without_context_is_learned(seed):
+    x = torch.randn(2000, 1, generator=torch.Generator().manual_seed(seed))
+    run = sundog.fit("flow", sundog.Dataset.from_arrays(x), plan=Plan(steps=300), seed=seed)
+    fresh = torch.randn(5000, 1, generator=torch.Generator().manual_seed(50))
+    truth = torch.distributions.Normal(0.0, 1.0).log_prob(fresh).sum(1)
+    assert (truth - run.log_prob(sundog.Dataset.from_arrays(fresh))).mean() < 0.05
+    assert abs(float(run.sample(5000, seed=1).values.std()) - 1) < 0.08
+
+
+def test_context_columns_are_found_by_name_and_checked_for_units():
+    generator = torch.Generator().manual_seed(0)
+    m = torch.rand(400, 2, generator=generator)
+    data = sundog.Dataset.from_arrays(m[:, :1] + m[:, 1:], m, ["x"], context_names=["m1", "m2"], context_units="TeV")
+    run = sundog.fit("flow", data, plan=Plan(steps=1), layers=1, hidden=(8,))
+    turned = sundog.Dataset.from_arrays(data.values, m.flip(1), ["x"], context_names=["m2", "m1"], context_units="TeV")
+    assert torch.equal(run.sample(400, context=turned).context, m)
+    flat = sundog.Dataset.from_arrays(m, names=["m1", "m2"], units="TeV")
+    with pytest.raises(ShapeError, match="every column would become context"):
+        run.sample(400, context=flat)
+    with pytest.raises(ShapeError, match="units of the context do not fit the run: got GeV, GeV"):
+        run.sample(400, context=sundog.Dataset.from_arrays(data.values, m, ["x"], context_names=["m1", "m2"],
+                                                           context_units="GeV"))
+    with pytest.raises(ShapeError, match="lacks context columns"):
+        run.sample(400, context=data[:400].__class__.from_arrays(m, m, ["a", "b"], context_names=["q", "m2"]))
+    with pytest.raises(ShapeError, match="not an array of numbers"):
+        run.sample(4, context="heavy")
+    with pytest.raises(OptionError, match="cannot sample"):
+        run.sample(2.5)
+
+
+def test_contexts_are_drawn_as_often_as_their_weights_say():
+    m = torch.cat([torch.zeros(500), torch.ones(500)])
+    x = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0))
+    data = sundog.Dataset.from_arrays(x, m, weights=torch.where(m == 0, 0.01, 1.0))
+    drawn = sundog.fit("flow", data, plan=Plan(steps=1), layers=1, hidden=(8,)).sample(4000).context
+    truth = 1.0 / 1.01
+    assert abs(float(drawn.mean()) - truth) < 4 * (truth * (1 - truth) * (1 / 800 + 1 / 4000)) ** 0.5
+
+
+def test_a_context_that_is_there_already_stays():
+    data = conditional_gaussian(100, 0)
+    assert data.with_context("m") is data
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ({"dataset": torch.zeros(50, 2)}, "fit needs a Dataset: got Tensor"),
+    ({"plan": {"steps": 3}}, "the plan is not a Plan: got dict"),
+    ({"layers": -1}, "impossible flow"),
+])
+def test_wrong_arguments_are_named(words, message):
+    arguments = {"dataset": conditional_gaussian(100, 0), **words}
+    with pytest.raises(SundogError, match=message):
+        sundog.fit("flow", **arguments)

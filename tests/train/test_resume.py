@@ -164,3 +164,22 @@ def test_budget_in_seconds_resumes_with_the_time_left(tmp_path, monkeypatch):
     assert time.monotonic() - start < 1.6
     assert run.history.stopped_by == "seconds"
     assert any("left" in note for note in run.history.notes)
+
+
+def test_a_flipped_byte_in_the_weights_is_noticed(tmp_path):
+    kill_me.fit(tmp_path / "run", steps=5)
+    weights = next((tmp_path / "run").glob("weights-*"))
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(bytes(content))
+    with pytest.raises(RunError, match="damaged"):
+        sundog.load_run(tmp_path / "run")
+
+
+def test_a_file_in_the_way_and_a_poor_run_json_are_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="is a file"):
+        kill_me.fit(tmp_path / "file", steps=5)
+    (tmp_path / "run.json").write_text('{"sundog_run": 1}')
+    with pytest.raises(RunError, match="is not a run"):
+        sundog.load_run(tmp_path)

@@ -230,3 +230,19 @@ def test_one_feature_and_integer_counts_are_judged():
     assert honest.passed, str(honest)
     assert any("repeated" in note for note in honest.notes)
     assert not judge(real, Dataset.from_arrays(counts[1600:] + 1), splits=6, statistics="marginals").passed
+
+
+@pytest.mark.parametrize("n", [300, 1200])
+def test_a_collapsed_generator_fails_instead_of_raising(n):
+    real = Dataset.from_arrays(torch.randn(600, 2, generator=torch.Generator().manual_seed(0)))
+    verdict = judge(real, Dataset.from_arrays(torch.ones(n, 2)), splits=8)
+    assert not verdict.passed and verdict["classifier AUC"].value == 1.0
+
+
+def test_wrong_arguments_are_named():
+    real = Dataset.from_arrays(torch.randn(100, 2, generator=torch.Generator().manual_seed(0)))
+    for arguments, message in (((real, real.values), "fake is not a Dataset"), ((None, real), "real is not a Dataset")):
+        with pytest.raises(ShapeError, match=message):
+            judge(*arguments)
+    with pytest.raises(OptionError, match="seed out of range"):
+        judge(real, real, seed=2**40)

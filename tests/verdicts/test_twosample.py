@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
+from sundog.errors import OptionError, SampleSizeError, ShapeError
 from sundog.verdicts.twosample import area_under_curve, classifier_two_sample, duplicate_groups, grouped_folds
 
 
@@ -99,5 +99,10 @@ def test_bad_input_is_named():
         classifier_two_sample(x, x, folds=1)
     with pytest.raises(SampleSizeError, match="too few rows"):
         classifier_two_sample(x, x[:5])
-    with pytest.raises(DataError, match="distinct"):
-        classifier_two_sample(torch.zeros(100, 2), torch.zeros(100, 2))
+
+
+def test_a_single_repeated_row_needs_no_classifier():
+    x = gaussian(100, 0)
+    one = torch.ones(50, x.shape[1])
+    assert classifier_two_sample(x, one).auc == 1.0
+    assert classifier_two_sample(one, one).auc == 0.5

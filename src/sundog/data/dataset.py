@@ -162,12 +162,16 @@ class Dataset:
         return self.split((1 - self.held_out_fraction, self.held_out_fraction))[1]
 
     def with_context(self, columns: Sequence[str] | str) -> Dataset:
-        """Dataset whose named columns moved out of the values into the context, in that order."""
+        """Dataset whose named columns moved out of the values into the context, in that order; those there stay."""
         wanted = (columns,) if isinstance(columns, str) else tuple(columns)
+        wanted = tuple(name for name in wanted if name not in self.context_names)  # those are there already
+        if not wanted:
+            return self
         missing = [name for name in wanted if name not in self.names]
         if missing or self.kind != "events":
             raise ShapeError("no such column to condition on", got=", ".join(missing) or "images",
-                             expected=f"names among {', '.join(self.names)}", do="check dataset.names")
+                             expected=f"names among {', '.join((*self.names, *self.context_names))}",
+                             do="check dataset.names")
         moved = [self.names.index(name) for name in wanted]
         kept = [i for i in range(len(self.names)) if i not in moved]
         if not kept:
@@ -227,8 +231,15 @@ def _columns(values: Any) -> Sequence[str] | None:
 
 def _tensor(values: Any, what: str) -> Tensor:
     if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
-    array = np.asarray(values)
+        values = values.detach().cpu()
+        values = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+    try:
+        array = np.asarray(values)
+        array = array.astype(np.float64) if array.dtype.kind == "O" else array  # pandas' nullable numbers
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} do not form an array", got=str(error).split(". ")[0],
+                        expected="numbers, rows of one length",
+                        do="check for rows of mixed sizes, text and missing entries") from error
     if array.dtype.kind not in "fiub":
         raise DataError(f"{what} are not real numbers", got=f"type {array.dtype}", expected="float or integer arrays",
                         do="convert text columns and split complex maps into two channels first")

@@ -58,12 +58,19 @@ class NormalizingFlow(Density):
         super().__init__()
         if transform not in TRANSFORMS:
             raise OptionError("unknown transform", got=transform, expected=" | ".join(TRANSFORMS), do="choose one")
+        if layers < 1 or bins < 2 or min(hidden, default=1) < 1:
+            raise OptionError("impossible flow", got=f"layers {layers}, hidden {tuple(hidden)}, bins {bins}",
+                              expected="layers >= 1, widths >= 1, bins >= 2", do="pass e.g. layers=4, hidden=(64, 64)")
         if len(shape) != 1:
             raise OptionError("a normalizing flow draws vectors", got=f"samples of shape {tuple(shape)}",
-                              expected="events (n, d)", do="use family 'diffusion' or 'scattering' for images")
+                              expected="events (n, d)", do="use family 'diffusion', 'gan', 'vae' or 'scattering'")
         self.shape, self.context_dim = tuple(shape), context_dim
         self.transform, self.layers, self.hidden, self.bins = transform, layers, tuple(hidden), bins
         self.learning_rate = learning_rate
+        # One feature without context leaves the conditioner no input: its free numbers then start far from the
+        # identity and learn slowly. A constant context gives it one.
+        self.constant = shape[0] == 1 and context_dim == 0
+        context_dim = 1 if self.constant else context_dim
         settings: dict[str, Any] = {"transforms": layers, "hidden_features": self.hidden}
         if transform == "spline":
             self.flow = zuko.flows.NSF(shape[0], context_dim, bins=bins, **settings)
@@ -89,15 +96,18 @@ class NormalizingFlow(Density):
         """Mean negative log-likelihood of the batch; uses no noise."""
         return batch.mean(-self.log_prob(batch.x, batch.context))
 
+    def _given(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        return torch.ones_like(x) if self.constant else context
+
     def log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         """log p(x | context), (n,)."""
-        return self.flow(context).log_prob(x)
+        return self.flow(self._given(context, x)).log_prob(x)
 
     def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """f^-1(z; context) of standard normal z: (n, d)."""
         p = next(self.parameters())
         z = torch.randn(n, *self.shape, generator=generator, device=generator.device, dtype=p.dtype)
-        return self.flow(context).transform.inv(z)
+        return self.flow(self._given(context, z)).transform.inv(z)
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Mean negative log-likelihood of held-out rows."""

@@ -68,9 +68,12 @@ class FlowMatching(Density):
         learning_rate: float = 3e-3,
     ) -> None:
         super().__init__()
+        if min(hidden, default=1) < 1 or steps < 1:
+            raise OptionError("impossible network or solver", got=f"hidden {tuple(hidden)}, steps {steps}",
+                              expected="widths >= 1, steps >= 1", do="pass e.g. hidden=(128, 128, 128), steps=25")
         if len(shape) != 1:
             raise OptionError("flow matching draws vectors here", got=f"samples of shape {tuple(shape)}",
-                              expected="events (n, d)", do="use family 'diffusion' or 'scattering' for images")
+                              expected="events (n, d)", do="use family 'diffusion', 'gan', 'vae' or 'scattering'")
         if trace not in ("auto", "exact", "hutchinson"):
             raise OptionError("unknown trace", got=trace, expected="auto | exact | hutchinson", do="choose one")
         if network not in ("mlp", "residual") or (network == "residual" and len(set(hidden)) != 1):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 import torch
+from torch import Tensor
 
 import sundog
 from sundog.data.dataset import Dataset
@@ -73,9 +74,10 @@ def fit(
     >>> run.log_prob(toy[:3]).shape
     torch.Size([3])
     """
+    _check(dataset, plan, out)
     plan = _complete(plan or Plan(), seed, device)
     where = choose_device(plan.device)
-    data = (dataset if context is None else dataset.with_context(context)).train
+    data = (dataset.with_context(context) if context else dataset).train
     shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
@@ -102,7 +104,7 @@ def fit(
     model = model.double() if plan.precision == "float64" else model
     model.prepare(whole.x, whole.context)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
     settings: dict[str, Any] = {"folder": folder, "identity": identity, "progress": progress}
     if plan.devices > 1:
         history = train_shared(model, whole, held_out, plan, **settings)
@@ -111,7 +113,7 @@ def fit(
         model = model.to(where)
         history = train(model, to(whole, where), None if held_out is None else to(held_out, where), plan, **settings)
     run = make_run(
-        model=model.eval(), scaling=scaling, context_scaling=context_scaling, contexts=data.context,
+        model=model.eval(), scaling=scaling, context_scaling=context_scaling, contexts=_contexts(data, plan.seed),
         labels={label: getattr(data, label) for label in LABELS}, plan=plan, history=history,
         provenance=_provenance(data, where), identity=identity,
     )
@@ -119,6 +121,33 @@ def fit(
         run.save(folder)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return run
+
+
+def _check(dataset: Dataset, plan: Plan | None, out: str | Path | None) -> None:
+    if not isinstance(dataset, Dataset):
+        raise DataError("fit needs a Dataset", got=type(dataset).__name__, expected="names, units and a held-out part",
+                        do="sundog.load(file), or sundog.Dataset.from_arrays(values, names=...)")
+    if not isinstance(plan, Plan | None):
+        raise OptionError("the plan is not a Plan", got=type(plan).__name__, expected="sundog.Plan",
+                          do="pass Plan(steps=...), Plan.from_json(text) or Plan.load(file)")
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise RunError(f"{out} is a file", got="a file", expected="a folder for the run", do="choose another name")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {folder}", got=error.strerror, expected="a place to write to",
+                       do="choose another folder") from error
+
+
+def _contexts(data: Dataset, seed: int) -> Tensor | None:
+    """The contexts that samples are drawn at: those of training, as often as their weights say."""
+    if data.context is None or data.weights is None:
+        return data.context
+    rows = torch.multinomial(data.weights, len(data), replacement=True, generator=seeded(seed, "contexts", 0))
+    return data.context[rows]
 
 
 def _complete(plan: Plan, seed: int | None, device: str) -> Plan:

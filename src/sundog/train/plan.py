@@ -42,7 +42,7 @@ class Plan(BaseModel):
     steps: int | None = Field(default=None, ge=0)
     seconds: float | None = Field(default=None, gt=0)
     batch: int | None = Field(default=None, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, lt=10)
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     ema: float = Field(default=0.999, ge=0, lt=1)
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)

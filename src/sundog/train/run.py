@@ -11,9 +11,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -88,8 +90,9 @@ class Run:
         ------
         ShapeError : a context that the run was not trained with.
         """
-        if n < 1:
-            raise OptionError("cannot sample", got=f"n = {n}", expected="at least 1", do="pass e.g. n=1000")
+        if not isinstance(n, Integral) or n < 1:
+            raise OptionError("cannot sample", got=f"n = {n}", expected="a whole number above 0", do="pass n=1000")
+        n = int(n)
         given = self._contexts(n, context, seed)
         drawn = []
         for i, first in enumerate(range(0, n, CHUNK)):
@@ -115,7 +118,7 @@ class Run:
             assert self.contexts is not None  # stored by fit for every conditional run
             rows = torch.randint(len(self.contexts), (n,), generator=seeded(seed, "context", 0))
             return self.contexts[rows]
-        c = torch.as_tensor(context.context if isinstance(context, Dataset) else context, dtype=torch.float32)
+        c = self._named_context(context) if isinstance(context, Dataset) else _as_tensor(context)
         c = c.reshape(1, 1) if c.ndim == 0 else c[:, None] if c.ndim == 1 and width == 1 else c
         c = c[None] if c.ndim == 1 else c
         if c.shape[1] != width or len(c) not in (1, n):
@@ -125,6 +128,22 @@ class Run:
                 do=f"pass one row per sample with these {width} columns",
             )
         return c.expand(n, width).contiguous()
+
+    def _named_context(self, dataset: Dataset) -> Tensor:
+        """The context of a Dataset, its columns found by name and checked for units."""
+        wanted = tuple(self.labels["context_names"])
+        if not set(wanted) <= {*dataset.names, *dataset.context_names}:
+            got = ", ".join((*dataset.names, *dataset.context_names))
+            raise ShapeError("the dataset lacks context columns", got=got,
+                             expected=", ".join(wanted), do="rename its columns as in training")
+        dataset = dataset.with_context([name for name in wanted if name not in dataset.context_names])
+        order = [dataset.context_names.index(name) for name in wanted]
+        units = tuple(dataset.context_units[i] for i in order)
+        if units != tuple(self.labels["context_units"]):
+            raise ShapeError("units of the context do not fit the run", got=", ".join(units),
+                             expected=", ".join(self.labels["context_units"]), do="convert to the units of training")
+        assert dataset.context is not None
+        return dataset.context[:, order]
 
     def _standard_context(self, context: Tensor) -> Tensor:
         assert self.context_scaling is not None
@@ -183,6 +202,9 @@ class DensityRun(Run):
         ------
         ShapeError : columns other than those of the training data.
         """
+        if not isinstance(dataset, Dataset):
+            raise ShapeError("log_prob needs a Dataset", got=type(dataset).__name__, expected="names and units",
+                             do="wrap the array: Dataset.from_arrays(x, names=..., units=...)")
         rows = self._aligned(dataset)
         out = []
         for first in range(0, len(rows), CHUNK):
@@ -234,6 +256,9 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
     folder = Path(folder)
     facts = read_facts(folder)
     tensors, _ = read_tensors(folder / facts["weights"])
+    if _digest(tensors) not in facts["weights"]:
+        raise RunError(f"the weights in {folder} are damaged", got=_digest(tensors), expected=facts["weights"],
+                       do="restore the folder from a copy, or fit again")
     options = dict(facts["model"])
     model = build(facts["family"], tuple(options.pop("shape")), options.pop("context_dim"), options)
     model = model.double() if facts["plan"]["precision"] == "float64" else model
@@ -266,6 +291,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text())
         if facts["sundog_run"] != 1:
             raise RunError(f"{path} is of another version", got=facts["sundog_run"], expected=1, do="update sundog")
+        for word in ("weights", "family", "model", "plan", "history", "labels", "scaling"):
+            facts[word]  # a KeyError is explained below
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise RunError(f"{path} is not a run", got=str(error), expected="JSON written by sundog",
                        do="restore it from a copy, or fit again") from error
@@ -278,6 +305,15 @@ def _digest(tensors: dict[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensors[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
+
+
+def _as_tensor(context: Any) -> Tensor:
+    """A context given as number, list, array or frame, as float32."""
+    try:
+        return torch.from_numpy(numpy.array(context, dtype=numpy.float32))
+    except (TypeError, ValueError) as error:
+        raise ShapeError("the context is not an array of numbers", got=type(context).__name__,
+                         expected="a number, an array (n, c) or a Dataset", do="use numpy.asarray") from error
 
 
 def _number(value: float | None) -> float:

@@ -81,6 +81,7 @@ def judge(
     >>> verdict.passed
     False
     """
+    _check(real, fake, train, statistics, seed)
     start, given = time.perf_counter(), (real, fake, train)
     if splits < 4:
         raise OptionError("too few splits for a band", got=splits, expected="at least 4", do="pass splits=24")
@@ -99,6 +100,18 @@ def judge(
     notes += remarks + _notes_on_size(real.kind, n) + _notes_on_overlap(groups, [len(real), len(real) + len(fake)])
     return Verdict(tuple(rows), n, real.kind, splits, seed, _evidence(real, fake, ruler, samples, n, seed),
                    tuple(notes), _provenance(given, time.perf_counter() - start))
+
+
+def _check(real: Dataset, fake: Dataset, train: Dataset | None, statistics: object, seed: int) -> None:
+    """Stop at arguments that are not what they should be."""
+    for what, data in (("real", real), ("fake", fake), ("train", train)):
+        if not isinstance(data, Dataset) and not (what == "train" and data is None):
+            raise ShapeError(f"{what} is not a Dataset", got=type(data).__name__, expected="names and units to compare",
+                             do="sundog.load(file), or sundog.Dataset.from_arrays(values, names=...)")
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise OptionError("seed out of range", got=seed, expected="a whole number from 0 to 2^31 - 1", do="pass seed=0")
+    if statistics is None:
+        raise OptionError("no statistics named", got=None, expected="'all' or names", do="leave the argument out")
 
 
 def _chosen(kind: str, names: str | Sequence[str]) -> tuple[tuple[Statistic, ...], tuple[str, ...]]:

@@ -31,16 +31,17 @@ _TANH_END = 8.0
 class ClippedLogit(Scaling):
     """z = ln(u / (1 - u)),  u = epsilon + (1 - 2 epsilon) (x - low) / (high - low),  low <= x <= high.
 
-    ``low`` and ``high`` are the extremes of the training data (``edges="hard"``), or, with ``edges="auto"``, the
-    extremes only where the data pile up against them and half the range beyond where they thin out: a mass that
-    begins at zero keeps its edge, a Gaussian is left nearly as it is. The unit interval is squeezed into
+    ``low`` and ``high`` are the extremes of the training data (``edges="hard"``). With ``edges="auto"`` they lie a
+    hair beyond the extreme where the data pile up against it, and a whole range beyond where they thin out: a mass
+    that begins at zero keeps its edge, a Gaussian is left nearly as it is. The unit interval is squeezed into
     [epsilon, 1 - epsilon] rather than cut there: minimum and maximum of the training data then come back
     exactly and have a finite density. Numbers outside [low, high] are clipped to it (``outside`` counts
     them) and have density zero; the inverse never leaves [low, high].
 
-    An edge is hard when the k-th number from it, k = n / 1000 (at least 5), is closer to it than a quarter of the
+    An edge is hard when the k-th number from it, k = n / 1000 (at least 20), is closer to it than a fifth of the
     way to the 10 k-th. Where the density does not vanish at the edge that ratio is 0.1, where it vanishes
-    linearly 0.32, and in a Gaussian or exponential tail 0.4 to 0.7.
+    linearly 0.32, and in a Gaussian or exponential tail 0.4 to 0.7. "A hair" is ten times the mean distance of
+    neighbours there: fresh data lie beyond the training extreme, but hardly ever so far.
     """
 
     epsilon: float = 1e-6
@@ -58,8 +59,7 @@ class ClippedLogit(Scaling):
         columns = columns_of(x, names)
         low, high = columns.amin(1), columns.amax(1)
         if self.edges == "auto":
-            beyond = (high - low) / 2
-            low, high = low - _thins_out(columns) * beyond, high + _thins_out(-columns) * beyond
+            low, high = low - _margin(columns), high + _margin(-columns)
         return replace(self, low=numbers_of(low), high=numbers_of(high))
 
     def _unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,15 +86,16 @@ class ClippedLogit(Scaling):
         return slope.masked_fill((x < low) | (x > high), -math.inf)
 
 
-def _thins_out(columns: Tensor) -> Tensor:
-    """1 for every column (columns, n) that thins out towards its smallest number, 0 where that is a hard edge."""
-    n = columns.shape[1]
-    k = max(5, n // 1000)
-    if n < 20 * k:
-        return torch.ones(len(columns), dtype=columns.dtype)  # too few numbers to tell
+def _margin(columns: Tensor) -> Tensor:
+    """How far beyond its smallest number each column (columns, n) may reach."""
     ordered = columns.sort(1).values
+    n = columns.shape[1]
+    k = max(20, n // 1000)
+    whole = ordered[:, -1] - ordered[:, 0]
+    if n < 20 * k:
+        return whole  # too few numbers to tell
     near, far = ordered[:, k] - ordered[:, 0], ordered[:, 10 * k] - ordered[:, 0]
-    return (near >= 0.25 * far).to(columns.dtype)
+    return torch.where(near < 0.2 * far, 10 * near / k, whole)
 
 
 @dataclass(frozen=True)
