@@ -46,10 +46,18 @@ def lognormal_maps(n: int, generator: torch.Generator, size: int = 24) -> Tensor
     return torch.exp(0.6 * field / field.std())
 
 
+def wild_events(n: int, generator: torch.Generator) -> Tensor:
+    """Two Cauchy features: no mean, no variance; the known weakness of Wasserstein distances."""
+    z = torch.randn(n, 4, generator=generator)
+    return z[:, :2] / z[:, 2:].abs().clamp(min=1e-6)
+
+
 LAWS: dict[str, tuple[Callable[[int, torch.Generator], Tensor], int, int]] = {
     "gaussian events": (gaussian_events, 1000, 500),
     "skewed events": (skewed_events, 1000, 500),
     "lognormal maps": (lognormal_maps, 160, 80),
+    "wild events": (wild_events, 600, 300),
+    "wild events, more": (wild_events, 3000, 1500),
 }
 WRONG: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "mean of one feature + 0.2 sigma": ("gaussian events", lambda x: x + torch.tensor([0, 0, 0.2, 0, 0])),
