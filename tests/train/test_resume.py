@@ -13,12 +13,25 @@ import torch
 
 import sundog
 from sundog.errors import RunError
+from sundog.train import engine
 from sundog.train.checkpoint import CHECKPOINT
 
 SCRIPT = Path(__file__).with_name("kill_me.py")
 spec = importlib.util.spec_from_file_location("kill_me", SCRIPT)
 kill_me = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(kill_me)
+
+
+def interrupt_when(monkeypatch, moment):
+    """Break the training loop by an exception, as a Ctrl-C in the middle of a step would."""
+    original = engine._Loop._advance
+
+    def broken(self):
+        if moment(self):
+            raise KeyboardInterrupt
+        original(self)
+
+    monkeypatch.setattr(engine._Loop, "_advance", broken)
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +66,7 @@ def test_killed_run_resumes_bit_equal(uninterrupted, tmp_path, attempt):
 
 def test_interrupted_in_process_resumes_bit_equal(uninterrupted, tmp_path, monkeypatch):
     """The same, fast: the loop is broken by an exception after some steps."""
-    from sundog.train import engine
-
-    original = engine._Loop._advance
-
-    def broken(self):
-        if self.step == 137:
-            raise KeyboardInterrupt
-        original(self)
-
-    monkeypatch.setattr(engine._Loop, "_advance", broken)
+    interrupt_when(monkeypatch, lambda loop: loop.step == 137)
     with pytest.raises(KeyboardInterrupt):
         kill_me.fit(tmp_path / "run", checkpoint_seconds=0.05)
     monkeypatch.undo()
@@ -108,16 +112,7 @@ def test_folder_of_another_run_is_refused(tmp_path):
 
 
 def test_half_written_checkpoint_is_never_loaded(tmp_path, monkeypatch):
-    from sundog.train import engine
-
-    original = engine._Loop._advance
-
-    def broken(self):
-        if self.step == 10:
-            raise KeyboardInterrupt
-        original(self)
-
-    monkeypatch.setattr(engine._Loop, "_advance", broken)
+    interrupt_when(monkeypatch, lambda loop: loop.step == 10)
     with pytest.raises(KeyboardInterrupt):
         kill_me.fit(tmp_path / "run", steps=20)
     monkeypatch.undo()
@@ -140,22 +135,13 @@ def test_truncated_weights_are_refused(tmp_path):
 
 
 def test_budget_in_seconds_resumes_with_the_time_left(tmp_path, monkeypatch):
-    from sundog.train import engine
-
     data = sundog.Dataset.from_arrays(torch.randn(500, 2, generator=torch.Generator().manual_seed(0)))
     plan = sundog.Plan(seconds=2.0, batch=64, checkpoint_seconds=0.0)
 
     def go():
         return sundog.fit("flow", data, plan=plan, out=tmp_path / "run", layers=1, hidden=(8,))
 
-    original = engine._Loop._advance
-
-    def broken(self):
-        if self.history.seconds > 1.2:
-            raise KeyboardInterrupt
-        original(self)
-
-    monkeypatch.setattr(engine._Loop, "_advance", broken)
+    interrupt_when(monkeypatch, lambda loop: loop.history.seconds > 1.2)
     with pytest.raises(KeyboardInterrupt):
         go()
     monkeypatch.undo()

@@ -11,7 +11,8 @@ from sundog.tasks.anomaly import IdealisedAD, SignalRegion, Supervised, sic_curv
 
 FILE = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "lhco" / "lhco_rd_sr_features.npz"
 REGION = SignalRegion(3.3, 3.7)
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not FILE.exists(), reason=f"{FILE} is absent: set SUNDOG_DATA")]
+pytestmark = [pytest.mark.slow, pytest.mark.papers,
+              pytest.mark.skipif(not FILE.exists(), reason=f"{FILE} is absent: set SUNDOG_DATA")]
 
 
 @pytest.fixture(scope="module")
