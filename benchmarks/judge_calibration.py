@@ -47,7 +47,7 @@ def lognormal_maps(n: int, generator: torch.Generator, size: int = 24) -> Tensor
 
 
 def wild_events(n: int, generator: torch.Generator) -> Tensor:
-    """Two Cauchy features: no mean, no variance; the known weakness of Wasserstein distances."""
+    """Two Cauchy features: no mean, no variance; judged on a bent scale."""
     z = torch.randn(n, 4, generator=generator)
     return z[:, :2] / z[:, 2:].abs().clamp(min=1e-6)
 

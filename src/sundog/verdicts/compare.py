@@ -22,6 +22,7 @@ from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError, ShapeError
 from sundog.statistics.catalogue import Statistic, catalogue, choose
 from sundog.verdicts import rows as row_of
+from sundog.verdicts.bend import Bend
 from sundog.verdicts.evidence import Curve, Evidence
 from sundog.verdicts.measured import Measured, Ruler, measure
 from sundog.verdicts.null import Split, disjoint_splits
@@ -90,6 +91,9 @@ def judge(
     real, fake = _joined(real, seed), _aligned(real, fake, seed, "fake")
     train = None if train is None else _aligned(given[0], train, seed, "train")
     n = _size(real, fake)
+    bend = Bend.of(real)
+    real, fake, train = bend(real), bend(fake), None if train is None else bend(train)
+    notes += bend.notes()
     cuts = disjoint_splits(len(real), len(fake), n, splits, seed)
     ruler = Ruler.of(real, wanted)
     samples = [None if data is None else measure(data, ruler) for data in (real, fake, train)]
