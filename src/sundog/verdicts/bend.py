@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 
-# Range of the central 99.8 % over the interquartile range: 4.6 for a Gaussian, 15 for a lognormal, 300 for a Cauchy law.
+# Central 99.8 % over the interquartile range: 4.6 for a Gaussian, 15 for a lognormal, 300 for a Cauchy law.
 WILD = 50.0
 
 
