@@ -52,7 +52,7 @@ def test_a_wrong_number_under_the_code_would_be_noticed() -> None:
 
 def commands() -> list[str]:
     """Every line of a code block, or of a help text, that calls sundog."""
-    texts = [path.read_text() for path in PAGES] + [(ROOT / "src" / "sundog" / "cli.py").read_text()]
+    texts = [path.read_text() for path in (*PAGES, *sorted((ROOT / "src" / "sundog" / "cli").glob("*.py")))]
     lines = [line.strip().removeprefix("$ ") for text in texts for line in text.splitlines()]
     return sorted({re.split(r"\s{2,}|\s#", line)[0] for line in lines if re.match(r"sundog [a-z]+( |$)", line)})
 

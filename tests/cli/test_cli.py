@@ -16,6 +16,7 @@ import typer
 
 import sundog
 from sundog import cli
+from sundog.cli.simulate import SIMULATORS
 
 COMMANDS = ("info", "fit", "sample", "judge", "simulate", "demo", "public")
 
@@ -177,7 +178,7 @@ def test_plan_file_and_options_that_win(events: Path) -> None:
     assert (plan.steps, plan.batch) == (3, 32)
 
 
-@pytest.mark.parametrize("name", list(cli.SIMULATORS))
+@pytest.mark.parametrize("name", list(SIMULATORS))
 def test_simulate(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for seed, out in ((1, "a.npz"), (1, "b.npz"), (2, "c.npz")):
@@ -190,7 +191,7 @@ def test_simulate(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_simulate_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["simulate", "list"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(cli.SIMULATORS)
+    assert len(capsys.readouterr().out.splitlines()) == len(SIMULATORS)
 
 
 # -- Ctrl-C --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 import sundog
-from sundog.cli_anomaly import app
+from sundog.cli.anomaly import app
 from sundog.errors import OptionError, ShapeError
 from sundog.simulate.densities import ResonantToy
 

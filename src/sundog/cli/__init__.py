@@ -1,0 +1,76 @@
+"""The command line: the words of the library on files. The library loads inside the words, so --help is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from sundog import __version__
+from sundog.cli import anomaly, demo, judge, learn, public, simulate
+from sundog.errors import SundogError
+
+app = typer.Typer(
+    name="sundog", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for word in (learn.info, learn.fit, learn.sample, judge.judge, simulate.simulate, demo.demo):  # a word of its own
+    app.command()(word)
+for group in (public, anomaly):  # a group of words
+    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code of the command line: 0 fine, 1 failed, 2 the user's error, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        code = app(words, prog_name="sundog", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:  # `sundog info file | head`
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """Exit code of an error, after one clear line about it on stderr."""
+    if isinstance(error, SundogError):
+        line, code = f"error: {error}", 2
+    elif hasattr(error, "format_message"):  # what typer raises for a wrong option or argument
+        where = getattr(getattr(error, "ctx", None), "command_path", "sundog")
+        line, code = f"error: {error.format_message()} See: {where} --help", 2
+    else:
+        first = (str(error).splitlines() or [""])[0]
+        line, code = f"unexpected {type(error).__name__}: {first}; run it again with --debug to see where", 1
+    typer.echo("sundog: " + " ".join(line.split()), err=True)
+    return code
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say it.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (works anywhere).")] = False,
+) -> None:
+    """Learn a distribution from limited scientific data, generate fakes, judge them with error bars.
+
+    \b
+    sundog demo                                    the whole way, three minutes
+    sundog fit flow events.npz -c m_jj             learn
+    sundog sample run -n 10000 --out fakes.npz     generate
+    sundog judge events.npz fakes.npz --held-out   judge
+    """

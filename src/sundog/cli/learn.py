@@ -1,0 +1,96 @@
+"""``sundog info``, ``fit`` and ``sample``: from a file to a run, from a run to fakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sundog.cli.options import AsJson, Names, Quiet, Seed, load, plan_of, resumable, setting
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="npy, npz, h5, fits, csv or parquet.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a file holds: shape, names, units, range of every column.
+
+    \b
+    sundog info events.npz
+    sundog info dust.fits --json
+    """
+    data = load(file)
+    facts = {"file": str(file), "kind": data.kind, "shape": list(data.values.shape), "names": list(data.names),
+             "units": list(data.units), "context_names": list(data.context_names),
+             "context_units": list(data.context_units), "weighted": data.weights is not None,
+             "pixel_arcmin": data.pixel_arcmin, "fingerprint": data.fingerprint()}
+    typer.echo(json.dumps(facts) if as_json else str(data.describe()))
+
+
+def fit(
+    family: Annotated[str, typer.Argument(help="flow, flow-matching ...; a wrong word lists them all.")],
+    file: Annotated[Path, typer.Argument(help="The data; 80 % of the rows are learned, 20 % held out.")],
+    context: Names = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an unfinished run there goes on.")] = Path("run"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Budget in optimiser steps.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Budget in seconds.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Replaces the family's own.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="JSON or YAML file of plan settings; options above win.")] = None,
+    scaling: Annotated[str | None, typer.Option(help="auto, standard, logit, asinh, log-modulus or identity.")] = None,
+    option: Annotated[list[str] | None, typer.Option("--set", help="Family option, e.g. hidden=[64,64].")] = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn a generator from a file. Ctrl-C stops; the same command goes on where it was.
+
+    \b
+    sundog fit flow-matching events.npz --context m_jj --out run
+    sundog fit flow events.npz --seconds 120 --seed 1 --set layers=4
+    sundog fit flow maps.npz --plan plan.yaml --device cuda
+    """
+    import sundog
+
+    settings = {"steps": steps, "seconds": seconds, "batch": batch, "learning_rate": learning_rate}
+    with resumable(f"the run in {out}"):
+        run = sundog.fit(
+            family, load(file), context=context or None, plan=plan_of(plan, settings), seed=seed, device=device,
+            out=out, scaling=scaling, progress=not quiet, **dict(map(setting, option or [])),
+        )
+    if as_json:
+        facts = {"folder": str(out), "family": run.family, "identity": run.identity,
+                 "seconds": run.history.seconds, "best_score": run.history.best_score}
+        typer.echo(json.dumps(facts))
+    elif not quiet:
+        typer.echo(f"{run}\nsaved in {out}; next: sundog sample {out} -n 1000 --out fakes.npz")
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="Folder that fit wrote.")],
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many fakes.")] = 1000,
+    out: Annotated[Path, typer.Option("--out", "-o", help="npz, h5, fits, csv or parquet.")] = Path("fakes.npz"),
+    context: Annotated[list[float] | None, typer.Option(
+        "--context", "-c", help="One value per condition, for all fakes; default: drawn from training.")] = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw fakes from a run, in the units of its training data.
+
+    \b
+    sundog sample run -n 10000 --out fakes.npz --seed 1
+    sundog sample run -n 500 --context 3500
+    """
+    import sundog
+
+    fakes = sundog.load_run(run, device=device).sample(n, context=[context] if context else None, seed=seed)
+    fakes.save(out)
+    if as_json:
+        typer.echo(json.dumps({"file": str(out), "n": n, "seed": seed, "fingerprint": fakes.fingerprint()}))
+    elif not quiet:
+        typer.echo(f"{fakes}\nwritten to {out}; next: sundog judge REAL {out} --report report.html")

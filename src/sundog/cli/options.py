@@ -1,0 +1,63 @@
+"""What the words share: their common options, how they read files, how they stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sundog.errors import OptionError
+
+if TYPE_CHECKING:
+    from sundog.data.dataset import Dataset
+    from sundog.train.plan import Plan
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no talk; results only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine output: one JSON object on stdout.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
+Names = Annotated[list[str] | None, typer.Option("--context", "-c", help="Column to condition on; may be repeated.")]
+
+
+@contextmanager
+def resumable(what: str) -> Iterator[None]:
+    """Inside, Ctrl-C (exit 130) or SIGTERM (143) end the command with one line that says how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        typer.echo(f"sundog: stopped; give the same command again and {what} goes on", err=True)
+        raise typer.Exit(getattr(stop, "code", 130)) from None
+
+
+def load(file: Path, context: Sequence[str] | None = None) -> Dataset:
+    """The file as a Dataset; a path that is not there is looked for below SUNDOG_DATA too."""
+    import os
+
+    import sundog
+
+    shared = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / file
+    data = sundog.load(shared if not file.exists() and shared.exists() else file)
+    return data.with_context(context) if context else data
+
+
+def plan_of(path: Path | None, settings: dict[str, Any]) -> Plan:
+    """The plan of a file, with the settings given on the command line in place of its own."""
+    import sundog
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    return sundog.Plan(**given) if path is None else sundog.Plan.load(path).with_(**given)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Name and value of ``name=value``; the value is JSON where it can be, else the text itself."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise OptionError("cannot read --set", got=text, expected="name=value", do="write e.g. --set layers=4")
+    try:
+        found = json.loads(value)
+    except json.JSONDecodeError:
+        found = value
+    return name.replace("-", "_"), tuple(found) if isinstance(found, list) else found

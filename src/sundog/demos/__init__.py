@@ -1,0 +1,26 @@
+"""The demonstrations of ``sundog demo NAME``: one file each, each with ``run_demo(out, *, seed, quick, progress)``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+# Name (and file) -> what it shows, and how long it takes on two cores.
+DEMOS = {
+    "dijets": "learn di-jet events, generate, judge against held-out ones; 30 s",
+}
+
+
+def run_demo(name: str, out: Path, *, seed: int = 0, quick: bool = False, progress: bool = False) -> Iterator[str]:
+    """What a demonstration says, line by line, while it works; leaves its files in ``out``.
+
+    Parameters
+    ----------
+    name : one of ``DEMOS``
+    seed : same seed, same numbers
+    quick : seconds instead of minutes, results too poor to pass
+    progress : show bars on stderr
+    """
+    found = importlib.import_module(f"sundog.demos.{name}")
+    yield from found.run_demo(out, seed=seed, quick=quick, progress=progress)
