@@ -70,27 +70,41 @@ class _Fractions(torch.autograd.Function):
 
 
 def smoothed_pyramid(x: Tensor, sigmas: tuple[float, ...]) -> list[Tensor]:
-    """Return periodic maps x (n, ny, nx) smoothed by Gaussians, each on the smallest grid that still carries it.
+    """Return periodic lines, maps or cubes x (n, ...) smoothed by Gaussians, each on the smallest grid that carries it.
 
-    Standard deviations in pixels of x; 0 gives x itself. The grid of sigma holds |k| <= pi / floor(sigma), at which
-    the smoothing leaves exp(-pi^2 / 2) = 7e-3 of the amplitude.
+    Standard deviations in pixels of x; 0 gives x itself. The grid of sigma holds |k| <= pi / floor(sigma) on each axis,
+    at which the smoothing leaves exp(-pi^2 / 2) = 7e-3 of the amplitude.
 
     Example
     -------
     >>> [tuple(s.shape) for s in smoothed_pyramid(torch.zeros(1, 64, 60), (0.0, 1.0, 4.0))]
     [(1, 64, 60), (1, 64, 60), (1, 16, 16)]
+    >>> [tuple(s.shape) for s in smoothed_pyramid(torch.zeros(1, 64), (8.0,))]
+    [(1, 8)]
     """
-    ny, nx = x.shape[-2:]
-    f = torch.fft.rfft2(x, norm="forward")
+    shape = x.shape[1:]
+    dims = tuple(range(1, x.ndim))
+    f = torch.fft.rfftn(x, dim=dims, norm="forward") if any(sigmas) else x
     out = []
     for sigma in sigmas:
         if sigma == 0:
             out.append(x)
             continue
-        my, mx = (min(n, 2 * math.ceil(n / max(1, int(sigma)) / 2)) for n in (ny, nx))
-        part = torch.cat([f[:, : (my + 1) // 2], f[:, ny - my // 2 :]], 1)[..., : mx // 2 + 1]
-        ky = torch.fft.fftfreq(my, d=1 / my, device=x.device)[:, None] * (2 * math.pi / ny)
-        kx = torch.fft.rfftfreq(mx, d=1 / mx, device=x.device)[None] * (2 * math.pi / nx)
-        window = torch.exp(-0.5 * sigma**2 * (ky**2 + kx**2)).to(x)
-        out.append(torch.fft.irfft2(part * window, s=(my, mx), norm="forward"))
+        grid = [min(n, 2 * math.ceil(n / max(1, int(sigma)) / 2)) for n in shape]
+        part, square = f, torch.zeros((), dtype=torch.float64, device=x.device)
+        for axis, (n, m) in enumerate(zip(shape, grid), start=1):
+            last = axis == len(shape)
+            part = part.narrow(axis, 0, m // 2 + 1) if last else _both_ends(part, axis, m)
+            k = (torch.fft.rfftfreq if last else torch.fft.fftfreq)(m, d=1 / m, device=x.device).double()
+            square = square[..., None] + (2 * math.pi / n * k) ** 2
+        window = torch.exp(-0.5 * sigma**2 * square).to(x)
+        out.append(torch.fft.irfftn(part * window, s=grid, dim=dims, norm="forward"))
     return out
+
+
+def _both_ends(f: Tensor, axis: int, m: int) -> Tensor:
+    """The m lowest frequencies of an axis in the order of fftfreq."""
+    n = f.shape[axis]
+    if m == n:
+        return f
+    return torch.cat([f.narrow(axis, 0, (m + 1) // 2), f.narrow(axis, n - m // 2, m // 2)], axis)
