@@ -44,6 +44,8 @@ INSIDE_FUNCTIONS = {
     "data/formats/tables.py": {"pandas", "pyarrow"},
     "statistics/frame.py": {"sundog.statistics.features"},  # a frame scales features, features are taken in a frame
     "data/fetch.py": {"rich"},
+    "data/formats/root.py": {"uproot"},
+    "data/parts.py": {"distributed"},
     "data/public_sets.py": {"sklearn", "h5py"},
     "models/classifier.py": {"sklearn"},
     "train/devices.py": {"lightning_fabric"},
