@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 from sundog import __version__
-from sundog.cli import anomaly, demo, judge, learn, public, simulate
+from sundog.cli import anomaly, demo, judge, learn, public, quiz, simulate
 from sundog.errors import SundogError
 
 app = typer.Typer(
     name="sundog", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for word in (learn.info, learn.fit, learn.sample, judge.judge, simulate.simulate, demo.demo):  # a word of its own
+for word in (learn.info, learn.fit, learn.sample, judge.judge, simulate.simulate, quiz.quiz,
+             demo.demo):  # a word of its own
     app.command()(word)
 for group in (public, anomaly):  # a group of words
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
