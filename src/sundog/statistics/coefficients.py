@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import FileError, OptionError, ShapeError
+from sundog.statistics.directions import axis_turns, first_of_orbit
 
 KINDS = ("mean", "var", "S1", "S2", "S3", "S4")
 COLUMNS = ("j1", "j2", "j3", "l1", "l2", "l3")
@@ -30,6 +31,7 @@ class Labels:
     angles : (K, 3) orientations l1, l2, l3, -1 where there is none; differences modulo L when isotropic
     L : number of orientations
     isotropic : whether the average over rotations was taken
+    directions : "half-turn" for L angles in a plane; "axes" for the six axes of an icosahedron, of cubes
     """
 
     kind: np.ndarray
@@ -38,6 +40,7 @@ class Labels:
     angles: np.ndarray
     L: int
     isotropic: bool = False
+    directions: str = "half-turn"
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -52,7 +55,8 @@ class Labels:
         if self is other:
             return True
         pairs = [(getattr(self, name), getattr(other, name)) for name in ("kind", "part", "scales", "angles")]
-        same = self.L == other.L and self.isotropic == other.isotropic
+        own = (self.L, self.isotropic, self.directions)
+        same = own == (other.L, other.isotropic, other.directions)
         return same and all(np.array_equal(a, b) for a, b in pairs)
 
     @cached_property
@@ -83,6 +87,9 @@ class Labels:
         angles = np.full_like(self.angles, -1)
         for kind, column in (("S3", 1), ("S4", 0)):  # S3 counts its angles from l2, S4 from l1
             at = self.span(kind)
+            if self.directions == "axes":
+                angles[at] = first_of_orbit(self.angles[at], axis_turns())
+                continue
             turned = (self.angles[at] - self.angles[at, column : column + 1]) % self.L
             angles[at] = np.where(self.angles[at] >= 0, turned, -1)
         starts = np.array([KINDS.index(kind) for kind in self.kind])
@@ -93,7 +100,9 @@ class Labels:
         groups, weights = np.zeros(len(self), dtype=np.int64), np.zeros(len(self))
         groups[real], weights[real] = group.ravel(), 1.0 / counts[group.ravel()]
         kinds = np.array(KINDS)[unique[:, 0]]
-        labels = Labels(kinds, np.full(len(unique), "re"), unique[:, 1:4], unique[:, 4:], self.L, isotropic=True)
+        labels = Labels(
+            kinds, np.full(len(unique), "re"), unique[:, 1:4], unique[:, 4:], self.L, True, self.directions
+        )
         return torch.from_numpy(groups), torch.from_numpy(weights), labels
 
 
@@ -198,10 +207,11 @@ class ScatteringCoefficients:
     def table(self) -> dict[str, np.ndarray]:
         """Columns kind, part, angle, j1 ... l3 and value (last axis K); ready for a data frame when there is one map.
 
-        ``angle`` says whether l are orientations or differences of orientations.
+        ``angle`` says whether l are orientations, differences of orientations, or axes of a cube's wavelets.
         """
         columns: dict[str, np.ndarray] = {"kind": self.labels.kind, "part": self.labels.part}
         word = "difference" if self.labels.isotropic else "orientation"
+        word = "axis" if self.labels.directions == "axes" else word
         columns["angle"] = np.full(len(self.labels), word)
         for i in range(3):
             columns[f"j{i + 1}"] = self.labels.scales[:, i]
@@ -212,7 +222,8 @@ class ScatteringCoefficients:
     def save(self, path: str | Path) -> Path:
         """Write values and labels to ``.npz`` or ``.json``; returns the path."""
         path = Path(path)
-        table = {**self.table(), "L": np.array(self.labels.L), "isotropic": np.array(self.labels.isotropic)}
+        table = {**self.table(), "L": np.array(self.labels.L), "isotropic": np.array(self.labels.isotropic),
+                 "directions": np.array(self.labels.directions)}
         if path.suffix == ".npz":
             np.savez_compressed(path, **table)  # type: ignore[arg-type]
         elif path.suffix == ".json":
@@ -236,7 +247,8 @@ class ScatteringCoefficients:
                     table = {name: found[name] for name in found}
             scales = np.column_stack([table[name] for name in COLUMNS[:3]])
             angles = np.column_stack([table[name] for name in COLUMNS[3:]])
-            labels = Labels(table["kind"], table["part"], scales, angles, int(table["L"]), bool(table["isotropic"]))
+            labels = Labels(table["kind"], table["part"], scales, angles, int(table["L"]), bool(table["isotropic"]),
+                            str(table.get("directions", "half-turn")))  # fmt: skip
             return ScatteringCoefficients(torch.from_numpy(table["value"]), labels)
         except (KeyError, ValueError, OSError) as error:
             raise FileError(
