@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import overload
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,8 +12,17 @@ from torch import Tensor
 from sundog.errors import OptionError, ShapeError
 from sundog.statistics.coefficients import Labels, ScatteringCoefficients
 from sundog.statistics.samples import checked_images
-from sundog.statistics.scattering_masked import MaskedPlan, checked_mask, make_masked_plan, masked_moments
+from sundog.statistics.scattering_cross import CrossCoefficients, cross_layout, cross_rotations
+from sundog.statistics.scattering_masked import (
+    MaskedPlan,
+    checked_mask,
+    checked_regions,
+    make_masked_plan,
+    masked_moments,
+    masked_pair_moments,
+)
 from sundog.statistics.scattering_moments import Plan, make_plan, moments
+from sundog.statistics.scattering_pairs import Pairs, pair_moments
 from sundog.statistics.wavelets import ACCURACY, check_bank, default_scales
 
 
@@ -25,6 +37,7 @@ class ScatteringCovariance:
         S4(1,2,3) = <(M_1 * psi_3) (M_2 * psi_3)^*>            j1 <= j2 <= j3
 
     and the mean and the variance, to which wavelets are blind. Values are raw; divide with ``.normalised()``.
+    With a second map, the same between the two: see `CrossCoefficients`.
 
     Parameters
     ----------
@@ -36,6 +49,8 @@ class ScatteringCovariance:
     boundary : "periodic", or "edge-mask": averages of octave j leave out a border of 2^(j + 1) pixels.
     mask : (ny, nx), 0 where pixels are missing; averages of octave j keep 2^(j + 1) pixels away from them. Missing
         pixels are set to the mean of the others. The values there have no influence and no gradient.
+    regions : (R, ny, nx) weights from 0 up: averages are taken over each region alone and come back as (..., R, K).
+        Unlike masked pixels, those outside a region are seen by the wavelets that reach over its border.
     accuracy : "fast", "default" or "accurate". Coarse octaves are computed on small grids; against float64 direct sums
         the normalised coefficients of a 256 x 256 map are wrong by less than 1e-3, 1e-4, 1e-5.
 
@@ -61,6 +76,7 @@ class ScatteringCovariance:
         isotropic: bool = False,
         boundary: str = "periodic",
         mask: Tensor | None = None,
+        regions: Tensor | None = None,
         accuracy: str = "default",
     ) -> None:
         for name, value, known in (
@@ -75,13 +91,65 @@ class ScatteringCovariance:
         self.L, self.isotropic, self.accuracy = L, isotropic, accuracy
         check_bank(self.shape, self.J, L)
         self.boundary = boundary
-        self._valid = None if mask is None and boundary == "periodic" else checked_mask(mask, self.shape)
+        plain = mask is None and regions is None and boundary == "periodic"
+        self._valid = None if plain else checked_mask(mask, self.shape)
+        self._regions = checked_regions(regions, self.shape)
         self._full, self._index = _layout(self.J, L, imaginary=self._valid is not None or not isotropic)
         self.labels = self._full.rotations[2] if isotropic else self._full
         self._plans: dict[tuple[torch.dtype, torch.device], tuple[Plan | MaskedPlan, Tensor]] = {}
 
-    def __call__(self, x: Tensor) -> ScatteringCoefficients:
-        """Coefficients of maps x (..., ny, nx), as (..., K); integers become float64, NaN and Inf raise DataError."""
+    @cached_property
+    def _cross(self) -> tuple[Labels, Tensor]:
+        labels, index = cross_layout(self.J, self.L, imaginary=self._valid is not None or not self.isotropic)
+        return labels, torch.from_numpy(index)
+
+    @cached_property
+    def cross_labels(self) -> Labels:
+        """Meaning of the entries that two maps give."""
+        return cross_rotations(self._cross[0])[2] if self.isotropic else self._cross[0]
+
+    @overload
+    def __call__(self, x: Tensor) -> ScatteringCoefficients: ...
+    @overload
+    def __call__(self, x: Tensor, y: Tensor) -> CrossCoefficients: ...
+    def __call__(self, x: Tensor, y: Tensor | None = None) -> ScatteringCoefficients | CrossCoefficients:
+        """Coefficients of maps x (..., ny, nx), or between x and y (shapes broadcast), as (..., K).
+
+        Integers become float64, NaN and Inf raise DataError; with regions (..., R, K).
+        """
+        x = self._checked(x)
+        if y is None:
+            return self._measure(x)
+        x, y = torch.broadcast_tensors(x, self._checked(y).to(x))
+        maps = torch.stack([x, y], -3).reshape(-1, 2, *self.shape)
+        (cross,) = self._pairs(maps, ((0, 1),), x.shape[:-2])[1].values()
+        return cross
+
+    def channels(
+        self, x: Tensor, pairs: Pairs | None = None
+    ) -> tuple[list[ScatteringCoefficients], dict[tuple[int, int], CrossCoefficients]]:
+        """Coefficients of every channel of maps x (..., C, ny, nx), and those of ``pairs`` of channels (all a < b).
+
+        Every channel is transformed once, so that this is cheaper than one call per channel and pair.
+
+        Example
+        -------
+        >>> x = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+        >>> alone, together = ScatteringCovariance((16, 16), J=2, L=2).channels(x)
+        >>> len(alone), list(together)
+        (3, [(0, 1), (0, 2), (1, 2)])
+        """
+        x = self._checked(x)
+        if x.ndim < 3:
+            raise ShapeError(
+                "maps without channels", got=tuple(x.shape), expected="(..., C, ny, nx)", do="call phi(x) for one map"
+            )
+        C = x.shape[-3]
+        wanted = tuple((a, b) for a in range(C) for b in range(a + 1, C)) if pairs is None else pairs
+        alone = tuple((c, c) for c in range(C))
+        return self._pairs(x.reshape(-1, C, *self.shape), alone + wanted, x.shape[:-3])
+
+    def _checked(self, x: Tensor) -> Tensor:
         x = checked_images(x)
         if tuple(x.shape[-2:]) != self.shape:
             raise ShapeError(
@@ -90,32 +158,70 @@ class ScatteringCovariance:
                 expected=self.shape,
                 do=f"build ScatteringCovariance({tuple(x.shape[-2:])})",
             )
-        return self._measure(x)
+        return x
 
     def _measure(self, x: Tensor) -> ScatteringCoefficients:
         maps = x.reshape(-1, *self.shape)
         plan, index = self._plan(maps)
-        seen = maps if isinstance(plan, Plan) else maps[:, plan.valid]
-        mean = seen.flatten(1).mean(1)
-        variance = (seen.flatten(1) - mean[:, None]).square().mean(1)
-        # A fixed unit changes nothing but rounding and underflow, since every moment is homogeneous; so does a fixed
-        # shift, unless missing pixels are filled with the mean.
-        shift, unit = (mean.detach() if isinstance(plan, Plan) else mean)[:, None, None], variance.detach().sqrt()
-        unit = torch.where(unit > 0, unit, torch.ones_like(unit))
-        standard = (maps - shift) / unit[:, None, None]
+        mean, variance, unit, standard = _standardised(maps, plan)
         if isinstance(plan, Plan):
-            s1, s2, blocks = moments(standard, plan)
+            s1, s2, blocks = (value[:, None] for value in moments(standard, plan))
         else:
-            s1, s2, blocks = masked_moments(standard * plan.valid, plan)
-        columns = [
-            mean[:, None],
-            variance[:, None],
-            s1.flatten(1) * unit[:, None],
-            s2.flatten(1) * unit[:, None] ** 2,
-            blocks.index_select(1, index) * unit[:, None] ** 2,
-        ]
-        full = ScatteringCoefficients(torch.cat(columns, 1).reshape(*x.shape[:-2], -1), self._full)
+            s1, s2, blocks = masked_moments(standard, plan)
+        return self._coefficients((mean, variance, unit), s1, s2, blocks[..., index], x.shape[:-2])
+
+    def _pairs(
+        self, maps: Tensor, pairs: Pairs, batch: tuple[int, ...]
+    ) -> tuple[list[ScatteringCoefficients], dict[tuple[int, int], CrossCoefficients]]:
+        """Coefficients of maps (n, C, ny, nx) for pairs of channels; (c, c) is a channel alone."""
+        plan, index = self._plan(maps)
+        mean, variance, unit, standard = (
+            value.unflatten(0, maps.shape[:2]) for value in _standardised(maps.flatten(0, 1), plan)
+        )
+        if isinstance(plan, Plan):
+            s1, s2, blocks = pair_moments(standard, pairs, plan)
+            s1, s2, blocks = s1[:, :, None], s2[:, :, None], blocks[:, :, None]
+        else:
+            s1, s2, blocks = masked_pair_moments(standard, pairs, plan)
+        alone, together = [], {}
+        labels, place = self._cross[0], self._cross[1].to(maps.device)
+        power = s2 * unit[:, :, None, None, None] ** 2
+        for p, (a, b) in enumerate(pairs):
+            if a == b:
+                facts = (mean[:, a], variance[:, a], unit[:, a])
+                alone.append(self._coefficients(facts, s1[:, a], s2[:, a], blocks[:, p, :, index], batch))
+                continue
+            cov = self._average(standard[:, a] * standard[:, b], plan) - self._average(
+                standard[:, a], plan
+            ) * self._average(standard[:, b], plan)
+            values = torch.cat([cov[..., None], blocks[:, p, :, place]], -1) * (unit[:, a] * unit[:, b])[:, None, None]
+            both = torch.stack([variance[:, a], variance[:, b]], -1)
+            shaped = [self._batched(value, batch) for value in (values, power[:, a], power[:, b], both)]
+            full = CrossCoefficients(shaped[0], labels, shaped[1], shaped[2], shaped[3])
+            together[a, b] = full.iso() if self.isotropic else full
+        return alone, together
+
+    def _coefficients(
+        self, facts: tuple[Tensor, Tensor, Tensor], s1: Tensor, s2: Tensor, third: Tensor, batch: tuple[int, ...]
+    ) -> ScatteringCoefficients:
+        """From mean, variance (n, R), unit (n,); S1, S2 (n, R, J, L), third (n, R, c) of maps divided by the unit."""
+        mean, variance, unit = facts
+        unit = unit[:, None, None]
+        columns = [mean[..., None], variance[..., None], s1.flatten(2) * unit, s2.flatten(2) * unit**2, third * unit**2]
+        full = ScatteringCoefficients(self._batched(torch.cat(columns, -1), batch), self._full)
         return full.iso() if self.isotropic else full
+
+    def _batched(self, value: Tensor, batch: tuple[int, ...]) -> Tensor:
+        """(n, R, ...) -> (*batch, R, ...), without R when there are no regions."""
+        value = value if self._regions is not None else value[:, 0]
+        return value.reshape(*batch, *value.shape[1:])
+
+    @staticmethod
+    def _average(values: Tensor, plan: Plan | MaskedPlan) -> Tensor:
+        """Mean over the map or over each region: (n, R)."""
+        if isinstance(plan, Plan):
+            return values.mean((-2, -1))[:, None]
+        return torch.einsum("nyx,ryx->nr", values, plan.regions)
 
     def _plan(self, like: Tensor) -> tuple[Plan | MaskedPlan, Tensor]:
         key = (like.dtype, like.device)
@@ -125,10 +231,31 @@ class ScatteringCovariance:
             if self._valid is None:
                 plan = make_plan(self.shape, self.J, self.L, quality, cut, not self.isotropic, like)
             else:
-                periodic = self.boundary == "periodic"
-                plan = make_masked_plan(self._valid, periodic, self.J, self.L, quality, like)
+                sizes = (self.J, self.L, quality)
+                plan = make_masked_plan(self._valid, self._regions, self.boundary == "periodic", sizes, like)
             self._plans[key] = plan, torch.from_numpy(self._index).to(like.device)
         return self._plans[key]
+
+
+def _standardised(maps: Tensor, plan: Plan | MaskedPlan) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean and variance (n, R), unit (n,), and maps (n, ny, nx) of mean 0 and variance 1, 0 where missing.
+
+    A fixed unit changes nothing but rounding and underflow, since every moment is homogeneous; so does a fixed shift,
+    unless missing pixels are filled with the mean.
+    """
+    if isinstance(plan, Plan):
+        mean = maps.mean((-2, -1))
+        variance = (maps - mean[:, None, None]).square().mean((-2, -1))
+        unit = variance.detach().sqrt()
+        unit = torch.where(unit > 0, unit, torch.ones_like(unit))
+        return mean[:, None], variance[:, None], unit, (maps - mean.detach()[:, None, None]) / unit[:, None, None]
+    maps = torch.where(plan.valid, maps, torch.zeros_like(maps))
+    shift = maps[:, plan.valid].mean(1)
+    standard = (maps - shift[:, None, None]) * plan.valid
+    first, second = (torch.einsum("nyx,ryx->nr", power, plan.regions) for power in (standard, standard.square()))
+    unit = standard[:, plan.valid].square().mean(1).detach().sqrt()
+    unit = torch.where(unit > 0, unit, torch.ones_like(unit))
+    return first + shift[:, None], second - first**2, unit, standard / unit[:, None, None]
 
 
 def _layout(J: int, L: int, imaginary: bool) -> tuple[Labels, np.ndarray]:

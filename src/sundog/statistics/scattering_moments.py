@@ -14,6 +14,7 @@ only, with the gradient of the modulus written as W / max(|W|, tiny), finite eve
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,6 +165,16 @@ class _Moments(torch.autograd.Function):
 
 
 def _forward(x: Tensor, plan: Plan, keep: bool) -> tuple[tuple[Tensor, Tensor, Tensor], list[Tensor]]:
+    s1, s2, fx, waves, spectra = transform(x, plan, keep)
+    half = fx[:, None, :, : x.shape[-1] // 2 + 1]
+    blocks = [
+        _block(stacked(half, spectra[: j + 1], scale), scale, plan.imaginary) for j, scale in enumerate(plan.scales)
+    ]
+    return (s1, s2, torch.cat([b.flatten(1) for b in blocks], 1)), [fx, *waves, *spectra] if keep else []
+
+
+def transform(x: Tensor, plan: Plan, keep: bool) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
+    """S1 and S2 (n, J, L), the transform of maps x (n, ny, nx), the W_j (if ``keep``) and the transforms of the M_j."""
     fx = torch.fft.fft2(x.to(torch.complex64 if x.dtype == torch.float32 else torch.complex128), norm="forward")
     waves, spectra, s1, s2 = [], [], [], []
     for scale in plan.scales:
@@ -177,12 +188,7 @@ def _forward(x: Tensor, plan: Plan, keep: bool) -> tuple[tuple[Tensor, Tensor, T
         spectra.append(spectrum)
         if keep:
             waves.append(wave)
-    half = fx[:, None, :, : x.shape[-1] // 2 + 1]
-    blocks = [
-        _block(_stack(half, spectra[: j + 1], scale), scale, plan.imaginary) for j, scale in enumerate(plan.scales)
-    ]
-    out = torch.stack(s1, 1), torch.stack(s2, 1), torch.cat([b.flatten(1) for b in blocks], 1)
-    return out, [fx, *waves, *spectra] if keep else []
+    return torch.stack(s1, 1), torch.stack(s2, 1), fx, waves, spectra
 
 
 def crop_frequencies(full: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -205,7 +211,7 @@ def _add_crop(full: Tensor, small: Tensor) -> None:
             full[:, r : r + part.shape[1], c : c + part.shape[2]] += part
 
 
-def _stack(half: Tensor, spectra: list[Tensor], scale: Scale) -> Tensor:
+def stacked(half: Tensor, spectra: list[Tensor], scale: Scale) -> Tensor:
     """The box of the map and of all moduli up to this scale, (n, 1 + (j3 + 1) L, rows, columns) complex."""
     return torch.cat(
         [
@@ -218,12 +224,12 @@ def _stack(half: Tensor, spectra: list[Tensor], scale: Scale) -> Tensor:
     )
 
 
-def _pick(stack: Tensor, window: Window, weights: Tensor) -> Tensor:
+def picked(stack: Tensor, window: Window, weights: Tensor) -> Tensor:
     """Window of a real-viewed stack times weights, flattened to (n, m, modes)."""
     return (stack[:, :, window.rows, window.columns] * weights).flatten(2)
 
 
-def _turned(stack: Tensor) -> Tensor:
+def turned_by_i(stack: Tensor) -> Tensor:
     """(Re, Im) -> (Im, -Re) of a real-viewed stack; products with it are imaginary parts."""
     return torch.stack([stack[..., 1], -stack[..., 0]], -1)
 
@@ -232,13 +238,13 @@ def _block(stack: Tensor, scale: Scale, imaginary: bool) -> Tensor:
     real = torch.view_as_real(stack)
     even = []
     for window in scale.windows:
-        rows = _pick(real, window, window.forward)
+        rows = picked(real, window, window.forward)
         even.append(rows @ rows.mT)
     if not imaginary:
         return torch.stack(even, 1)
-    turned, odd = _turned(real), []
+    turned, odd = turned_by_i(real), []
     for window in scale.windows:
-        odd.append(_pick(turned, window, window.odd) @ real[:, :, window.rows, window.columns].flatten(2).mT)
+        odd.append(picked(turned, window, window.odd) @ real[:, :, window.rows, window.columns].flatten(2).mT)
     return torch.stack([torch.stack(even, 1), torch.stack(odd, 1)], 1)
 
 
@@ -248,15 +254,15 @@ def _block_backward(stack: Tensor, grad: Tensor, scale: Scale, imaginary: bool) 
     out = torch.zeros_like(real)
     even = grad[:, 0] if imaginary else grad
     for ell, window in enumerate(scale.windows):
-        rows = _pick(real, window, window.forward)
+        rows = picked(real, window, window.forward)
         moved = (even[:, ell] + even[:, ell].mT) @ rows
         out[:, :, window.rows, window.columns].addcmul_(
             moved.view(*moved.shape[:2], *window.forward.shape), window.backward
         )
     if imaginary:
-        turned = _turned(real)
+        turned = turned_by_i(real)
         for ell, window in enumerate(scale.windows):
-            moved = (grad[:, 1, ell].mT - grad[:, 1, ell]) @ _pick(turned, window, window.odd)
+            moved = (grad[:, 1, ell].mT - grad[:, 1, ell]) @ picked(turned, window, window.odd)
             moved = moved.view(*moved.shape[:2], *window.odd.shape) / scale.copies[window.columns]
             out[:, :, window.rows, window.columns] += moved
     return torch.view_as_complex(out)
@@ -273,18 +279,26 @@ def _backward(saved: tuple[Tensor, ...], g1: Tensor, g2: Tensor, gb: Tensor, pla
         shape = (2, plan.L, m, m) if plan.imaginary else (plan.L, m, m)
         block = gb[:, start : start + math.prod(shape)].view(-1, *shape)
         start += math.prod(shape)
-        moved = _block_backward(_stack(half, spectra[: j + 1], scale), block, scale, plan.imaginary)
-        _unstack(moved, [grad_half, *grad_spectra[: j + 1]], scale, plan.L)
-    grad_full = torch.zeros_like(fx)
+        moved = _block_backward(stacked(half, spectra[: j + 1], scale), block, scale, plan.imaginary)
+        unstacked(moved, [grad_half, *grad_spectra[: j + 1]], scale, plan.L)
+    return transform_backward(waves, grad_half[:, 0], grad_spectra, (g1, g2), plan)
+
+
+def transform_backward(
+    waves: Sequence[Tensor], grad_half: Tensor, grad_spectra: list[Tensor], grads: tuple[Tensor, Tensor], plan: Plan
+) -> Tensor:
+    """Gradient for the maps from those for their half planes, for the transforms of the M_j, and for S1 and S2."""
+    ny, nx = plan.shape
+    grad_full = grad_half.new_zeros(len(grad_half), ny, nx)
     for j, scale in enumerate(plan.scales):
-        grad_spectra[j][..., 0, 0] += g1[:, j]
-        _add_crop(grad_full, _wave_backward(waves[j], grad_spectra[j], g2[:, j], scale))
+        grad_spectra[j][..., 0, 0] += grads[0][:, j]
+        _add_crop(grad_full, _wave_backward(waves[j], grad_spectra[j], grads[1][:, j], scale))
     # Real maps: the gradient of Re-valued sums over the full and over the half plane.
-    return torch.fft.ifft2(grad_full).real + torch.fft.irfft2(grad_half[:, 0], s=plan.shape)
+    return torch.fft.ifft2(grad_full).real + torch.fft.irfft2(grad_half, s=plan.shape)
 
 
-def _unstack(moved: Tensor, grads: list[Tensor], scale: Scale, L: int) -> None:
-    """Adjoint of `_stack`, added in place to the gradient of each half plane."""
+def unstacked(moved: Tensor, grads: list[Tensor], scale: Scale, L: int) -> None:
+    """Adjoint of `stacked`, added in place to the gradient of each half plane."""
     for grad, part in zip(grads, moved.split([1, *[L] * (len(grads) - 1)], 1)):
         grad[..., grad.shape[-2] - scale.negative :, : scale.columns] += part[..., : scale.negative, :]
         grad[..., : scale.positive, : scale.columns] += part[..., scale.negative :, :]
