@@ -1,4 +1,4 @@
-"""The whole contract of a generative family: Model, Density, Objective, Noise.
+"""The whole contract of a generative family: Model, Density, Translator, Objective, Noise.
 
 A model sees standardised tensors (the Run holds the scaling and the units), looks at the training data
 once (``prepare``), says what is to be minimised (``objectives``), and draws (``sample``). A family with a
@@ -109,6 +109,16 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """How badly the model describes held-out rows; a scalar, lower is better, no hidden randomness."""
+
+
+class Translator(Model):
+    """A model of rows whose first channels can be given: it draws the other ones."""
+
+    known: int
+
+    @abstractmethod
+    def translate(self, k: Tensor, generator: torch.Generator) -> Tensor:
+        """The wanted channels (n, wanted, ny, nx) for known ones k (n, known, ny, nx), one draw each."""
 
 
 class Density(Model):

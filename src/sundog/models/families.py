@@ -11,6 +11,7 @@ from sundog.models.flow import NormalizingFlow
 from sundog.models.gan import WassersteinGAN
 from sundog.models.matching import FlowMatching
 from sundog.models.microcanonical import MicrocanonicalModel
+from sundog.models.translate import ImageTranslator, ResidualRefiner
 from sundog.models.vae import VAE
 
 FAMILIES: dict[str, type[Model]] = {
@@ -18,7 +19,9 @@ FAMILIES: dict[str, type[Model]] = {
     "flow": NormalizingFlow,
     "flow-matching": FlowMatching,
     "gan": WassersteinGAN,
+    "refine": ResidualRefiner,
     "scattering": MicrocanonicalModel,
+    "translate": ImageTranslator,
     "vae": VAE,
 }
 

@@ -7,6 +7,7 @@ replaced last and atomically, so a folder is either the old run or the new one. 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling, scaling_from_json
 from sundog.errors import OptionError, RunError, ShapeError
-from sundog.models.base import Density, Model
+from sundog.models.base import Density, Model, Translator
 from sundog.models.families import build
 from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
 from sundog.train.devices import choose_device
@@ -77,7 +78,7 @@ class Run:
         """Where the model lives."""
         return next((t.device for t in (*self.model.parameters(), *self.model.buffers())), torch.device("cpu"))
 
-    def sample(self, n: int, context: Any = None, seed: int = 0) -> Dataset:
+    def sample(self, n: int, context: Any = None, seed: int = 0, **options: Any) -> Dataset:
         """n fakes in physical units, with the names and units of the training data.
 
         Parameters
@@ -85,21 +86,24 @@ class Run:
         n : how many
         context : (n, c), or one row for all, in physical units; a conditional run given none draws training contexts
         seed : same seed, same fakes, on the same device
+        **options : of the family's sampler, e.g. ``guidance=2.0`` and ``steps=50`` of diffusion
 
         Raises
         ------
         ShapeError : a context that the run was not trained with.
+        OptionError : an option that the family does not take.
         """
         if not isinstance(n, Integral) or n < 1:
             raise OptionError("cannot sample", got=f"n = {n}", expected="a whole number above 0", do="pass n=1000")
         n = int(n)
+        _check_options(self.model, options)
         given = self._contexts(n, context, seed)
         drawn = []
         for i, first in enumerate(range(0, n, CHUNK)):
             count = min(CHUNK, n - first)
             part = None if given is None else self._standard_context(given[first : first + count])
             with torch.no_grad():
-                z = self.model.sample(count, part, seeded(seed, "sample", i, self.device))
+                z = self.model.sample(count, part, seeded(seed, "sample", i, self.device), **options)
             drawn.append(self.scaling.inverse(z.detach().float().cpu()))
         return Dataset(
             values=torch.cat(drawn), context=given, held_out_fraction=0.0,
@@ -233,9 +237,66 @@ class DensityRun(Run):
         return dataset
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class TranslatorRun(Run):
+    """A run whose family draws the last channels of maps given the first."""
+
+    def translate(self, known: Dataset | Any, seed: int = 0) -> Dataset:
+        """The known maps with a draw of the others beside them, in physical units: all channels of training.
+
+        Parameters
+        ----------
+        known : Dataset, or array (n, known, ny, nx), or (n, ny, nx) of one known channel; units of training
+        seed : same seed, same maps, on the same device
+
+        Raises
+        ------
+        ShapeError : channels, units or sizes other than in training.
+        """
+        k, provenance = self._known(known)
+        channels = len(self.labels["names"])
+        whole = torch.cat([k, k.new_zeros(len(k), channels - k.shape[1], *k.shape[2:])], 1)
+        drawn = []
+        for i, part in enumerate(whole.split(CHUNK)):
+            z = self.scaling.forward(part)[:, : k.shape[1]].to(self.device, self._dtype())
+            with torch.no_grad():
+                y = self.model.translate(z, seeded(seed, "translate", i, self.device))  # type: ignore[operator]
+            drawn.append(self.scaling.inverse(torch.cat([z, y], 1).float().cpu())[:, k.shape[1] :])
+        return Dataset(
+            values=torch.cat([k, torch.cat(drawn)], 1), held_out_fraction=0.0, **self.labels,
+            provenance={"drawn_by": self.family, "run": self.identity, "seed": seed, "known": provenance},
+        )
+
+    def _known(self, known: Dataset | Any) -> tuple[Tensor, Mapping[str, Any]]:
+        """The known channels (n, known, ny, nx) and where they come from."""
+        count = int(self.model.known)  # type: ignore[arg-type]
+        wanted = tuple(zip(self.labels["names"], self.labels["units"]))[:count]
+        values, provenance = _as_tensor(known) if not isinstance(known, Dataset) else known.values, {}
+        if isinstance(known, Dataset):
+            provenance = dict(known.provenance)
+            got = tuple(zip(known.names, known.units))
+            if got != wanted:
+                raise ShapeError("the maps are not those known in training", got=", ".join(map(" in ".join, got)),
+                                 expected=", ".join(map(" in ".join, wanted)), do="select, name and convert them")
+        values = values[:, None] if values.ndim == 3 else values
+        if values.ndim != 4 or values.shape[1] != count:
+            raise ShapeError("the known maps have another shape", got=tuple(values.shape),
+                             expected=f"(n, {count}, ny, nx)", do="pass one row per map")
+        return values, provenance
+
+
 def make_run(**parts: Any) -> Run:
-    """A DensityRun when the family has a density, else a Run."""
-    return (DensityRun if isinstance(parts["model"], Density) else Run)(**parts)
+    """A DensityRun when the family has a density, a TranslatorRun when it translates, else a Run."""
+    kinds = {Density: DensityRun, Translator: TranslatorRun}
+    return next((run for kind, run in kinds.items() if isinstance(parts["model"], kind)), Run)(**parts)
+
+
+def _check_options(model: Model, options: Mapping[str, Any]) -> None:
+    known = list(inspect.signature(model.sample).parameters)[3:]
+    if not set(options) <= set(known):
+        raise OptionError(f"family '{model.family}' does not take these options when it draws",
+                          got=", ".join(sorted(set(options) - set(known))), expected=", ".join(known) or "none",
+                          do="leave them out")
 
 
 def load_run(folder: str | Path, device: str = "cpu") -> Run:
