@@ -36,6 +36,7 @@ from sundog.statistics.peaks import (
     radial_profile,
     stack_peaks,
 )
+from sundog.statistics.radiomics import RadiomicDistance, frechet_radiomic_distance, radiomic_features
 from sundog.statistics.scattering import WaveletScattering
 from sundog.statistics.scattering_covariance import ScatteringCovariance
 from sundog.statistics.shapes import (
@@ -67,6 +68,7 @@ __all__ = [
     "Moments",
     "Peaks",
     "Profile",
+    "RadiomicDistance",
     "ScatteringCovariance",
     "Spectrum",
     "Statistic",
@@ -84,6 +86,7 @@ __all__ = [
     "features",
     "find_peaks",
     "frechet_distance",
+    "frechet_radiomic_distance",
     "gaussian_smooth",
     "gini",
     "histogram",
@@ -104,6 +107,7 @@ __all__ = [
     "precision_recall_density_coverage",
     "quantiles",
     "radial_profile",
+    "radiomic_features",
     "shape_features",
     "shape_metrics",
     "sliced_wasserstein",
