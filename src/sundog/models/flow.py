@@ -103,6 +103,10 @@ class NormalizingFlow(Density):
         """log p(x | context), (n,)."""
         return self.flow(self._given(context, x)).log_prob(x)
 
+    def latent(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """z = f(x; context), standard normal where the flow is right: (n, d)."""
+        return self.flow(self._given(context, x)).transform(x)
+
     def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """f^-1(z; context) of standard normal z: (n, d)."""
         p = next(self.parameters())

@@ -21,23 +21,27 @@ from sundog.errors import OptionError
 from sundog.models.base import Batch, Density, Noise, Objective
 from sundog.nets.mlp import TimeMLP
 from sundog.nets.residual import GatedResidualMLP
+from sundog.nets.unet import UNet, levels_for
 from sundog.solve.ode import divergence_exact, divergence_hutchinson, integrate
 
+AT_ONCE = 2**19  # numbers drawn at once: what fits a processor's caches draws fastest
 EXACT_TRACE_UP_TO = 16  # dimensions; above it one random probe costs less than the exact trace
 
 
 class FlowMatching(Density):
-    """Conditional flow matching on vectors (n, d), conditional on vectors (n, c).
+    """Conditional flow matching on vectors (n, d) or images (n, [channels,] ny, nx), conditional on vectors (n, c).
 
     Parameters
     ----------
-    shape : (d,)
+    shape : (d,), (ny, nx) or (channels, ny, nx)
     context_dim : c, 0 for none
-    network : ``mlp`` (default) or ``residual``, the large gated network published with SIGMA
+    network : ``mlp`` or ``residual``, the large gated network published with SIGMA, for vectors; ``unet`` for images
+        (the only one there)
     hidden : widths of the layers, or of the blocks of a residual network (all equal)
     time_frequencies, context_frequencies : harmonics given to the network beside t and the context;
         of the context none for an mlp, 9 octaves for a residual network unless said otherwise
     sigma_min : width of the path at the data end, in standardised units
+    parameters, stationary : of the U-Net: how many, and whether it wraps around at the edges
     solver, steps : of the sampler, see ``sundog.solve.ode.integrate``
     trace : ``exact``, ``hutchinson``, or ``auto`` (exact up to 16 dimensions)
 
@@ -57,41 +61,55 @@ class FlowMatching(Density):
         shape: Sequence[int],
         context_dim: int = 0,
         *,
-        network: str = "mlp",
+        network: str | None = None,
         hidden: Sequence[int] = (128, 128, 128),
         time_frequencies: int = 3,
         context_frequencies: int | None = None,
         sigma_min: float = 1e-3,
+        parameters: float = 600_000,
+        stationary: bool = False,
         solver: str = "midpoint",
         steps: int = 25,
         trace: str = "auto",
-        learning_rate: float = 3e-3,
+        learning_rate: float | None = None,
     ) -> None:
         super().__init__()
+        images = len(shape) > 1
+        network = network or ("unet" if images else "mlp")
+        learning_rate = learning_rate or (1e-3 if images else 3e-3)
         if min(hidden, default=1) < 1 or steps < 1:
             raise OptionError("impossible network or solver", got=f"hidden {tuple(hidden)}, steps {steps}",
                               expected="widths >= 1, steps >= 1", do="pass e.g. hidden=(128, 128, 128), steps=25")
-        if len(shape) != 1:
-            raise OptionError("flow matching draws vectors here", got=f"samples of shape {tuple(shape)}",
-                              expected="events (n, d)", do="use family 'diffusion', 'gan', 'vae' or 'scattering'")
+        if len(shape) not in (1, 2, 3) or (network == "unet") != images:
+            raise OptionError("flow matching draws vectors, or images with a U-Net",
+                              got=f"samples of shape {tuple(shape)}, network {network}",
+                              expected="(d,), (ny, nx) or (channels, ny, nx); network 'unet' for images",
+                              do="reshape the data, leave network out")
         if trace not in ("auto", "exact", "hutchinson"):
             raise OptionError("unknown trace", got=trace, expected="auto | exact | hutchinson", do="choose one")
-        if network not in ("mlp", "residual") or (network == "residual" and len(set(hidden)) != 1):
+        if network not in ("mlp", "residual", "unet") or (network == "residual" and len(set(hidden)) != 1):
             raise OptionError("unknown network", got=f"{network} with hidden={tuple(hidden)}",
-                              expected="mlp, or residual with equal widths", do="pass e.g. hidden=(256,) * 4")
+                              expected="mlp, residual with equal widths, or unet", do="pass e.g. hidden=(256,) * 4")
         if context_frequencies is None:
-            context_frequencies = 0 if network == "mlp" else 9
+            context_frequencies = 9 if network == "residual" else 0
         self._config = {
             "shape": list(shape), "context_dim": context_dim, "network": network, "hidden": list(hidden),
             "time_frequencies": time_frequencies, "context_frequencies": context_frequencies,
-            "sigma_min": sigma_min, "solver": solver, "steps": steps, "trace": trace, "learning_rate": learning_rate,
+            "sigma_min": sigma_min, "parameters": parameters, "stationary": stationary, "solver": solver,
+            "steps": steps, "trace": trace, "learning_rate": learning_rate,
         }
         self.shape, self.sigma_min, self.solver, self.steps = tuple(shape), sigma_min, solver, steps
         self.learning_rate = learning_rate
-        self.exact = trace == "exact" or (trace == "auto" and shape[0] <= EXACT_TRACE_UP_TO)
+        self.grid = self.shape if len(shape) != 2 else (1, *self.shape)  # images have channels inside
+        self.exact = trace == "exact" or (trace == "auto" and math.prod(shape) <= EXACT_TRACE_UP_TO)
+        self.default_batch = 32 if images else 4096  # type: ignore[misc]
         harmonics = {"time_frequencies": time_frequencies, "context_frequencies": context_frequencies}
         self.velocity: nn.Module
-        if network == "mlp":
+        if images:
+            channels, ny, nx = self.grid
+            self.velocity = UNet(channels, channels, context_dim=context_dim, parameters=parameters,
+                                 levels=levels_for(ny, nx), circular=stationary)
+        elif network == "mlp":
             self.velocity = TimeMLP(shape[0], context_dim, hidden=hidden, **harmonics)
         else:
             self.velocity = GatedResidualMLP(shape[0], context_dim, width=hidden[0], blocks=len(hidden), **harmonics)
@@ -104,26 +122,34 @@ class FlowMatching(Density):
 
     def loss(self, batch: Batch, noise: Noise) -> Tensor:
         """Mean squared difference of the network and the velocity of the straight path."""
-        x_0 = noise.normal(*self.shape)
+        x_0 = noise.normal(*self.grid)
         t = noise.uniform(1)
-        return batch.mean(self._mismatch(batch.x, batch.context, x_0, t))
+        return batch.mean(self._mismatch(batch.x.reshape(-1, *self.grid), batch.context, x_0, t))
 
     def _mismatch(self, x_1: Tensor, context: Tensor | None, x_0: Tensor, t: Tensor) -> Tensor:
         u = torch.add(x_1, x_0, alpha=-(1 - self.sigma_min))
-        x_t = torch.addcmul(x_0, t, u)
-        return (self.velocity(x_t, t, context) - u).square().mean(1)
+        x_t = torch.addcmul(x_0, t.reshape(-1, *[1] * (u.ndim - 1)), u)
+        return (self.velocity(x_t, t, context) - u).square().flatten(1).mean(1)
 
     def _field(self, context: Tensor | None, like: Tensor) -> Any:
         def v(t: float, x: Tensor) -> Tensor:
-            return self.velocity(x, torch.full_like(x[:, :1], t), context)
+            return self.velocity(x, x.new_full((len(x), 1), t), context)
 
         return v
 
     def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
-        """x(1) of dx/dt = v(x, t, context) from standard normal x(0): (n, d)."""
+        """x(1) of dx/dt = v(x, t, context) from standard normal x(0): (n, *shape)."""
         p = next(self.parameters())
-        x = torch.randn(n, *self.shape, generator=generator, device=generator.device, dtype=p.dtype)
-        return integrate(self._field(context, x), x, 0.0, 1.0, method=self.solver, steps=self.steps)
+        x = torch.randn(n, *self.grid, generator=generator, device=generator.device, dtype=p.dtype)
+        drawn = []
+        for rows in torch.arange(n, device=x.device).split(max(1, AT_ONCE // math.prod(self.grid))):
+            given = None if context is None else context[rows]
+            drawn.append(integrate(self._field(given, x), x[rows], 0.0, 1.0, method=self.solver, steps=self.steps))
+        return torch.cat(drawn).reshape(n, *self.shape)
+
+    def latent(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """x(0) of the path that ends in x, standard normal where the field is right: (n, d)."""
+        return integrate(self._field(context, x), x, 1.0, 0.0, method=self.solver, steps=self.steps)
 
     def log_prob(self, x: Tensor, context: Tensor | None, *, method: str = "rk4", steps: int = 20,
                  rtol: float = 1e-5, atol: float = 1e-5) -> Tensor:
@@ -132,16 +158,21 @@ class FlowMatching(Density):
         The divergence is exact (``trace="exact"``) or estimated with one fixed probe of random signs, the same
         for every call, so that the result is a function of x alone.
         """
+        x = x.reshape(-1, *self.grid)
+        n, grid = len(x), self.grid
         v = self._field(context, x)
         probe = None if self.exact else _signs(x)
 
         def augmented(t: float, y: Tensor) -> Tensor:
             here = y[:, :-1]
-            value, div = (divergence_exact(lambda z: v(t, z), here) if probe is None
-                          else divergence_hutchinson(lambda z: v(t, z), here, probe))
-            return torch.cat([value, div[:, None]], 1)
+            if probe is None:
+                value, div = divergence_exact(lambda z: v(t, z.reshape(-1, *grid)).flatten(1), here)
+            else:
+                value, div = divergence_hutchinson(lambda z: v(t, z), here.reshape(n, *grid), probe)
+            return torch.cat([value.flatten(1), div[:, None]], 1)
 
-        start = torch.cat([x, torch.zeros_like(x[:, :1])], 1)
+        flat = x.flatten(1)
+        start = torch.cat([flat, torch.zeros_like(flat[:, :1])], 1)
         end = integrate(augmented, start, 1.0, 0.0, method=method, steps=steps, rtol=rtol, atol=atol)
         z, change = end[:, :-1], end[:, -1]
         # Integrating backwards, `change` is minus the integral of div v from 0 to 1.
@@ -149,11 +180,16 @@ class FlowMatching(Density):
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Held-out matching loss at noise and times that never change, so that scores can be compared."""
+        x = x.reshape(-1, *self.grid)
         generator = torch.Generator(x.device).manual_seed(0)
         x_0 = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         # Evenly spread times: less scatter than random ones.
         t = ((torch.arange(len(x), device=x.device, dtype=x.dtype) + 0.5) / len(x))[:, None]
-        return self._mismatch(x, context, x_0, t).mean()
+        losses = []
+        for rows in torch.arange(len(x), device=x.device).split(max(1, AT_ONCE // math.prod(self.grid))):
+            given = None if context is None else context[rows]
+            losses.append(self._mismatch(x[rows], given, x_0[rows], t[rows]))
+        return torch.cat(losses).mean()
 
 
 def _signs(x: Tensor) -> Tensor:

@@ -4,30 +4,43 @@ from __future__ import annotations
 
 from sundog.tasks.anomaly.anode import Anode
 from sundog.tasks.anomaly.cathode import Cathode
+from sundog.tasks.anomaly.curtains import Curtains
 from sundog.tasks.anomaly.cwola import CWoLa
 from sundog.tasks.anomaly.evaluation import SicBand, SicCurve, expected_significance, sic_band, sic_curve
 from sundog.tasks.anomaly.fraction import SignalFraction, signal_fraction
+from sundog.tasks.anomaly.lacathode import LaCathode
+from sundog.tasks.anomaly.radot import RadOT
 from sundog.tasks.anomaly.ranode import Profile, RAnode
 from sundog.tasks.anomaly.references import IdealisedAD, Supervised
 from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
+from sundog.tasks.anomaly.sigma import Sigma
+from sundog.tasks.anomaly.sigma_choice import InterpolationChoice, choose_interpolation
 from sundog.tasks.anomaly.spectrum import MassLaw, histogram_masses, kde_masses, smooth_masses
 from sundog.tasks.anomaly.template import Template, TemplateReport
+from sundog.tasks.anomaly.transit import Transit
 
 __all__ = [
     "Anode",
     "CWoLa",
     "Cathode",
+    "Curtains",
     "IdealisedAD",
+    "InterpolationChoice",
+    "LaCathode",
     "MassLaw",
     "Profile",
     "RAnode",
+    "RadOT",
     "SicBand",
     "SicCurve",
+    "Sigma",
     "SignalFraction",
     "SignalRegion",
     "Supervised",
     "Template",
     "TemplateReport",
+    "Transit",
+    "choose_interpolation",
     "expected_significance",
     "histogram_masses",
     "kde_masses",
