@@ -14,7 +14,7 @@ from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 from sundog.statistics.bands import BandPowers
 from sundog.statistics.spectra import correlation_coefficient, power_spectrum
-from sundog.tasks.separation import Match, Residual, Statistics, separate
+from sundog.tasks.separation import Domain, Match, Residual, Statistics, separate
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "fields"
 
@@ -61,11 +61,11 @@ def test_power_and_tails_come_back_where_a_wiener_filter_loses_them() -> None:
 
 def test_every_loss_is_one_at_the_truth_and_large_elsewhere() -> None:
     """Mean over 12 mixtures of a loss at the truth is 1 within 4 standard errors; at the mixture it is far off."""
-    truth, g = red_lognormal(32), generator(2)
-    phi = Statistics((32, 32), 2, 4, 6, True, "fast")
+    truth, g = red_lognormal(32)[None], generator(2)
+    phi = Statistics(Domain((32, 32)), 2, 4, 6)
     at_truth, at_mixture = {Match: [], Residual: []}, {Match: [], Residual: []}
     for _ in range(12):
-        noise = torch.randn(41, 32, 32, generator=g)
+        noise = torch.randn(41, 1, 32, 32, generator=g)
         d = truth + noise[0]
         for kind in (Match, Residual):
             loss = kind().in_era(phi, d, truth, noise[1:])
@@ -80,8 +80,9 @@ def test_every_loss_is_one_at_the_truth_and_large_elsewhere() -> None:
 
 
 def test_averaging_and_bias_schemes_agree_where_they_were_set() -> None:
-    truth = red_lognormal(32)
-    phi, noise = Statistics((32, 32), 3, 4, 6, True, "default"), torch.randn(40, 32, 32, generator=generator(3))
+    truth = red_lognormal(32)[None]
+    phi = Statistics(Domain((32, 32)), 3, 4, 6, accuracy="default")
+    noise = torch.randn(40, 1, 32, 32, generator=generator(3))
     d = truth + torch.randn(32, 32, generator=generator(4))
     bias, average = Match().in_era(phi, d, truth, noise), Match().averaged(phi, d, truth, noise, 16)
     assert torch.allclose(bias(truth), average(truth), rtol=1e-3)

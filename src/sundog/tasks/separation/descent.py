@@ -1,0 +1,125 @@
+"""Solve for one signal: eras of a bias scheme, averages over draws, or a diffusion of the contamination."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sundog.errors import OptionError
+from sundog.solve.descend import Progress, descend
+from sundog.tasks.separation.losses import Loss, Match, Measure
+from sundog.tasks.separation.phi import Statistics
+
+EXPECTED = 1.0  # of a mean of squared pulls at the truth; going lower fits the noise
+Draw = Callable[[int, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a solution is sought.
+
+    Attributes
+    ----------
+    method : "bias" (eras with a fixed bias, then one of averages), "average" (averages in every era) or "diffusive"
+        (``eras`` steps that each take away a contamination of 1 / eras of the variance, then one era of averages)
+    draws : contaminations for the bias and the variances of an era
+    eras, iterations : renewals of the bias, L-BFGS steps in each; an era stops at the expected loss, 1
+    polish : steps of the last, averaging era; 0 for none
+    few : draws in a true average
+
+    Source: Delouis et al. 2022, A&A 668, A122 (bias); Regaldo-Saint Blancard et al. 2021, A&A 649, L18 (average);
+    Regaldo-Saint Blancard & Eickenberg 2023, arXiv 2306.15012, algorithm 2 (diffusive).
+    """
+
+    method: str = "bias"
+    draws: int = 64
+    eras: int = 5
+    iterations: int = 30
+    polish: int = 10
+    few: int = 16
+
+    def __post_init__(self) -> None:
+        if self.method not in ("bias", "average", "diffusive"):
+            raise OptionError(
+                "unknown method", got=self.method, expected="bias | average | diffusive", do="leave it at bias"
+            )
+        if min(self.draws - 9, self.eras, self.iterations, self.polish + 1) < 1:
+            raise OptionError(
+                "an empty schedule", got=str(self), expected="draws >= 10, eras and iterations >= 1, polish >= 0",
+                do="pass larger numbers",
+            )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One solution (C, ny, nx) in units of the solver, its losses by name, and the evaluations it took."""
+
+    u: Tensor
+    losses: dict[str, float]
+    evaluations: int
+
+
+@dataclass
+class Problem:
+    """d, what is measured, how contaminations are drawn and what must hold."""
+
+    phi: Statistics
+    d: Tensor
+    draw: Draw
+    losses: Sequence[Loss]
+    schedule: Schedule
+    progress: Progress | None = None
+
+    def solve(self, start: Tensor, generator: torch.Generator) -> Solution:
+        """One solution from a starting map (C, ny, nx)."""
+        plan, u, evaluations = self.schedule, start, 0
+        if plan.method == "diffusive":
+            u, evaluations = self._diffuse(start, generator)
+        parts: list[Measure] = []
+        eras = 0 if plan.method == "diffusive" else plan.eras
+        for era in range(eras + (plan.polish > 0 or eras == 0)):
+            noise = self.draw(plan.draws, generator)
+            last = era == eras
+            true = last or plan.method == "average"
+            with torch.no_grad():
+                parts = [self._part(loss, self.d, u, noise, true and plan.polish > 0) for loss in self.losses]
+            steps = plan.polish if last and plan.polish else plan.iterations
+            u, spent = self._descend(parts, u, steps)
+            evaluations += spent
+        with torch.no_grad():
+            names = [type(loss).__name__ for loss in self.losses]
+            return Solution(u, {name: float(part(u)) for name, part in zip(names, parts)}, evaluations)
+
+    def _part(self, loss: Loss, d: Tensor, u: Tensor, noise: Tensor, true: bool) -> Measure:
+        if true:
+            return loss.averaged(self.phi, d, u, noise, min(self.schedule.few, len(noise)))
+        return loss.in_era(self.phi, d, u, noise)
+
+    def _diffuse(self, u: Tensor, generator: torch.Generator) -> tuple[Tensor, int]:
+        """d_0 = d; d_(t+1) such that <Phi(d_(t+1) + c_i / sqrt(T))> = Phi(d_t): d_T is the signal.
+
+        The mean of the contamination is taken away in equal parts. A sum of T draws of variance 1 / T is a draw only if
+        the contamination is Gaussian; for others the last era, with the full draws, decides.
+        """
+        steps, target, evaluations = self.schedule.eras, self.d, 0
+        for step in range(steps):
+            noise = self.draw(self.schedule.draws, generator)
+            mean = noise.mean((0, -2, -1))[:, None, None]
+            thin = (noise - mean) / steps**0.5 + mean / steps
+            with torch.no_grad():
+                # the start of the last step is the constrained Gaussian map, mixed in as the contamination leaves
+                guess = target + (u - target) / (steps - step)
+                part = Match().in_era(self.phi, target, guess, thin)
+            target, spent = self._descend([part], guess, self.schedule.iterations)
+            evaluations += spent
+        return target, evaluations
+
+    def _descend(self, parts: list[Measure], u: Tensor, steps: int) -> tuple[Tensor, int]:
+        def loss(x: Tensor) -> Tensor:
+            return torch.stack([part(x) for part in parts]).mean()
+
+        found = descend(loss, u, iterations=steps, target=EXPECTED, progress=self.progress)
+        return found.x, found.evaluations

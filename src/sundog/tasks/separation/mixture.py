@@ -1,0 +1,184 @@
+"""The door of the separation: `separate`, its options, and what is checked before an hour of work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sundog.data.dataset import Dataset
+from sundog.errors import DataError, OptionError, ShapeError
+from sundog.solve.descend import Progress
+from sundog.statistics.samples import checked_images
+from sundog.tasks.separation.descent import Problem, Schedule
+from sundog.tasks.separation.losses import Loss, Match
+from sundog.tasks.separation.parts import split
+from sundog.tasks.separation.phi import Domain, Statistics, default_octaves
+from sundog.tasks.separation.result import Report, Separation, trust
+from sundog.tasks.separation.sources import sources
+from sundog.tasks.separation.start import filled, gaussian_start
+
+MOST_CHANNELS = 9  # more is a stack of maps passed by mistake
+
+
+def separate(
+    d: Any,
+    contaminations: Any,
+    losses: Sequence[Loss] = (Match(),),
+    *,
+    seed: int = 0,
+    J: int | None = None,
+    L: int = 4,
+    bins: int = 20,
+    isotropic: bool = True,
+    accuracy: str = "fast",
+    levels: int = 0,
+    boundary: str = "auto",
+    mask: Any = None,
+    regions: Any = None,
+    method: str = "bias",
+    draws: int = 64,
+    eras: int = 5,
+    iterations: int = 30,
+    polish: int = 10,
+    repeats: int = 0,
+    progress: Progress | None = None,
+) -> Separation:
+    """Return the signal s of a mixture d = s + c, from draws of the contamination c alone.
+
+    Parameters
+    ----------
+    d : (ny, nx) mixture, or (C, ny, nx) for C channels (Stokes Q and U); an array, or a Dataset of one sample.
+        Integers become float64. NaN is allowed where ``mask`` is 0.
+    contaminations : (m, [C,] ny, nx) maps, or a Dataset of them; or a function (n, generator) -> (n, [C,] ny, nx); or
+        a fitted run, whose ``sample(n, seed=...)`` draws them; or a dictionary {name: one of these} for several
+        contaminations at once. In the unit of d, with their mean.
+    losses : what must hold at the truth; weights come from their own variances over the draws.
+    seed : of the draws and of the start.
+    J, L, bins, isotropic, accuracy : of the statistics, see `ScatteringCovariance`. J is floor(log2(side)) - 1, two
+        less on maps with open edges.
+    levels : thresholds per smoothed map of the one-point distributions that are matched beside Phi; 0 for none.
+    boundary : "periodic", "edge-mask" for maps that do not wrap around, or "auto": what a Dataset says of itself
+        (``periodic``), and periodic for arrays.
+    mask : (ny, nx), 0 where d is unknown.
+    regions : (R, ny, nx) weights; every region is matched alone, for contaminations and skies that are not stationary.
+    method, draws, eras, iterations, polish : how the solution is sought, see `Schedule`. Fewer draws are used if fewer
+        maps are given.
+    repeats : further solutions from other seeds.
+    progress : called with (step, loss).
+
+    The start is a constrained Gaussian map, W d + sqrt(W P_c) noise with W = P_s / (P_s + P_c) and P_s = P_d - P_c.
+
+    Errors: ShapeError for maps or units that do not fit, SampleSizeError for fewer than 10 contaminations, DataError
+    for NaN and constant maps, OptionError for options that do not exist and J too large.
+
+    Example
+    -------
+    >>> import math
+    >>> g = torch.Generator().manual_seed(0)
+    >>> y = torch.arange(32) * 2 * math.pi / 32
+    >>> truth = 2 * torch.sin(2 * y)[:, None] * torch.cos(y)
+    >>> noise = torch.randn(40, 32, 32, generator=g)
+    >>> found = separate(truth + noise[0], noise[1:], eras=2, iterations=10)
+    >>> bool((found.signal - truth).square().mean() < 0.3 * noise[0].square().mean())
+    True
+    """
+    began = time.perf_counter()
+    if not losses:
+        raise OptionError("no loss", got="an empty list", expected="e.g. [Match()]", do="leave losses out")
+    data, flat = _mixture(d, mask)
+    shape = (int(data.shape[-2]), int(data.shape[-1]))
+    domain = Domain(shape, _boundary(d, boundary), _mask(mask, shape), _regions(regions))
+    J = default_octaves(shape, domain.boundary != "periodic") if J is None else J
+    phi = Statistics(domain, J, L, bins, isotropic=isotropic, accuracy=accuracy, levels=levels if domain.whole else 0)
+    schedule = Schedule(method, draws, eras, iterations, polish)
+    centre, unit = _scale(data, domain.mask)
+    units = d.units if isinstance(d, Dataset) else ()
+    whole, parts = sources(contaminations, (data.shape[0], *shape), unit, units)
+    standard = (data - centre) / unit
+    phi.set_levels(standard)
+    problem = Problem(phi, standard, whole, [loss.prepared(centre, unit) for loss in losses], schedule, progress)
+    found: list[Tensor] = []
+    final: dict[str, float] = {}
+    cost = 0
+    for i in range(1 + repeats):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
+        noise = whole(draws, generator)
+        start = gaussian_start(standard, noise, bins, domain.boundary == "periodic", generator)
+        solution = problem.solve(start, generator)
+        found.append(solution.u)
+        final, cost = final or solution.losses, cost + solution.evaluations
+    generator = torch.Generator().manual_seed(seed)
+    facts = trust(phi, found, whole(draws, generator))
+    components = split(phi, standard - found[0], parts, schedule, generator) if len(parts) > 1 else {}
+    report = Report(**facts, losses=final, eras=eras, evaluations=cost, seconds=time.perf_counter() - began)
+
+    def shown(x: Tensor) -> Tensor:
+        x = x if domain.mask is None else torch.where(domain.mask.to(x) != 0, x, torch.nan)
+        return x[..., 0, :, :] if flat else x
+
+    signals = torch.stack(found) * unit + centre
+    return Separation(
+        shown(signals[0]), shown(data - signals[0]), report, shown(signals[1:]),
+        {name: shown(part * unit) for name, part in components.items()},
+    )  # fmt: skip
+
+
+def _mixture(d: Any, mask: Any) -> tuple[Tensor, bool]:
+    """The mixture (C, ny, nx), missing pixels filled, and whether it came as one map."""
+    d = d.values if isinstance(d, Dataset) else d
+    d = torch.as_tensor(d if isinstance(d, Tensor) else np.asarray(d))
+    while d.ndim > 3 and len(d) == 1:
+        d = d[0]
+    if d.ndim == 3 and d.shape[0] > 1 and d.shape[0] > MOST_CHANNELS:
+        raise ShapeError(
+            "the mixture is not one map", got=tuple(d.shape), expected=f"(ny, nx), or up to {MOST_CHANNELS} channels",
+            do="pass d[0]",
+        )  # fmt: skip
+    if d.ndim not in (2, 3):
+        raise ShapeError("the mixture is not one map", got=tuple(d.shape), expected="(C, ny, nx)", do="pass d[0]")
+    flat = d.ndim == 2 or d.shape[0] == 1
+    d = d.reshape(-1, *d.shape[-2:])
+    if not d.is_floating_point():
+        d = d.double()
+    known = _mask(mask, (int(d.shape[-2]), int(d.shape[-1])))
+    if known is not None:
+        d = filled(torch.where(known != 0, d, torch.zeros_like(d)), known)
+    d = checked_images(d)
+    return d if d.dtype == torch.float32 else d.double(), flat
+
+
+def _scale(data: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Centre and unit (C, 1, 1) of the known pixels."""
+    known = data.flatten(1) if mask is None else data[:, mask != 0]
+    centre, unit = known.mean(1)[:, None, None], known.std(1)[:, None, None]
+    if not bool((unit > 0).all()):
+        raise DataError("a constant mixture", got="one value", expected="a map that varies", do="check the map")
+    return centre, unit
+
+
+def _boundary(d: Any, boundary: str) -> str:
+    if boundary == "auto":
+        return "edge-mask" if isinstance(d, Dataset) and not d.periodic else "periodic"
+    return boundary
+
+
+def _mask(mask: Any, shape: tuple[int, int]) -> Tensor | None:
+    if mask is None:
+        return None
+    mask = torch.as_tensor(mask if isinstance(mask, Tensor) else np.asarray(mask))
+    if tuple(mask.shape) != shape:
+        raise ShapeError("mask of another size", got=tuple(mask.shape), expected=shape, do="cut it to the map")
+    if not bool((mask != 0).any()):
+        raise DataError("the mask hides every pixel", got="all zeros", expected="some ones", do="1 marks valid pixels")
+    return (mask != 0).float()
+
+
+def _regions(regions: Any) -> Tensor | None:
+    if regions is None:
+        return None
+    return torch.as_tensor(regions if isinstance(regions, Tensor) else np.asarray(regions)).float()
