@@ -16,6 +16,7 @@ CASES = {
     "flow-matching": ("flow-matching", (3,), {"hidden": (16, 16)}),
     "flow-matching-residual": ("flow-matching", (3,), {"network": "residual", "hidden": (16, 16)}),
     "flow-matching-hutchinson": ("flow-matching", (3,), {"hidden": (16, 16), "trace": "hutchinson"}),
+    "flow-matching-images": ("flow-matching", (8, 8), {"parameters": 3e4}),
     "gan": ("gan", (3,), {"hidden": (16, 16), "critic_steps": 2}),
     "scattering": ("scattering", (16, 16), {"iterations": 3}),
     "translate": ("translate", (2, 16, 16), {"parameters": 3e4}),
@@ -113,7 +114,7 @@ class TestFamily:
 def test_save_and_load_give_the_same_numbers(case, tmp_path):
     family, shape, options = CASES[case]
     x = torch.randn(200, *shape, generator=torch.Generator().manual_seed(0))
-    context = None if family in WITHOUT_CONTEXT else x[:, :1] ** 2
+    context = None if family in WITHOUT_CONTEXT else x.flatten(1)[:, :1] ** 2
     data = sundog.Dataset.from_arrays(x, context)
     run = sundog.fit(family, data, plan=sundog.Plan(steps=5), **options)
     run.save(tmp_path / "run")

@@ -8,6 +8,7 @@ import torch
 import sundog
 from sundog import Plan
 from sundog.errors import OptionError, ShapeError, SundogError
+from sundog.models.matching import FlowMatching
 
 COVARIANCE = torch.tensor([[1.0, 0.6, 0.0], [0.6, 1.0, -0.3], [0.0, -0.3, 0.5]])
 
@@ -170,3 +171,14 @@ def test_wrong_arguments_are_named(words, message):
     arguments = {"dataset": conditional_gaussian(100, 0), **words}
     with pytest.raises(SundogError, match=message):
         sundog.fit("flow", **arguments)
+
+
+def test_untrained_matching_of_images_keeps_the_normal_law() -> None:
+    """A U-Net that returns zero stands still: images stay standard normal, and the density is theirs."""
+    model = FlowMatching((6, 5), parameters=3e4, steps=2)
+    x = torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(0))
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(x).sum((1, 2))
+    with torch.no_grad():
+        found = model.log_prob(x, None, steps=2)
+    torch.testing.assert_close(found, expected)
+    assert (found - expected.flip(0)).abs().max() > 0.1
