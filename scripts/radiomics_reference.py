@@ -1,6 +1,7 @@
 """Make tests/statistics/radiomics_reference.json with pyradiomics 3.0.1, which needs an environment of its own.
 
-    python -m venv old && old/bin/pip install "numpy<2" SimpleITK PyWavelets pykwalify setuptools wheel cython versioneer
+    python -m venv old
+    old/bin/pip install "numpy<2" SimpleITK PyWavelets pykwalify setuptools wheel cython versioneer
     old/bin/pip install --no-build-isolation pyradiomics==3.0.1
     old/bin/python scripts/radiomics_reference.py
 

@@ -51,9 +51,31 @@ def test_pixel_metrics_count_what_is_there() -> None:
     m = {name: float(value) for name, value in pixel_metrics(x).items()}
     assert m["active_fraction"] == pytest.approx(0.04)
     assert [m[f"fraction_{i}"] for i in (1, 2, 3, 4)] == pytest.approx([0.01, 0.01, 0.01, 0.01])
+    assert [m[f"mean_{i}"] for i in (1, 2, 3, 4)] == pytest.approx([0.25, 0.3, 0.6, 1.0])
     assert m["mean"] == pytest.approx(0.0215) and m["sigma"] == pytest.approx(float(x.std(unbiased=False)))
     with pytest.raises(OptionError):
         pixel_metrics(x, low=1.0, high=0.0)
+
+
+def test_every_intensity_bin_has_mean_and_sigma() -> None:
+    # Uniform pixels: mean at the middle of the bin, sigma = width / sqrt(12); errors from n = 10^4 / 4 per bin.
+    x = torch.rand(1, 100, 100, generator=torch.Generator().manual_seed(0)).double()
+    m = {name: float(value) for name, value in pixel_metrics(x).items()}
+    width, n = 0.25, 2500
+    for i in range(4):
+        assert m[f"mean_{i + 1}"] == pytest.approx(width * (i + 0.5), abs=4 * width / math.sqrt(12 * n))
+        assert m[f"sigma_{i + 1}"] == pytest.approx(width / math.sqrt(12), rel=4 * math.sqrt(0.2 / n))  # kurtosis 1.8
+    empty = pixel_metrics(torch.zeros(1, 4, 4))
+    assert [float(empty[f"{word}_{i}"]) for word in ("mean", "sigma") for i in (1, 2, 3, 4)] == [0.0] * 8
+
+
+def test_positions_are_measured_from_the_centre_asked_for() -> None:
+    x = torch.zeros(1, 80, 80)
+    x[0, 43, 44] = 1.0
+    m = shape_metrics(x, centre=(40, 40))
+    assert (float(m["com_radius"]), float(m["scatter"])) == (5.0, 0.0)
+    assert float(m["com_angle"]) == pytest.approx(math.degrees(math.atan2(3, 4)), abs=1e-4)
+    assert float(shape_metrics(x)["com_radius"]) == pytest.approx(math.hypot(3.5, 4.5), abs=1e-5)
 
 
 def test_gini_of_known_laws() -> None:

@@ -26,12 +26,13 @@ def first_order_features(x: Tensor, inside: Tensor, levels: Tensor, pixel: float
     -------
     >>> x = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]).double()
     >>> found = first_order_features(x, x > 0, x.long())
-    >>> [float(found[name]) for name in ("Mean", "Energy", "Variance", "Entropy")]
-    [2.5, 30.0, 1.25, 2.0]
+    >>> [float(found[name]) for name in ("Mean", "Energy", "Variance", "Uniformity")]
+    [2.5, 30.0, 1.25, 0.25]
     """
     flat = torch.where(inside, x, torch.nan).flatten(1)
     count = inside.flatten(1).sum(1).to(x)
-    p10, p25, median, p75, p90 = torch.nanquantile(flat, torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=x.dtype), dim=1)
+    shares = torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=x.dtype)
+    p10, p25, median, p75, p90 = torch.nanquantile(flat, shares, dim=1)
     lowest, highest = flat.nan_to_num(torch.inf).amin(1), flat.nan_to_num(-torch.inf).amax(1)
     mean = flat.nanmean(1)
     away = flat - mean[:, None]

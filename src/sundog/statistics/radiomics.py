@@ -1,4 +1,4 @@
-"""Radiomic features of images: first-order numbers and textures of grey-level co-occurrence, as medical imaging has them.
+"""Radiomic features of images: first-order numbers and co-occurrence textures, as medical imaging defines them.
 
 Names and definitions are those of pyradiomics 3.0.1 (van Griethuysen et al. 2017, Cancer Res. 77, e104), whose
 values on stored images are the tests of this file. Its conventions, where texts differ:
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -178,8 +179,8 @@ def frechet_radiomic_distance(
         a, b = torch.randperm(len(x), generator=g), torch.randperm(len(y), generator=g)
         values.append(float(frechet_distance(x[a[:n]], y[b[:n]], shrinkage=True)))
         null.append(float(frechet_distance(x[a[:n]], x[a[n : 2 * n]], shrinkage=True)))
-    low, middle, high = torch.tensor(null).double().quantile(torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64)).tolist()
-    return RadiomicDistance(float(torch.tensor(values).median()), middle, low, high, n, int(kept.sum()))
+    low, middle, high = numpy.quantile(null, [0.16, 0.5, 0.84]).tolist()
+    return RadiomicDistance(float(numpy.median(values)), middle, low, high, n, int(kept.sum()))
 
 
 def _scale_of(x: Tensor, scale: str) -> tuple[Tensor, Tensor]:

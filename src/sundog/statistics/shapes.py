@@ -12,15 +12,16 @@ from sundog.statistics.samples import checked_images
 def pixel_metrics(images: Tensor, *, low: float = 0.0, high: float = 1.0, n_bins: int = 4) -> dict[str, Tensor]:
     """Return the brightness metrics of each image, each (n,).
 
-    "mean" and "sigma" of all pixels; "active_fraction", the share of pixels above ``low``; and "fraction_1" to
-    "fraction_4", the share of pixels in equal intensity bins between ``low`` (excluded) and ``high`` (included).
+    "mean" and "sigma" of all pixels; "active_fraction", the share of pixels above ``low``; and for equal intensity bins
+    between ``low`` (excluded) and ``high`` (included) "fraction_1" to "fraction_4", the share of pixels in each,
+    "mean_1" ... and "sigma_1" ..., mean and standard deviation of those pixels (0 where a bin is empty).
 
     Parameters
     ----------
     images: (n, ny, nx); the published metrics scale each image to [0, 1] first.
 
     Errors: OptionError unless low < high.
-    Source: Vicanek Martinez, Baron Perez & Brüggen 2024, A&A 691, A360 (bins there also have a mean and a sigma).
+    Source: Vicanek Martinez, Baron Perez & Brüggen 2024, A&A 691, A360; counts there are shares times ny nx here.
 
     Example
     -------
@@ -35,16 +36,22 @@ def pixel_metrics(images: Tensor, *, low: float = 0.0, high: float = 1.0, n_bins
     metrics = {"mean": flat.mean(1), "sigma": flat.std(1, unbiased=False)}
     metrics["active_fraction"] = (flat > low).to(x.dtype).mean(1)
     edges = [low + (high - low) * i / n_bins for i in range(n_bins)] + [high]
-    above = [(flat > edge).to(x.dtype).mean(1) for edge in edges]
-    for i in range(n_bins):
-        metrics[f"fraction_{i + 1}"] = above[i] - above[i + 1]
+    inside = [((flat > a) & (flat <= b)).to(x.dtype) for a, b in zip(edges, edges[1:])]
+    for i, chosen in enumerate(inside, 1):
+        metrics[f"fraction_{i}"] = chosen.mean(1)
+    for i, chosen in enumerate(inside, 1):
+        count = chosen.sum(1).clamp_min(1.0)
+        mean = (flat * chosen).sum(1) / count
+        metrics[f"mean_{i}"] = mean
+        metrics[f"sigma_{i}"] = (((flat - mean[:, None]) ** 2 * chosen).sum(1) / count).sqrt()
     return metrics
 
 
-def shape_metrics(images: Tensor) -> dict[str, Tensor]:
+def shape_metrics(images: Tensor, *, centre: tuple[float, float] | None = None) -> dict[str, Tensor]:
     """Return the intensity-weighted shape of each image, each (n,).
 
-    With weights w = max(x, 0) and positions measured from the image centre ((ny-1)/2, (nx-1)/2):
+    With weights w = max(x, 0) and positions measured from ``centre`` (y, x) in pixels, the middle of the image
+    ((ny-1)/2, (nx-1)/2) unless another is given (the published code has (40, 40) for 80 x 80 pixels):
     "com_radius" (pixels) and "com_angle" (0-360 degrees, from +x towards +y) of the centre of mass;
     "elongation" = 2 (v - 1/2), v the share of variance along the main axis (0 round, 1 a line);
     "pca_angle" (0-180 degrees) of that axis; "scatter" = mean distance to the centre of mass (pixels).
@@ -61,6 +68,9 @@ def shape_metrics(images: Tensor) -> dict[str, Tensor]:
     x = _objects(images)
     w, pos_y, pos_x, com_y, com_x = _mass(x)
     d_y, d_x = pos_y - com_y[:, None], pos_x - com_x[:, None]
+    if centre is not None:
+        com_y = com_y + (x.shape[1] - 1) / 2 - centre[0]
+        com_x = com_x + (x.shape[2] - 1) / 2 - centre[1]
     c_yy, c_xx, c_xy = ((w * a * b).sum(1) for a, b in ((d_y, d_y), (d_x, d_x), (d_x, d_y)))
     gap = torch.hypot(c_xx - c_yy, 2 * c_xy)  # difference of the two eigenvalues; their sum is the trace
     trace = c_xx + c_yy
