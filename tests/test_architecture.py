@@ -50,7 +50,9 @@ INSIDE_FUNCTIONS = {
     "models/classifier.py": {"sklearn"},
     "train/devices.py": {"lightning_fabric"},
     "train/plan.py": {"yaml"},
+    "tasks/anomaly/found.py": {"sundog.report"},
     "verdicts/verdict.py": {"sundog.report"},
+    "statistics/phase_harmonics_labels.py": {"sundog.report", "matplotlib"},
 }
 
 

@@ -9,7 +9,29 @@ import pytest
 import torch
 
 from sundog.errors import OptionError, ShapeError
-from sundog.statistics.wavelets import angles, default_scales, frequencies, grid_size, morlet, morlet_bank
+from sundog.statistics.wavelets import (
+    angles,
+    bump,
+    bump_angles,
+    bump_bank,
+    default_scales,
+    frequencies,
+    grid_size,
+    low_pass,
+    morlet,
+    morlet_bank,
+)
+
+# filter_bank(32, 32, J=3, L=4) of kymatio 0.3.0, psi[j][theta] at rows and columns (1, 2), (3, 30), (6, 1), (27, 4),
+# (10, 12); the numbers of Cheng's code are the same. It periodises over 5 x 5 copies in single precision.
+KYMATIO = [
+    [[0.13874, 0.03513, 0.35697, -0.00847, 0.82594], [0.05219, 0.20154, 0.52197, -0.03204, 0.15879],
+     [-0.02909, 0.26604, 0.19937, -0.08388, 0.18605], [-0.05972, 0.11262, -0.02458, -0.04396, 0.12448]],
+    [[0.33216, 0.04633, 0.48381, -0.00766, 0.01], [0.10683, 0.43741, 0.92462, -0.02122, 0.00037],
+     [-0.04524, 0.63389, 0.19393, -0.02186, 0.0], [-0.09177, 0.20212, -0.01218, -0.02028, 0.0]],
+    [[0.7149, 0.01704, 0.03993, -3e-05, 0.0], [0.14309, 0.44105, 0.1388, -5e-05, 0.0],
+     [-0.03577, 0.84317, 0.00739, -5e-05, 0.0], [-0.05717, 0.12591, -8e-05, -5e-05, 0.0]],
+]  # fmt: skip
 
 
 def in_space(ny: int, nx: int, j: int, theta: float, slant: float) -> np.ndarray:
@@ -36,6 +58,45 @@ def test_transform_equals_the_definition_in_space(ny: int, nx: int, L: int) -> N
             assert np.abs(direct.imag).max() < 1e-6
             assert np.abs(bank[j, ell] - direct.real).max() < 1e-6
     assert np.abs(bank[0, 0] - bank[0, 1]).max() > 0.1  # the comparison can fail
+
+
+def test_morlet_wavelets_are_those_of_kymatio() -> None:
+    places = ([1, 3, 6, 27, 10], [2, 30, 1, 4, 12])
+    found = morlet_bank((32, 32), 3, 4).numpy()[:, :, *places]
+    assert np.abs(found - np.array(KYMATIO)).max() < 5e-5
+    assert np.abs(found[:, ::-1] - np.array(KYMATIO)).max() > 0.1
+
+
+@pytest.mark.parametrize("L", [3, 4, 8])
+def test_bump_wavelets_cover_the_circle_evenly(L: int) -> None:
+    """sum_l cos^(2L-2) over 2 L orientations is constant: the power of all angles depends on |k| alone."""
+    power = (bump_bank((48, 48), 2, L, turn=2)[1] ** 2).sum(0)
+    k = frequencies(48)
+    size = (k[:, None] ** 2 + k**2).sqrt()
+    xi = 0.85 * math.pi / 2
+    inside = (size > 0) & (size < 2 * xi)
+    away = (size - xi) ** 2
+    expected = torch.where(inside, torch.exp(-2 * away / (xi**2 - away).clamp_min(1e-9)), 0.0) / 1.29**2
+    # c^2 sum_l cos^(2L-2) over a half circle = 1 / 1.29^2 (the number that makes the bank nearly a frame)
+    assert torch.allclose(power, expected, atol=1e-9)
+    assert bump_angles(L)[0] == math.pi / 2
+    assert bump_bank((48, 48), 2, L)[..., 0, 0].abs().max() == 0
+
+
+def test_bump_wavelet_has_its_definition_at_a_point() -> None:
+    k = torch.tensor([0.3], dtype=torch.float64)
+    away = (math.hypot(0.3, 0.3) - 0.85 * math.pi) ** 2
+    c = 8 * 6 / (1.29 * math.sqrt(4 * 720))
+    value = c * math.exp(-away / ((0.85 * math.pi) ** 2 - away)) * math.cos(math.pi / 4 - 0.2) ** 3
+    assert float(bump(k, k, 0, 0.2, 4)) == pytest.approx(value, rel=1e-12)
+    assert float(bump(k, k, 0, 0.2 + math.pi, 4)) == 0
+
+
+def test_low_pass_is_a_sampled_gaussian_of_integral_one() -> None:
+    sigma = 2 / (0.496 * 2**-0.55 * 0.85 * math.pi)
+    y = np.minimum(np.arange(32), 32 - np.arange(32))
+    direct = np.fft.fft2(np.exp(-(y[:, None] ** 2 + y**2) / (2 * sigma**2)) / (2 * math.pi * sigma**2)).real
+    assert np.abs(low_pass(frequencies(32), frequencies(32), 1).numpy() - direct).max() < 1e-6
 
 
 def test_wavelets_are_blind_to_the_mean_and_turn_with_their_angle() -> None:

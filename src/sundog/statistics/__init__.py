@@ -36,6 +36,7 @@ from sundog.statistics.peaks import (
     radial_profile,
     stack_peaks,
 )
+from sundog.statistics.phase_harmonics import PhaseHarmonics
 from sundog.statistics.radiomics import RadiomicDistance, frechet_radiomic_distance, radiomic_features
 from sundog.statistics.scattering import WaveletScattering
 from sundog.statistics.scattering_covariance import ScatteringCovariance
@@ -67,6 +68,7 @@ __all__ = [
     "Minkowski",
     "Moments",
     "Peaks",
+    "PhaseHarmonics",
     "Profile",
     "RadiomicDistance",
     "ScatteringCovariance",

@@ -1,4 +1,4 @@
-"""Morlet wavelets in Fourier space, evaluated at any frequencies of any grid.
+"""Morlet and bump-steerable wavelets in Fourier space, evaluated at any frequencies of any grid.
 
 Conventions: k = (ky, kx) in radians per pixel; the angle theta turns from the first image axis (y) to the second
 (x); wavelets are real in Fourier space, carry no mean, and are periodic in space (hence sampled in k) and sampled in
@@ -8,6 +8,7 @@ space (hence periodic in k).
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from sundog.errors import OptionError, ShapeError
 XI = 0.75 * math.pi  # centre of the finest wavelet, radians per pixel
 SIGMA = 0.8  # width of its envelope, pixels
 REACH = 6.5  # in standard deviations: exp(-REACH^2 / 2) = 7e-10 of the peak is dropped
+BUMP_XI = 0.85 * math.pi  # centre of the finest bump-steerable wavelet, radians per pixel
+LOW_PASS_SIGMA = 1 / (0.496 * 2**-0.55 * BUMP_XI)  # pixels, width of the low-pass that goes with it at octave 0
 # Accuracy -> (quality of the coarse grids, share of the peak of psi^2 that is dropped).
 ACCURACY = {"fast": (0.297, 1e-4), "default": (0.84, 1e-5), "accurate": (1.8, 1e-7)}
 
@@ -90,6 +93,92 @@ def morlet(ky: Tensor, kx: Tensor, j: int, theta: float, slant: float) -> Tensor
     psi = periodic(ky, kx, centre) - beta * periodic(ky, kx, (0.0, 0.0))
     psi[(ky == 0)[:, None] & (kx == 0)[None, :]] = 0.0
     return psi
+
+
+def bump_angles(L: int, turn: float = 1.0) -> list[float]:
+    """Return orientations pi / 2 - pi l / L in radians, l = 0 ... turn L - 1; ``turn`` 2 for complex maps.
+
+    Angles count from the first image axis; from the second, as in pywph, they are pi l / L.
+
+    Example
+    -------
+    >>> [round(t / math.pi, 2) for t in bump_angles(4)]
+    [0.5, 0.25, 0.0, -0.25]
+    """
+    return [math.pi / 2 - math.pi * ell / L for ell in range(round(turn * L))]
+
+
+def bump(ky: Tensor, kx: Tensor, j: int, theta: float, L: int) -> Tensor:
+    """Return the Fourier transform of one bump-steerable wavelet on the grid ky x kx, float64 (len(ky), len(kx)).
+
+    psi^(k) = c exp(-(|k| - xi)^2 / (xi^2 - (|k| - xi)^2)) cos^(L-1)(arg k - theta),  0 < |k| < 2 xi, within a quarter
+    turn of theta and 0 elsewhere, plus aliases k + 2 pi m; xi = 0.85 pi 2^-j and
+    c = 2^(L-1) (L-1)! / (1.29 sqrt(L (2L-2)!)).
+
+    Parameters
+    ----------
+    ky, kx: frequencies in radians per pixel, one dimension each.
+    j: octave; theta: direction of its centre in radians; L: orientations over half a turn.
+
+    Source: Mallat, Zhang & Rochette 2020, Information and Inference 9, 721; numbers of Allys et al. 2020, PRD 102,
+    103506, as in pywph (Regaldo-Saint Blancard et al. 2021, A&A 649, L18).
+
+    Example
+    -------
+    >>> k = frequencies(32)
+    >>> psi = bump(k, k, j=1, theta=0.0, L=4)
+    >>> float(psi[0, 0]), divmod(int(psi.argmax()), 32)
+    (0.0, (7, 0))
+    """
+    xi = BUMP_XI / 2.0**j
+    c = 2 ** (L - 1) * math.factorial(L - 1) / (1.29 * math.sqrt(L * math.factorial(2 * L - 2)))
+    total = torch.zeros(len(ky), len(kx), dtype=torch.float64)
+    for my, mx in product((-1, 0, 1), repeat=2):
+        qy, qx = (ky + 2 * math.pi * my)[:, None], (kx + 2 * math.pi * mx)[None, :]
+        size = (qy**2 + qx**2).sqrt()
+        inside = (size > 0) & (size < 2 * xi)
+        away = torch.where(inside, (size - xi) ** 2, 0.0)
+        cosine = (qy * math.cos(theta) + qx * math.sin(theta)) / size.clamp_min(1e-300)
+        total += torch.where(inside, c * torch.exp(-away / (xi**2 - away)) * cosine.clamp_min(0) ** (L - 1), 0.0)
+    return total
+
+
+def bump_bank(shape: tuple[int, int], J: int, L: int, turn: int = 1) -> Tensor:
+    """Return all bump-steerable wavelets on the full Fourier grid: (J, turn L, ny, nx) float64.
+
+    Scales j = 0 ... J-1, orientations `bump_angles`.
+
+    Example
+    -------
+    >>> bump_bank((16, 20), J=2, L=4, turn=2).shape
+    torch.Size([2, 8, 16, 20])
+    """
+    check_bank(shape, J, L)
+    rows, columns = (frequencies(n) for n in shape)
+    found = [bump(rows, columns, j, theta, L) for j in range(J) for theta in bump_angles(L, turn)]
+    return torch.stack(found).view(J, turn * L, *shape)
+
+
+def low_pass(ky: Tensor, kx: Tensor, j: int) -> Tensor:
+    """Return the Fourier transform of the Gaussian of width sigma = 2^j / (0.496 2^-0.55 0.85 pi) pixels, integral 1.
+
+    Sampled in space, hence periodic in k: sum_m exp(-sigma^2 |k + 2 pi m|^2 / 2). Octaves start at j = -1.
+
+    Source: Allys et al. 2020, PRD 102, 103506; numbers of pywph.
+
+    Example
+    -------
+    >>> float(low_pass(frequencies(16), frequencies(16), 2)[0, 0])
+    1.0
+    """
+    sigma = LOW_PASS_SIGMA * 2.0**j
+    reach = int((REACH / sigma + math.pi) / (2 * math.pi)) + 1
+
+    def periodic(k: Tensor) -> Tensor:
+        aliases = 2 * math.pi * torch.arange(-reach, reach + 1, dtype=torch.float64)
+        return torch.exp(-0.5 * (sigma * (k[:, None] + aliases)) ** 2).sum(1)
+
+    return periodic(ky)[:, None] * periodic(kx)[None, :]
 
 
 def morlet_bank(shape: tuple[int, int], J: int, L: int) -> Tensor:
