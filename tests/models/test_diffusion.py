@@ -290,3 +290,51 @@ def test_digits_beat_the_gaussian_in_the_judge():
                      statistics=["classifier", "frechet"]).rows} for fakes in (run.sample(350, seed=1), rival))
     assert ours["classifier AUC"] < 0.8 < 0.98 < theirs["classifier AUC"]
     assert ours["Fréchet distance"] < 0.15 * theirs["Fréchet distance"]
+
+
+@torch.no_grad()
+def test_density_of_an_untrained_network_is_the_gaussian_of_the_data() -> None:
+    """Vectors with correlations, and periodic maps: log N(x; m, C + sigma_min^2), whatever the solver's path."""
+    g = torch.Generator().manual_seed(0)
+    root = torch.tensor([[2.0, 0.0, 0.0], [0.5, 0.3, 0.0], [0.0, 0.1, 0.05]])
+    x = 1.0 + torch.randn(4000, 3, generator=g) @ root.T
+    model = Diffusion((3,), skip="covariance", hidden=(8,))
+    model.prepare(x, None)
+    covariance = torch.cov(x.T, correction=0) + model.sigma_min**2 * torch.eye(3)
+    law = torch.distributions.MultivariateNormal(x.mean(0), covariance)
+    found = model.log_prob(x[:50], None)
+    torch.testing.assert_close(found, law.log_prob(x[:50]), atol=0.02, rtol=0)
+    assert (found - law.log_prob(x[50:100])).abs().max() > 1
+
+    maps = torch.randn(500, 6, 8, generator=g) * 3
+    images = Diffusion((6, 8), skip="covariance", stationary=True, parameters=3e4)
+    images.prepare(maps, None)
+    expected = images.gaussian.log_prob(maps[:5, None], float(images.sigma_min))
+    torch.testing.assert_close(images.log_prob(maps[:5], None, steps=12), expected, atol=0.1, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_log_density_of_the_exact_denoiser() -> None:
+    """Isotropic skip, white data: d ln N(0, 1), by hand."""
+    law = GaussianDenoiser(torch.zeros(5), 4.0)
+    x = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    expected = torch.distributions.Normal(0.0, 5.0**0.5).log_prob(x).sum(1)
+    torch.testing.assert_close(law.log_prob(x, 1.0), expected)
+    assert float(law.trace(2.0)) == pytest.approx(5 * 4 / 8)
+
+
+def test_learned_uncertainty_finds_the_error_of_each_noise_level() -> None:
+    """With the network held at zero the loss is chi^2 / d of mean 1 at every level: e^u goes to 1 from anywhere."""
+    model = Diffusion((4,), skip="covariance", hidden=(8,), uncertainty=True)
+    x = torch.randn(512, 4, generator=torch.Generator().manual_seed(0))
+    model.prepare(x, None)
+    assert model.uncertainty is not None
+    torch.nn.init.constant_(model.uncertainty.linear.bias, 1.5)
+    optimiser = torch.optim.Adam(model.uncertainty.parameters(), lr=0.05)
+    for step in range(150):
+        noise = Noise(torch.Generator().manual_seed(step), 512, slice(0, 512))
+        optimiser.zero_grad()
+        model.loss(Batch(x), noise).backward()
+        optimiser.step()
+    levels = torch.exp(torch.linspace(-1, 1, 5) * float(model.p_std) + float(model.p_mean))
+    assert model.uncertainty(levels).abs().max() < 0.25

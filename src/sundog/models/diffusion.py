@@ -7,8 +7,10 @@ D_w is the exact denoiser of a Gaussian with the covariance of the data and r it
 the network F always has targets of unit variance. With the covariance sigma_data^2 1 this is EDM: D_w = c_skip x
 and r = c_out. With the full covariance (principal components, or the power spectrum of stationary fields) an
 untrained network already draws exact Gaussian fakes, and what is learned is only what a Gaussian is not.
+The density follows from the same flow, d ln p / d ln sigma = -div(x - D).
 
-Source: Karras et al. 2022, eq. 7 and table 1.
+Source: Karras et al. 2022, eq. 7 and table 1; Song et al. 2021, section 4.3 (density); Karras et al. 2024, eq. 14
+(uncertainty of each noise level).
 """
 
 from __future__ import annotations
@@ -22,16 +24,19 @@ import torch
 from torch import Tensor, nn
 
 from sundog.errors import OptionError
-from sundog.models.base import Batch, Model, Noise, Objective
+from sundog.models.base import Batch, Density, Noise, Objective
 from sundog.models.gaussian import ROWS, Covariance, GaussianDenoiser, Isotropic, Principal, Spectral
+from sundog.nets.embed import HarmonicEmbedding
 from sundog.nets.mlp import TimeMLP
 from sundog.nets.unet import UNet, levels_for
+from sundog.solve.ode import divergence_exact, divergence_hutchinson, integrate
 from sundog.solve.samplers import dpm_solver_2m, euler, heun, noise_levels
 
 __all__ = ["Diffusion", "GaussianDenoiser", "NoiseRange"]
 
 SAMPLERS: dict[str, Callable[..., Tensor]] = {"dpm_solver_2m": dpm_solver_2m, "heun": heun, "euler": euler}
 ENTRIES = 2**19  # numbers denoised at once: what fits a processor's caches draws fastest
+EXACT_TRACE_UP_TO = 16  # dimensions; above it one random probe costs less than the exact divergence
 SCORED = (256, 1024)  # fewest and most noisy images behind a held-out score
 
 
@@ -70,7 +75,7 @@ class NoiseRange:
         )
 
 
-class Diffusion(Model):
+class Diffusion(Density):
     """Score-based diffusion on images (ny, nx) or (channels, ny, nx) with a U-Net, on vectors (d,) with an MLP.
 
     Everything that depends on the scale of the data (`NoiseRange`, mean, covariance) is measured by ``prepare``
@@ -85,6 +90,8 @@ class Diffusion(Model):
     parameters : of the U-Net, 0.4e6 to 30e6
     hidden : widths of the MLP for vectors
     components : principal components of ``skip="covariance"``
+    uncertainty : learn u(sigma) beside the network and minimise loss / e^u + u, so that no noise level outweighs the
+        others
     context_dropout : share of training rows whose context is hidden, so that the network knows both laws
     guidance : w in D = D_none + w (D_context - D_none): 0 is unconditional, 1 conditional, above exaggerates
     sampler, steps, rho : ``dpm_solver_2m`` (with ``skip="covariance"`` around the exact flow of the Gaussian),
@@ -117,6 +124,7 @@ class Diffusion(Model):
         parameters: float = 600_000,
         hidden: Sequence[int] = (128, 128, 128),
         components: int = 300,
+        uncertainty: bool = False,
         context_dropout: float = 0.1,
         guidance: float = 1.0,
         sampler: str = "dpm_solver_2m",
@@ -128,8 +136,8 @@ class Diffusion(Model):
         self._config = {
             "shape": list(shape), "context_dim": context_dim, "skip": skip, "stationary": stationary,
             "symmetry": symmetry, "parameters": parameters, "hidden": list(hidden), "components": components,
-            "context_dropout": context_dropout, "guidance": guidance, "sampler": sampler, "steps": steps, "rho": rho,
-            "learning_rate": learning_rate,
+            "uncertainty": uncertainty, "context_dropout": context_dropout, "guidance": guidance, "sampler": sampler,
+            "steps": steps, "rho": rho, "learning_rate": learning_rate,
         }
         _check(self._config)
         self.shape, self.context_dim = tuple(shape), context_dim
@@ -144,6 +152,8 @@ class Diffusion(Model):
         for name in NoiseRange.__dataclass_fields__:
             self.register_buffer(name, torch.tensor(getattr(start, name)))
         self.network = self._network(parameters, hidden)
+        self.uncertainty = _Uncertainty() if uncertainty else None
+        self.exact = math.prod(shape) <= EXACT_TRACE_UP_TO  # the divergence, else one probe of random signs
 
     def _covariance(self, components: int) -> Covariance:
         if self.skip == "edm":
@@ -240,7 +250,8 @@ class Diffusion(Model):
     # -- training ------------------------------------------------------------------------------------------------
 
     def objectives(self) -> list[Objective]:
-        return [Objective("denoising", list(self.network.parameters()), self.loss, self.learning_rate,
+        learned = [p for part in (self.network, self.uncertainty) if part is not None for p in part.parameters()]
+        return [Objective("denoising", learned, self.loss, self.learning_rate,
                           betas=(0.9, 0.99), clip_norm=1.0)]
 
     def loss(self, batch: Batch, noise: Noise) -> Tensor:
@@ -254,7 +265,11 @@ class Diffusion(Model):
         linear, residual, error = self._parts(x_0 + _rows(sigma[:, None], x_0) * e, sigma,
                                               self._told(len(x_0), batch.context, given))
         wanted = (x_0 - linear) / _rows(error, x_0)
-        return batch.mean((residual - wanted).square().flatten(1).mean(1))
+        wrong = (residual - wanted).square().flatten(1).mean(1)
+        if self.uncertainty is not None:
+            u = self.uncertainty(sigma)
+            wrong = wrong * torch.exp(-u) + u
+        return batch.mean(wrong)
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Held-out denoising loss in EDM's weighting, at noise that never changes; 1 = no better than c_skip x.
@@ -302,8 +317,56 @@ class Diffusion(Model):
             drawn.append(SAMPLERS[self.sampler](denoise, start[rows].reshape(-1, *self.grid), levels, **exact))
         return torch.cat(drawn).reshape(n, *self.shape)
 
+    # -- density -------------------------------------------------------------------------------------------------
+
+    def log_prob(self, x: Tensor, context: Tensor | None, *, method: str = "rk4", steps: int = 40) -> Tensor:
+        """Log-density of the data smoothed by sigma_min, at the rows x: (n,).
+
+            ln p(x) = ln N(x(sigma_max); m, C + sigma_max^2) + int div(x - D) d ln sigma
+
+        along dx / d ln sigma = x - D(x; sigma) from x at sigma_min. The divergence of the Gaussian part is known;
+        that of the network is exact up to 16 dimensions, beyond it estimated with one fixed probe of random signs,
+        so that the result is a function of x alone.
+        """
+        x = x.reshape(-1, *self.grid)
+        told = self._told(len(x), context)
+        g = torch.Generator(x.device).manual_seed(0)
+        probe = torch.randint(0, 2, x.shape, generator=g, device=x.device).to(x.dtype) * 2 - 1
+
+        def field(t: float, y: Tensor) -> Tensor:
+            sigma = torch.tensor(math.exp(t)).to(x)
+            here = y[:, :-1].reshape(-1, *self.grid)
+
+            def added(z: Tensor) -> Tensor:  # r F, as rows for the exact divergence and as images for the probe
+                _, residual, error = self._parts(z.reshape(-1, *self.grid), sigma, told)
+                return (_rows(error, residual) * residual).reshape(z.shape)
+
+            value, change = divergence_exact(added, y[:, :-1]) if self.exact else divergence_hutchinson(
+                added, here, probe)
+            moved = self.gaussian.removed(here, sigma).flatten(1) - value.flatten(1)
+            return torch.cat([moved, (self.gaussian.trace(math.exp(t)).to(x) - change)[:, None]], 1)
+
+        start = torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], 1)
+        low, high = math.log(float(self.sigma_min)), math.log(float(self.sigma_max))
+        end = integrate(field, start, low, high, method=method, steps=steps)
+        return self.gaussian.log_prob(end[:, :-1].reshape(-1, *self.grid), float(self.sigma_max)) + end[:, -1]
+
     def _at_once(self) -> int:
         return max(1, ENTRIES // math.prod(self.grid))
+
+
+class _Uncertainty(nn.Module):
+    """u(sigma), (n,): a linear function of harmonics of ln sigma, zero at the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = HarmonicEmbedding(1, frequencies=16)
+        self.linear = nn.Linear(self.embed.width, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, sigma: Tensor) -> Tensor:
+        return self.linear(self.embed(sigma.log()[:, None] / 10))[:, 0]  # ln sigma / 10 stays within one period
 
 
 def _rows(column: Tensor, like: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ objects, events), or one variance per Fourier mode (`Spectral`: stationary perio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from math import prod
 
@@ -209,6 +210,18 @@ class GaussianDenoiser(nn.Module):
         """n draws of N(m, C + sigma^2): noisy data, or the data themselves at sigma = 0; (n, *shape)."""
         white = torch.randn(n, *self.mean.shape, generator=generator, device=generator.device, dtype=self.mean.dtype)
         return self.mean + self._filtered(white, lambda v: (v + sigma**2).sqrt())
+
+    def log_prob(self, x: Tensor, sigma: float = 0.0) -> Tensor:
+        """Log-density of N(m, C + sigma^2) at the rows x (n, *shape): (n,)."""
+        variances, count = (part.double() for part in self.covariance.spectrum())
+        white = self._filtered(x - self.mean, lambda v: (v + sigma**2).rsqrt()).flatten(1).double()
+        volume = (count * (variances + sigma**2).log()).sum() + count.sum() * math.log(2 * math.pi)
+        return (-0.5 * (white.square().sum(1) + volume)).to(x.dtype)
+
+    def trace(self, sigma: float) -> Tensor:
+        """Divergence of x - D(x; sigma), the sum of sigma^2 / (v + sigma^2) over the variances v of C: a scalar."""
+        variances, count = (part.double() for part in self.covariance.spectrum())
+        return (count * (sigma**2 / (variances + sigma**2))).sum()
 
     def mean_square(self, of: Callable[[Tensor], Tensor]) -> Tensor:
         """Mean over the entries of a map of the variance that each variance of C becomes: (1 or n, 1)."""
