@@ -44,10 +44,12 @@ INSIDE_FUNCTIONS = {
     "data/formats/tables.py": {"pandas", "pyarrow"},
     "statistics/frame.py": {"sundog.statistics.features"},  # a frame scales features, features are taken in a frame
     "data/fetch.py": {"rich"},
+    "data/sphere.py": {"ducc0"},
     "data/formats/root.py": {"uproot"},
     "data/parts.py": {"distributed"},
     "data/public_sets.py": {"sklearn", "h5py"},
     "models/classifier.py": {"sklearn"},
+    "simulate/sky/cosmology.py": {"camb"},
     "train/devices.py": {"lightning_fabric"},
     "train/plan.py": {"yaml"},
     "tasks/anomaly/found.py": {"sundog.report"},

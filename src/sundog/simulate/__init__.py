@@ -6,7 +6,9 @@
   ``filamentary_field``, and ``phase_randomised`` surrogates of any maps (truth: the same amplitudes);
 * ``blobs``: images of 1, 10, 50, 1000 Gaussian spots (truth: ``blob_catalogue``);
 * ``dijets``: LHC-Olympics-like events with a hidden resonance (truth: ``dijet_truth``);
-* ``radio``: radio galaxies with cores, jets, lobes, beam and noise (truth: ``radio_catalogue``).
+* ``radio``: radio galaxies with cores, jets, lobes, beam and noise (truth: ``radio_catalogue``);
+* ``sky``: whole skies of lensing, SZ effects, infrared background and radio sources (HEALPix maps, not a Dataset);
+  ``frequency`` takes them to other bands.
 
 Truth never travels inside a Dataset: it comes from a second function called with the same arguments.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-_GROUNDS = ("blobs", "densities", "dijets", "fields", "radio")
+_GROUNDS = ("blobs", "densities", "dijets", "fields", "frequency", "radio", "sky")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -1,0 +1,122 @@
+"""What does the simulated sky look like: spectra against S10, correlations, skewness, cost?
+
+Each seed runs in a process of its own (its CPU time and largest memory are its own) and leaves a json file in the
+folder of --out; a seed that is there is not run again. Then tables over the seeds, mean and error of the mean.
+
+    python benchmarks/sky_simulator.py --nside 512 --seeds 0 1 2 3 --out DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+PAIRS = [("kappa", "cib"), ("kappa", "tsz"), ("cib", "tsz"), ("kappa", "radio"), ("kappa", "ksz"), ("tsz", "ksz")]
+BANDS = [(30, 100), (100, 300), (300, 700)]
+DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "sky"
+
+
+def lensing_edges(low: int = 50, high: int = 500) -> list[int]:
+    """Edges of bins at least 0.2 l wide."""
+    edges = [low]
+    while edges[-1] * 1.222 < high:
+        edges.append(math.ceil(edges[-1] * 1.222))
+    return [*edges[:-1], high]
+
+
+def measured(nside: int, seed: int, cosmology: str, folder: Path) -> dict:
+    from sundog.simulate.sky import simulate_sky
+
+    start = time.process_time()
+    sky = simulate_sky(nside, seed, cosmology, out=folder / f"maps_{nside}" if nside > 1024 else None)
+    spent, memory = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    facts = {"nside": nside, "seed": seed, "cpu": spent, "rss_gb": memory, "halos": sky.provenance["halos"]}
+    return facts | statistics(sky, min(2 * nside, 1500))
+
+
+def statistics(sky, lmax: int) -> dict:
+    from sundog.data.sphere import analysis, angular_spectrum
+
+    moments, alm = {}, {}
+    for name, values in sky:
+        x = np.asarray(values, np.float64)
+        centred = x - x.mean()
+        moments[name] = [x.mean(), x.std(), float((centred**3).mean() / x.std() ** 3), x.min(), x.max()]
+        alm[name] = analysis(centred.astype(np.float32), lmax, iterations=1)
+    power = {f"{a} {b}": angular_spectrum(alm[a], alm[b]).tolist() for a in alm for b in alm if a <= b}
+    return {"moments": {k: [float(v) for v in m] for k, m in moments.items()}, "power": power}
+
+
+def band(power: np.ndarray, low: int, high: int) -> float:
+    weight = 2 * np.arange(len(power)) + 1
+    return float((power * weight)[low:high].sum() / weight[low:high].sum())
+
+
+def spread(x: list) -> str:
+    """Mean and its error over seeds."""
+    return f"{np.mean(x):.3f} +- {np.std(x, ddof=1) / math.sqrt(len(x)):.3f}" if len(x) > 1 else f"{x[0]:.3f}"
+
+
+def table(runs: list[dict]) -> None:
+    reference = np.load(DATA / "s10_clkk.npz")["clkk"]
+    get = lambda run, a, b: np.array(run["power"][" ".join(sorted((a, b)))])  # noqa: E731
+    lmax = len(get(runs[0], "kappa", "kappa")) - 1
+    print(f"NSIDE {runs[0]['nside']}, seeds {[r['seed'] for r in runs]}, CPU s {[round(r['cpu'], 1) for r in runs]}, "
+          f"GB {[round(r['rss_gb'], 2) for r in runs]}")
+    print("\n| l | C_kk / S10 | 2 sigma of the mean | within 8 % + 2 sigma |\n|---|---|---|---|")
+    edges = lensing_edges()
+    for low, high in zip(edges[:-1], edges[1:]):
+        if high <= min(1.5 * runs[0]["nside"], lmax):
+            ratio = [band(get(r, "kappa", "kappa"), low, high) / band(reference[: lmax + 1], low, high) for r in runs]
+            sigma = math.sqrt(2 / ((2 * np.arange(low, high) + 1).sum() * len(runs)))
+            good = abs(np.mean(ratio) - 1) <= 0.08 + 2 * sigma
+            print(f"| {low}-{high} | {np.mean(ratio):.3f} | {2 * sigma:.3f} | {'yes' if good else 'NO'} |")
+    print("\n| correlation | " + " | ".join(f"l {a}-{b}" for a, b in BANDS) + " |\n|---|---|---|---|")
+    for a, b in PAIRS:
+        cells = []
+        for low, high in BANDS:
+            r = [band(get(x, a, b), low, min(high, lmax)) / math.sqrt(
+                band(get(x, a, a), low, min(high, lmax)) * band(get(x, b, b), low, min(high, lmax))) for x in runs]
+            cells.append(spread(r) if lmax > low else "-")
+        print(f"| {a} x {b} | " + " | ".join(cells) + " |")
+    print("\n| map | mean | std | skewness | D_100 | D_500 | D_1000 |\n|---|---|---|---|---|---|---|")
+    for name in ("kappa", "tsz", "ksz", "cib", "radio"):
+        cells = [spread([r["moments"][name][i] for r in runs]) for i in range(3)]
+        for ell in (100, 500, 1000):
+            d = [ell * (ell + 1) / 2 / math.pi * band(get(r, name, name), int(0.9 * ell), int(1.1 * ell)) for r in runs]
+            cells.append(spread(d) if 1.1 * ell < lmax else "-")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nside", type=int, default=512)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
+    parser.add_argument("--cosmology", default="wmap5")
+    parser.add_argument("--out", type=Path, default=Path("sky_benchmark"))
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = lambda seed: options.out / f"{options.cosmology}_{options.nside}_{seed}.json"  # noqa: E731
+    if options.one is not None:
+        found = measured(options.nside, options.one, options.cosmology, options.out)
+        path(options.one).write_text(json.dumps(found))
+        return
+    for seed in options.seeds:
+        if not path(seed).exists():
+            subprocess.run([sys.executable, __file__, "--nside", str(options.nside), "--cosmology", options.cosmology,
+                            "--out", str(options.out), "--one", str(seed)], check=True)
+    table([json.loads(path(seed).read_text()) for seed in options.seeds])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""SkyMaps: the five maps of a simulated sky, in memory or on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sundog.data.atomic import write_text
+from sundog.data.sphere import nside_of
+from sundog.errors import FileError, ShapeError
+
+Array = NDArray[Any]
+NAMES = ("kappa", "tsz", "ksz", "cib", "radio")
+UNITS = ("", "uK_CMB", "uK_CMB", "uK_CMB", "uK_CMB")
+_FACTS = "sky.json"
+
+
+@dataclass(frozen=True, eq=False)
+class SkyMaps:
+    """Five HEALPix maps of one sky, float32, RING order.
+
+    Attributes
+    ----------
+    kappa : (12 NSIDE^2,) convergence, dimensionless
+    tsz, ksz, cib, radio : (12 NSIDE^2,) uK_CMB at ``frequency_ghz``; cib and radio without the brightest sources
+    frequency_ghz : of the four
+    frame : "icrs" or "galactic". A simulated sky has no preferred frame; the label says which one users put it in
+    provenance : simulator, seed, cosmology, NSIDE
+    """
+
+    kappa: Array
+    tsz: Array
+    ksz: Array
+    cib: Array
+    radio: Array
+    frequency_ghz: float = 148.0
+    frame: str = "icrs"
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        sizes = {name: np.shape(getattr(self, name)) for name in NAMES}
+        nside_of(self.kappa)
+        if len(set(sizes.values())) > 1:
+            raise ShapeError("maps of unequal NSIDE", got=", ".join(f"{n} {s}" for n, s in sizes.items()),
+                             expected="five maps of one length", do="resample them to one NSIDE")
+
+    @property
+    def nside(self) -> int:
+        """NSIDE of all five."""
+        return nside_of(self.kappa)
+
+    def __iter__(self) -> Iterator[tuple[str, Array]]:
+        """Pairs of name and map."""
+        return ((name, getattr(self, name)) for name in NAMES)
+
+    def __repr__(self) -> str:
+        return f"SkyMaps(NSIDE {self.nside}, {self.frequency_ghz:g} GHz, {self.frame}, {self.provenance})"
+
+    def save(self, folder: str | Path) -> Path:
+        """The folder, after writing kappa.npy ... radio.npy and, last, sky.json."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        for name, values in self:
+            file = (target / f"{name}.npy").absolute()
+            if isinstance(values, np.memmap) and values.filename == file:
+                values.flush()
+            else:
+                np.save(file, values)
+        facts = {"frequency_ghz": self.frequency_ghz, "frame": self.frame, "provenance": self.provenance,
+                 "units": dict(zip(NAMES, UNITS)), "ordering": "RING", "nside": self.nside}
+        write_text(target / _FACTS, json.dumps(facts, indent=1))
+        return target
+
+    @staticmethod
+    def load(folder: str | Path) -> SkyMaps:
+        """From a folder that ``save`` or ``simulate_sky(out=...)`` wrote; the maps stay on disk until read.
+
+        Raises
+        ------
+        FileError : no sky there, or one whose writing was cut short.
+        """
+        source = Path(folder)
+        if not (source / _FACTS).exists():
+            raise FileError(f"no finished sky in {source}", got=f"no {_FACTS}", expected="the folder of a whole sky",
+                            do="simulate it again: sundog sky simulate --out " + str(source))
+        facts = json.loads((source / _FACTS).read_text())
+        maps = {name: _opened(source / f"{name}.npy") for name in NAMES}
+        return SkyMaps(**maps, frequency_ghz=facts["frequency_ghz"], frame=facts["frame"],
+                       provenance=facts["provenance"])
+
+
+def _opened(path: Path) -> Array:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot read {path}", got=str(error), expected="a map written by sundog",
+                        do="simulate or copy the sky again") from error
+
+
+def new_maps(folder: Path | None, n_pixels: int) -> dict[str, Array]:
+    """Five zero maps, in memory or as memory maps in a folder whose old sky.json is taken away first."""
+    if folder is None:
+        return {name: np.zeros(n_pixels, np.float32) for name in NAMES}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _FACTS).unlink(missing_ok=True)
+    return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, (n_pixels,)) for name in NAMES}

@@ -1,0 +1,185 @@
+"""Shells: matter between two distances as one lognormal map, its velocities, and the convergence it makes.
+
+Approximations: Limber's within a shell, and shells independent of each other. Below l of about 20 the second one
+shows; GLASS computes what is left out here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import spherical_jn
+
+from sundog.data.sphere import legendre_angles, legendre_power, legendre_sum
+from sundog.simulate.sky.cosmology import C_KM_S, Z_LAST_SCATTERING, Cosmology, MatterPower
+
+Array = NDArray[Any]
+SMOOTHING = 10.0  # Mpc: what tracers see of a shell; unsmoothed, exp(b g) puts all clusters into one pixel
+SIGMA_T_MPC2 = 6.6524587e-29 / 3.0856775814913673e22**2  # Thomson cross-section
+SOLAR_MASS_IN_PROTONS = 1.98841e30 / 1.67262192e-27
+HELIUM = 0.24  # mass fraction; electrons per baryon mass: 1 - Y/2, helium doubly ionised
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Matter between two comoving distances (Mpc), seen at their mean.
+
+    weight : Born weight W of the convergence, kappa = sum over shells of W delta
+    """
+
+    index: int
+    low: float
+    high: float
+    z: float
+    weight: float
+
+    @property
+    def distance(self) -> float:
+        """Its middle, Mpc."""
+        return 0.5 * (self.low + self.high)
+
+    @property
+    def thickness(self) -> float:
+        """Mpc."""
+        return self.high - self.low
+
+    @property
+    def volume(self) -> float:
+        """Over the whole sky, Mpc^3."""
+        return 4 * math.pi / 3 * (self.high**3 - self.low**3)
+
+    @property
+    def smoothing_angle(self) -> float:
+        """Radians: SMOOTHING seen from here; half the sky at most."""
+        return min(SMOOTHING / self.distance, 1.0)
+
+
+def shells(model: Cosmology, thickness: float = 200.0, z_max: float = 4.2) -> tuple[Shell, ...]:
+    """Shells of equal thickness from here to ``z_max``.
+
+    Example
+    -------
+    >>> from sundog.simulate.sky.cosmology import cosmology
+    >>> len(shells(cosmology("wmap5")))
+    38
+    """
+    count = math.ceil(float(model.distance(z_max)) / thickness)
+    edges = np.linspace(0, float(model.distance(z_max)), count + 1)
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    weights = lensing_kernel(model, middles) * np.diff(edges)
+    return tuple(Shell(i, float(edges[i]), float(edges[i + 1]), float(model.redshift(middles[i])), float(weights[i]))
+                 for i in range(count))
+
+
+def lensing_kernel(model: Cosmology, distance: Array) -> Array:
+    """W(chi) = 3/2 Omega_m (H0/c)^2 (1 + z) chi (chi* - chi) / chi*, 1/Mpc: kappa = int dchi W delta.
+
+    Source: Lewis & Challinor 2006, Phys. Rep. 429, 1, eq. 3.12 with the Poisson equation.
+    """
+    source = float(model.distance(Z_LAST_SCATTERING))
+    z = model.redshift(distance)
+    return 1.5 * model.omega_m * model.hubble(0.0) ** 2 * (1 + z) * distance * (source - distance) / source
+
+
+def density_power(power: MatterPower, shell: Shell, lmax: int) -> Array:
+    """C_l of the mean contrast of a shell: 1/Dchi^2 int dchi/chi^2 P((l + 1/2)/chi, z), Limber; C_0 = 0."""
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    chi = shell.distance + 0.5 * shell.thickness * nodes
+    found = np.zeros(lmax + 1)
+    ell = np.arange(1, lmax + 1)
+    for x, w in zip(chi, 0.5 * shell.thickness * weights):
+        found[1:] += w / x**2 * power((ell + 0.5) / x, float(power.cosmology.redshift(x)))
+    return found / shell.thickness**2
+
+
+def lognormal_power(power: Array) -> Array:
+    """C_l of the Gaussian g for which exp(g - var/2) - 1 has the C_l given: xi_g = ln(1 + xi); never negative.
+
+    Source: Coles & Jones 1991, MNRAS 248, 1, eq. 33; on the sphere Xavier et al. 2016, MNRAS 459, 3693, eq. 11.
+
+    Example
+    -------
+    >>> power = 1e-4 / np.arange(1, 66) ** 2
+    >>> bool(np.allclose(legendre_power(np.expm1(legendre_sum(lognormal_power(power)))), power, atol=1e-9))
+    True
+    """
+    return np.clip(legendre_power(np.log1p(legendre_sum(power))), 0, None)
+
+
+def variance(power: Array) -> float:
+    """Variance of a field on the sphere: sum (2l + 1) C_l / 4 pi."""
+    return float(((2 * np.arange(len(power)) + 1) * power).sum() / (4 * math.pi))
+
+
+def smoothing(shell: Shell, lmax: int) -> Array:
+    """exp(-l(l+1) (R/chi)^2 / 2): the Gaussian smoothing under the tracers of a shell; ends where it is below 3e-4."""
+    top = min(lmax, math.ceil(4 / shell.smoothing_angle))
+    ell = np.arange(top + 1)
+    return np.exp(-0.5 * ell * (ell + 1) * shell.smoothing_angle**2)
+
+
+def far_lensing_power(power: MatterPower, z_min: float, lmax: int) -> Array:
+    """C_l of the convergence from beyond the last shell: int dchi W^2/chi^2 P((l + 1/2)/chi, z)."""
+    model = power.cosmology
+    low, high = float(model.distance(z_min)), float(model.distance(Z_LAST_SCATTERING))
+    nodes, weights = np.polynomial.legendre.leggauss(32)
+    chi = 0.5 * (low + high) + 0.5 * (high - low) * nodes
+    found = np.zeros(lmax + 1)
+    ell = np.arange(1, lmax + 1)
+    for x, w in zip(chi, 0.5 * (high - low) * weights):
+        found[1:] += w * float(lensing_kernel(model, x)) ** 2 / x**2 * power((ell + 0.5) / x, float(model.redshift(x)))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class VelocityField:
+    """Linear velocities today per (f a H): correlations along (parallel) and across a separation r in Mpc; Mpc^2.
+
+    Psi_par = 1/(2 pi^2) int dk P (j0(kr) - 2 j1(kr)/(kr)), Psi_perp = 1/(2 pi^2) int dk P j1(kr)/(kr).
+    Source: Gorski 1988, ApJ 332, L7, eq. 4-5.
+    """
+
+    r: Array
+    parallel: Array
+    across: Array
+
+    @staticmethod
+    def of(power: MatterPower) -> VelocityField:
+        """From the linear spectrum; r on a grid fine enough for every shell."""
+        k = np.geomspace(power.k[0], 2.0, 4000)  # beyond k = 2/Mpc nothing moves
+        p = np.exp(np.interp(np.log(k), np.log(power.k), np.log(power.linear)))
+        r = np.concatenate([[0.0], np.geomspace(0.3, 20_000, 600)])
+        parallel, across = np.empty_like(r), np.empty_like(r)
+        for i, x in enumerate(r):
+            j0, ratio = spherical_jn(0, k * x), np.full_like(k, 1 / 3)
+            np.divide(spherical_jn(1, k * x), k * x, out=ratio, where=k * x > 1e-6)
+            parallel[i], across[i] = (np.trapezoid(p * f * k, np.log(k)) for f in (j0 - 2 * ratio, ratio))
+        return VelocityField(r, parallel / (2 * math.pi**2), across / (2 * math.pi**2))
+
+    def power(self, model: Cosmology, shell: Shell, lmax: int = 400) -> Array:
+        """C_l of the radial velocity (v/c)^2 on the sphere in the middle of a shell.
+
+        Two directions theta apart lie r = 2 chi sin(theta/2) apart, and
+        <v v'> = (f a H D)^2 [Psi_perp cos(theta) - (Psi_par - Psi_perp) sin^2(theta/2)].
+        """
+        theta = legendre_angles(2 * lmax + 1)
+        r, half = 2 * shell.distance * np.sin(theta / 2), np.sin(theta / 2) ** 2
+        parallel, across = (np.interp(r, self.r, psi) for psi in (self.parallel, self.across))
+        rate = float(model.growth_rate(shell.z) * model.hubble(shell.z) / (1 + shell.z) * model.growth(shell.z))
+        xi = rate**2 * (across * np.cos(theta) - (parallel - across) * half)
+        return np.clip(legendre_power(xi)[: lmax + 1], 0, None)
+
+
+def velocity_rms_km_s(power: Array) -> float:
+    """Rms of the radial velocity of a spectrum in km/s."""
+    return C_KM_S * math.sqrt(variance(power))
+
+
+def optical_depth(model: Cosmology, shell: Shell) -> float:
+    """Thomson optical depth of a shell: sigma_T n_e(today) (1 + z)^2 Dchi."""
+    electrons = model.density * model.omega_b / model.omega_m * SOLAR_MASS_IN_PROTONS * (1 - HELIUM / 2)
+    return SIGMA_T_MPC2 * electrons * (1 + shell.z) ** 2 * shell.thickness

@@ -1,0 +1,340 @@
+"""simulate_sky: correlated kappa, tSZ, kSZ, CIB and radio maps from one draw of the matter, shell by shell.
+
+Per shell: a lognormal contrast delta; halos on exp(b g) of the smoothed Gaussian; their gas, dust, and mass; radio
+sources; a radial velocity. The mass of the halos enters the contrast that lenses and scatters,
+
+    d = delta + (halo mass - its mean) - (sum over bins of f_M b) delta_s,
+
+f_M the share of mass in halos and delta_s the smoothed contrast: without the halos' own mass clusters would hardly
+lens, without the last term their clustering would count twice. Halos smaller than a pixel go into their pixel; larger
+ones are convolved with their profile, bin by bin of angular size, at a cost independent of their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sundog.data.sphere import adjoint, gaussian_alm, nside_of, scaled, synthesis, truncated
+from sundog.errors import OptionError
+from sundog.simulate.frequency import T_CMB, sz_spectrum, thermodynamic_to_intensity
+from sundog.simulate.sky import shells as matter
+from sundog.simulate.sky.cosmology import Cosmology, MatterPower, cosmology, matter_power
+from sundog.simulate.sky.halos import (
+    LIGHTEST,
+    HaloBins,
+    concentration,
+    draw_pixels,
+    nfw_window,
+    placement_nside,
+    refine,
+    virial_radius,
+)  # fmt: skip
+from sundog.simulate.sky.maps import NAMES, SkyMaps, new_maps
+from sundog.simulate.sky.pressure import faint_gas, integrated_y, pressure_window
+from sundog.simulate.sky.shells import Shell
+from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale, halo_flux, radio_shares
+
+Array = NDArray[Any]
+FREQUENCY = 148.0  # GHz
+RESOLVED = 0.75  # R200c in pixels above which a halo is given its profile
+NEAREST = 40.0  # Mpc: one cluster on the doorstep would be most of the power of a sky at low l
+CIB_D_1000 = 3.0  # uK^2 at 148 GHz: about 2 clustered and 1 of shot noise, near what SPT and ACT measure
+_SMALLEST, _LARGEST = 16, 8192
+
+
+def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5", out: str | Path | None = None, *,
+                 min_halo: float = LIGHTEST, cib_d_1000: float = CIB_D_1000, radio: RadioCounts | None = None,
+                 threads: int = 1) -> SkyMaps:
+    """A sky at 148 GHz: kappa, thermal and kinetic SZ, CIB and radio sources, correlated; uK_CMB.
+
+    Same arguments, same bits, whatever the number of threads. Maps carry no beam; kappa and the Gaussian parts are
+    sampled at the pixel centres with a band limit of 2.5 NSIDE, point sources fill one pixel.
+
+    Parameters
+    ----------
+    nside : power of two, 16 to 8192
+    cosmology : "wmap5" (that of the Sehgal 2010 skies), "planck18", or a Cosmology
+    out : folder for the maps, written as memory maps while the sky grows; in memory when None
+    min_halo : solar masses (M200c) above which halos are placed one by one, 4e7 of them at 1e13; the gas and dust of
+        lighter ones follow the smoothed matter. 1e14 takes a third of the time and loses shot noise
+    cib_d_1000 : 1000 * 1001 C_1000 / 2 pi of the CIB in uK^2; its amplitude is set, not predicted
+    radio : counts of the radio sources
+    threads : of the spherical transforms
+
+    Raises
+    ------
+    OptionError : NSIDE, cosmology or seed out of range. MissingExtraError : ducc0 or camb is not installed.
+
+    Source: the parts are cited at their functions; the recipe follows the peak-patch and lognormal skies of Stein et
+    al. 2020 (JCAP 10, 012) and Tessore et al. 2023 (OJAp 6, 11). Limits: docs/sky.md.
+
+    Example
+    -------
+    >>> sky = simulate_sky(16, seed=1, min_halo=3e14)
+    >>> sky.nside, bool(sky.tsz.max() <= 0), bool(sky.radio.min() >= 0)
+    (16, True, True)
+    """
+    model = _checked(nside, seed, cosmology, min_halo)
+    maps = new_maps(None if out is None else Path(out), 12 * nside**2)
+    builder = _Builder.start(seed, model, maps, min_halo, radio or RadioCounts(), threads)
+    dust = [DustShell.of(builder.power, shell, min_halo) for shell in builder.shells]
+    jansky = dust_scale(builder.power, builder.shells, dust, cib_d_1000)
+    velocity = matter.VelocityField.of(builder.power)
+    for shell in builder.shells:
+        builder.add(shell, dust[shell.index], jansky, velocity)
+    builder.add_far_lensing()
+    builder.add_resolved_halos()
+    builder.finish_dust(jansky)
+    facts = {"simulator": "sundog.simulate.sky.simulate_sky", "seed": seed, "nside": nside, "cosmology": model.name,
+             "min_halo": min_halo, "cib_d_1000": cib_d_1000, "halos": builder.halos}
+    sky = SkyMaps(*(builder.maps[name] for name in NAMES), frequency_ghz=FREQUENCY, provenance=facts)
+    if out is not None:
+        sky.save(out)
+    return sky
+
+
+def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float) -> Cosmology:
+    if nside != int(nside) or nside & (int(nside) - 1) or not _SMALLEST <= nside <= _LARGEST:
+        raise OptionError("cannot simulate this NSIDE", got=nside, expected="a power of two, 16 to 8192",
+                          do="try 128 first; 512 takes about a minute")
+    if seed != int(seed) or seed < 0:
+        raise OptionError("seed out of range", got=seed, expected="a whole number >= 0", do="pass seed=0")
+    if not 1e12 <= min_halo <= 1e15:
+        raise OptionError("min_halo out of range", got=min_halo, expected="1e12 to 1e15 solar masses",
+                          do="pass min_halo=1e13")
+    return cosmology(name)
+
+
+@dataclass(eq=False)
+class _Builder:
+    """A sky under construction. ``resolved`` holds, per bin of angular size, the halos larger than a pixel."""
+
+    nside: int
+    seed: int
+    power: MatterPower
+    shells: tuple[Shell, ...]
+    maps: dict[str, Array]
+    min_halo: float
+    radio: RadioCounts
+    radio_share: Array
+    threads: int
+    faint_mean: Array
+    faint_shot: Array
+    resolved: dict[int, list[_Halos]] = field(default_factory=dict)
+    halos: int = 0
+
+    @staticmethod
+    def start(seed: int, model: Cosmology, maps: dict[str, Array], min_halo: float, radio: RadioCounts,
+              threads: int) -> _Builder:
+        power, layers, n = matter_power(model), matter.shells(model), len(maps["kappa"])
+        return _Builder(nside_of(maps["kappa"]), seed, power, layers, maps, min_halo, radio,
+                        radio_shares(power, layers), threads, np.zeros(n, np.float32), np.zeros(n, np.float32))
+
+    @property
+    def lmax(self) -> int:
+        return 5 * self.nside // 2
+
+    @property
+    def pixel(self) -> float:
+        """Solid angle of a pixel, steradian."""
+        return 4 * math.pi / (12 * self.nside**2)
+
+    def rng(self, *stream: object) -> np.random.Generator:
+        digest = hashlib.sha256("/".join(map(str, (self.seed, *stream))).encode()).digest()
+        return np.random.Generator(np.random.SFC64(int.from_bytes(digest[:16], "big")))
+
+    def add(self, shell: Shell, dust: DustShell, jansky: float, velocity: matter.VelocityField) -> None:
+        """Everything that one shell contributes."""
+        power = matter.lognormal_power(matter.density_power(self.power, shell, self.lmax))
+        alm = gaussian_alm(power, self.rng(shell.index, "density"), np.complex64)
+        contrast = _exponential(synthesis(alm, self.nside, threads=self.threads), 1.0, matter.variance(power))
+        contrast -= 1
+        window = matter.smoothing(shell, self.lmax)
+        smooth = _cut(alm, window)
+        seen = matter.variance(power[: len(window)] * window**2)
+        tracer = synthesis(smooth, self.nside, threads=self.threads)
+        self._faint_halos(shell, tracer, seen, dust, jansky)
+        bins = HaloBins.of(self.power, shell, self.min_halo)
+        coarse = placement_nside(shell, self.nside)
+        weight = tracer if coarse == self.nside else synthesis(smooth, coarse, threads=self.threads)
+        halos = self._placed(shell, bins, weight, coarse, jansky)
+        self._radio_sources(shell, weight, coarse)
+        self._mass(shell, bins, halos, contrast, tracer, seen, velocity)
+
+    def _faint_halos(self, shell: Shell, tracer: Array, seen: float, dust: DustShell, jansky: float) -> None:
+        """Halos too light to be placed: mean and variance of their dust (Jy/sr), mean of their gas."""
+        field_ = _exponential(tracer.copy(), dust.faint_bias, seen)
+        self.faint_mean += np.float32(dust.faint * jansky) * field_
+        self.faint_shot += np.float32(dust.faint_shot * jansky**2 / self.pixel) * field_
+        y, y_bias = faint_gas(self.power, shell, self.min_halo)
+        np.copyto(field_, tracer)
+        self.maps["tsz"] += np.float32(y * _micro_kelvin_per_y()) * _exponential(field_, y_bias, seen)
+
+    def _placed(self, shell: Shell, bins: HaloBins, weight: Array, coarse: int, jansky: float) -> _Halos:
+        """The halos of a shell; their gas and dust go into the maps, or wait in ``resolved``."""
+        rng = self.rng(shell.index, "halos")
+        pixels, masses = [], []
+        for b in range(len(bins.number)):
+            count = int(rng.poisson(bins.number[b]))
+            density = np.exp(np.float32(bins.bias[b]) * weight) if count else weight
+            pixels.append(draw_pixels(density, count, rng))
+            masses.append(bins.masses(b, count, rng))
+        where = refine(np.concatenate(pixels), coarse, self.nside, rng).astype(np.int32)
+        halos = _Halos.of(where, np.concatenate(masses), shell, self.power.cosmology, rng)
+        self.halos += len(where)
+        flux = np.interp(halos.log_mass, *_table(lambda m: halo_flux(m, shell.z, shell.distance)))
+        flux *= halos.nearness * jansky
+        flux[flux > self.radio.cut] = 0  # sources that a survey would find and mask, as among the radio sources
+        self.maps["cib"] += self._in_pixels(where, flux)
+        return halos
+
+    def _mass(self, shell: Shell, bins: HaloBins, halos: _Halos, contrast: Array, tracer: Array, seen: float,
+              velocity: matter.VelocityField) -> None:
+        """Lensing and scattering by the contrast with the halos in it; ``contrast`` is changed in place."""
+        model = self.power.cosmology
+        unit = model.density * shell.volume / (4 * math.pi)  # solar masses per steradian of the shell
+        mass = np.exp(0.5 * (bins.edges[1:] + bins.edges[:-1]))
+        share = bins.number * mass / (unit * 4 * math.pi)
+        small = halos.radius < RESOLVED * math.sqrt(self.pixel)
+        contrast += self._in_pixels(halos.pixel[small], np.exp(halos.log_mass[small]) / unit)
+        contrast -= np.float32((share * bins.bias).sum()) * (_exponential(tracer, 1.0, seen) - 1)
+        contrast -= np.float32(share.sum())
+        power = velocity.power(model, shell, min(400, self.lmax))
+        speed = synthesis(gaussian_alm(power, self.rng(shell.index, "velocity"), np.complex64), self.nside,
+                          threads=self.threads)
+        speed *= np.float32(-T_CMB * 1e6 * matter.optical_depth(model, shell))
+        self.maps["kappa"] += np.float32(shell.weight) * contrast
+        self.maps["ksz"] += speed * contrast
+        y = halos.y(model)
+        self.maps["tsz"] += self._in_pixels(halos.pixel[small], y[small] * _micro_kelvin_per_y())
+        self._keep(halos, ~small, y, np.exp(halos.log_mass) / unit, speed)
+
+    def _keep(self, halos: _Halos, large: Array, y: Array, contrast: Array, speed: Array) -> None:
+        """Put the halos larger than a pixel into their bins of angular size (factors of two)."""
+        size = np.floor(np.log2(halos.radius / (RESOLVED * math.sqrt(self.pixel)))).astype(int)
+        for b in np.unique(size[large]):
+            chosen = np.flatnonzero(large & (size == b))
+            part = halos.part(chosen)
+            part.weights = {"tsz": y[chosen] * _micro_kelvin_per_y(), "kappa": contrast[chosen] * halos.shell.weight,
+                            "ksz": contrast[chosen] * speed[part.pixel]}
+            self.resolved.setdefault(int(b), []).append(part)
+
+    def _radio_sources(self, shell: Shell, weight: Array, coarse: int) -> None:
+        rng = self.rng(shell.index, "radio")
+        count = int(rng.poisson(4 * math.pi * self.radio.per_steradian() * self.radio_share[shell.index]))
+        pixels = refine(draw_pixels(np.exp(np.float32(self.radio.bias) * weight), count, rng), coarse, self.nside, rng)
+        self.maps["radio"] += self._in_pixels(pixels, self.radio.fluxes(count, rng) / _jansky_per_uk())
+
+    def add_far_lensing(self) -> None:
+        """The convergence from beyond the last shell: a Gaussian field."""
+        z_max = float(self.power.cosmology.redshift(self.shells[-1].high))
+        power = matter.far_lensing_power(self.power, z_max, self.lmax)
+        alm = gaussian_alm(power, self.rng("far"), np.complex64)
+        self.maps["kappa"] += synthesis(alm, self.nside, threads=self.threads)
+
+    def add_resolved_halos(self) -> None:
+        """Convolve the halos larger than a pixel with their profile, one bin of angular size at a time."""
+        lmax = 3 * self.nside - 1
+        for name in ("tsz", "kappa", "ksz"):
+            total: Any = 0
+            for parts in self.resolved.values():
+                peaks = np.bincount(np.concatenate([part.pixel for part in parts]), minlength=12 * self.nside**2,
+                                    weights=np.concatenate([part.weights[name] for part in parts]))
+                alm = adjoint(peaks.astype(np.float32), lmax, threads=self.threads)
+                total = total + scaled(alm, _window(name, parts, lmax, self.power.cosmology, self.pixel))
+            if self.resolved:
+                values = synthesis(total, self.nside, threads=self.threads)
+                self.maps[name] += np.minimum(values, 0) if name == "tsz" else values
+
+    def finish_dust(self, jansky: float) -> None:
+        """Draw the halos too light to be placed, all shells at once: a gamma law with their mean and variance."""
+        shape = self.faint_mean**2 / self.faint_shot
+        drawn = self.rng("dust").standard_gamma(shape, dtype=np.float32)
+        drawn *= self.faint_shot / self.faint_mean
+        self.maps["cib"] += drawn
+        self.maps["cib"] /= np.float32(thermodynamic_to_intensity(FREQUENCY))
+
+    def _in_pixels(self, pixels: Array, values: Array) -> Array:
+        """Sum of values (times steradian) that fall into each pixel, per steradian, float32."""
+        return (np.bincount(pixels, weights=values, minlength=12 * self.nside**2) / self.pixel).astype(np.float32)
+
+
+@dataclass(eq=False)
+class _Halos:
+    """Halos of one shell, all (n,): RING pixel, ln M, R200c in radians; weights of the maps they enter.
+
+    nearness : (middle of the shell / distance)^2, by which their fluxes differ from those at the middle
+    """
+
+    pixel: Array
+    log_mass: Array
+    radius: Array
+    nearness: Array
+    shell: Shell
+    weights: dict[str, Array] = field(default_factory=dict)
+
+    @staticmethod
+    def of(pixel: Array, log_mass: Array, shell: Shell, model: Cosmology, rng: np.random.Generator) -> _Halos:
+        """With distances uniform in the volume of the shell, beyond NEAREST."""
+        unit = float(virial_radius(model, np.array(1.0), shell.z)) * (1 + shell.z) / shell.distance
+        low, high = ((edge / shell.distance) ** 3 for edge in (max(shell.low, NEAREST), shell.high))
+        closeness = 1 / np.cbrt(np.float32(low) + np.float32(high - low) * rng.random(len(pixel), np.float32))
+        return _Halos(pixel, log_mass, np.float32(unit) * closeness * np.exp(log_mass / 3), closeness**2, shell)
+
+    def part(self, rows: Array) -> _Halos:
+        return _Halos(self.pixel[rows], self.log_mass[rows], self.radius[rows], self.nearness[rows], self.shell)
+
+    def y(self, model: Cosmology) -> Array:
+        """Integrated Compton y, steradian, (n,) float32."""
+        found = _table(lambda m: np.log(integrated_y(model, m, self.shell.z, self.shell.distance)))
+        return np.exp(np.interp(self.log_mass, *found)).astype(np.float32) * self.nearness
+
+
+def _table(law: Any) -> tuple[Array, Array]:
+    """A law of mass tabulated against ln M, for interpolation."""
+    x = np.linspace(math.log(9e12), math.log(6e15), 200)
+    return x, law(np.exp(x))
+
+
+def _window(name: str, parts: list[_Halos], lmax: int, model: Cosmology, pixel: float) -> Array:
+    """Transform of the profile of a bin of halos, at their weighted mean size, mass and redshift.
+
+    Times that of a pixel (a Gaussian of its width): like the halos in one pixel, and with less ringing at lmax.
+    """
+    size, log_mass, z = (np.concatenate([v(part) for part in parts]) for v in (
+        lambda p: p.radius, lambda p: p.log_mass, lambda p: np.full(len(p.pixel), p.shell.z, np.float32)))
+    # Where halos of both signs meet (kSZ), their mass decides.
+    weight = np.concatenate([np.abs(part.weights["kappa" if name == "ksz" else name]) for part in parts])
+    theta, mass, z_mean = (float(np.average(v, weights=weight)) for v in (size, np.exp(log_mass), z))
+    ell = np.arange(lmax + 1)
+    smooth = np.exp(-0.5 * ell * (ell + 1) * pixel / (8 * math.log(2)))
+    if name == "tsz":
+        return pressure_window(ell, theta, mass, z_mean) * smooth
+    return nfw_window(ell, theta, concentration(model, mass, z_mean)) * smooth
+
+
+def _exponential(g: Array, bias: float, variance: float) -> Array:
+    """exp(b g - b^2 var / 2), in place of g: mean 1."""
+    g *= np.float32(bias)
+    g -= np.float32(0.5 * bias**2 * variance)
+    return np.exp(g, out=g)
+
+
+def _cut(alm: Array, window: Array) -> Array:
+    """Coefficients times a window, up to its end."""
+    return scaled(truncated(alm, len(window) - 1), window)
+
+
+def _micro_kelvin_per_y() -> float:
+    return float(sz_spectrum(FREQUENCY)) * T_CMB * 1e6
+
+
+def _jansky_per_uk() -> float:
+    return float(thermodynamic_to_intensity(FREQUENCY))
