@@ -58,23 +58,23 @@ def page(verdict: Verdict) -> str:
 def pictures(verdict: Verdict) -> Iterator[Picture]:
     """The pictures of the page, in reading order."""
     evidence = verdict.evidence
-    yield _picture("Every row at a glance", figures.overview(verdict),
+    yield picture_of("Every row at a glance", figures.overview(verdict),
                    "Distance of each statistic from real against real. The grey bar is the 16–84 % band of the "
                    "truth against itself; a cross marks a row that fails. To the left: fakes closer than chance, "
                    "or, for shares such as recall, fewer than expected.")
     if verdict.kind == "images":
         for channel, label in list(enumerate(evidence.labels()))[:CHANNELS_SHOWN]:
-            yield _picture(f"Real beside fake: {label}", figures.images(evidence, channel),
+            yield picture_of(f"Real beside fake: {label}", figures.images(evidence, channel),
                            "Drawn at random, not chosen. One colour scale for both, fixed by the real images.")
     else:
-        yield _picture("Marginals", figures.marginals(evidence),
+        yield picture_of("Marginals", figures.marginals(evidence),
                        "Each column with Poisson error bars; below, the ratio where the truth has five events or more.")
         if len(evidence.names) > 1:
-            yield _picture("Corner plot", figures.corner(evidence),
+            yield picture_of("Corner plot", figures.corner(evidence),
                            "Contours that hold 68 % and 95 % of the events: real filled, fake as lines.")
     for curve in evidence.curves:
         unit = evidence.units[0] if len(set(evidence.units)) == 1 else ""
-        yield _picture(curve.name.capitalize() if curve.name.islower() else curve.name, figures.curve(curve, unit),
+        yield picture_of(curve.name.capitalize() if curve.name.islower() else curve.name, figures.curve(curve, unit),
                        f"Mean over the samples; bands are one standard error at n = {verdict.n}.")
 
 
@@ -94,7 +94,8 @@ def _reading(verdict: Verdict) -> str:
             f"would do as badly with a probability below {number(threshold)}.")
 
 
-def _picture(title: str, figure: Figure, caption: str) -> Picture:
+def picture_of(title: str, figure: Figure, caption: str) -> Picture:
+    """The figure as a PNG for a page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return Picture(title, caption, base64.b64encode(buffer.getvalue()).decode("ascii"))

@@ -7,7 +7,7 @@ signal, so the template gets a share of the excess. They are offered for reprodu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,7 +179,7 @@ class _Fit:
 
     @staticmethod
     def of(m: np.ndarray, counts: np.ndarray, widths: np.ndarray, degree: int, span: tuple[float, float]) -> _Fit:
-        basis = _basis(m, degree, span)
+        basis = legendre_basis(m, degree, span)
         c = np.linalg.lstsq(basis, np.log((counts + 0.5) / widths), rcond=None)[0]
         for _ in range(50):  # Newton steps on a concave likelihood
             expected = widths * np.exp(np.clip(basis @ c, -50, 50))
@@ -201,17 +201,43 @@ class _Fit:
 
     def integrate(self, grid: np.ndarray) -> tuple[np.ndarray, float]:
         """Events per unit of mass in the cells of a grid, and the standard error of their sum."""
-        basis = _basis(0.5 * (grid[1:] + grid[:-1]), self.degree, self.span)
+        basis = legendre_basis(0.5 * (grid[1:] + grid[:-1]), self.degree, self.span)
         density = np.exp(basis @ self.coefficients)
         gradient = (density * np.diff(grid)) @ basis
         return density, float(np.sqrt(gradient @ self.covariance @ gradient))
 
 
-def _basis(m: np.ndarray, degree: int, span: tuple[float, float]) -> np.ndarray:
+def legendre_basis(m: np.ndarray, degree: int, span: tuple[float, float]) -> np.ndarray:
+    """Legendre polynomials L_0 to L_degree of u = ln m mapped from ``span`` to [-1, 1]: (n, degree + 1).
+
+    Example
+    -------
+    >>> legendre_basis(np.array([1.0, 10.0]), 1, (1.0, 10.0)).tolist()
+    [[1.0, -1.0], [1.0, 1.0]]
+    """
     # ln m needs positive masses; a spectrum that reaches zero or below is used as it is.
     low, high = (np.log(span[0]), np.log(span[1])) if span[0] > 0 else span
     v = np.log(m) if span[0] > 0 else m
     return np.polynomial.legendre.legvander(2 * (v - low) / (high - low) - 1, degree)
+
+
+def spread_edges(corners: Iterable[float], bins: int) -> np.ndarray:
+    """Edges of about ``bins`` bins that grow like the mass itself, with every corner among them.
+
+    Example
+    -------
+    >>> spread_edges({1.0, 2.0, 4.0}, 4).round(2).tolist()
+    [1.0, 1.41, 2.0, 2.83, 4.0]
+    """
+    ordered = sorted(corners)
+    # As in legendre_basis: a spectrum that reaches zero or below has no logarithm.
+    there, back = (np.log, np.exp) if ordered[0] > 0 else (np.asarray, np.asarray)
+    v = [float(there(corner)) for corner in ordered]
+    parts = [back(np.linspace(a, b, max(1, round(bins * (b - a) / (v[-1] - v[0]))) + 1)) for a, b in zip(v, v[1:])]
+    edges = np.concatenate(parts)
+    for corner in ordered:  # exp(log(x)) is not always x
+        edges[np.abs(edges - corner).argmin()] = corner
+    return np.unique(edges)[np.append(True, np.diff(np.unique(edges)) > 1e-9 * (ordered[-1] - ordered[0]))]
 
 
 def _steps(low: float, high: float, bins: int, whole: float) -> np.ndarray:

@@ -1,0 +1,186 @@
+"""``sundog scan``: a resonance search over one or many windows of a spectrum."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from sundog.cli.options import AsJson, Quiet, Seed, load, resumable, setting
+from sundog.errors import OptionError
+
+if TYPE_CHECKING:
+    from sundog.data.dataset import Dataset
+    from sundog.tasks.anomaly.regions import SignalRegion
+    from sundog.tasks.anomaly.scan import ScanPlan
+
+NUMBERS = {"--window": 2, "--slide": 3}
+METHODS = ("cathode", "sigma", "ranode", "anode", "cwola", "curtains", "radot", "transit", "lacathode")
+
+
+class Scan(TyperCommand):
+    """The word ``scan``: an option that may be repeated and takes several numbers is more than typer knows."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words, with the numbers of a window joined into one."""
+        return super().parse_args(ctx, grouped(args))
+
+
+def grouped(words: list[str]) -> list[str]:
+    """The words, with the numbers after --window and --slide joined by a space.
+
+    Example
+    -------
+    >>> grouped(["events.h5", "--window", "3.3", "3.7", "--seed", "1"])
+    ['events.h5', '--window', '3.3 3.7', '--seed', '1']
+    """
+    out: list[str] = []
+    words = list(words)
+    while words:
+        out.append(words.pop(0))
+        taken: list[str] = []
+        while len(taken) < NUMBERS.get(out[-1], 0) and words and _is_number(words[0]):
+            taken.append(words.pop(0))
+        out += [" ".join(taken)] if taken else []
+    return out
+
+
+def scan(
+    file: Annotated[Path, typer.Argument(help="Events: npz, h5, csv, parquet or root.")],
+    mass: Annotated[str, typer.Option(help="Name of the mass column.")],
+    window: Annotated[list[str] | None, typer.Option(
+        metavar="LO HI", help="Edges of a window, in the unit of the mass; may be repeated.")] = None,
+    slide: Annotated[list[str] | None, typer.Option(
+        metavar="LO HI WIDTH", help="Windows that slide from LO to HI; may be repeated.")] = None,
+    step: Annotated[float | None, typer.Option(help="Between sliding windows; half a width unless given.")] = None,
+    method: Annotated[str, typer.Option(help=" | ".join(METHODS))] = "cathode",
+    feature: Annotated[list[str] | None, typer.Option("--feature", "-f", help="Use only these columns.")] = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of the mass, where the file does not say.")] = None,
+    key: Annotated[str | None, typer.Option(help="Array or tree in a file that holds several.")] = None,
+    efficiency: Annotated[float, typer.Option(help="Share of the background that the cut keeps.")] = 0.01,
+    option: Annotated[list[str] | None, typer.Option("--set", help="Of the method, e.g. oversampling=2.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; a stopped scan goes on there.")] = Path("scan"),
+    report: Annotated[Path | None, typer.Option("--report", "-r", help="HTML page; default OUT/report.html.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Local processes; 0 for none.")] = 0,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask cluster, e.g. tcp://head:8786.")] = None,
+    jobs: Annotated[str | None, typer.Option(help="Only write a job array: slurm | htcondor | shell.")] = None,
+    index: Annotated[int | None, typer.Option(min=0, help="Search only this window: one job of an array.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-fitting.")] = 5,
+    members: Annotated[int, typer.Option(min=1, help="Tree ensembles per classifier.")] = 4,
+    toys: Annotated[int, typer.Option(min=20, help="Background-only scans behind the p-values.")] = 1000,
+    control: Annotated[bool, typer.Option(help="Test what the cut sculpts with template events.")] = True,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search windows of a mass spectrum for a resonance: p-values, template quality, an HTML page.
+
+    \b
+    sundog scan events.h5 --mass m_jj --window 3.3 3.7 --method sigma
+    sundog scan events.root --mass m_jj --unit TeV --slide 3.2 4.4 0.4 --workers 2
+    sundog scan events.h5 --mass m_jj --slide 3.2 4.4 0.4 --jobs slurm
+    """
+    from sundog.tasks.anomaly.scan import ScanPlan, scan_one
+    from sundog.tasks.anomaly.scan import scan as search
+
+    events = _events(file, mass, feature, unit, key)
+    regions = _regions(window, slide, step, events.context_units[0])
+    settings = dict(map(setting, option or []))
+    plan = ScanPlan(tuple(regions), method, settings, efficiency, folds, members, control, seed)
+    if jobs is not None:
+        _write_jobs(events, plan, out, jobs, quiet)
+        return
+    with resumable(f"the scan in {out}"):
+        if index is not None:
+            place = scan_one(events, plan, index, out)
+            if not quiet:
+                typer.echo(f"wrote {place}")
+            return
+        found = search(events, regions, method, out, efficiency=efficiency, folds=folds, members=members,
+                       settings=settings, control=control, pseudo_experiments=toys, seed=seed, workers=workers,
+                       scheduler=scheduler, progress=not quiet)
+    page = found.report(report or out / "report.html")
+    if as_json:
+        typer.echo(found.to_json())
+    elif not quiet:
+        typer.echo(f"{found}\nreport: {page}")
+
+
+def _events(file: Path, mass: str, feature: list[str] | None, unit: str | None, key: str | None) -> Dataset:
+    """The chosen features with the mass as the only context, in the unit declared."""
+    from dataclasses import replace
+
+    import sundog
+
+    # Of a tree only the branches asked for: others may hold several numbers per event.
+    some = [*feature, mass] if feature and file.suffix.lower() == ".root" else None
+    data = (load(file) if key is None and some is None else sundog.load(file, key=key, columns=some)).with_context(mass)
+    assert data.context is not None  # the mass is there now
+    unwanted = [name for name in data.names if feature and name not in feature]
+    unknown = [name for name in feature or [] if name not in data.names]
+    if unknown:
+        raise OptionError("no such feature", got=", ".join(unknown), expected=", ".join(data.names),
+                          do="check the names with: sundog info")
+    kept = data.with_context(unwanted) if unwanted else data
+    j = data.context_names.index(mass)
+    return replace(kept, context=data.context[:, j : j + 1], context_names=(mass,),
+                   context_units=(unit,) if unit is not None else data.context_units[j : j + 1])
+
+
+def _regions(window: list[str] | None, slide: list[str] | None, step: float | None, unit: str) -> list[SignalRegion]:
+    from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
+
+    regions = [SignalRegion(lo, hi, unit) for lo, hi in _groups(window, 2, "--window 3.3 3.7")]
+    for lo, hi, width in _groups(slide, 3, "--slide 3.2 4.4 0.4"):
+        regions += sliding_windows(lo, hi, width, step, unit)
+    if not regions:
+        raise OptionError("nothing to scan", got="no window", expected="--window or --slide",
+                          do="give e.g. --window 3.3 3.7")
+    return regions
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _groups(words: list[str] | None, size: int, example: str) -> list[tuple[float, ...]]:
+    return [_numbers(word, size, example) for word in words or []]
+
+
+def _numbers(word: str, size: int, example: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in word.replace(",", " ").split())
+    except ValueError:
+        found = ()
+    if len(found) != size:
+        raise OptionError("cannot read these edges", got=repr(word), expected=f"{size} numbers", do=f"write {example}")
+    return found
+
+
+def _write_jobs(events: Dataset, plan: ScanPlan, out: Path, system: str, quiet: bool) -> None:
+    """The script of a job array that makes the same call with an index; models for all windows are trained now."""
+    from sundog.data.parts import job_array
+    from sundog.tasks.anomaly.scan import checked, prepare
+
+    prepare(checked(events, plan), plan, out)
+    words = _without(sys.argv[1:], "--jobs")
+    script = job_array(out / f"jobs.{'sub' if system == 'htcondor' else 'sh'}", ["sundog", *words], len(plan.windows),
+                       system=system)
+    if not quiet:
+        typer.echo(f"wrote {script}: {len(plan.windows)} jobs; when they are done, the same command without --jobs "
+                   "joins them")
+
+
+def _without(words: list[str], option: str) -> list[str]:
+    kept: list[str] = []
+    for i, word in enumerate(words):
+        if word != option and not word.startswith(f"{option}=") and (i == 0 or words[i - 1] != option):
+            kept.append(word)
+    return kept
