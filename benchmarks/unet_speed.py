@@ -1,0 +1,127 @@
+"""The U-Net beside diffusers' UNet2DModel: one training step and one evaluation per image, same sizes, same run.
+
+    pip install diffusers            # not needed by sundog
+    OMP_NUM_THREADS=1 python benchmarks/unet_speed.py [--size 80] [--batch 8] [--parameters 6e5] [--rounds 5] [--bf16]
+
+Levels, channels per level, blocks per level on the way down, attention (coarsest level and middle), resolution,
+precision and optimiser are equal. What differs is the design: diffusers has one block more per level on the way up,
+and 3 x 3 kernels where resolution changes (2 x 2 and 1 x 1 here). Times are CPU seconds of this process, the two
+networks take turns, the ratio is the median of the ratios of the rounds with half the 16-84 % range behind it. The floor
+is the time that the same multiplications take as matrix products.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from sundog.nets.unet import UNet
+
+MULTIPLIERS = (1, 2, 2, 3)
+
+
+def theirs(size: int, width: int, blocks: int) -> nn.Module:
+    from diffusers import UNet2DModel
+
+    channels = tuple(width * m for m in MULTIPLIERS)
+    groups = next(g for g in (32, 16, 8, 5, 4, 2, 1) if all(c % g == 0 for c in channels))
+    return UNet2DModel(
+        sample_size=size, in_channels=1, out_channels=1, layers_per_block=blocks, block_out_channels=channels,
+        down_block_types=("DownBlock2D",) * 3 + ("AttnDownBlock2D",),
+        up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * 3, norm_num_groups=groups,
+    )
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    start = time.process_time()
+    for _ in range(repeats):
+        work()
+    return (time.process_time() - start) / repeats
+
+
+def product_rate(dtype: torch.dtype) -> float:
+    """Multiplications and additions per second of a matrix product of 1024."""
+    a = torch.randn(1024, 1024).to(dtype)
+    return 2 * 1024**3 / min(seconds(lambda: a @ a, 5) for _ in range(3))
+
+
+def precision(bf16: bool) -> contextlib.AbstractContextManager[object]:
+    return torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def trainer(net: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor, bf16: bool) -> Callable[[], None]:
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        with precision(bf16):
+            loss = (call(x).float() - x).square().mean()
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def evaluation(call: Callable[[Tensor], Tensor], x: Tensor, bf16: bool) -> Callable[[], None]:
+    def step() -> None:
+        with torch.no_grad(), precision(bf16):
+            call(x)
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=80)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--parameters", type=float, default=6e5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bf16", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    our_net = UNet(1, 1, parameters=options.parameters, levels=4)
+    width = our_net.body.first.out_channels
+    their_net = theirs(options.size, width, 1 if options.parameters < 2e6 else 2)
+    x = torch.randn(options.batch, 1, options.size, options.size)
+    t, step = torch.zeros(options.batch, 1), torch.zeros(options.batch)
+    calls = {"sundog": (our_net, lambda x: our_net(x, t, None)),
+             "diffusers": (their_net, lambda x: their_net(x, step).sample)}
+    rate = product_rate(torch.bfloat16 if options.bf16 else torch.float32)
+    print(f"{options.size} x {options.size}, batch {options.batch}, width {width} x {MULTIPLIERS}, "
+          f"{'bf16' if options.bf16 else 'float32'}, 1 thread, stock allocator; matrix product {rate / 1e9:.0f} GFLOP/s")
+    print(f"{'':10}{'parameters':>12}{'GFLOP/image':>12}{'floor ms':>10}{'train ms':>10}{'evaluate ms':>12}")
+    works: dict[str, dict[str, Callable[[], None]]] = {"train": {}, "evaluate": {}}
+    flops = {}
+    for name, (net, call) in calls.items():
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            call(x)
+        flops[name] = counter.get_total_flops() / options.batch
+        works["train"][name] = trainer(net, call, x, options.bf16)
+        works["evaluate"][name] = evaluation(call, x, options.bf16)
+    taken: dict[str, dict[str, list[float]]] = {kind: {name: [] for name in calls} for kind in works}
+    for kind, pair in works.items():
+        for name in pair:
+            pair[name]()  # first call: buffers
+        for _ in range(options.rounds):
+            for name in pair:
+                taken[kind][name].append(seconds(pair[name], 3) / options.batch * 1e3)
+    for name, (net, _) in calls.items():
+        count = sum(p.numel() for p in net.parameters())
+        train, evaluate = (statistics.median(taken[kind][name]) for kind in ("train", "evaluate"))
+        print(f"{name:10}{count:12,}{flops[name] / 1e9:12.3f}{flops[name] / rate * 1e3:10.2f}{train:10.1f}{evaluate:12.2f}")
+    for kind, pair in taken.items():
+        ratios = sorted(a / b for a, b in zip(pair["sundog"], pair["diffusers"]))
+        spread = (ratios[int(0.84 * (len(ratios) - 1))] - ratios[int(0.16 * (len(ratios) - 1))]) / 2
+        print(f"{kind}: sundog / diffusers = {statistics.median(ratios):.2f} +- {spread:.2f}")
+
+
+if __name__ == "__main__":
+    main()
