@@ -6,8 +6,8 @@
 Levels, channels per level, blocks per level on the way down, attention (coarsest level and middle), resolution,
 precision and optimiser are equal. What differs is the design: diffusers has one block more per level on the way up,
 and 3 x 3 kernels where resolution changes (2 x 2 and 1 x 1 here). Times are CPU seconds of this process, the two
-networks take turns, the ratio is the median of the ratios of the rounds with half the 16-84 % range behind it. The floor
-is the time that the same multiplications take as matrix products.
+networks take turns, the ratio is the median of the ratios of the rounds with half the 16-84 % range behind it. The
+floor is the time that the same multiplications take as matrix products.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ def main() -> None:
              "diffusers": (their_net, lambda x: their_net(x, step).sample)}
     rate = product_rate(torch.bfloat16 if options.bf16 else torch.float32)
     print(f"{options.size} x {options.size}, batch {options.batch}, width {width} x {MULTIPLIERS}, "
-          f"{'bf16' if options.bf16 else 'float32'}, 1 thread, stock allocator; matrix product {rate / 1e9:.0f} GFLOP/s")
+          f"{'bf16' if options.bf16 else 'float32'}, 1 thread, stock allocator; "
+          f"matrix product {rate / 1e9:.0f} GFLOP/s")
     print(f"{'':10}{'parameters':>12}{'GFLOP/image':>12}{'floor ms':>10}{'train ms':>10}{'evaluate ms':>12}")
     works: dict[str, dict[str, Callable[[], None]]] = {"train": {}, "evaluate": {}}
     flops = {}
@@ -116,7 +117,8 @@ def main() -> None:
     for name, (net, _) in calls.items():
         count = sum(p.numel() for p in net.parameters())
         train, evaluate = (statistics.median(taken[kind][name]) for kind in ("train", "evaluate"))
-        print(f"{name:10}{count:12,}{flops[name] / 1e9:12.3f}{flops[name] / rate * 1e3:10.2f}{train:10.1f}{evaluate:12.2f}")
+        print(f"{name:10}{count:12,}{flops[name] / 1e9:12.3f}{flops[name] / rate * 1e3:10.2f}"
+              f"{train:10.1f}{evaluate:12.2f}")
     for kind, pair in taken.items():
         ratios = sorted(a / b for a, b in zip(pair["sundog"], pair["diffusers"]))
         spread = (ratios[int(0.84 * (len(ratios) - 1))] - ratios[int(0.16 * (len(ratios) - 1))]) / 2
