@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sundog.errors import OptionError
 from sundog.models.base import Batch, Density, Noise, Objective
 from sundog.nets.mlp import TimeMLP
-from sundog.nets.residual import GatedResidualMLP
+from sundog.nets.residual import GatedResidualMLP, InterpolatedField
 from sundog.nets.unet import UNet, levels_for
 from sundog.solve.ode import divergence_exact, divergence_hutchinson, integrate
 
@@ -43,6 +43,8 @@ class FlowMatching(Density):
     sigma_min : width of the path at the data end, in standardised units
     parameters, stationary : of the U-Net: how many, and whether it wraps around at the edges
     solver, steps : of the sampler, see ``sundog.solve.ode.integrate``
+    sampling : ``float32``, or ``bf16``: matrix products of the sampler in bfloat16, three times as fast on a CPU
+        that knows it; the state and the density keep their precision
     trace : ``exact``, ``hutchinson``, or ``auto`` (exact up to 16 dimensions)
 
     Example
@@ -70,6 +72,7 @@ class FlowMatching(Density):
         stationary: bool = False,
         solver: str = "midpoint",
         steps: int = 25,
+        sampling: str = "float32",
         trace: str = "auto",
         learning_rate: float | None = None,
     ) -> None:
@@ -85,6 +88,9 @@ class FlowMatching(Density):
                               got=f"samples of shape {tuple(shape)}, network {network}",
                               expected="(d,), (ny, nx) or (channels, ny, nx); network 'unet' for images",
                               do="reshape the data, leave network out")
+        if sampling not in ("float32", "bf16"):
+            raise OptionError("unknown precision of the sampler", got=sampling, expected="float32 | bf16",
+                              do="choose one")
         if trace not in ("auto", "exact", "hutchinson"):
             raise OptionError("unknown trace", got=trace, expected="auto | exact | hutchinson", do="choose one")
         if network not in ("mlp", "residual", "unet") or (network == "residual" and len(set(hidden)) != 1):
@@ -96,7 +102,8 @@ class FlowMatching(Density):
             "shape": list(shape), "context_dim": context_dim, "network": network, "hidden": list(hidden),
             "time_frequencies": time_frequencies, "context_frequencies": context_frequencies,
             "sigma_min": sigma_min, "parameters": parameters, "stationary": stationary, "solver": solver,
-            "steps": steps, "trace": trace, "learning_rate": learning_rate,
+            "steps": steps, "sampling": sampling,
+            "trace": trace, "learning_rate": learning_rate,
         }
         self.shape, self.sigma_min, self.solver, self.steps = tuple(shape), sigma_min, solver, steps
         self.learning_rate = learning_rate
@@ -116,6 +123,21 @@ class FlowMatching(Density):
 
     def config(self) -> dict[str, Any]:
         return dict(self._config)
+
+    def between(self, first: float, second: float, how: str = "context") -> FlowMatching:
+        """The same model knowing its field only at two contexts, interpolated from them: see ``InterpolatedField``.
+
+        Costs nothing and trains nothing: both share their weights.
+
+        Parameters
+        ----------
+        first, second : contexts of the one column, in standardised units
+        how : ``context`` (needs ``network="residual"``) or ``linear``
+        """
+        with torch.random.fork_rng(devices=[]):
+            twin = FlowMatching(**self.config())
+        twin.velocity = InterpolatedField(self.velocity, first, second, how=how)
+        return twin.to(next(self.parameters()).device).eval()
 
     def objectives(self) -> list[Objective]:
         return [Objective("flow matching", list(self.parameters()), self.loss, self.learning_rate)]

@@ -126,7 +126,11 @@ def fit_template(events: Dataset, region: SignalRegion, *, family: str = "flow-m
 
 def _tested(run: Run, real: Dataset, seed: int) -> TemplateReport:
     real = real[:CHECK_ROWS]
-    fake = run.sample(len(real), context=real.context, seed=seed + 1)
+    return compared(real, run.sample(len(real), context=real.context, seed=seed + 1), seed)
+
+
+def compared(real: Dataset, fake: Dataset, seed: int) -> TemplateReport:
+    """How far real and drawn events of the same masses can be told apart."""
     # The mass stands among the columns: a wrong dependence on it must show.
     mass = mass_column(real).float()[:, None]
     found = classifier_two_sample(torch.cat([real.values, mass], 1), torch.cat([fake.values, mass], 1), seed, folds=2)
