@@ -38,6 +38,7 @@ def fit(
     device: str = "auto",
     out: str | Path | None = None,
     scaling: Scaling | str | None = None,
+    init_from: Run | str | Path | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Run:
@@ -55,6 +56,8 @@ def fit(
         goes on where it was and ends with the same numbers; a finished one is loaded.
     scaling : of the values: a word (``auto``, ``standard``, ``logit``, ``asinh``, ``log-modulus``, ``identity``) or an
         unfitted ``Scaling``; ``auto`` for events and ``standard`` for images when None
+    init_from : a run of the same family and networks, or its folder: training starts from its weights instead of
+        random ones (transfer learning). The scaling is fitted to the new data all the same.
     progress : show a progress bar
     **options : of the family, e.g. ``hidden=(64, 64)``
 
@@ -82,6 +85,9 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         model = build(family, shape, width, options)
+    start = load_run(init_from) if isinstance(init_from, str | Path) else init_from
+    if start is not None:
+        _take_weights(model, start)
     plan = _with_defaults(plan, model)
     if model.objectives() and len(data) < FEWEST_ROWS:
         raise SampleSizeError("too few rows to train on", got=len(data), expected=f"at least {FEWEST_ROWS}",
@@ -96,7 +102,7 @@ def fit(
                           expected="one scaling for the whole set", do="use 'asinh' or 'standard', or put each image's "
                           "extremes into the context and scale before fitting")
     context_scaling = None if data.context is None else Standard().fit(data.context, data.weights, data.context_names)
-    identity = _identity(family, model, plan, data, scaling)
+    identity = _identity(family, model, plan, data, scaling, start)
     folder = None if out is None else Path(out)
     if folder is not None and (folder / RUN).exists():
         return _finished(folder, identity, plan)
@@ -115,7 +121,8 @@ def fit(
     run = make_run(
         model=model.eval(), scaling=scaling, context_scaling=context_scaling, contexts=_contexts(data, plan.seed),
         labels={label: getattr(data, label) for label in LABELS}, plan=plan, history=history,
-        provenance=_provenance(data, where), identity=identity,
+        provenance=_provenance(data, where) | ({} if start is None else {"init_from": start.identity}),
+        identity=identity,
     )
     if folder is not None:
         run.save(folder)
@@ -189,10 +196,23 @@ def _finished(folder: Path, identity: str, plan: Plan) -> Run:
     return load_run(folder, plan.device)
 
 
-def _identity(family: str, model: Model, plan: Plan, data: Dataset, scaling: Scaling) -> str:
+def _take_weights(model: Model, start: Run) -> None:
+    """Give the model the weights of a fitted one with the same networks."""
+    try:
+        if type(model) is not type(start.model):
+            raise RuntimeError(f"a run of family '{start.family}'")
+        model.load_state_dict(start.model.state_dict())
+    except RuntimeError as error:
+        raise OptionError("cannot start from this run", got=str(error).splitlines()[-1].strip(),
+                          expected=f"family '{model.family}' with the networks of {model.config()}",
+                          do="fit with the options of that run, or leave init_from out") from error
+
+
+def _identity(family: str, model: Model, plan: Plan, data: Dataset, scaling: Scaling, start: Run | None) -> str:
     """Hash of everything that decides the result; two fits with the same one may continue each other."""
     settings = plan.model_dump(exclude={"checkpoint_seconds", "device", "devices"})
-    text = json.dumps([family, model.config(), settings, data.fingerprint(), scaling.to_json()], sort_keys=True)
+    facts = [family, model.config(), settings, data.fingerprint(), scaling.to_json()]
+    text = json.dumps(facts if start is None else [*facts, start.identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
