@@ -49,6 +49,7 @@ INSIDE_FUNCTIONS = {
     "data/parts.py": {"distributed"},
     "data/public_sets.py": {"sklearn", "h5py"},
     "models/classifier.py": {"sklearn"},
+    "simulate/sky/cmb.py": {"camb"},
     "simulate/sky/cosmology.py": {"camb"},
     "train/devices.py": {"lightning_fabric"},
     "train/plan.py": {"yaml"},

@@ -225,7 +225,7 @@ def gaussian_beam(lmax: int, fwhm_arcmin: float) -> Array:
     Example
     -------
     >>> round(float(gaussian_beam(1000, 10.0)[1000]), 4)
-    0.466
+    0.4659
     """
     sigma = fwhm_arcmin * ARCMIN / math.sqrt(8 * math.log(2))
     ell = np.arange(lmax + 1)

@@ -94,7 +94,8 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     builder.finish_dust(jansky)
     facts = {"simulator": "sundog.simulate.sky.simulate_sky", "seed": seed, "nside": nside, "cosmology": model.name,
              "min_halo": min_halo, "cib_d_1000": cib_d_1000, "halos": builder.halos}
-    sky = SkyMaps(*(builder.maps[name] for name in NAMES), frequency_ghz=FREQUENCY, provenance=facts)
+    kappa, tsz, ksz, cib, radio_ = (builder.maps[name] for name in NAMES)
+    sky = SkyMaps(kappa, tsz, ksz, cib, radio_, frequency_ghz=FREQUENCY, provenance=facts)
     if out is not None:
         sky.save(out)
     return sky
