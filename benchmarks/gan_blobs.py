@@ -1,53 +1,120 @@
-"""How far does the Wasserstein GAN get on images of spots in a given number of steps? Peaks and spectrum by CPU time.
+"""How far does the Wasserstein GAN get on images of spots? Peaks and spectrum against CPU time.
 
-One row per number of generator steps, each a fit of its own, and the real images last: CPU seconds; peaks per image
-above 0.15; the mean of each image's brightest pixel; spectrum over that of the real images at k = 1, 2, ... 6 cycles
-per image, with the standard error of the mean over 1000 fakes.
+    python benchmarks/gan_blobs.py run --size 32 --steps 500 2000     one JSON line per training
+    python benchmarks/gan_blobs.py show                               the table of a results file
 
-    python benchmarks/gan_blobs.py [--steps 200 400] [--spots 10] [--size 32] [--seed 0]
+A row: CPU seconds of the training; peaks per image above 0.15 (mean and scatter of an image; error of the mean);
+amplitude of the brightest pixel; spectrum over that of other real images in rings of k = 1 ... 6 cycles per image,
+with the standard error over 1000 fakes; share of held-out images with a fake as near as their fifth neighbour
+(coverage). The row ``real`` is other real images: what a perfect generator would get. A training that is already in
+the results file is not repeated.
+
+Options: --spots, --size, --sigma (of a spot, pixels), --settings NAME (see SETTINGS), --seeds, --results FILE.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from pathlib import Path
+from typing import Any
 
 import torch
 
 import sundog
 from sundog.simulate.blobs import blobs
+from sundog.statistics.neighbours import precision_recall_density_coverage
 from sundog.statistics.peaks import find_peaks
 from sundog.statistics.spectra import power_spectrum
 
-MODES = 6
-FAKES = 1000
+MODES, FAKES = 6, 1000
+SETTINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "lazy": {"lazy": 4, "critic_steps": 2},
+    "nearest": {"lazy": 4, "critic_steps": 2, "upsampling": "nearest"},
+    "nearest group": {"lazy": 4, "critic_steps": 2, "upsampling": "nearest", "normalisation": "group"},
+    "nearest 3": {"lazy": 4, "critic_steps": 3, "upsampling": "nearest"},
+}
+Row = dict[str, Any]
 
 
-def row(name: str, images: torch.Tensor, real: torch.Tensor, spent: str) -> str:
+def measured(images: torch.Tensor, real: torch.Tensor) -> Row:
     counts = find_peaks(images, threshold=0.15).count(len(images)).double()
     power = power_spectrum(images, periodic=False).power[:, :MODES]
-    ratio = power / power_spectrum(real, periodic=False).power[:, :MODES].mean(0)
-    spectrum = " ".join(f"{m:.2f}±{e:.2f}" for m, e in zip(ratio.mean(0), ratio.std(0) / len(images) ** 0.5))
-    return (f"| {name} | {spent} | {counts.mean():.1f} ± {counts.std():.1f} | {images.amax((1, 2)).mean():.2f} "
-            f"| {spectrum} |")
+    reference = power_spectrum(real, periodic=False).power[:, :MODES]
+    ratio = power / reference.mean(0)
+    spread = reference.std(0) / reference.mean(0) / len(real) ** 0.5  # error of the reference itself
+    near = precision_recall_density_coverage(real.flatten(1), images.flatten(1))
+    return {"peaks": round(float(counts.mean()), 3), "scatter": round(float(counts.std()), 3),
+            "error": round(float(counts.std() / len(counts) ** 0.5), 3),
+            "brightest": round(float(images.amax((1, 2)).mean()), 3), "coverage": round(near.coverage, 3),
+            "spectrum": [round(float(v), 3) for v in ratio.mean(0)],
+            "spectrum error": [round(float((e.square() / len(images) + s.square()).sqrt()), 3)
+                               for e, s in zip(ratio.std(0), spread)]}
+
+
+def trainings(given: argparse.Namespace, done: list[Row]) -> None:
+    data = blobs(20_000, given.spots, size=given.size, seed=0, sigma_pixel=given.sigma)
+    real = data.held_out.values[:FAKES]
+    facts = {"spots": given.spots, "size": given.size, "sigma": given.sigma}
+    known = {key(row) for row in done}
+    todo = [{**facts, "settings": given.settings, "steps": steps, "seed": seed}
+            for steps in given.steps for seed in range(given.seeds)]
+    truth = {**facts, "settings": "real", "steps": 0, "seed": 0}
+    if key(truth) not in known:
+        write(given.results, {**truth, "cpu": 0.0, **measured(data.held_out.values[FAKES : 2 * FAKES], real)})
+    for row in todo:
+        if key(row) in known:
+            continue
+        start = time.process_time()
+        run = sundog.fit("gan", data, plan=sundog.Plan(steps=row["steps"], seed=row["seed"]),
+                         **SETTINGS[given.settings])
+        spent = round(time.process_time() - start, 1)
+        write(given.results, {**row, "cpu": spent, **measured(run.sample(FAKES, seed=1).values, real)})
+
+
+def key(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("spots", "size", "sigma", "settings", "steps", "seed"))
+
+
+def write(path: Path, row: Row) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    print(json.dumps(row), flush=True)
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def show(rows: list[Row]) -> None:
+    print("| spots, pixels | settings | steps | CPU s | peaks per image | brightest | coverage "
+          f"| spectrum at k = 1..{MODES} |\n" + "|---" * 8 + "|")
+    for row in sorted(rows, key=lambda row: (row["size"], row["spots"], row["settings"], row["steps"], row["seed"])):
+        spectrum = " ".join(f"{m:.2f}±{e:.2f}" for m, e in zip(row["spectrum"], row["spectrum error"]))
+        print(f"| {row['spots']}, {row['size']} | {row['settings']} | {row['steps']} | {row['cpu']:.0f} "
+              f"| {row['peaks']:.2f} ± {row['error']:.2f} (scatter {row['scatter']:.1f}) | {row['brightest']:.2f} "
+              f"| {row['coverage']:.2f} | {spectrum} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, nargs="+", default=[200, 400])
+    parser.add_argument("what", choices=["run", "show"])
+    parser.add_argument("--steps", type=int, nargs="+", default=[500])
     parser.add_argument("--spots", type=int, default=10)
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    data = blobs(20_000, options.spots, size=options.size, seed=0, sigma_pixel=2.0)
-    real = data.held_out.values[:FAKES]
-    print(f"| steps | CPU s | peaks per image | brightest | spectrum at k = 1..{MODES} |\n" + "|---" * 5 + "|")
-    for steps in options.steps:
-        start = time.process_time()
-        run = sundog.fit("gan", data, plan=sundog.Plan(steps=steps, seed=options.seed))
-        spent = f"{time.process_time() - start:.0f}"
-        print(row(str(steps), run.sample(FAKES, seed=1).values, real, spent), flush=True)
-    print(row("real", data.held_out.values[FAKES : 2 * FAKES], real, ""), flush=True)
+    parser.add_argument("--sigma", type=float, default=2.0)
+    parser.add_argument("--settings", choices=list(SETTINGS), default="default")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=Path("runs/gan_blobs.jsonl"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.what == "show":
+        show(read(given.results))
+    else:
+        trainings(given, read(given.results))
 
 
 if __name__ == "__main__":

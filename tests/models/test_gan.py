@@ -9,7 +9,7 @@ from torch import nn
 import sundog
 from sundog.errors import OptionError, ShapeError
 from sundog.models.base import Batch, Noise
-from sundog.models.gan import WassersteinGAN, gradient_penalty
+from sundog.models.gan import WassersteinGAN, gradient_penalty, slopes
 from sundog.simulate.densities import GaussianMixture
 
 IMAGES = {
@@ -17,6 +17,7 @@ IMAGES = {
     "group, nearest, bound": {"shape": (2, 16, 16), "normalisation": "group", "upsampling": "nearest", "bound": 5.0},
     "conditional": {"shape": (1, 8, 8), "context_dim": 2, "penalty": "one-sided"},
     "norm": {"shape": (8, 8), "penalty": "norm"},
+    "batch": {"shape": (8, 8), "normalisation": "batch", "initial": "dcgan", "lazy": 2},
 }
 
 
@@ -143,6 +144,70 @@ class TestImages:
         assert torch.equal(run.sample(3, seed=1).values, sundog.load_run(tmp_path / "run").sample(3, seed=1).values)
 
 
+class TestPublishedPreset:
+    def count(self, net):
+        return sum(p.numel() for p in net.parameters())
+
+    def make(self, shape, **options):
+        with torch.device("meta"):  # no memory, no time for 26 million random weights
+            return WassersteinGAN(shape, preset="mmdl", **options)
+
+    def test_parameters_of_the_published_layers(self):
+        model = self.make((5, 128, 128))
+        assert self.count(model.critic) == 11_164_609 and self.count(model.generator) == 15_361_871
+        assert self.count(self.make((1, 128, 128)).critic) == 11_164_609 - 4 * 64 * 16  # negative control
+        assert model.config()["penalty_weight"] == 10 and model.config()["betas"] == [0.5, 0.9]
+
+    def test_any_power_of_two_and_own_settings(self):
+        model = self.make((3, 32, 32), width=8, latent=20)
+        assert model.grid == (3, 32, 32) and model.config()["bound"] == 15.0
+        assert model.config()["width"] == 8 and model.latent == 20 and model.default_batch == 32
+
+    def test_initial_weights_and_bound(self):
+        model = make((2, 32, 32), preset="mmdl", width=16, latent=32)
+        for net in (model.generator, model.critic):
+            for layer in net.modules():
+                if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                    n = layer.weight.numel()
+                    assert abs(float(layer.weight.std().detach()) - 0.02) < 4 * 0.02 / math.sqrt(2 * n)
+        model.generator.layers[-2].weight.data += 1000.0
+        assert float(model.sample(4, None, seeded()).detach().abs().max()) <= 15.0
+
+
+def test_batch_statistics_at_sampling_are_those_of_a_fixed_reference():
+    """A fake depends on its own z alone, whatever was trained on or drawn before."""
+    model = make((8, 8), normalisation="batch", width=4, latent=6)
+    one = model.sample(64, None, seeded(1)).detach()
+    model.critic_loss(Batch(torch.randn(16, 8, 8, generator=seeded(2))), noise(16))  # sees other batches
+    assert model.generator.training
+    torch.testing.assert_close(model.sample(64, None, seeded(1)).detach(), one)
+    z = torch.randn(64, 6, generator=seeded(1))
+    own = model.generate(z, None).detach()  # statistics of this very batch: close, not equal
+    assert float((own - one).abs().max()) > 1e-4
+    model.generator.eval()
+    own = model.generate(z[:3], None).detach()
+    model.generator.train()
+    assert float((own - one[:3]).abs().max()) > 1e-4  # the last batch was another one
+    model.sample(2, None, seeded(3))
+    model.generator.eval()
+    torch.testing.assert_close(model.generate(z[:3], None).detach(), one[:3])
+
+
+def test_lazy_penalty_is_that_of_every_second_row():
+    model = make((3,), latent=4, hidden=(16,))
+    x = 3 * torch.randn(10, 3, generator=seeded(5))
+    whole = float(model.critic_loss(Batch(x), noise(10)).detach())
+    model.lazy = 2
+    lazy = float(model.critic_loss(Batch(x), noise(10)).detach())
+    n = noise(10)
+    fake = model.generate(n.normal(4), None).detach()
+    gap = float((model.criticise(fake, None).mean() - model.criticise(x, None).mean()).detach())
+    penalty = (slopes(lambda y: model.criticise(y, None), x, fake, n.uniform(1)) - 1).square().detach()
+    assert lazy == pytest.approx(gap + model.penalty_weight * float(penalty[::2].mean()), abs=1e-6)
+    assert whole == pytest.approx(gap + model.penalty_weight * float(penalty.mean()), abs=1e-6)
+    assert lazy != pytest.approx(whole, abs=1e-4)
+
+
 def test_score_prefers_the_law_to_a_collapsed_generator():
     model = make((2,), latent=2)
     x = torch.randn(1000, 2, generator=seeded(4))
@@ -174,6 +239,10 @@ def test_rows_of_weight_zero_do_not_move_the_critic():
     {"shape": (2,), "penalty": "spectral"},
     {"shape": (2,), "penalty_weight": 0.0},
     {"shape": (2,), "critic_steps": 0},
+    {"shape": (2,), "lazy": 0},
+    {"shape": (2,), "preset": "stylegan"},
+    {"shape": (8, 8), "initial": "zero"},
+    {"shape": (8, 8), "context_dim": 1, "normalisation": "batch"},
 ])
 def test_impossible_settings_are_named(options):
     with pytest.raises(OptionError, match="expected"):

@@ -27,10 +27,12 @@ class DCGenerator(nn.Module):
     size : pixels per side, a power of two from 8
     channels, latent : of the image, of the vector
     width : channels of the last hidden layer; they double with every halving of the resolution
-    normalisation : ``none`` (starts faster) or ``group``. Batch normalisation is not offered: its running statistics
-        are no parameters, so the running mean of the weights would not fit them.
+    normalisation : ``none`` (starts faster), ``group``, or ``batch``. Batch normalisation keeps the statistics of the
+        last batch that it saw in training mode, none averaged over steps: these would not fit the running mean of
+        the weights. Whoever samples shows it a reference batch first (``WassersteinGAN.sample`` does).
     upsampling : ``transposed`` (4x4 kernels, stride 2) or ``nearest`` (doubling, then 3x3 kernels; no checkerboard)
     bound : a of the scaled tanh ``a tanh(2 x / a)`` behind one scale and shift per channel; None leaves both out
+    initial : ``he`` (variance kept from layer to layer) or ``dcgan`` (every weight N(0, 0.02), scales N(1, 0.02))
 
     Example
     -------
@@ -48,10 +50,12 @@ class DCGenerator(nn.Module):
         normalisation: str = "none",
         upsampling: str = "transposed",
         bound: float | None = None,
+        initial: str = "he",
     ) -> None:
         super().__init__()
-        _check(normalisation, ("none", "group"), "normalisation")
+        _check(normalisation, ("none", "group", "batch"), "normalisation")
         _check(upsampling, ("transposed", "nearest"), "upsampling")
+        _check(initial, ("he", "dcgan"), "initial weights")
         widths = layer_widths(size, width)[::-1]
         self.start = nn.Linear(latent, widths[0] * 16)
         _scaled(self.start, latent, GAIN)
@@ -63,6 +67,8 @@ class DCGenerator(nn.Module):
             layers += [ChannelScale(channels), ScaledTanh(bound)]
         self.layers = nn.Sequential(*layers)
         self.first = widths[0]
+        if initial == "dcgan":
+            _small(self)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(self.start(z).reshape(-1, self.first, 4, 4))
@@ -76,6 +82,7 @@ class DCCritic(nn.Module):
     size, channels, width : as for the generator
     outputs : numbers per image, 1 for a critic
     bias : of the last layer. A Wasserstein critic needs none: its loss is a difference, in which it cancels.
+    initial : as for the generator
 
     Example
     -------
@@ -83,14 +90,18 @@ class DCCritic(nn.Module):
     torch.Size([2, 1])
     """
 
-    def __init__(self, size: int, *, channels: int = 1, outputs: int = 1, width: int = 16, bias: bool = True) -> None:
+    def __init__(self, size: int, *, channels: int = 1, outputs: int = 1, width: int = 16, bias: bool = True,
+                 initial: str = "he") -> None:
         super().__init__()
+        _check(initial, ("he", "dcgan"), "initial weights")
         widths = layer_widths(size, width)
         layers: list[nn.Module] = []
         for a, b in zip([channels, *widths[:-1]], widths):
             layers += [_scaled(nn.Conv2d(a, b, 4, stride=2, padding=1), 16 * a, GAIN), nn.LeakyReLU(SLOPE)]
         last = _scaled(nn.Linear(16 * widths[-1], outputs, bias=bias), 16 * widths[-1], 1.0)
         self.layers = nn.Sequential(*layers, nn.Flatten(), last)
+        if initial == "dcgan":
+            _small(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -152,6 +163,8 @@ def _doubling(a: int, b: int, upsampling: str, gain: float) -> list[nn.Module]:
 def _normalised(channels: int, normalisation: str) -> list[nn.Module]:
     if normalisation == "none":
         return []
+    if normalisation == "batch":
+        return [nn.BatchNorm2d(channels, momentum=1.0)]
     # Two channels or more per group: alone, a channel would lose its mean and so its bias.
     return [nn.GroupNorm(max(g for g in (1, 2, 4, 8) if g == 1 or channels % (2 * g) == 0), channels)]
 
@@ -162,6 +175,17 @@ def _scaled(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, terms: int, gain:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def _small(net: nn.Module) -> None:
+    """Weights N(0, 0.02), scales N(1, 0.02), shifts of channels N(0, 0.02), biases 0: the start of a DCGAN."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, std=0.02)
+        elif isinstance(layer, ChannelScale | nn.BatchNorm2d | nn.GroupNorm):
+            nn.init.normal_(layer.weight, mean=1.0, std=0.02)
+        if isinstance(layer, ChannelScale):
+            nn.init.normal_(layer.bias, std=0.02)
 
 
 def _check(word: str, known: tuple[str, ...], what: str) -> None:
