@@ -11,7 +11,8 @@ from sundog.models.families import FAMILIES, build
 
 CASES = {
     "diffusion": ("diffusion", (3,), {"skip": "covariance", "hidden": (16, 16)}),
-    "diffusion-edm": ("diffusion", (3,), {"hidden": (16, 16), "uncertainty": True}),
+    "diffusion-edm": ("diffusion", (3,), {"hidden": (16, 16), "uncertainty": True, "noise": (0.0, 1.0),
+                                             "weight": "edm"}),
     "flow-spline": ("flow", (3,), {"layers": 2, "hidden": (16,)}),
     "flow-affine": ("flow", (3,), {"transform": "affine", "layers": 2, "hidden": (16,)}),
     "flow-matching": ("flow-matching", (3,), {"hidden": (16, 16)}),

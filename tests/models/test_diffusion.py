@@ -338,3 +338,20 @@ def test_learned_uncertainty_finds_the_error_of_each_noise_level() -> None:
         optimiser.step()
     levels = torch.exp(torch.linspace(-1, 1, 5) * float(model.p_std) + float(model.p_mean))
     assert model.uncertainty(levels).abs().max() < 0.25
+
+
+def test_noise_levels_and_weights_can_be_chosen() -> None:
+    """ln(sigma / sigma_data) has the mean and scatter asked for; EDM's weight is r^2 / c_out^2 of the residual's."""
+    x = 3 * torch.randn(400, 4, generator=seeded())
+    model = Diffusion((4,), skip="covariance", hidden=(8,), noise=(0.7, 1.5), weight="edm")
+    model.prepare(x, None)
+    assert float(model.p_mean) == pytest.approx(math.log(float(model.sigma_data)) + 0.7, abs=1e-5)
+    assert float(model.p_std) == 1.5
+    plain = Diffusion((4,), skip="edm", hidden=(8,), weight="edm")
+    same = Diffusion((4,), skip="edm", hidden=(8,))
+    for other in (plain, same):
+        other.prepare(x, None)
+    losses = [other.loss(Batch(x), Noise(seeded(), 400, slice(0, 400))) for other in (plain, same)]
+    torch.testing.assert_close(*losses)  # with EDM's skip the two are one
+    with pytest.raises(OptionError, match="noise levels"):
+        Diffusion((4,), noise=(0.0, -1.0))

@@ -90,6 +90,9 @@ class Diffusion(Density):
     parameters : of the U-Net, 0.4e6 to 30e6
     hidden : widths of the MLP for vectors
     components : principal components of ``skip="covariance"``
+    noise : (mean, std) of ln(sigma / sigma_data) in training; by the rule of `NoiseRange` when None
+    weight : of the loss of each noise level: ``residual``, 1 / r^2, or ``edm``, (sigma^2 + sigma_data^2) /
+        (sigma sigma_data)^2; the same with ``skip="edm"``
     uncertainty : learn u(sigma) beside the network and minimise loss / e^u + u, so that no noise level outweighs the
         others
     context_dropout : share of training rows whose context is hidden, so that the network knows both laws
@@ -124,6 +127,8 @@ class Diffusion(Density):
         parameters: float = 600_000,
         hidden: Sequence[int] = (128, 128, 128),
         components: int = 300,
+        noise: tuple[float, float] | None = None,
+        weight: str = "residual",
         uncertainty: bool = False,
         context_dropout: float = 0.1,
         guidance: float = 1.0,
@@ -136,13 +141,15 @@ class Diffusion(Density):
         self._config = {
             "shape": list(shape), "context_dim": context_dim, "skip": skip, "stationary": stationary,
             "symmetry": symmetry, "parameters": parameters, "hidden": list(hidden), "components": components,
-            "uncertainty": uncertainty, "context_dropout": context_dropout, "guidance": guidance, "sampler": sampler,
-            "steps": steps, "rho": rho, "learning_rate": learning_rate,
+            "noise": noise if noise is None else list(noise), "weight": weight, "uncertainty": uncertainty,
+            "context_dropout": context_dropout, "guidance": guidance, "sampler": sampler, "steps": steps, "rho": rho,
+            "learning_rate": learning_rate,
         }
         _check(self._config)
         self.shape, self.context_dim = tuple(shape), context_dim
         self.grid = self.shape if len(shape) != 2 else (1, *self.shape)  # images have channels inside
         self.skip, self.stationary, self.symmetry = skip, stationary, symmetry
+        self.noise, self.weight = noise, weight
         self.context_dropout, self.guidance = context_dropout, guidance
         self.sampler, self.steps, self.rho = sampler, steps, rho
         self.learning_rate = learning_rate or (3e-3 if len(shape) == 1 else 1e-3)
@@ -188,6 +195,9 @@ class Diffusion(Density):
         levels = NoiseRange.of(covariance, 40.0 if self.skip == "edm" else 5.0)
         for name in NoiseRange.__dataclass_fields__:
             getattr(self, name).fill_(getattr(levels, name))
+        if self.noise is not None:
+            self.p_mean.fill_(math.log(levels.sigma_data) + self.noise[0])
+            self.p_std.fill_(self.noise[1])
 
     # -- the denoiser --------------------------------------------------------------------------------------------
 
@@ -255,7 +265,7 @@ class Diffusion(Density):
                           betas=(0.9, 0.99), clip_norm=1.0)]
 
     def loss(self, batch: Batch, noise: Noise) -> Tensor:
-        """Mean of |D - x_0|^2 / r(sigma)^2 per entry, ln sigma ~ N(p_mean, p_std^2)."""
+        """Mean of |D - x_0|^2 / r(sigma)^2 (or in EDM's weighting) per entry, ln sigma ~ N(p_mean, p_std^2)."""
         x_0 = batch.x.reshape(-1, *self.grid)
         sigma = torch.exp(self.p_mean + self.p_std * noise.normal(1)[:, 0])
         e = noise.normal(*self.grid)
@@ -266,6 +276,8 @@ class Diffusion(Density):
                                               self._told(len(x_0), batch.context, given))
         wanted = (x_0 - linear) / _rows(error, x_0)
         wrong = (residual - wanted).square().flatten(1).mean(1)
+        if self.weight == "edm":
+            wrong = wrong * error[:, 0].square() * (sigma.square() + self.sigma_data**2) / (sigma * self.sigma_data)**2
         if self.uncertainty is not None:
             u = self.uncertainty(sigma)
             wrong = wrong * torch.exp(-u) + u
@@ -402,13 +414,17 @@ def _check(options: dict[str, Any]) -> None:
         raise OptionError("diffusion draws vectors or images", got=f"samples of shape {tuple(shape)}",
                           expected="(d,), (ny, nx) or (channels, ny, nx)", do="reshape the data")
     vector = len(shape) == 1
-    known = {"skip": ("edm", "covariance"), "sampler": tuple(SAMPLERS),
+    known = {"skip": ("edm", "covariance"), "sampler": tuple(SAMPLERS), "weight": ("residual", "edm"),
              "symmetry": ("none",) if vector else ("none", "dihedral"),
              "stationary": (False,) if vector else (False, True)}
     for name, words in known.items():
         if options[name] not in words:
             raise OptionError(f"unknown {name}" + (" for vectors" if vector else ""), got=options[name],
                               expected=" | ".join(map(str, words)), do="choose one of these")
+    if options["noise"] is not None and (len(options["noise"]) != 2 or not options["noise"][1] > 0):
+        raise OptionError("noise levels of training", got=options["noise"],
+                          expected="(mean, std) of ln(sigma / sigma_data)",
+                          do="pass e.g. noise=(-0.5, 1.2), or None for the rule")
     if options["steps"] < 2 or not 0 <= options["context_dropout"] < 1 or options["components"] < 1:
         raise OptionError("impossible settings of diffusion",
                           got=", ".join(f"{k} = {options[k]}" for k in ("steps", "context_dropout", "components")),
