@@ -55,6 +55,10 @@ INSIDE_FUNCTIONS = {
     "train/plan.py": {"yaml"},
     "tasks/anomaly/found.py": {"sundog.report"},
     "verdicts/verdict.py": {"sundog.report"},
+    "tasks/separation/result.py": {"sundog.report.separation"},
+    "statistics/coefficients.py": {"sundog.report", "matplotlib"},
+    "statistics/reduction.py": {"sundog.report", "matplotlib"},
+    "statistics/scattering.py": {"sundog.report", "matplotlib"},
     "statistics/phase_harmonics_labels.py": {"sundog.report", "matplotlib"},
 }
 

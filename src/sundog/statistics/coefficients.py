@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sundog.errors import FileError, OptionError, ShapeError
+from sundog.statistics.columns import load_columns, save_columns
 from sundog.statistics.directions import axis_turns, first_of_orbit
+from sundog.statistics.reduction import ReducedCoefficients, Reduction
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = ("mean", "var", "S1", "S2", "S3", "S4")
 COLUMNS = ("j1", "j2", "j3", "l1", "l2", "l3")
@@ -204,6 +208,28 @@ class ScatteringCoefficients:
         tail, head = values[..., span.stop :], values[..., 2 : span.start]
         return self.with_vector(torch.cat([mean, own_var, head, s2, tail], -1))
 
+    def reduce(
+        self,
+        null: ScatteringCoefficients | None = None,
+        *,
+        sigma: float = 2.0,
+        angles: bool = True,
+        scales: bool = True,
+    ) -> ReducedCoefficients:
+        """Harmonics of the angles and cosines of the scales; with Gaussian ``null`` maps, only what differs from them.
+
+        To measure several maps in the same reduced coefficients, keep the `Reduction`:
+        ``Reduction(c.labels).select(target, null)`` and call it. Normalise first: log S2 is smooth in j, S2 is not.
+        """
+        reduction = Reduction(self.labels, angles, scales)
+        return (reduction if null is None else reduction.select(self, null, sigma))(self)
+
+    def plot(self) -> Figure:
+        """One panel per kind; of many maps the mean and the spread."""
+        from sundog.report.coefficients import covariances
+
+        return covariances(self.table(), self.labels.L)
+
     def table(self) -> dict[str, np.ndarray]:
         """Columns kind, part, angle, j1 ... l3 and value (last axis K); ready for a data frame when there is one map.
 
@@ -221,36 +247,20 @@ class ScatteringCoefficients:
 
     def save(self, path: str | Path) -> Path:
         """Write values and labels to ``.npz`` or ``.json``; returns the path."""
-        path = Path(path)
-        table = {**self.table(), "L": np.array(self.labels.L), "isotropic": np.array(self.labels.isotropic),
-                 "directions": np.array(self.labels.directions)}
-        if path.suffix == ".npz":
-            np.savez_compressed(path, **table)  # type: ignore[arg-type]
-        elif path.suffix == ".json":
-            path.write_text(json.dumps({name: column.tolist() for name, column in table.items()}))
-        else:
-            raise FileError("unknown format", got=path.name, expected=".npz or .json", do="rename the file")
-        return path
+        about = {name: np.array(getattr(self.labels, name)) for name in ("L", "isotropic", "directions")}
+        return save_columns(path, {**self.table(), **about})
 
     @staticmethod
     def load(path: str | Path) -> ScatteringCoefficients:
         """Read what `save` wrote (JSON values come back as float64)."""
-        path = Path(path)
-        if not path.exists():
-            raise FileError("no such file", got=path, expected="saved scattering coefficients", do="check the path")
-        table: dict[str, Any]
+        table: dict[str, Any] = load_columns(path)
         try:
-            if path.suffix == ".json":
-                table = {name: np.array(column) for name, column in json.loads(path.read_text()).items()}
-            else:
-                with np.load(path, allow_pickle=False) as found:
-                    table = {name: found[name] for name in found}
             scales = np.column_stack([table[name] for name in COLUMNS[:3]])
             angles = np.column_stack([table[name] for name in COLUMNS[3:]])
-            labels = Labels(table["kind"], table["part"], scales, angles, int(table["L"]), bool(table["isotropic"]),
-                            str(table.get("directions", "half-turn")))  # fmt: skip
+            about = int(table["L"]), bool(table["isotropic"]), str(table.get("directions", "half-turn"))
+            labels = Labels(table["kind"], table["part"], scales, angles, *about)
             return ScatteringCoefficients(torch.from_numpy(table["value"]), labels)
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError) as error:
             raise FileError(
                 "not a file of scattering coefficients", got=path, expected="what save() wrote", do="measure again"
             ) from error

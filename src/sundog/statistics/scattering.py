@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sundog.errors import OptionError, ShapeError
+from sundog.errors import FileError, OptionError, ShapeError
+from sundog.statistics.columns import load_columns, save_columns
+from sundog.statistics.rwst import AngularFit, fit_angles
 from sundog.statistics.samples import checked_images
 from sundog.statistics.scattering_moments import TINY, crop_frequencies
 from sundog.statistics.wavelets import ACCURACY, angles, check_bank, default_scales, frequencies, grid_size, morlet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +44,67 @@ class ScatteringMeans:
     @property
     def vector(self) -> Tensor:
         """log2 S1 and log2(S2 / S1(j1, l1)), (..., J L + L^2 J (J - 1) / 2); tiny floors keep them finite."""
+        first, ratio = self._logs()
+        return torch.cat([first.flatten(-2), ratio[..., self.measured, :, :].flatten(-3)], -1)
+
+    def _logs(self) -> tuple[Tensor, Tensor]:
+        """log2 S1 (..., J, L) and log2(S2 / S1) (..., J, J, L, L), axes j1, j2, l1, l2."""
         tiny = torch.finfo(self.s1.dtype).tiny * 1e8
         first = self.s1.clamp_min(tiny)
-        ratio = (self.s2.clamp_min(tiny) / first[..., None, None]).movedim(-3, -2)
-        return torch.cat([first.log2().flatten(-2), ratio[..., self.measured, :, :].log2().flatten(-3)], -1)
+        return first.log2(), (self.s2.clamp_min(tiny) / first[..., None, None]).movedim(-3, -2).log2()
+
+    def rwst(self) -> AngularFit:
+        """Angular model of log2 S1 and log2(S2 / S1): isotropic levels, anisotropies and their directions."""
+        first, ratio = self._logs()
+        return fit_angles(first, torch.where(self.measured[..., None, None], ratio, torch.nan))
+
+    def iso(self) -> dict[str, Tensor]:
+        """Averages over rotations: "S1" (..., J) and "S2" (..., J, J, L) at j1, j2 and l2 - l1 modulo L."""
+        L = self.s1.shape[-1]
+        turned = torch.arange(L, device=self.s2.device)
+        pairs = self.s2.movedim(-3, -2)[..., turned[:, None], (turned[:, None] + turned) % L]  # (..., l1, l2 - l1)
+        return {"S1": self.s1.mean(-1), "S2": pairs.mean(-2)}
+
+    def table(self) -> dict[str, np.ndarray]:
+        """Columns kind, j1, l1, j2, l2 (-1 for S1) and value (last axis)."""
+        J, L = self.s1.shape[-2:]
+        one = np.argwhere(np.ones((J, L), dtype=bool))
+        two = np.argwhere(np.broadcast_to(self.measured.cpu().numpy()[:, None, :, None], (J, L, J, L)))
+        at = np.concatenate([np.column_stack([one, np.full_like(one, -1)]), two])
+        s1, s2 = (x.detach().cpu().numpy() for x in (self.s1, self.s2))
+        values = np.concatenate([s1.reshape(*s1.shape[:-2], -1), s2[..., *two.T]], -1)
+        kinds = np.repeat(["S1", "S2"], [len(one), len(two)])
+        return {"kind": kinds, "j1": at[:, 0], "l1": at[:, 1], "j2": at[:, 2], "l2": at[:, 3], "value": values}
+
+    def plot(self) -> Figure:
+        """log2 S1 and log2(S2 / S1) by scale, coloured by angle; of many maps the mean and the spread."""
+        from sundog.report.coefficients import means
+
+        first, ratio = self._logs()
+        logs = ScatteringMeans(first, ratio.movedim(-2, -3)).table()
+        return means(logs, self.s1.shape[-1])
+
+    def save(self, path: str | Path) -> Path:
+        """Write labels and values to ``.npz`` or ``.json``; returns the path."""
+        return save_columns(path, self.table())
+
+    @staticmethod
+    def load(path: str | Path) -> ScatteringMeans:
+        """Read what `save` wrote (JSON values come back as float64)."""
+        table = load_columns(path)
+        try:
+            one = table["kind"] == "S1"
+            J, L = int(table["j1"][one].max()) + 1, int(table["l1"][one].max()) + 1
+            places = np.ravel_multi_index([table[name][~one] for name in ("j1", "l1", "j2", "l2")], (J, L, J, L))
+            value = torch.from_numpy(table["value"])
+            s2 = value.new_zeros(*value.shape[:-1], (J * L) ** 2)
+            s2[..., torch.from_numpy(places)] = value[..., torch.from_numpy(~one)]
+            s1 = value[..., torch.from_numpy(one)].reshape(*value.shape[:-1], J, L)
+            return ScatteringMeans(s1, s2.reshape(*value.shape[:-1], J, L, J, L))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise FileError(
+                "not a file of scattering means", got=path, expected="what save() wrote", do="measure again"
+            ) from error
 
     def s21(self) -> Tensor:
         """Sparsity (..., J, J): mean of S2 over both angles over mean of S1(j1) over angles; NaN where j2 <= j1.
