@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from sundog import __version__
-from sundog.cli import anomaly, demo, judge, learn, public, quiz, scan, simulate
+from sundog.cli import anomaly, demo, judge, learn, public, quiz, scan, separate, simulate
 from sundog.errors import SundogError
 
 app = typer.Typer(
     name="sundog", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for word in (learn.info, learn.fit, learn.sample, judge.judge, simulate.simulate, quiz.quiz,
+for word in (learn.info, learn.fit, learn.sample, judge.judge, simulate.simulate, quiz.quiz, separate.separate,
              demo.demo):  # a word of its own
     app.command()(word)
 app.command(cls=scan.Scan)(scan.scan)

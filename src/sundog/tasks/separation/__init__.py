@@ -10,6 +10,7 @@ be asked of u.
 from sundog.tasks.separation.descent import Schedule
 from sundog.tasks.separation.losses import Cross, HalfMissions, Independence, Loss, Match, Residual
 from sundog.tasks.separation.mixture import separate
+from sundog.tasks.separation.observed import Observed
 from sundog.tasks.separation.phi import Domain, Statistics
 from sundog.tasks.separation.result import Report, Separation
 
@@ -20,6 +21,7 @@ __all__ = [
     "Independence",
     "Loss",
     "Match",
+    "Observed",
     "Report",
     "Residual",
     "Schedule",

@@ -113,7 +113,8 @@ def separate(
         found.append(solution.u)
         final, cost = final or solution.losses, cost + solution.evaluations
     generator = torch.Generator().manual_seed(seed)
-    facts = trust(phi, found, whole(draws, generator))
+    noise = whole(draws, generator)
+    facts = trust(phi, found, noise)
     components = split(phi, standard - found[0], parts, schedule, generator) if len(parts) > 1 else {}
     report = Report(**facts, losses=final, eras=eras, evaluations=cost, seconds=time.perf_counter() - began)
 
@@ -123,8 +124,8 @@ def separate(
 
     signals = torch.stack(found) * unit + centre
     return Separation(
-        shown(signals[0]), shown(data - signals[0]), report, shown(signals[1:]),
-        {name: shown(part * unit) for name, part in components.items()},
+        shown(signals[0]), shown(data - signals[0]), report, shown(signals[1:]), shown(noise[:16] * unit),
+        {name: shown(part * unit) for name, part in components.items()}, phi,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -79,19 +80,41 @@ class Separation:
     residual : what was taken away, d - signal
     report : how far to trust it, scale by scale
     repeats : (r, ...) solutions from other seeds; their spread is a guide to the posterior
+    contaminations : (m, ...) some of the draws that were used
     components : parts of the residual by name, where several contaminations were given
+    phi : the statistics that were matched
     """
 
     signal: Tensor
     residual: Tensor
     report: Report
     repeats: Tensor
-    components: dict[str, Tensor] = field(default_factory=dict)
+    contaminations: Tensor
+    components: dict[str, Tensor]
+    phi: Statistics = field(repr=False)
+
+    @property
+    def mixture(self) -> Tensor:
+        """The data, d = signal + residual."""
+        return self.signal + self.residual
 
     @property
     def samples(self) -> Tensor:
         """All solutions, (1 + r, ...)."""
         return torch.cat([self.signal[None], self.repeats])
+
+    def spectrum(self, x: Tensor) -> Tensor:
+        """Power (b,) at ``report.k`` of a map shaped like the mixture, under the window of masked and open maps.
+
+        Mean of |FFT x|^2 / (ny nx) over the modes of a band, over channels and over regions.
+        """
+        return self.phi.powers(torch.nan_to_num(x.to(self.signal))).reshape(-1, len(self.report.k)).mean(0)
+
+    def write(self, path: str | Path, truth: Tensor | None = None, unit: str = "") -> Path:
+        """Write one self-contained HTML page: maps, spectra, regimes; with ``truth`` where it is known."""
+        from sundog.report.separation import write_page
+
+        return write_page(self, path, truth=truth, unit=unit)
 
 
 def trust(phi: Statistics, found: list[Tensor], noise: Tensor) -> dict[str, Tensor]:

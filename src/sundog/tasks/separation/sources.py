@@ -107,14 +107,14 @@ def sources(
     return Mixed(parts), parts
 
 
-def as_maps(maps: Any, size: tuple[int, ...], what: str, channels: int | None = None) -> Tensor:
+def as_maps(maps: Any, size: tuple[int, ...] | None, what: str, channels: int | None = None) -> Tensor:
     """Maps (n, ny, nx), or (n, C, ny, nx) when ``channels`` are asked for, checked and finite.
 
-    Integers become float64. A single map gets an axis in front.
+    Integers become float64. A single map gets an axis in front. Any size will do when ``size`` is None.
     """
     maps = maps.values if isinstance(maps, Dataset) else maps
     maps = checked_images(torch.as_tensor(np.asarray(maps) if not isinstance(maps, Tensor) else maps))
-    wanted = tuple(size)
+    wanted = tuple(maps.shape[-2:]) if size is None else tuple(size)
     if channels is not None and maps.ndim == 3 and (channels == 1 or maps.shape[0] != channels):
         maps = maps[:, None]
     if maps.ndim == 2 or (channels is not None and maps.ndim == 3):

@@ -1,0 +1,260 @@
+"""How well are components separated? Numbers of docs/separation.md.
+
+    python benchmarks/separation.py noise        MHD dust + white noise, map signal-to-noise 1 and 0.5, 256 x 256
+    python benchmarks/separation.py polarised    MHD dust Q and U + white noise, two channels, 256 x 256
+    python benchmarks/separation.py cib          MHD dust + a Planck CIB patch, 128 x 128, not periodic
+    python benchmarks/separation.py methods      the three schedules, and more losses, 128 x 128
+    python benchmarks/separation.py coverage     posterior of the spectrum: how often the truth is inside
+
+Options: --data FOLDER (default SUNDOG_DATA or ../shared/data), --seeds N, --only WORD (one variant), --out FOLDER (one
+JSON per part; parts that are there are not done again). Times are CPU seconds of this process on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sundog.statistics.bands import BandPowers
+from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
+from sundog.statistics.spectra import correlation_coefficient, power_spectrum
+from sundog.tasks.separation import Cross, HalfMissions, Independence, Match, Observed, Residual, separate
+
+BINS = 20
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def dust(data: Path, name: str, side: int) -> Tensor:
+    """An MHD dust map, 512 x 512 binned (still periodic), standardised."""
+    path = data / "fields" / f"mhd_dust_{name}.npy"
+    if not path.exists():
+        sys.exit(f"skipped: {path} is absent; set SUNDOG_DATA or --data")
+    x = torch.from_numpy(np.load(path)).float().reshape(side, 512 // side, side, 512 // side).mean((1, 3))
+    return (x - x.mean()) / x.std()
+
+
+def kurtosis(x: Tensor) -> float:
+    return float((((x - x.mean()) / x.std()) ** 4).mean())
+
+
+def minkowski_errors(x: Tensor, truth: Tensor) -> list[float]:
+    """Root-mean-square error over 19 thresholds of V0, V1, V2 (smoothed by 1.5 pixels), over the largest true value."""
+    found = []
+    for m in (x, truth):
+        smooth = gaussian_smooth(m[None], 1.5, periodic=True)
+        functionals = minkowski_functionals(smooth, torch.linspace(-2, 2.5, 19), periodic=True)
+        found.append([functionals.v0, functionals.v1, functionals.v2])
+    return [float((a - b).square().mean().sqrt() / b.abs().max()) for a, b in zip(*found)]
+
+
+def wiener(d: Tensor, truth: Tensor, noise_power: float) -> Tensor:
+    """The filter that knows the true spectrum."""
+    bands = BandPowers((d.shape[-2], d.shape[-1]))
+    power = bands(truth[None])[0]
+    share = bands.spread(power / (power + noise_power)).reshape(d.shape[-2], -1)
+    return torch.fft.irfft2(torch.fft.rfft2(d) * share, s=tuple(d.shape[-2:]))
+
+
+def facts(found: Tensor, truth: Tensor, noise_power: Tensor | float) -> dict[str, Any]:
+    """Ratios of P(k) with the signal-to-noise of their bins, correlation with the truth, kurtosis, Minkowski errors."""
+    power = power_spectrum(truth, bins=BINS).power
+    return {
+        "snr": (power / noise_power).tolist(),
+        "ratio": (power_spectrum(found, bins=BINS).power / power).tolist(),
+        "correlation": correlation_coefficient(found, truth, bins=BINS).power.tolist(),
+        "kurtosis": kurtosis(found), "true_kurtosis": kurtosis(truth), "minkowski": minkowski_errors(found, truth),
+        "error": float((found - truth).square().mean()),
+    }  # fmt: skip
+
+
+def worst(part: dict[str, Any], above: float) -> tuple[float, float]:
+    ratio = np.array(part["ratio"])[np.array(part["snr"]) > above]
+    return float(ratio.min()), float(ratio.max())
+
+
+def told(name: str, part: dict[str, Any], limits: tuple[float, ...] = (0.25, 0.1)) -> str:
+    ranges = ", ".join(f"S/N > {a}: {worst(part, a)[0]:.2f}-{worst(part, a)[1]:.2f}" for a in limits)
+    return (f"{name:34s} P ratio {ranges}; kurtosis {part['kurtosis']:.1f} ({part['true_kurtosis']:.1f}); Minkowski "
+            f"{np.round(part['minkowski'], 3)}; squared error {part['error']:.3f}")  # fmt: skip
+
+
+class Bench:
+    """Runs parts once, keeps their JSON, prints them."""
+
+    def __init__(self, out: Path, only: str) -> None:
+        self.out, self.only = out, only
+        out.mkdir(parents=True, exist_ok=True)
+
+    def part(self, name: str, job: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        path = self.out / f"{name}.json"
+        if self.only and self.only not in name:
+            return None
+        if not path.exists():
+            began = time.process_time()
+            found = job()
+            found["cpu"] = time.process_time() - began
+            path.write_text(json.dumps(found))
+        return dict(json.loads(path.read_text()))
+
+
+NOISE_VARIANTS: dict[str, dict[str, Any]] = {
+    "match": {},
+    "levels": {"levels": 12},
+    "levels-long": {"levels": 12, "polish": 30, "eras": 8},
+    "residual": {"losses": [Match(), Residual()]},
+    "levels-residual": {"levels": 12, "losses": [Match(), Residual()]},
+    "full": {"isotropic": False},
+}
+
+
+def noise(bench: Bench, data: Path, seeds: int) -> None:
+    truth = dust(data, "I_1", 256)
+    for snr in (1.0, 0.5):
+        sigma = 1 / snr
+        for seed in range(seeds):
+            d = truth + sigma * torch.randn(256, 256, generator=generator(500 + seed))
+            filtered = facts(wiener(d, truth, sigma**2), truth, sigma**2)
+            print(told(f"S/N {snr} seed {seed} Wiener", filtered), flush=True)
+            for name, options in NOISE_VARIANTS.items():
+                def job(d=d, options=options, sigma=sigma, seed=seed):  # type: ignore[no-untyped-def]
+                    found = separate(d, lambda n, g: sigma * torch.randn(n, 256, 256, generator=g), seed=seed,
+                                     **options)  # fmt: skip
+                    return facts(found.signal, truth, sigma**2) | {"losses": found.report.losses}
+
+                part = bench.part(f"noise-{snr}-{name}-{seed}", job)
+                if part:
+                    print(told(f"S/N {snr} seed {seed} {name}", part), f"{part['cpu']:.0f} CPU s", part["losses"],
+                          flush=True)  # fmt: skip
+
+
+def polarised(bench: Bench, data: Path, seeds: int) -> None:
+    truth = torch.stack([dust(data, "Q_1", 256), dust(data, "U_1", 256)])
+    for snr in (1.0, 0.5):
+        sigma = 1 / snr
+        for seed in range(seeds):
+            d = truth + sigma * torch.randn(2, 256, 256, generator=generator(600 + seed))
+
+            for name, options in {"one-by-one": {}, "together": {}, "together-full": {"isotropic": False}}.items():
+                def job(d=d, options=options, sigma=sigma, seed=seed, name=name):  # type: ignore[no-untyped-def]
+                    draw = lambda n, g: sigma * torch.randn(n, 2, 256, 256, generator=g)  # noqa: E731
+                    if name == "one-by-one":
+                        draw1 = lambda n, g: sigma * torch.randn(n, 256, 256, generator=g)  # noqa: E731
+                        signal = torch.stack([separate(x, draw1, seed=seed).signal for x in d])
+                    else:
+                        signal = separate(d, draw, seed=seed, **options).signal
+                    cross = power_spectrum(truth.sum(0), bins=BINS).power - power_spectrum(truth[0] - truth[1],
+                                                                                         bins=BINS).power  # fmt: skip
+                    mine = power_spectrum(signal.sum(0), bins=BINS).power - power_spectrum(signal[0] - signal[1],
+                                                                                          bins=BINS).power  # fmt: skip
+                    P = power_spectrum(truth, bins=BINS).power
+                    coherence = ((mine - cross) / 4 / (P[0] * P[1]).sqrt()).tolist()
+                    return {"Q": facts(signal[0], truth[0], sigma**2), "U": facts(signal[1], truth[1], sigma**2),
+                            "coherence_error": coherence}  # fmt: skip
+
+                part = bench.part(f"polarised-{snr}-{name}-{seed}", job)
+                if part:
+                    for stokes in "QU":
+                        print(told(f"{stokes} S/N {snr} seed {seed} {name}", part[stokes]))
+                    kept = np.array(part["Q"]["snr"]) > 0.1
+                    error = np.abs(np.array(part["coherence_error"])[kept]).max()
+                    print(f"    error of the coherence of Q and U up to {error:.2f}; {part['cpu']:.0f} CPU s", flush=True)
+            for stokes, x, t in zip("QU", d, truth):
+                print(told(f"{stokes} S/N {snr} seed {seed} Wiener", facts(wiener(x, t, sigma**2), t, sigma**2)))
+
+
+def window(side: int) -> Tensor:
+    w = torch.hann_window(side, periodic=False)
+    w = w[:, None] * w
+    return w / w.square().mean().sqrt()
+
+
+def open_facts(found: Tensor, truth: Tensor, other: Tensor) -> dict[str, Any]:
+    """Ratios of P(k) under a Hann window in 13 bands, the signal-to-noise and the modes of each."""
+    bands, w = BandPowers((truth.shape[0], truth.shape[1]), 12), window(truth.shape[0])
+    power = [bands(((x - x.mean()) * w)[None])[0] for x in (found, truth, other)]
+    cross = [bands((((a - a.mean()) + sign * (b - b.mean())) * w)[None])[0]
+             for a, b in ((found, truth),) for sign in (1, -1)]  # fmt: skip
+    r = (cross[0] - cross[1]) / 4 / (power[0] * power[1]).sqrt()
+    # Even a draw of the truth's law would miss the truth's power by the chance correlation of signal and contamination.
+    effective = bands.modes * float(w.square().mean() ** 2 / (w**4).mean())
+    chance = 2 * (power[2] / power[1] / effective).sqrt()
+    return {"k": (bands.k * truth.shape[0]).tolist(), "snr": (power[1] / power[2]).tolist(), "r": r.tolist(),
+            "ratio": (power[0] / power[1]).tolist(), "chance": chance.tolist()}  # fmt: skip
+
+
+CIB_VARIANTS: dict[str, dict[str, Any]] = {
+    "match": {},
+    "match-residual": {"losses": [Match(), Residual()]},
+    "match-residual-independence": {"losses": [Match(), Residual(), Independence()]},
+}
+
+
+def cib(bench: Bench, data: Path, seeds: int) -> None:
+    """The generator sees the left half of the patch, mixtures take the upper and the lower quarter of the right half."""
+    path = data / "fields" / "planck_cib_256.npy"
+    if not path.exists():
+        sys.exit(f"skipped: {path} is absent; set SUNDOG_DATA or --data")
+    patch = torch.from_numpy(np.load(path))
+    kept: list[Observed] = []
+
+    def draw(n: int, g: torch.Generator) -> Tensor:
+        if not kept:
+            began = time.process_time()
+            kept.append(Observed(patch[:, :128], (128, 128)))
+            print(f"generator fitted on the left half, 24 maps: {time.process_time() - began:.0f} CPU s", flush=True)
+        return kept[0](n, g)
+
+    maps = {"binned": dust(data, "I_1", 128), "cut-out": dust(data, "I_1", 256)[60:188, 60:188],
+            "second": dust(data, "I_2", 128)}  # fmt: skip
+    for name, options in CIB_VARIANTS.items():
+        for sky, truth in maps.items():
+            truth = truth / truth.std() * patch.std()
+            for quarter in range(min(2, seeds)):
+                other = patch[128 * quarter : 128 * (quarter + 1), 128:]
+
+                def job(truth=truth, other=other, options=options):  # type: ignore[no-untyped-def]
+                    draw(1, generator(0))
+                    found = separate(truth + other, draw, boundary="edge-mask", **options)
+                    return open_facts(found.signal, truth, other) | {"losses": found.report.losses}
+
+                part = bench.part(f"cib-{name}-{sky}-{quarter}", job)
+                if part:
+                    table = np.array([part[word] for word in ("k", "snr", "ratio", "chance", "r")])
+                    strong = table[1] > 0.3
+                    print(f"dust {sky} + CIB quarter {quarter}, {name}: {part['cpu']:.0f} CPU s, losses {part['losses']}; "
+                          f"P ratio where S/N > 0.3: {table[2][strong].min():.2f}-{table[2][strong].max():.2f}, "
+                          f"k > 3: {table[2][strong & (table[0] > 3)].min():.2f}-"
+                          f"{table[2][strong & (table[0] > 3)].max():.2f}\n"
+                          + "\n".join(f"    {word:7s}" + " ".join(f"{v:6.2f}" for v in row)
+                                      for word, row in zip(("k", "S/N", "ratio", "chance", "r"), table)),
+                          flush=True)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("noise", "polarised", "cib"))
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
+    parser.add_argument("--out", type=Path, default=Path.home() / ".cache" / "sundog-benchmarks" / "separation")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, one thread")
+    globals()[chosen.what](Bench(chosen.out, chosen.only), chosen.data, chosen.seeds)
+
+
+if __name__ == "__main__":
+    main()
