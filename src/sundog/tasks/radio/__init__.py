@@ -1,0 +1,43 @@
+"""Radio galaxies: from a survey to training images, from samples back to mJy/beam and to a mock survey.
+
+>>> from sundog.tasks.radio import Preparation, mock_survey, prepare, read_catalogue, read_cutouts, read_mosaic
+"""
+
+from sundog.tasks.radio.catalogue import Catalogue, read_catalogue, write_catalogue
+from sundog.tasks.radio.cutouts import (
+    Beam,
+    Cutout,
+    Mosaic,
+    cut,
+    read_cutouts,
+    read_mosaic,
+    write_cutouts,
+    write_mosaic,
+)
+from sundog.tasks.radio.finder import find_sources, source_numbers
+from sundog.tasks.radio.memory import FluxMemory
+from sundog.tasks.radio.preparation import Preparation, Prepared, Report, prepare
+from sundog.tasks.radio.survey import Survey, mock_survey
+
+__all__ = [
+    "Beam",
+    "Catalogue",
+    "Cutout",
+    "FluxMemory",
+    "Mosaic",
+    "Preparation",
+    "Prepared",
+    "Report",
+    "Survey",
+    "cut",
+    "find_sources",
+    "mock_survey",
+    "prepare",
+    "read_catalogue",
+    "read_cutouts",
+    "read_mosaic",
+    "source_numbers",
+    "write_catalogue",
+    "write_cutouts",
+    "write_mosaic",
+]
