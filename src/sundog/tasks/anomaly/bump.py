@@ -4,10 +4,13 @@ Counts n_i in bins of the mass follow Poisson laws with means b_i,
 
     b_i = f_i exp(sum_k c_k L_k(u_i)),   u = ln m mapped to [-1, 1],
 
-L_k Legendre polynomials. For a spectrum before any cut f_i is the width of the bin; after a cut it is the curve of the
-spectrum before, and the exponential is the efficiency of the cut: a few selected events cannot fix the shape of a
-spectrum, but they need not. The c_k are fitted to the bins outside the window by maximum likelihood; inside stands
-the interpolation b with its error sigma, and the excess of the n events counted there has the significance
+L_k Legendre polynomials, fitted by maximum likelihood to the bins outside the window; inside stands the interpolation
+b with its error sigma. For a spectrum before any cut f_i is the width of the bin and the degree is chosen. After a cut
+f_i is the curve of the spectrum before, and the exponential is the efficiency of the cut: a few selected events cannot
+fix the shape of a spectrum, but they need not. Its logarithm is a line plus a curvature that is small unless the events
+say otherwise: normal priors of width 0.2 on c_2 and 0.1 on c_3, so that nothing is switched on and off by a few events.
+
+The excess of the n events counted inside has the significance
 
     Z^2 = 2 [ n ln( n (b + s) / (b^2 + n s) ) - (b^2 / s) ln( 1 + s (n - b) / (b (b + s)) ) ],   s = sigma^2,
 
@@ -30,7 +33,7 @@ from sundog.tasks.anomaly.spectrum import legendre_basis, spread_edges
 
 BINS = 60  # of the spectrum up to its 99.5 % quantile
 DEGREES = (1, 2, 3, 4)  # of a spectrum
-OF_A_CUT = (1, 2, 3)  # of an efficiency
+CURVATURES = (np.inf, np.inf, 0.2, 0.1)  # prior widths of c_0 to c_3 of the logarithm of an efficiency
 BETTER = 0.157  # p-value below which a higher degree is needed: for one degree more, Akaike's criterion
 FEWEST_BESIDE = 20  # events that pass the cut outside the window: a curve through fewer says nothing
 CROWD = 5.0  # expected events in the merged bins of the goodness of fit
@@ -55,7 +58,7 @@ class BumpFit:
     counts, background : (k,) events counted, and the fitted curve
     inside : (k,) whether a bin lies in the window
     observed, expected, expected_error : inside the window: events, curve, and its standard error from the fit
-    degree : of the polynomial, chosen by the sidebands
+    degree : of the polynomial
     p_fit : goodness of the fit beside the window
     shape : of the spectrum before the cut, None for a spectrum that was not cut
     """
@@ -132,8 +135,8 @@ def common_edges(m: Any, regions: Sequence[SignalRegion], bins: int = BINS) -> n
 def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = None) -> BumpFit:
     """The curve through the sidebands of the masses m (n,), and the count inside the window.
 
-    The degree of the polynomial is the lowest that no higher one beats by a likelihood ratio with p < 16 %: of 1 to 4
-    for a spectrum, of 1 to 3 for the efficiency of a cut.
+    For a spectrum that was not cut, the degree is the lowest of 1 to 4 that no higher one beats by a likelihood ratio
+    with p < 16 %; for the efficiency of a cut it is 3, see above.
 
     before : fit of the spectrum before the cut; its relative error is added to that of this fit
 
@@ -172,7 +175,7 @@ class Curves:
     ----------
     background : (t, k) expected counts of the curve, in every bin
     expected, error : (t,) its sum inside the window, with the standard error
-    degree : (t,) chosen
+    degree : (t,) of the polynomials
     """
 
     background: np.ndarray
@@ -183,7 +186,8 @@ class Curves:
 
 def fit_curves(counts: np.ndarray, edges: np.ndarray, inside: np.ndarray, shape: Shape | None = None) -> Curves:
     """Curves through the bins of counts (t, k) that are not ``inside`` (k,), the degree chosen for each spectrum."""
-    degrees = DEGREES if shape is None else OF_A_CUT
+    degrees = DEGREES if shape is None else (len(CURVATURES) - 1,)
+    prior = np.zeros(max(degrees) + 1) if shape is None else np.array(CURVATURES) ** -2.0
     f = np.diff(edges) if shape is None else shape.curve
     basis = legendre_basis(0.5 * (edges[1:] + edges[:-1]), max(degrees), (edges[0], edges[-1]))
     t = len(counts)
@@ -192,7 +196,7 @@ def fit_curves(counts: np.ndarray, edges: np.ndarray, inside: np.ndarray, shape:
     expected, error = np.empty((len(degrees), t)), np.empty((len(degrees), t))
     for row, degree in enumerate(degrees):
         some = basis[:, : degree + 1]
-        c, information = _newton(some[~inside], counts[:, ~inside], f[~inside])
+        c, information = _newton(some[~inside], counts[:, ~inside], f[~inside], prior[: degree + 1])
         background[row] = b = f * np.exp(np.clip(c @ some.T, -50, 50))
         beside = b[:, ~inside]
         likelihood[row] = (counts[:, ~inside] * np.log(beside) - beside).sum(1)
@@ -254,8 +258,9 @@ def locate(m: Any, fit: BumpFit) -> Peak | None:
         return float(s + fit.expected - np.log(density + s * norm.pdf(mass, at, width) / max(held, 1e-3)).sum())
 
     bounds = [(0.0, 3.0 * len(mass)), (lo, hi), (0.01 * w, 0.5 * w)]
-    starts = [(max(fit.excess, 1.0), at, width * w) for at in np.linspace(lo, hi, 7)[1:-1] for width in (0.05, 0.2)]
-    best = min((minimize(fall, start, method="L-BFGS-B", bounds=bounds) for start in starts), key=lambda r: r.fun)
+    starts = [np.array([max(fit.excess, 1.0), at, width * w]) for at in np.linspace(lo, hi, 13)[1:-1]
+              for width in (0.05, 0.1, 0.25)]
+    best = minimize(fall, min(starts, key=fall), method="L-BFGS-B", bounds=bounds)
     error = _errors(fall, best.x, np.array([max(1.0, best.x[0] ** 0.5), 0.01 * w, 0.01 * w]))
     return Peak(float(best.x[1]), error[1], float(best.x[2]), error[2], float(best.x[0]))
 
@@ -271,16 +276,20 @@ def bins_inside(edges: np.ndarray, region: SignalRegion) -> np.ndarray:
     return inside
 
 
-def _newton(basis: np.ndarray, counts: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (t, p) of the maximum-likelihood curves, and their information matrices (t, p, p)."""
+def _newton(basis: np.ndarray, counts: np.ndarray, widths: np.ndarray,
+            prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (t, p) of the maximum-likelihood curves, and their information matrices (t, p, p).
+
+    prior: (p,) inverse variances of coefficients about zero.
+    """
     # Start: least squares of the logarithms, weighted like the counts.
     weight = counts + 0.5
     target = np.log(weight / widths)
-    c = _solve(np.einsum("tk,ki,kj->tij", weight, basis, basis), (weight * target) @ basis)
+    c = _solve(np.einsum("tk,ki,kj->tij", weight, basis, basis) + np.diag(prior), (weight * target) @ basis)
     for _ in range(40):
         b = widths * np.exp(np.clip(c @ basis.T, -50, 50))
-        information = np.einsum("tk,ki,kj->tij", b, basis, basis, optimize=True)
-        step = _solve(information, (counts - b) @ basis)
+        information = np.einsum("tk,ki,kj->tij", b, basis, basis, optimize=True) + np.diag(prior)
+        step = _solve(information, (counts - b) @ basis - prior * c)
         size = np.abs(step).max(1, keepdims=True)
         c = c + step * np.minimum(1.0, 1.0 / np.maximum(size, 1e-12))
         if size.max() < 1e-8:

@@ -15,7 +15,7 @@ Source: Gross & Vitells 2010 for the problem; Deming & Stephan 1940 for the scal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import norm
@@ -40,14 +40,14 @@ class LookElsewhere:
     z_null : (t, w) the same in t pseudo-experiments without signal
     """
 
-    z: np.ndarray
-    z_null: np.ndarray
+    z: np.ndarray = field(repr=False)
+    z_null: np.ndarray = field(repr=False)
 
     @property
     def p_local(self) -> np.ndarray:
         """(w,) probability of a Z as large in that window, where there is only background.
 
-        Counted, (1 + k) / (1 + t), where at least ten pseudo-experiments reach it; beyond, the asymptotic p-value
+        Counted, (1 + k) / (2 + t), where at least ten pseudo-experiments reach it; beyond, the asymptotic p-value
         times its error at the 90 % quantile of the pseudo-experiments (where that makes it larger).
         """
         return np.array([_tail(float(z), null) for z, null in zip(self.z, self.z_null.T)])
@@ -61,7 +61,7 @@ class LookElsewhere:
         z = float(self.z.max()) if z is None else z
         beyond = self._beyond(z)
         if beyond >= FEW:
-            return (1 + beyond) / (1 + len(self.z_null))
+            return (1 + beyond) / (2 + len(self.z_null))
         return float(-np.expm1(self.trials * np.log1p(-norm.sf(z))))
 
     def p_global_error(self, z: float | None = None) -> float:
@@ -69,6 +69,11 @@ class LookElsewhere:
         z = float(self.z.max()) if z is None else z
         p = self.p_global(z)
         return 0.0 if self._beyond(z) < FEW else float((p * (1 - p) / len(self.z_null)) ** 0.5)
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether ``p_global`` of the best window lies beyond the pseudo-experiments."""
+        return self._beyond(float(self.z.max())) < FEW
 
     def _beyond(self, z: float) -> int:
         return int((self.z_null.max(1) >= z).sum())
@@ -122,7 +127,10 @@ def look_elsewhere(fits: Sequence[BumpFit], passed: np.ndarray, m: np.ndarray, n
         drawn = generator.poisson(means, (min(BLOCK, n - start), len(means)))
         parts.append(np.stack([_significances(drawn[:, member[:, w]], cell_bin[member[:, w]], edges, inside[w],
                                                fits[w].shape) for w in range(len(fits))], 1))
-    return LookElsewhere(np.array([fit.significance for fit in fits]), np.concatenate(parts))
+    z_null = np.concatenate(parts)
+    # The priors of a fit make Z narrower than normal where the truth is their centre, as it is here. That the truth
+    # of the data is too is not known: what is narrower than a unit normal is widened to one.
+    return LookElsewhere(np.array([fit.significance for fit in fits]), z_null / np.minimum(z_null.std(0), 1.0))
 
 
 def _cells(fits: Sequence[BumpFit], passed: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -165,5 +173,5 @@ def _tail(z: float, null: np.ndarray) -> float:
     """P(Z >= z) from draws of Z under the null, scaled from the normal tail where they are too few."""
     beyond = int((null >= z).sum())
     if beyond >= FEW:
-        return (1 + beyond) / (1 + len(null))
+        return (1 + beyond) / (2 + len(null))
     return float(norm.sf(z) * max(1.0, (1 - QUANTILE) / norm.sf(np.quantile(null, QUANTILE))))

@@ -1,0 +1,64 @@
+"""A cut that follows the mass is told from one that does not, with a template and without."""
+
+import numpy as np
+import pytest
+
+from sundog.errors import ShapeError
+from sundog.tasks.anomaly.bump import common_edges, fit_bump
+from sundog.tasks.anomaly.regions import SignalRegion
+from sundog.tasks.anomaly.sculpting import sculpting
+
+REGION = SignalRegion(3.3, 3.7)
+SCORES = {
+    "fair": lambda m, noise: noise,
+    "linear": lambda m, noise: noise + (m - 3.5),  # depends on the mass, smoothly: no bump
+    "peaked": lambda m, noise: noise - 4 * np.abs(m - 3.5),
+    "window": lambda m, noise: noise + 0.3 * ((m > 3.3) & (m < 3.7)),  # nothing shows beside the window
+}
+
+
+def found(kind, seed, with_template=True, signal=0):
+    generator = np.random.default_rng(seed)
+
+    def events(n):
+        m = 3 - np.log(1 - generator.uniform(0, 1 - np.exp(-2.56), n)) / 1.6
+        return m, SCORES[kind](m, generator.normal(size=n))
+
+    (m, score), (m_template, score_template) = events(50_000), events(100_000)
+    at = np.quantile(score[(m < 3.3) | (m > 3.7)], 0.98)
+    m, passed = np.append(m, generator.normal(3.5, 0.05, signal)), np.append(score > at, np.ones(signal, bool))
+    edges = common_edges(m, [REGION])
+    fit = fit_bump(m[passed], REGION, edges, fit_bump(m, REGION, edges))
+    template = (m_template, score_template > at) if with_template else None
+    return fit, sculpting(m, passed, fit, template)
+
+
+@pytest.mark.parametrize("kind, sculpted, correlated", [("fair", False, False), ("linear", False, True),
+                                                        ("peaked", True, True), ("window", True, False)])
+def test_with_a_template(kind, sculpted, correlated):
+    fit, told = found(kind, seed=0)
+    assert told.sculpted == sculpted and told.correlated == correlated
+    assert (fit.significance > 4) == sculpted, "the false excess is there whenever it is reported"
+    assert ("SCULPTED" in str(told)) == sculpted
+
+
+def test_without_a_template_only_the_sidebands_speak():
+    assert found("peaked", 1, with_template=False)[1].sculpted
+    assert not found("fair", 1, with_template=False)[1].sculpted
+    assert not found("window", 1, with_template=False)[1].sculpted, "and these cannot know"
+
+
+def test_a_true_signal_is_no_sculpting():
+    fit, told = found("fair", 2, signal=200)
+    assert fit.significance > 5 and not told.sculpted
+
+
+@pytest.mark.slow
+def test_fair_cuts_are_rarely_accused():
+    assert sum(found("fair", seed)[1].sculpted for seed in range(10, 22)) <= 1
+
+
+def test_a_cut_of_other_events():
+    fit, _ = found("fair", 3)
+    with pytest.raises(ShapeError, match="cut does not fit"):
+        sculpting(np.ones(10), np.ones(9, bool), fit)

@@ -1,0 +1,89 @@
+"""Look-elsewhere: global p-values are uniform without signal, and hold the correlation of the windows."""
+
+import numpy as np
+import pytest
+from scipy.stats import kstest, norm
+
+from sundog.errors import OptionError, ShapeError
+from sundog.tasks.anomaly.bump import common_edges, fit_bump
+from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
+from sundog.tasks.anomaly.significance import LookElsewhere, look_elsewhere
+
+WINDOWS = sliding_windows(3.2, 4.0, 0.4)
+
+
+def cut_scan(seed, overlap, signal=0, n=12_000, windows=WINDOWS):
+    """Fits, cuts and masses; the cuts keep 3 % at random, ``overlap`` of the events that pass one pass the next."""
+    generator = np.random.default_rng(seed)
+    m = 3 - np.log(1 - generator.uniform(0, 1 - np.exp(-2.56), n)) / 1.6
+    passed = generator.uniform(size=(n, len(windows))) < 0.03
+    for w in range(1, len(windows)):
+        same = generator.uniform(size=n) < overlap
+        passed[same, w] = passed[same, w - 1]
+    m = np.concatenate([m, generator.normal(3.4, 0.05, signal)])
+    passed = np.concatenate([passed, np.ones((signal, len(windows)), bool)])
+    edges = common_edges(m, windows)
+    fits = [fit_bump(m[passed[:, w]], window, edges, fit_bump(m, window, edges)) for w, window in enumerate(windows)]
+    return fits, passed, m
+
+
+def scanned(seed, overlap, signal=0, toys=200, windows=WINDOWS):
+    return look_elsewhere(*cut_scan(seed, overlap, signal, windows=windows), toys, seed)
+
+
+@pytest.mark.slow
+def test_p_values_are_uniform_without_signal():
+    looks = [scanned(seed, 0.5, toys=80) for seed in range(90)]
+    assert kstest([look.p_global() for look in looks], "uniform").pvalue > 1e-4
+    assert kstest([look.p_local[1] for look in looks], "uniform").pvalue > 1e-4
+    # Negative control: the best local p-value taken for a global one.
+    assert kstest([look.p_local.min() for look in looks], "uniform").pvalue < 1e-4
+
+
+def test_correlated_windows_cost_fewer_trials():
+    """Two windows that share nine tenths: with cuts on the same events their significances move together."""
+    near = [SignalRegion(3.2, 3.6), SignalRegion(3.24, 3.64)]
+    looks = [scanned(0, overlap, toys=600, windows=near) for overlap in (0.0, 1.0)]
+    apart, same = (float(np.corrcoef(look.z_null.T)[0, 1]) for look in looks)
+    assert abs(apart) < 4 / 600**0.5 < 0.4 < same
+    assert looks[1].trials < looks[0].trials
+    assert max(np.abs(look.z_null.mean(0)).max() for look in looks) < 4 * 1.15 / 600**0.5
+
+
+@pytest.mark.slow
+def test_the_correlation_is_that_of_repeated_scans():
+    near = [SignalRegion(3.2, 3.6), SignalRegion(3.24, 3.64)]
+    z = np.array([[fit.significance for fit in cut_scan(seed, 1.0, windows=near)[0]] for seed in range(150)])
+    truth = float(np.corrcoef(z.T)[0, 1])
+    found = np.mean([np.corrcoef(scanned(seed, 1.0, windows=near).z_null.T)[0, 1] for seed in range(5)])
+    assert abs(found - truth) < 4 * (1 - truth**2) / 150**0.5
+
+
+def test_a_signal_is_significant_also_globally():
+    look = scanned(1, 0.5, signal=120)
+    assert look.extrapolated and 0 < look.p_global() < 1e-6 and look.p_global_error() == 0
+    assert look.p_global() >= look.p_local.min()
+
+
+def test_counted_and_extrapolated_tails():
+    null = np.random.default_rng(0).normal(size=(4000, 5))
+    look = LookElsewhere(np.array([2.0, 0, 0, 0, 0]), null)
+    expected = 1 - norm.cdf(2.0) ** 5
+    assert abs(look.p_global() - expected) < 4 * look.p_global_error() and not look.extrapolated
+    assert abs(look.trials - 5) < 1
+    far = LookElsewhere(np.array([6.0, 0, 0, 0, 0]), null)
+    assert far.extrapolated and 0.7 < far.p_global() / (5 * norm.sf(6.0)) < 1.4
+    assert 1 <= far.p_local[0] / norm.sf(6.0) < 1.3
+
+
+def test_cuts_that_do_not_fit():
+    m = np.random.default_rng(0).uniform(3, 4.6, 3000)
+    edges = common_edges(m, WINDOWS)
+    fits = [fit_bump(m, WINDOWS[0], edges)]
+    with pytest.raises(ShapeError, match="cuts do not fit the events"):
+        look_elsewhere(fits, np.ones((3000, 2), bool), m)
+    with pytest.raises(OptionError, match="too few pseudo-experiments"):
+        look_elsewhere(fits, np.ones((3000, 1), bool), m, n=5)
+    other = fit_bump(m, SignalRegion(3.3, 3.7), common_edges(m, [SignalRegion(3.3, 3.7)]))
+    with pytest.raises(ShapeError, match="different bins"):
+        look_elsewhere([fits[0], other], np.ones((3000, 2), bool), m)
