@@ -3,6 +3,7 @@
 >>> from sundog.statistics import power_spectrum, frechet_distance, shape_metrics
 """
 
+from sundog.statistics.bispectrum import Bispectrum, bispectrum
 from sundog.statistics.catalogue import Frame, Statistic, catalogue, choose, features
 from sundog.statistics.distance import (
     energy_distance,
@@ -60,6 +61,7 @@ from sundog.statistics.spectra import (
 from sundog.statistics.uncertainty import Estimate, bootstrap, jackknife
 
 __all__ = [
+    "Bispectrum",
     "PRDC",
     "Estimate",
     "Frame",
@@ -77,6 +79,7 @@ __all__ = [
     "StructureFunctions",
     "WaveletScattering",
     "asymmetry",
+    "bispectrum",
     "bootstrap",
     "catalogue",
     "choose",
