@@ -1,0 +1,188 @@
+"""From convergence to microwave maps: conditional GAN, flow matching and Gaussian on patches of simulated skies.
+
+Two skies of NSIDE 512 are simulated (one to learn, one to test), smoothed with a beam, and cut into tangent-plane
+tiles of 64 x 64 pixels. Every generator gets kappa and draws tSZ, kSZ, CIB and radio maps. On the other sky:
+
+* r: largest difference of the correlation coefficient with kappa over the rings of |k|, fake minus true;
+* residual: variance of the part that kappa does not predict, sum over rings of P (1 - r^2), fake over true;
+* spectrum: mean of |P_fake / P_true - 1| over the rings, and the largest.
+
+Errors are bootstraps over tiles; the null is one half of the true tiles against the other half.
+
+    OMP_NUM_THREADS=1 python benchmarks/sky_translation.py --out FOLDER --cpu-seconds 60 240 [--methods ...] [--show]
+
+Parts are stored one by one, so a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import sundog
+from sundog.data.atomic import write_text
+from sundog.data.scaling import Chain, LogModulus, Standard
+from sundog.data.sphere import analysis, gaussian_beam, scaled
+from sundog.data.tiles import TileLayout, read_row
+from sundog.simulate.sky import simulate_sky
+
+NSIDE, LMAX, BEAM, LAYOUT = 512, 1024, 12.0, TileLayout(size=64, pixel_arcmin=6.0, overlap=8)
+NAMES, UNITS = ("kappa", "tsz", "ksz", "cib", "radio"), ("", "uK", "uK", "uK", "uK")
+METHODS: dict[str, dict[str, object]] = {
+    "gaussian": {"method": "flow-matching"},  # never trained
+    "flow-matching": {"method": "flow-matching"},
+    "flow-matching from white noise": {"method": "flow-matching", "noise": "white"},
+    "gan": {"method": "gan"},
+    "gan without noise (published)": {"method": "gan", "noise": "none"},
+}
+RINGS, TESTED, BOOTSTRAPS = 8, 400, 200
+
+
+def tiles(seed: int, folder: Path) -> np.ndarray:
+    """All tiles of one sky, (n, 5, 64, 64) float32; kept in the folder."""
+    path = folder / f"tiles-{seed}.npy"
+    if not path.exists():
+        sky = simulate_sky(NSIDE, seed=seed)
+        beam = gaussian_beam(LMAX, BEAM)
+        alms = [scaled(analysis(values, LMAX), beam) for _, values in sky]
+        rows = [np.stack([read_row(alm, LAYOUT, row) for alm in alms], 1) for row in range(LAYOUT.rows)]
+        np.save(path, np.concatenate(rows).astype(np.float32))
+    return np.load(path)
+
+
+def turned(x: np.ndarray) -> np.ndarray:
+    """Every tile in its eight positions."""
+    four = [x, x[..., ::-1], x[..., ::-1, :], x[..., ::-1, ::-1]]
+    return np.concatenate([*four, *[y.swapaxes(-1, -2) for y in four]])
+
+
+def rings(size: int) -> Tensor:
+    """Which Fourier modes belong to which ring of |k|, logarithmic from 2 to a third of the size: (modes, rings)."""
+    freq = torch.fft.fftfreq(size) * size
+    k = (freq[:, None] ** 2 + freq[None] ** 2).sqrt().flatten()
+    ring = torch.bucketize(k, torch.logspace(np.log10(2), np.log10(size / 3), RINGS + 1)) - 1
+    return (ring[:, None] == torch.arange(RINGS)).float()
+
+
+def spectra(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Ring means of P_kk (n, rings), P_yy and P_ky (n, 4, rings) of each tapered tile."""
+    size = maps.shape[-1]
+    window = torch.hann_window(size, periodic=False)
+    f = torch.fft.fft2((maps - maps.mean((-1, -2), keepdim=True)) * window[:, None] * window)
+    mean = rings(size)
+    mean = mean / mean.sum(0)
+    power = f.abs().square().flatten(2) @ mean
+    cross = (f[:, 1:] * f[:, :1].conj()).real.flatten(2) @ mean
+    return power[:, 0], power[:, 1:], cross
+
+
+def compared(true: tuple[Tensor, ...], fake: tuple[Tensor, ...]) -> dict[str, list[float]]:
+    """Per channel: largest |r_fake - r_true|, residual ratio, mean and largest error of the spectrum."""
+    def laws(parts: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        kk, yy, ky = (part.mean(0) for part in parts)
+        return yy, ky / (kk * yy).sqrt()
+
+    (p, r), (q, s) = laws(true), laws(fake)
+    modes = rings(LAYOUT.size).sum(0)
+    return {
+        "r": (s - r).abs().amax(1).tolist(),
+        "residual": ((q * (1 - s**2) * modes).sum(1) / (p * (1 - r**2) * modes).sum(1)).tolist(),
+        "spectrum": (q / p - 1).abs().mean(1).tolist(),
+        "worst": (q / p - 1).abs().amax(1).tolist(),
+    }
+
+
+def with_errors(true: tuple[Tensor, ...], fake: tuple[Tensor, ...]) -> dict[str, list[list[float]]]:
+    """(value, bootstrap error over tiles) per channel of every number."""
+    rng = torch.Generator().manual_seed(0)
+    n = len(true[0])
+    draws = []
+    for _ in range(BOOTSTRAPS):
+        rows = torch.randint(n, (n,), generator=rng)
+        draws.append(compared(tuple(part[rows] for part in true), tuple(part[rows] for part in fake)))
+    found = compared(true, fake)
+    return {key: [[value, float(np.std([d[key][i] for d in draws]))] for i, value in enumerate(values)]
+            for key, values in found.items()}
+
+
+def part(o: argparse.Namespace, method: str, budget: float) -> dict[str, object]:
+    learn, test = tiles(o.seed, o.out), tiles(o.seed + 1, o.out)
+    chosen = np.random.default_rng(0).permutation(len(test))[:TESTED]
+    truth = torch.from_numpy(test[chosen])
+    data = sundog.Dataset.from_arrays(turned(learn), names=NAMES, units=UNITS, held_out_fraction=0.0,
+                                      pixel_arcmin=LAYOUT.pixel_arcmin)
+    options = {"parameters": o.parameters, **METHODS[method]}
+    scaling = Chain((LogModulus(), Standard()))
+    steps = 0 if method == "gaussian" else steps_for(budget, data, scaling, options)
+    start = time.process_time()
+    plan = sundog.Plan(steps=steps, batch=32, validate_every=max(1, steps // 3), ema=0.995)
+    run = sundog.fit("translate", data, plan=plan, seed=o.seed, scaling=scaling, **options)
+    trained = time.process_time() - start
+    start = time.process_time()
+    fakes = run.translate(truth[:, :1], seed=o.seed + 1).values
+    drawn = time.process_time() - start
+    return {"method": method, "budget": budget, "steps": steps, "cpu_s": trained, "drawing_ms": 1e3 * drawn / TESTED,
+            "found": with_errors(spectra(truth), spectra(fakes))}
+
+
+def steps_for(budget: float, data: sundog.Dataset, scaling: Chain, options: dict[str, object]) -> int:
+    """Steps that the budget buys on this machine, from a short training."""
+    spent = []
+    for steps in (4, 12):
+        start = time.process_time()
+        small = data[: 400]
+        sundog.fit("translate", small, plan=sundog.Plan(steps=steps, batch=32, validate_every=steps), scaling=scaling,
+                   **options)
+        spent.append(time.process_time() - start)
+    return max(1, round(budget / max(1e-3, (spent[1] - spent[0]) / 8)))
+
+
+def null(o: argparse.Namespace) -> dict[str, list[list[float]]]:
+    """One half of the test tiles against the other: what the sample alone gives."""
+    test = torch.from_numpy(tiles(o.seed + 1, o.out))
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(1))[: 2 * TESTED]
+    one, other = (spectra(test[rows]) for rows in order.chunk(2))
+    return with_errors(one, other)
+
+
+def show(o: argparse.Namespace) -> None:
+    parts = [json.loads(path.read_text()) for path in sorted(o.out.glob("part-*.json"))]
+    parts.sort(key=lambda p: (list(METHODS).index(p["method"]), p["cpu_s"]))
+    print("| generator | CPU s | channel | r: largest error | residual variance | spectrum: mean, largest error |")
+    print("|---|---|---|---|---|---|")
+    rows = [(p["method"], f"{p['cpu_s']:.0f} ({p['steps']} steps)", p["found"]) for p in parts]
+    for name, cost, found in [*rows, ("*true against true*", "", null(o))]:
+        for i, channel in enumerate(NAMES[1:]):
+            cells = ["{:.3f} ± {:.3f}".format(*found[key][i]) for key in ("r", "residual", "spectrum", "worst")]
+            print(f"| {name} | {cost} | {channel} | {cells[0]} | {cells[1]} | {cells[2]}, {cells[3]} |")
+            name = cost = ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cpu-seconds", type=float, nargs="+", default=[60, 240])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--parameters", type=float, default=400_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--show", action="store_true")
+    o = parser.parse_args()
+    torch.set_num_threads(1)
+    o.out.mkdir(parents=True, exist_ok=True)
+    for budget in [] if o.show else o.cpu_seconds:
+        for method in o.methods:
+            path = o.out / f"part-{list(METHODS).index(method)}-{0 if method == 'gaussian' else budget:.0f}.json"
+            if not path.exists():
+                write_text(path, json.dumps(part(o, method, budget)))
+                print(f"{method}, {budget:.0f} CPU s: done", flush=True)
+    show(o)
+
+
+if __name__ == "__main__":
+    main()
