@@ -323,9 +323,9 @@ def test_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
 
 
 def test_unknown_suffix_and_npy_is_no_place_for_names(tmp_path: Path) -> None:
-    (tmp_path / "a.root").write_bytes(b"x")
-    with pytest.raises(FileError, match=r"suffix '\.root', expected \.npy"):
-        load(tmp_path / "a.root")
+    (tmp_path / "a.xls").write_bytes(b"x")
+    with pytest.raises(FileError, match=r"suffix '\.xls', expected \.npy"):
+        load(tmp_path / "a.xls")
     (tmp_path / "a.csv.gz").write_bytes(b"x")
     with pytest.raises(FileError, match="unknown kind of file"):
         load(tmp_path / "a.csv.gz")

@@ -12,7 +12,7 @@ from sundog.cli.options import AsJson, Names, Quiet, Seed, load, plan_of, resuma
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="npy, npz, h5, fits, csv or parquet.")],
+    file: Annotated[Path, typer.Argument(help="npy, npz, h5, fits, csv, parquet or root.")],
     as_json: AsJson = False,
 ) -> None:
     """Say what a file holds: shape, names, units, range of every column.

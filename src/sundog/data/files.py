@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sundog.data.dataset import Dataset
-from sundog.data.formats import arrays, fits, hdf5, tables
+from sundog.data.formats import arrays, fits, hdf5, root, tables
 from sundog.data.formats.raw import Raw, near
 from sundog.errors import DataError, FileError, OptionError, ShapeError, SundogError
 
@@ -20,6 +20,7 @@ _Reader = Callable[[Path, str | None, Sequence[str] | None], Raw]
 _READERS: dict[str, _Reader] = {
     ".npy": arrays.read_npy, ".npz": arrays.read_npz, ".h5": hdf5.read, ".hdf5": hdf5.read,
     ".fits": fits.read, ".fit": fits.read, ".csv": tables.read_csv, ".parquet": tables.read_parquet,
+    ".root": root.read,
 }
 _WRITERS: dict[str, Callable[[Dataset, Path], Path]] = {
     ".npz": arrays.write_npz, ".h5": hdf5.write, ".hdf5": hdf5.write, ".fits": fits.write,
@@ -33,7 +34,7 @@ def load(
     *,
     kind: str = "auto",
     unit: str | None = None,
-    units: Sequence[str] | str | None = None,
+    units: Sequence[str] | Mapping[str, str] | str | None = None,
     names: Sequence[str] | None = None,
     context: Sequence[str] | str | None = None,
     columns: Sequence[str] | None = None,
@@ -43,7 +44,7 @@ def load(
     held_out_fraction: float | None = None,
     key: str | None = None,
 ) -> Dataset:
-    """Dataset from a file (.npy, .npz, .h5, .fits, .csv, .parquet), or from a folder, pattern or list of maps.
+    """Dataset from a file (.npy, .npz, .h5, .fits, .csv, .parquet, .root), or from a folder, pattern or list of maps.
 
     A 2-D array is one map when ``kind="images"``, when a pixel size is known, when it is the image of a FITS
     file, or when it has more than 64 columns that nobody named; else a table of events. A 1-D array is one
@@ -54,14 +55,14 @@ def load(
     Parameters
     ----------
     kind : "auto", "events" or "images"
-    unit, units : of all columns or channels; or one for each column of the file
+    unit, units : of all columns or channels; or one for each column of the file; or {name: unit} of some
     names : one for each column of the file, before ``columns`` chooses
     context : names of the columns to condition on
     columns : names of the columns wanted, in that order, context and weights included
     weights : name of the column of event weights
     pixel_arcmin, periodic : of maps
     held_out_fraction : share kept away from training; 0.2 unless the file says otherwise
-    key : name of the array, dataset or FITS extension in files that hold several
+    key : name of the array, dataset, tree or FITS extension in files that hold several
 
     Raises
     ------
@@ -79,12 +80,15 @@ def load(
     """
     if kind not in ("auto", "events", "images"):
         raise OptionError("unknown kind of data", got=kind, expected="auto, events or images", do="leave kind out")
-    given = {"names": (names,) if isinstance(names, str) else names, "units": unit if units is None else units,
-             "pixel_arcmin": pixel_arcmin, "periodic": periodic, "held_out_fraction": held_out_fraction}
+    given: dict[str, Any] = {
+        "names": (names,) if isinstance(names, str) else names, "units": unit if units is None else units,
+        "pixel_arcmin": pixel_arcmin, "periodic": periodic, "held_out_fraction": held_out_fraction}
     files = _files(path)
     try:
         wanted = None if columns is None or names is not None else [*columns, *([weights] if weights else [])]
         raw = _stacked(files, key, kind) if _plural(path) else _read(files[0], key, wanted)
+        if isinstance(units, Mapping):
+            given |= _named_units(units, {**raw.facts, **({"names": given["names"]} if given["names"] else {})})
         raw = replace(raw, facts={**raw.facts, **{n: v for n, v in given.items() if v is not None}})
         return _dataset(_shaped(raw, kind), columns, context, weights, files)
     except SundogError as error:
@@ -214,6 +218,19 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
         periodic=bool(facts.get("periodic", False)), held_out_fraction=facts.get("held_out_fraction", 0.2),
         provenance=facts.get("provenance", {"file": files[0].name if len(files) == 1 else f"{len(files)} files"}))
     return data if context is None else _with_context(data, context)
+
+
+def _named_units(units: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """``units`` and ``context_units``, one per column, from {name: unit}; columns not named keep those of the file."""
+    known = [*(facts.get("names") or ()), *facts.get("context_names", ())]
+    for name in units:
+        _index(name, known)
+    found = {}
+    for names, kind in (("names", "units"), ("context_names", "context_units")):
+        labels, stated = facts.get(names) or (), facts.get(kind) or ()
+        stated = (stated,) * len(labels) if isinstance(stated, str) else stated or ("",) * len(labels)
+        found[kind] = tuple(units.get(name, unit) for name, unit in zip(labels, stated))
+    return found
 
 
 def _with_context(data: Dataset, context: Sequence[str] | str) -> Dataset:
