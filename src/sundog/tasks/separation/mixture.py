@@ -20,8 +20,9 @@ from sundog.tasks.separation.parts import split
 from sundog.tasks.separation.phi import Domain, Statistics, default_octaves
 from sundog.tasks.separation.result import Report, Separation, trust
 from sundog.tasks.separation.sources import sources
-from sundog.tasks.separation.start import filled, gaussian_start
+from sundog.tasks.separation.start import filled, gaussian_start, local_start
 
+STARTS = {"local": local_start, "gaussian": gaussian_start}
 MOST_CHANNELS = 9  # more is a stack of maps passed by mistake
 
 
@@ -36,7 +37,8 @@ def separate(
     bins: int = 20,
     isotropic: bool = True,
     accuracy: str = "fast",
-    levels: int = 0,
+    levels: int = 12,
+    start: str = "local",
     boundary: str = "auto",
     mask: Any = None,
     regions: Any = None,
@@ -61,7 +63,9 @@ def separate(
     seed : of the draws and of the start.
     J, L, bins, isotropic, accuracy : of the statistics, see `ScatteringCovariance`. J is floor(log2(side)) - 1, two
         less on maps with open edges.
-    levels : thresholds per smoothed map of the one-point distributions that are matched beside Phi; 0 for none.
+    levels : thresholds per smoothed map of the one-point distributions that are matched beside Phi; 0 for none. They
+        need whole periodic maps and are left out elsewhere.
+    start : "local", a constrained map that is Gaussian place by place (`local_start`), or "gaussian".
     boundary : "periodic", "edge-mask" for maps that do not wrap around, or "auto": what a Dataset says of itself
         (``periodic``), and periodic for arrays.
     mask : (ny, nx), 0 where d is unknown.
@@ -71,7 +75,7 @@ def separate(
     repeats : further solutions from other seeds.
     progress : called with (step, loss).
 
-    The start is a constrained Gaussian map, W d + sqrt(W P_c) noise with W = P_s / (P_s + P_c) and P_s = P_d - P_c.
+    The start matters: the descent leaves alone what the statistics do not ask to change.
 
     Errors: ShapeError for maps or units that do not fit, SampleSizeError for fewer than 10 contaminations, DataError
     for NaN and constant maps, OptionError for options that do not exist and J too large.
@@ -90,6 +94,8 @@ def separate(
     began = time.perf_counter()
     if not losses:
         raise OptionError("no loss", got="an empty list", expected="e.g. [Match()]", do="leave losses out")
+    if start not in STARTS:
+        raise OptionError("unknown start", got=start, expected=" | ".join(STARTS), do="leave it at local")
     data, flat = _mixture(d, mask)
     shape = (int(data.shape[-2]), int(data.shape[-1]))
     domain = Domain(shape, _boundary(d, boundary), _mask(mask, shape), _regions(regions))
@@ -108,8 +114,8 @@ def separate(
     for i in range(1 + repeats):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
         noise = whole(draws, generator)
-        start = gaussian_start(standard, noise, bins, domain.boundary == "periodic", generator)
-        solution = problem.solve(start, generator)
+        first = STARTS[start](standard, noise, bins, domain.boundary == "periodic", generator)
+        solution = problem.solve(first, generator)
         found.append(solution.u)
         final, cost = final or solution.losses, cost + solution.evaluations
     generator = torch.Generator().manual_seed(seed)
