@@ -31,7 +31,8 @@ def trial(given: argparse.Namespace, injection: int) -> Trial:
 
 def rows_of(folder: Path, kind: str) -> list[dict[str, Any]]:
     paths = sorted(path for path in folder.glob(f"{kind}-*.json") if not path.name.endswith("cpu.json"))
-    return [json.loads(path.read_text()) for path in paths]
+    rows = [json.loads(path.read_text()) for path in paths]
+    return [row for row in rows if not row["quick"]]
 
 
 def show(rows: list[dict[str, Any]]) -> None:

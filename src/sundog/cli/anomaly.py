@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sundog.cli.reproduce import reproduce
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 METHODS = ("ranode", "cathode", "anode", "cwola")
 app = typer.Typer(no_args_is_help=True, help="Look for a resonance in a window of a mass spectrum.")
+
+
+app.command()(reproduce)
 
 
 @app.callback()

@@ -24,6 +24,7 @@ from sundog.errors import DataError, FileError, OptionError
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly.anode import Anode
 from sundog.tasks.anomaly.cathode import Cathode
+from sundog.tasks.anomaly.curtains import PLAN as CURTAINS_PLAN
 from sundog.tasks.anomaly.curtains import Curtains
 from sundog.tasks.anomaly.cwola import CWoLa
 from sundog.tasks.anomaly.evaluation import SicCurve, sic_curve
@@ -34,6 +35,7 @@ from sundog.tasks.anomaly.references import IdealisedAD, Supervised
 from sundog.tasks.anomaly.regions import SignalRegion
 from sundog.tasks.anomaly.sigma import Sigma
 from sundog.tasks.anomaly.template import fit_template
+from sundog.tasks.anomaly.transit import PLAN as TRANSIT_PLAN
 from sundog.tasks.anomaly.transit import Transit
 from sundog.train.plan import Plan
 from sundog.verdicts.twosample import classifier_two_sample
@@ -137,7 +139,7 @@ def dijet_trial(data: Path, injection: int, folder: Path, *, features: int = 4, 
     cut, used = _rows_holding(qcd, INSIDE // (10 if quick else 1)), _rows_holding(signal, injected)
     rest = _inside(qcd[cut:])[: 24_000 if quick else None]
     half = len(rest) // 2
-    name = f"dijets{features}-{injected}-{injection}"
+    name = f"dijets{features}-{injected}-{injection}{'-quick' if quick else ''}"
     return Trial(name, _table(np.concatenate([qcd[:cut], signal[:used]])),
                  _table(rest[half:]), _table(rest[:half]), _table(_inside(signal[used:])), 100 * injection, folder,
                  injected, members, quick)
@@ -154,7 +156,8 @@ def toy_trial(injection: int, folder: Path, *, n: int = 378_500, w: float = 0.00
     draws = [toy.background(counts[0], 50_000 + injection), toy.background(counts[1], 60_000 + injection),
              toy.signal(counts[2], 70_000 + injection)]
     background, test_background, test_signal = (e[REGION.contains(e)] for e in draws)
-    return Trial(f"toy-{w:g}-{injection}", events, background, test_background, test_signal, 100 * injection, folder,
+    name = f"toy-{w:g}-{injection}{'-quick' if quick else ''}"
+    return Trial(name, events, background, test_background, test_signal, 100 * injection, folder,
                  int((truth & REGION.contains(events)).sum()), members, quick)
 
 
@@ -273,8 +276,8 @@ METHODS: dict[str, tuple[Callable[[Trial], Any], tuple[str, ...], bool]] = {
     "lacathode": (_on_flow, ("flow",), False),
     "radot": (_simple(RadOT, check=False), (), True),
     "anode": (_simple(Anode, check=False, plan=Plan(steps=1500, batch=1024)), (), False),
-    "curtains": (_simple(Curtains, check=False), (), True),
-    "transit": (_simple(Transit, check=False), (), True),
+    "curtains": (_simple(Curtains, check=False, plan=CURTAINS_PLAN), (), True),
+    "transit": (_simple(Transit, check=False, plan=TRANSIT_PLAN), (), True),
 }
 
 
