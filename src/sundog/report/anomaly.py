@@ -40,13 +40,14 @@ def sic_figure(methods: Mapping[str, SicCurve | SicBand]) -> Figure:
     figure = Figure(figsize=(5.6, 3.8), layout="constrained")
     ax = figure.subplots()
     lowest = 1.0
-    for (name, found), colour in zip(methods.items(), COLOURS * len(methods)):
+    for i, (name, found) in enumerate(methods.items()):
+        colour, dashes = COLOURS[i % len(COLOURS)], ("-", "--", ":")[i // len(COLOURS) % 3]
         if isinstance(found, SicBand):
             ax.fill_between(found.fpr, found.low, found.high, color=colour, alpha=0.2, lw=0)
             fpr, sic = found.fpr, found.median
         else:
             fpr, sic = found.fpr[found.valid], found.sic[found.valid]
-        ax.plot(fpr, sic, color=colour, lw=1.4, label=name)
+        ax.plot(fpr, sic, color=colour, ls=dashes, lw=1.4, label=name)
         lowest = min(lowest, float(fpr.min()))
     grid = np.geomspace(lowest, 1, 50)
     ax.plot(grid, np.sqrt(grid), color=GREY, lw=1, ls=":", label="random")

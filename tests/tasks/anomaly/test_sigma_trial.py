@@ -74,7 +74,7 @@ def test_figures_show_their_numbers():
     assert np.allclose(line.get_ydata(), [14 * n / 121_352**0.5 for n in (200, 772)])
     learned = [{"fixed": None, "true_fraction": f, "w": f, "low_95": 0.9 * f, "high_95": 1.1 * f, "max_sic": 9.0}
                for f in (0.002, 0.006)]
-    left, right = fractions_figure(learned + [{**learned[0], "fixed": w} for w in (0.02, 0.001)]).axes
+    _, right = fractions_figure(learned + [{**learned[0], "fixed": w} for w in (0.02, 0.001)]).axes
     assert right.lines[0].get_xdata() == pytest.approx([0.1, 2.0])
 
 
