@@ -105,3 +105,11 @@ def test_unusable_input_stops_at_the_door(call, error: type[SundogError], match:
     with pytest.raises(error, match=match) as caught:
         call()
     assert all((caught.value.what, caught.value.got is not None, caught.value.expected, caught.value.do))
+
+
+def test_a_single_map_is_learned_whole_and_has_nothing_to_hold_out():
+    one = Dataset.from_arrays(np.random.default_rng(0).normal(size=(1, 8, 8)))
+    assert torch.equal(one.train.values, one.values)
+    with pytest.raises(DataError, match="empty"):
+        _ = one.held_out
+    assert len(Dataset.from_arrays(np.zeros((3, 8, 8))).train) == 2

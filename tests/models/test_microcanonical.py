@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import sundog
 from sundog.errors import DataError, OptionError, RunError, ShapeError
 from sundog.models.microcanonical import MicrocanonicalModel
 from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
@@ -36,12 +38,21 @@ def skewness(x: Tensor) -> float:
     return float((y**3).mean())
 
 
+def fitted(maps: Tensor, **options: Any) -> MicrocanonicalModel:
+    model = MicrocanonicalModel(tuple(maps.shape[1:]), **options)
+    model.prepare(maps, None)
+    return model
+
+
+def energy(model: MicrocanonicalModel, x: Tensor) -> Tensor:
+    return model.constraints.energies(model._inward(model._fields(x)))
+
+
 def test_one_example_is_reproduced_in_its_statistics_and_not_copied() -> None:
     example = red_lognormal(1, 64)
-    model = MicrocanonicalModel((64, 64), bins=8, iterations=40)
-    model.prepare(example, None)
-    start, x = model.start(2, generator(1)), model.sample(2, None, generator(1))
-    assert (model.energies(x) < 0.02 * model.energies(start)).all()
+    model = fitted(example, bins=8, iterations=40)
+    start, x = model.constraints.start(2, generator(1))[:, 0], model.sample(2, None, generator(1))
+    assert (energy(model, x) < 0.02 * energy(model, start)).all()
     ratio = power_spectrum(x, bins=8).power / power_spectrum(example, bins=8).power
     assert (ratio - 1)[:, 1:].abs().max() < 0.03  # the first bin is four modes
     assert abs(skewness(x) - skewness(example)) < 0.4
@@ -51,8 +62,7 @@ def test_one_example_is_reproduced_in_its_statistics_and_not_copied() -> None:
 
 
 def test_same_seed_same_maps_and_the_targets_travel_with_the_weights() -> None:
-    model = MicrocanonicalModel((1, 32, 32), iterations=5)
-    model.prepare(red_lognormal(3, 32)[:, None], None)
+    model = fitted(red_lognormal(3, 32)[:, None], iterations=5)
     twin = MicrocanonicalModel(**model.config())
     twin.load_state_dict(model.state_dict())
     first, second = model.sample(1, None, generator(4)), twin.sample(1, None, generator(4))
@@ -62,35 +72,189 @@ def test_same_seed_same_maps_and_the_targets_travel_with_the_weights() -> None:
     assert model.objectives() == []
 
 
+@pytest.mark.slow
+def test_units_of_the_examples_change_nothing_but_the_unit() -> None:
+    maps = red_lognormal(1, 32)
+    small, large = (fitted(a * maps + b, iterations=10).sample(1, None, generator(2)) for a, b in ((1, 0), (1e4, 7e4)))
+    assert (large / 1e4 - 7 - small).abs().max() < 0.05 * small.std()
+
+
+@pytest.mark.slow
 def test_score_prefers_the_right_field() -> None:
-    model = MicrocanonicalModel((48, 48))
-    model.prepare(red_lognormal(4, 48), None)
     kin, stranger = red_lognormal(4, 48, seed=9), torch.randn(4, 48, 48, generator=generator(0))
-    assert model.score(kin, None) < 0.1 * model.score(stranger, None)
+    for options in ({}, {"boundary": "edge-mask"}):
+        model = fitted(red_lognormal(4, 48), **options)
+        assert model.score(kin, None) < 0.2 * model.score(stranger, None)
 
 
 def test_set_of_examples_gives_the_mean_target() -> None:
     maps = red_lognormal(20, 32)
-    model = MicrocanonicalModel((32, 32))
-    model.prepare(maps, None)
-    assert torch.allclose(model.powers, model.bands(maps).mean(0), rtol=1e-5)
-    assert torch.allclose(model.raw, model.phi(maps).mean().vector, rtol=1e-4, atol=1e-6)
+    model = fitted(maps)
+    inward = model._inward(model._fields(maps))
+    assert torch.allclose(model.constraints.powers, model.constraints.bands(inward).mean(0), rtol=1e-5)
+    assert torch.allclose(model.constraints.raw[0], model.constraints.phi(inward[:, 0]).mean().vector, atol=1e-5)
 
 
-def test_bad_input_is_named() -> None:
-    with pytest.raises(OptionError):
-        MicrocanonicalModel((3, 32, 32))
-    with pytest.raises(OptionError):
-        MicrocanonicalModel((5,))
-    with pytest.raises(OptionError):
-        MicrocanonicalModel((32, 32), context_dim=2)
+def test_logarithm_keeps_samples_positive_and_refuses_what_has_none() -> None:
+    maps = (0.7 * red_lognormal(2, 32)).exp()
+    assert fitted(maps, log=True, iterations=10).sample(2, None, generator(0)).min() > 0
+    assert fitted(maps, iterations=2).sample(2, None, generator(0)).min() < 0
+    with pytest.raises(DataError, match="logarithm"):
+        fitted(-maps, log=True)
+
+
+@pytest.mark.slow
+def test_painting_in_keeps_known_pixels_exactly_and_fills_the_gap_alike() -> None:
+    truth = red_lognormal(2, 64)
+    mask = torch.ones(64, 64)
+    mask[20:34, 24:44] = 0
+    broken = torch.where(mask > 0, truth, 1e3)
+    data = sundog.Dataset.from_arrays(broken, held_out_fraction=0.0, periodic=True)
+    plan = sundog.Plan(validation_fraction=0)
+    run = sundog.fit("scattering", data, mask=mask, inpaint=True, iterations=30, J=3, plan=plan)
+    x = run.sample(4, seed=3).values
+    assert torch.equal(x[:, mask > 0], broken[[0, 1, 0, 1]][:, mask > 0])
+    gap = x[:, mask == 0]
+    assert not torch.allclose(gap[0], gap[2])
+    assert 0.3 < gap.std() / truth[:, mask == 0].std() < 3
+
+    def jump(x: Tensor) -> Tensor:  # across the upper edge of the gap
+        return (x[:, 19] - x[:, 20]).abs()[:, 24:44].mean()
+
+    shuffled = x.clone()
+    shuffled[:, mask == 0] = gap[:, torch.randperm(gap.shape[1], generator=generator(0))]
+    assert jump(x) < 2 * jump(truth) < jump(shuffled)
+
+
+def test_gaps_of_other_maps_are_filled_from_whole_examples() -> None:
+    model = fitted(red_lognormal(4, 32), iterations=10)
+    other, mask = red_lognormal(1, 32, seed=8), torch.ones(32, 32)
+    mask[8:20, 8:20] = 0
+    found = model.fill(torch.where(mask > 0, other, 0.0), mask, generator(1))
+    assert torch.equal(found[:, mask > 0], other[:, mask > 0])
+    assert found[:, mask == 0].std() > 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("canvas", [(96, 40), (36, 48)])
+def test_another_canvas_has_the_spectrum_of_the_example(canvas: tuple[int, int]) -> None:
+    example = red_lognormal(1, 48)
+    model = fitted(example, canvas=canvas, iterations=30)
+    x = model.sample(1, None, generator(1))
+    assert x.shape == (1, *canvas)
+    edges = torch.tensor([0.06, 0.1, 0.17, 0.28, 0.5])
+    ratio = power_spectrum(x, bins=edges).power / power_spectrum(example, bins=edges).power
+    assert (ratio - 1)[:, 1:].abs().max() < 0.15  # the lowest ring holds few modes, and others on another grid
+    assert skewness(x) > 0.5 * skewness(example) > 3 * abs(skewness(model.constraints.start(1, generator(1))))
+
+
+def test_open_edges_leave_no_trace_in_the_spectrum() -> None:
+    """A ramp makes a false k^-2 spectrum of a map that does not wrap around, unless its edges are taken out."""
+    rough = torch.randn(1, 64, 64, generator=generator(3))
+    ramp = torch.arange(64.0) / 4
+    model = {b: fitted(rough + ramp, boundary=b, iterations=2) for b in ("periodic", "edge-mask")}
+    power = {b: m.constraints.powers[0] * m.unit**2 for b, m in model.items()}
+    top = slice(-3, -1)
+    assert (power["edge-mask"][top] - 1).abs().max() < 0.25
+    assert (power["periodic"][top] - 1).abs().max() > 0.25
+    assert fitted(rough + ramp, boundary="edge-mask", iterations=2).sample(1, None, generator(0)).shape == (1, 64, 64)
+
+
+@pytest.mark.slow
+def test_channels_keep_their_coherence() -> None:
+    base = red_lognormal(3, 32)
+    maps = torch.stack([base, 0.6 * base + 0.8 * red_lognormal(3, 32, seed=5)], 1)
+    model = fitted(maps, iterations=30, bins=6)
+    x = model.sample(2, None, generator(1))
+    assert x.shape == (2, 2, 32, 32)
+
+    def coherence(x: Tensor) -> Tensor:
+        return correlation_coefficient(x[:, 0], x[:, 1], bins=6).power.mean(0)
+
+    assert (coherence(x) - coherence(maps)).abs().max() < 0.1
+    alone = torch.stack([x[:, 0], x[:, 1].roll(1, 0)], 1)
+    assert (coherence(alone) - coherence(maps)).abs().max() > 0.2
+    started = model.constraints.start(40, generator(2))
+    assert (coherence(started) - coherence(maps))[1:].abs().max() < 0.15  # the start knows it already
+
+
+@pytest.mark.slow
+def test_coarse_to_fine_ends_on_the_fine_grid() -> None:
+    example = red_lognormal(1, 64)
+    model = fitted(example, coarse_from=64, iterations=20, bins=8)
+    assert [tuple(stage.drawn) for stage in model.stages] == [(32, 32), (64, 64)]
+    (found,) = model.synthesise(1, generator(1))
+    assert found.x.shape == (1, 64, 64) and found.iterations == 40
+    assert found.loss < 0.05 * float(energy(model, model.constraints.start(1, generator(1))[:, 0]))
+    ratio = power_spectrum(found.x, bins=8).power / power_spectrum(example, bins=8).power
+    assert (ratio - 1)[:, 1:].abs().max() < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(256,), (1, 256)])
+def test_lines_keep_the_arrow_of_time(shape: tuple[int, ...]) -> None:
+    """Slow rises and sudden falls: the skewness of increments has a sign that a Gaussian start lacks."""
+    x = torch.zeros(1, 256)
+    kicks = torch.rand(1, 256, generator=generator(2))
+    for i in range(1, 256):
+        x[:, i] = torch.where(kicks[:, i] > 0.93, -2.0, x[:, i - 1] + 0.2)
+    data = sundog.Dataset.from_arrays(x.reshape(1, *shape), held_out_fraction=0)
+    model = fitted(data.values, iterations=60, levels=8)
+    y = model.sample(2, None, generator(1))
+    assert y.shape == (2, *shape)
+
+    def steps(x: Tensor) -> float:
+        return skewness(x - x.roll(2, -1))
+
+    assert steps(y) < 0.5 * steps(x) < -0.5
+    assert abs(steps(model.constraints.start(2, generator(1)))) < 0.4
+
+
+@pytest.mark.slow
+def test_cubes_are_drawn_through_fit_and_sample() -> None:
+    cube = torch.randn(1, 16, 16, 16, generator=generator(0))
+    cube = (3 * (cube + cube.roll(1, 1) + cube.roll(1, 2) + cube.roll(1, 3)) / 8).exp()
+    run = sundog.fit("scattering", sundog.Dataset.from_arrays(cube), domain="volume", iterations=60, levels=8)
+    x = run.sample(1, seed=1).values
+    assert x.shape == (1, 16, 16, 16)
+    assert skewness(x) > 0.5 * skewness(cube) > 3 * abs(skewness(run.model.constraints.start(1, generator(1))))  # type: ignore[operator]
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    for shape, options in (((20, 32, 32), {}), ((5,), {}), ((32, 32), {"context_dim": 2}),
+                           ((32, 32), {"domain": "disc"}),
+                           ((32, 32), {"J": 9}), ((32, 32), {"boundary": "open"}), ((32, 32), {"inpaint": True}),
+                           ((32, 32), {"mean_field": 1}), ((2, 64), {"domain": "line"})):  # fmt: skip
+        with pytest.raises(OptionError):
+            MicrocanonicalModel(shape, **options)
+    with pytest.raises(DataError, match="hides every pixel"):
+        MicrocanonicalModel((32, 32), mask=torch.zeros(32, 32))
+    with pytest.raises(DataError, match="numbers"):
+        MicrocanonicalModel((32, 32), mask=np.full((32, 32), np.nan))
+    with pytest.raises(ShapeError, match="mask"):
+        MicrocanonicalModel((32, 32), mask=torch.ones(16, 32))
+    with pytest.raises(ShapeError, match="canvas"):
+        MicrocanonicalModel((32, 32), canvas=(64,))
     model = MicrocanonicalModel((32, 32))
     with pytest.raises(RunError):
         model.sample(1, None, generator(0))
     with pytest.raises(ShapeError):
         model.prepare(torch.zeros(2, 16, 16), None)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="constant"):
         model.prepare(torch.ones(2, 32, 32), None)
+    with pytest.raises(DataError, match="NaN"):
+        sundog.fit("scattering", sundog.Dataset.from_arrays(np.full((1, 32, 32), np.nan)))
+    whole = sundog.Dataset.from_arrays(np.random.default_rng(0).poisson(9, (1, 16, 24)))  # integers, not square
+    assert sundog.fit("scattering", whole, iterations=2).sample(1).values.shape == (1, 16, 24)
+
+
+def test_a_masked_run_comes_back_from_its_folder(tmp_path: Path) -> None:
+    mask = torch.ones(32, 32)
+    mask[4:8] = 0
+    data = sundog.Dataset.from_arrays(red_lognormal(1, 32))
+    run = sundog.fit("scattering", data, mask=mask, inpaint=True, iterations=3, J=2)
+    twin = sundog.load_run(run.save(tmp_path / "run"))
+    assert torch.equal(run.sample(2, seed=1).values, twin.sample(2, seed=1).values)
 
 
 @pytest.mark.slow

@@ -93,7 +93,8 @@ def test_gradcheck(shape: tuple[int, ...], boundary: str) -> None:
     phi = LineScatteringCovariance(shape[0], 2, boundary=boundary) if len(shape) == 1 else VolumeScatteringCovariance(
         shape, 1, isotropic=True, boundary=boundary)  # fmt: skip
     x, w = noise(*shape).requires_grad_(), noise(len(phi.labels), seed=1)
-    assert torch.autograd.gradcheck(lambda x: (phi(x).normalised().vector * w).sum(), x, atol=1e-7, rtol=1e-6, fast_mode=True)
+    close = {"atol": 1e-7, "rtol": 1e-6, "fast_mode": True}
+    assert torch.autograd.gradcheck(lambda x: (phi(x).normalised().vector * w).sum(), x, **close)
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])

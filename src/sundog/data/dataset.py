@@ -148,8 +148,11 @@ class Dataset:
 
     @property
     def train(self) -> Dataset:
-        """The rows that ``fit`` may see: all but ``held_out_fraction`` of them, chosen with seed 0."""
-        if self.held_out_fraction == 0:
+        """The rows that ``fit`` may see: all but ``held_out_fraction`` of them, chosen with seed 0.
+
+        Where that share is less than half a row - a single map - nothing can be held out, and all rows are here.
+        """
+        if round((1 - self.held_out_fraction) * len(self)) == len(self):
             return self
         return self.split((1 - self.held_out_fraction, self.held_out_fraction))[0]
 

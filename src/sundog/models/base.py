@@ -90,6 +90,7 @@ class Model(nn.Module, ABC):
     family: ClassVar[str]
     default_steps: ClassVar[int] = 2000  # budget when the plan names neither steps nor seconds
     default_batch: ClassVar[int] = 1024
+    default_scaling: ClassVar[str | None] = None  # a word of `sundog.data.scaling`; None: by the kind of data
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

@@ -20,8 +20,8 @@ class BandPowers:
     ----------
     shape : (nx,), (ny, nx) or (nz, ny, nx)
     bins : number of bands, fewer where the grid is too small to fill them
-    edges : of the bands, in cycles per pixel, in place of ``bins``: `edges` of another grid, so that a larger or smaller
-        canvas has the same bands. Modes below the first edge are counted in the first band.
+    edges : of the bands, in cycles per pixel, in place of ``bins``: `edges` of another grid, so that another canvas
+        has the same bands. Modes below the first edge are counted in the first band.
 
     Attributes
     ----------

@@ -39,7 +39,7 @@ class GridScale:
     """One octave: its grid, its filters (L, *grid) there, and where its box stands in the spectra it needs.
 
     ``crop``: places of the grid's frequencies in the full transform of the field, None where the grid is the whole one.
-    ``places``: (1 + j + 1) lists of the box's modes, in the half spectrum of the field and of the moduli of octaves 0 ... j.
+    ``places``: lists of the box's modes in the half spectrum of the field and of the moduli of octaves 0 ... j.
     """
 
     grid: tuple[int, ...]

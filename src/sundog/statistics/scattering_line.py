@@ -44,5 +44,5 @@ class LineScatteringCovariance:
         self.shape, self.J, self.L, self.labels = self._grid.shape, self._grid.J, 1, self._grid.labels
 
     def __call__(self, x: Tensor) -> ScatteringCoefficients:
-        """Coefficients of signals x (..., length), as (..., K); integers become float64, NaN and Inf raise DataError."""
+        """Coefficients of signals x (..., length), as (..., K); integers become float64, NaN and Inf DataError."""
         return self._grid.measure(x)

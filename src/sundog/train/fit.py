@@ -55,7 +55,8 @@ def fit(
     out : folder for checkpoints and the finished run. Called again with the same arguments, an interrupted fit
         goes on where it was and ends with the same numbers; a finished one is loaded.
     scaling : of the values: a word (``auto``, ``standard``, ``logit``, ``asinh``, ``log-modulus``, ``identity``) or an
-        unfitted ``Scaling``; ``auto`` for events and ``standard`` for images when None
+        unfitted ``Scaling``; when None ``auto`` for events and ``standard`` for
+        images, or ``identity`` for families that know units of their own
     init_from : a run of the same family and networks, or its folder: training starts from its weights instead of
         random ones (transfer learning). The scaling is fitted to the new data all the same.
     progress : show a progress bar
@@ -95,7 +96,8 @@ def fit(
     if data.weights is not None and not float(data.weights.sum()) > 0:
         raise DataError("weights are all zero", got="sum 0", expected="some weight above 0", do="check the weights")
     if not isinstance(scaling, Scaling):
-        scaling = default_scaling(data.kind) if scaling is None else named_scaling(scaling)
+        word = scaling or model.default_scaling
+        scaling = default_scaling(data.kind) if word is None else named_scaling(word)
     scaling = scaling.fit(data.values, data.weights, data.names)
     if scaling.memory(data.values[:1]) is not None:
         raise OptionError("this scaling forgets the flux", got=type(scaling).__name__,
