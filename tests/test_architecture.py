@@ -44,6 +44,7 @@ INSIDE_FUNCTIONS = {
     "data/formats/tables.py": {"pandas", "pyarrow"},
     "statistics/frame.py": {"sundog.statistics.features"},  # a frame scales features, features are taken in a frame
     "data/fetch.py": {"rich"},
+    "data/lhco.py": {"h5py"},
     "data/healpix.py": {"astropy"},
     "data/sphere.py": {"ducc0"},
     "data/formats/root.py": {"uproot"},

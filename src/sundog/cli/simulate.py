@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import Quiet, Seed, setting
+from sundog.cli.options import Quiet, Seed, resumable, setting
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def simulate(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default NAME.npz.")] = None,
     option: Annotated[list[str] | None, typer.Option("--set", help="Simulator option, e.g. size=64.")] = None,
+    engine: Annotated[str, typer.Option(help="Of dijets: analytic, or pythia (100 a second).")] = "analytic",
+    workers: Annotated[int, typer.Option(min=0, help="Local processes for pythia; 0 for none.")] = 0,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask cluster for pythia.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Make data with known truth: events or images.
@@ -43,15 +46,45 @@ def simulate(
     \b
     sundog simulate list
     sundog simulate dijets -n 20000 --seed 1 --out events.npz
+    sundog simulate dijets -n 20000 --engine pythia --workers 2 --set n_signal=100
     sundog simulate gaussian-field -n 100 --set size=64
     """
     if name == "list":
         typer.echo("\n".join(f"{word:16} {entry[0]}" for word, entry in SIMULATORS.items()))
         return
-    data = _simulated(name, n, seed, dict(map(setting, option or [])))
-    path = data.save(out or Path(f"{name}.npz"))
+    out, options = out or Path(f"{name}.npz"), dict(map(setting, option or []))
+    if name == "dijets" and engine == "pythia":
+        data = _collided(n, seed, out.with_suffix(".parts"), {"workers": workers, "scheduler": scheduler, **options},
+                         progress=not quiet)
+    elif engine != "analytic" or workers or scheduler is not None:
+        raise OptionError("only dijets has an engine", got=f"{name}, engine {engine}, {workers} workers",
+                          expected="dijets --engine pythia", do="leave --engine and --workers out")
+    else:
+        data = _simulated(name, n, seed, options)
+    path = data.save(out)
     if not quiet:
         typer.echo(f"{data}\nwritten to {path}")
+
+
+def _collided(n: int, seed: int, pieces: Path, options: dict[str, Any], progress: bool) -> Dataset:
+    """Di-jet events from Pythia; a stopped simulation goes on from the folder of its pieces."""
+    import shutil
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from sundog.simulate.pythia import pythia_dijets
+
+    with resumable("the simulation"), Progress(console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("pieces", total=None)
+        try:
+            data = pythia_dijets(n, int(options.pop("n_signal", 0)), seed, folder=pieces, **options,
+                                 done=lambda complete, whole: bar.update(task, completed=complete, total=whole))
+        except TypeError as error:
+            raise OptionError("the simulator 'dijets' does not take this", got=str(error), expected="its own options",
+                              do="see help(sundog.simulate.pythia.pythia_dijets)") from error
+    shutil.rmtree(pieces, ignore_errors=True)
+    return data
 
 
 def _simulated(name: str, n: int, seed: int, options: dict[str, Any]) -> Dataset:
