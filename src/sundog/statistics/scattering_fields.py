@@ -48,6 +48,8 @@ class GridCovariance:
         self._full = Labels(full.kind, full.part, full.scales, full.angles, self.L, directions=words[1])
         self.labels = self._full.rotations[2] if isotropic else self._full
         self._plans: dict[tuple[torch.dtype, torch.device], tuple[GridPlan | GridMask, Tensor]] = {}
+        if self._valid is not None:
+            self._plan(torch.zeros(()))  # a mask that leaves too little is refused here
 
     def measure(self, x: Tensor) -> ScatteringCoefficients:
         x = checked_finite(x, self.what)
