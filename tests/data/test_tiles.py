@@ -37,7 +37,7 @@ def test_every_direction_is_well_inside_some_tile(size: int, pixel: float, overl
         for place, tile, y, x, weight in layout.covering(row, theta, phi):
             total[place] += weight
             largest[place] = np.maximum(largest[place], weight)
-            there, longitude = layout.directions(row)  # plane() undoes directions()
+            there, _ = layout.directions(row)  # plane() undoes directions()
             i = place[:20]
             near = there[np.rint(y[:20]).astype(int), np.rint(x[:20]).astype(int)]
             assert np.abs(near - theta[i]).max(initial=0) < 1.5 * layout.pixel
