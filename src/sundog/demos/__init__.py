@@ -8,8 +8,10 @@ from pathlib import Path
 
 # Name (and file) -> what it shows, and how long it takes on two cores.
 DEMOS = {
+    "radio": "learn radio galaxies, fakes in mJy/beam, judge, a quiz, a film, a mock survey; 6 min",
     "separation": "filaments under noise and clouds, recovered without a model of them; 60 s",
     "dijets": "learn di-jet events, generate, judge against held-out ones; 30 s",
+    "blobs": "learn images of 1, 10, 50 and 1000 spots, every figure of the comparison; 4 min",
 }
 
 

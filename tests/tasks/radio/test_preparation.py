@@ -116,6 +116,8 @@ def test_box_cox_makes_peaks_gaussian() -> None:
     high = (1 + 0.3 * g.normal(size=4000).clip(-3, 3)) ** (1 / 0.3)  # Box-Cox of 0.3 undoes this
     memory, context = FluxMemory.measured(np.zeros(4000), high, None)
     assert memory.power == pytest.approx(0.3, abs=0.05) and memory.columns == ("box_cox_peak",)
+    few, numbers = FluxMemory.measured(np.zeros(3), np.array([20.0, 20.1, 20.05]), None)  # nearly alike: no runaway
+    assert abs(few.power) <= 2 and numbers is not None and np.abs(numbers).max() < 1e3
     assert context is not None and context.shape == (4000, 1) and memory.floor == 0.0
 
 

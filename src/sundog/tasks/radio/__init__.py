@@ -3,6 +3,7 @@
 >>> from sundog.tasks.radio import Preparation, mock_survey, prepare, read_catalogue, read_cutouts, read_mosaic
 """
 
+from sundog.tasks.radio.archives import as_cutouts, read_archive
 from sundog.tasks.radio.catalogue import Catalogue, read_catalogue, write_catalogue
 from sundog.tasks.radio.cutouts import (
     Beam,
@@ -15,6 +16,7 @@ from sundog.tasks.radio.cutouts import (
     write_mosaic,
 )
 from sundog.tasks.radio.finder import find_sources, source_numbers
+from sundog.tasks.radio.learning import learn
 from sundog.tasks.radio.memory import FluxMemory
 from sundog.tasks.radio.preparation import Preparation, Prepared, Report, prepare
 from sundog.tasks.radio.survey import Survey, mock_survey
@@ -29,10 +31,13 @@ __all__ = [
     "Prepared",
     "Report",
     "Survey",
+    "as_cutouts",
     "cut",
     "find_sources",
+    "learn",
     "mock_survey",
     "prepare",
+    "read_archive",
     "read_catalogue",
     "read_cutouts",
     "read_mosaic",

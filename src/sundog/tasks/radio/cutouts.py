@@ -61,6 +61,7 @@ class Cutout:
     pixel_arcsec : side of a pixel
     complete : whether all of it lies inside the image that it was taken from
     beam : of the survey
+    unit : of the values, where they are not calibrated
     """
 
     name: str
@@ -68,6 +69,7 @@ class Cutout:
     pixel_arcsec: float
     complete: bool = True
     beam: Beam | None = None
+    unit: str = "mJy/beam"
 
 
 def read_mosaic(path: str | Path, *, unit: str | None = None) -> Mosaic:
@@ -118,7 +120,7 @@ def read_cutouts(path: str | Path, *, unit: str | None = None, pixel_arcsec: flo
     return found
 
 
-def write_cutouts(images: np.ndarray, path: str | Path, *, pixel_arcsec: float | Sequence[float],
+def write_cutouts(images: np.ndarray, path: str | Path, *, pixel_arcsec: float | Sequence[float] | np.ndarray,
                   beam: Beam | None = None, names: Sequence[str] | None = None,
                   ra: Sequence[float] | None = None, dec: Sequence[float] | None = None) -> Path:
     """The path of one FITS file with an extension per image: BUNIT Jy/beam, tangent-plane coordinates, beam, name.

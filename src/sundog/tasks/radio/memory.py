@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import boxcox
+from scipy.optimize import minimize_scalar
+from scipy.stats import boxcox, boxcox_llf
 from torch import Tensor
 
 from sundog.data.dataset import Dataset
-from sundog.errors import DataError, ShapeError
+from sundog.errors import DataError, OptionError, ShapeError
 
 KEY = "radio"  # of the provenance
+POWERS = (-2.0, 2.0)  # the likelihood of a few peaks that are nearly alike has its maximum at hundreds
 PEAK, FLOOR, LAS = "box_cox_peak", "floor", "log10_las"
 
 
@@ -36,6 +38,7 @@ class FluxMemory:
     side_per_las : side of a cut-out per largest angular size, where pixels differ between images
     pixel_arcsec : of all images, where they do not
     beam_arcsec : major and minor axis and angle [degrees], or empty
+    unit : of the restored images
     """
 
     scale: str
@@ -48,6 +51,7 @@ class FluxMemory:
     side_per_las: float = 1.5
     pixel_arcsec: float | None = None
     beam_arcsec: tuple[float, ...] = ()
+    unit: str = "mJy/beam"
 
     @staticmethod
     def measured(low: np.ndarray, high: np.ndarray, las: np.ndarray | None, **facts: Any
@@ -55,9 +59,8 @@ class FluxMemory:
         """The memory of images with those extremes [mJy/beam] and sizes [arcsec], and their context (n, c)."""
         memory, columns, names = FluxMemory("image", **facts), [], []
         if np.ptp(high) > 0:
-            transformed, power = boxcox(high)
-            memory = replace(memory, power=float(power))
-            columns.append(transformed)
+            memory = replace(memory, power=_power(high))
+            columns.append(boxcox(high, memory.power))
             names.append(PEAK)
         else:
             memory = replace(memory, peak=float(high[0]))
@@ -114,7 +117,7 @@ class FluxMemory:
             return images
         low, high = self._column(images, FLOOR, self.floor), self._peaks(images)
         values = low[:, None, None] + images.values.double() * (high - low)[:, None, None]
-        return replace(images, values=values.float(), units=("mJy/beam",) * len(images.units))
+        return replace(images, values=values.float(), units=(self.unit,) * len(images.units))
 
     def pixels(self, images: Dataset) -> np.ndarray:
         """Side of a pixel of each image [arcsec], (n,)."""
@@ -122,6 +125,24 @@ class FluxMemory:
             return np.full(len(images), self.pixel_arcsec)
         las = 10 ** self._column(images, LAS, None if self.las_arcsec is None else float(np.log10(self.las_arcsec)))
         return np.asarray(self.side_per_las * las / self.size)
+
+    def asked(self, contexts: Tensor, peak: float | None = None, las_arcsec: float | None = None) -> Tensor:
+        """Contexts (n, c) with the peak brightness or the size asked for in place of their own.
+
+        Raises
+        ------
+        OptionError : something that the run was not trained on.
+        """
+        contexts = contexts.clone()
+        for name, wanted in ((PEAK, peak), (LAS, las_arcsec)):
+            if wanted is None:
+                continue
+            if name not in self.columns or not wanted > 0:
+                raise OptionError(f"cannot ask for {name}", got=wanted, expected=f"a positive number, one of the "
+                                  f"conditions {', '.join(self.columns) or 'none'}", do="prepare with sizes or fluxes")
+            value = np.log10(wanted) if name == LAS else boxcox(np.array([wanted]), self.power)[0]
+            contexts[:, self.columns.index(name)] = float(value)
+        return contexts
 
     def _peaks(self, images: Dataset) -> Tensor:
         if self.peak is not None:
@@ -139,3 +160,8 @@ class FluxMemory:
                                  do="sample from a run trained on prepared images")
             return images.context[:, images.context_names.index(name)].double()
         return torch.full((len(images),), common or 0.0, dtype=torch.float64)
+
+
+def _power(peaks: np.ndarray) -> float:
+    """The lambda of greatest likelihood for Box-Cox transformed peaks to be Gaussian."""
+    return float(minimize_scalar(lambda power: -boxcox_llf(power, peaks), bounds=POWERS, method="bounded").x)

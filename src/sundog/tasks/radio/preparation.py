@@ -303,8 +303,9 @@ def _prepared(kept: list[tuple[int | None, Cutout, np.ndarray]], catalogue: Cata
     las = np.array([effective_las(x) for x in chosen.las_arcsec]) if settings.side == "las" else None
     beam: Beam | None = cuts[0].beam
     pixels = np.array([taken.pixel_arcsec * len(taken.values) / settings.size for taken in cuts])
+    unit = cuts[0].unit
     facts: dict[str, Any] = {
-        "size": settings.size, "side_per_las": settings.side_per_las,
+        "unit": unit, "size": settings.size, "side_per_las": settings.side_per_las,
         "pixel_arcsec": float(pixels.mean()) if las is None else None,
         "beam_arcsec": () if beam is None else (beam.major_arcsec, beam.minor_arcsec, beam.angle_deg),
     }
@@ -316,9 +317,9 @@ def _prepared(kept: list[tuple[int | None, Cutout, np.ndarray]], catalogue: Cata
         memory, context = FluxMemory.sizes(las, **facts)
     units = {"las": "log arcsec"}
     dataset = Dataset.from_arrays(
-        values, context, names=["brightness"], units="of the peak" if settings.scale == "image" else "mJy/beam",
+        values, context, names=["brightness"], units="of the peak" if settings.scale == "image" else unit,
         context_names=list(memory.columns) or None,
-        context_units=["mJy/beam" if name == "floor" else units.get(name[-3:], "") for name in memory.columns] or None,
+        context_units=[unit if name == "floor" else units.get(name[-3:], "") for name in memory.columns] or None,
         pixel_arcmin=None if memory.pixel_arcsec is None else memory.pixel_arcsec / 60,
         provenance={KEY: {"memory": memory.to_json(), "report": json.loads(report.to_json())}})
     return Prepared(dataset, chosen, memory, report)
