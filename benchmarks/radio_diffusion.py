@@ -35,24 +35,33 @@ SPLITS = 24
 ROWS = ("classifier AUC", "Fréchet distance", "precision", "recall", "density", "coverage")
 
 
-def sources(folder: Path, held_out: float) -> tuple[sundog.Dataset, sundog.Dataset, float]:
-    """Training and held-out images, split by cells of the sky, and the smallest angle between the two (degrees)."""
+def sources(folder: Path, held_out: float, classes: bool = False) -> tuple[sundog.Dataset, sundog.Dataset, float]:
+    """Training and held-out images, split by cells of the sky, and the smallest angle between the two (degrees).
+
+    With ``classes`` only FR I and FR II sources, and the context "fr": -1 or +1.
+    """
     with np.load(folder / "radio" / "mirabest_first_las80_f16.npz") as file:
-        images, ra, dec = file["images"].astype(np.float32), file["ra"], file["dec"]
-    good = images.max((1, 2)) > 0
-    images, ra, dec = images[good], ra[good], dec[good]
+        images, ra, dec, fr = file["images"].astype(np.float32), file["ra"], file["dec"], file["fr"]
+    good = (images.max((1, 2)) > 0) & ((fr < 3) | (not classes))
+    images, ra, dec, fr = images[good], ra[good], dec[good], 2.0 * fr[good] - 3
+    out, nearest = sky_split(ra, dec, held_out)
+    peak = images / images.max((1, 2), keepdims=True)
+    made = [sundog.Dataset.from_arrays(peak[rows], fr[rows] if classes else None, names=["brightness"], units="peak",
+                                       context_names=["fr"] if classes else None, held_out_fraction=0.0)
+            for rows in (~out, out)]
+    return made[0], made[1], nearest
+
+
+def sky_split(ra: np.ndarray, dec: np.ndarray, held_out: float) -> tuple[np.ndarray, float]:
+    """Which sources are held out, by whole cells of the sky; the smallest angle to a training source (degrees)."""
     across = np.floor(ra * np.cos(np.radians(np.round(dec / CELL) * CELL)) / CELL).astype(int)
     cell = np.unique(np.stack([across, np.round(dec / CELL).astype(int)]), axis=1, return_inverse=True)[1].ravel()
     order = np.random.default_rng(0).permutation(cell.max() + 1)
     counts = np.bincount(cell)[order].cumsum()
-    out = np.isin(cell, order[: np.searchsorted(counts, held_out * len(images)) + 1])
-    peak = images / images.max((1, 2), keepdims=True)
-    made = [sundog.Dataset.from_arrays(peak[rows], names=["brightness"], units="peak", held_out_fraction=0.0)
-            for rows in (~out, out)]
+    out = np.isin(cell, order[: np.searchsorted(counts, held_out * len(ra)) + 1])
     v = np.stack([np.cos(np.radians(dec)) * np.cos(np.radians(ra)), np.cos(np.radians(dec)) * np.sin(np.radians(ra)),
                   np.sin(np.radians(dec))], 1)
-    nearest = np.degrees(np.arccos(np.clip(v[out] @ v[~out].T, -1, 1).max()))
-    return made[0], made[1], float(nearest)
+    return out, float(np.degrees(np.arccos(np.clip(v[out] @ v[~out].T, -1, 1).max())))
 
 
 def steps_for(cpu_seconds: float, shape: tuple[int, int], batch: int, precision: str, **options: object) -> int:
