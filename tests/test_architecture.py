@@ -67,6 +67,7 @@ INSIDE_FUNCTIONS = {
     "statistics/coefficients.py": {"sundog.report", "matplotlib"},
     "statistics/reduction.py": {"sundog.report", "matplotlib"},
     "statistics/scattering.py": {"sundog.report", "matplotlib"},
+    "statistics/sphere_transforms.py": {"ducc0"},
     "statistics/phase_harmonics_labels.py": {"sundog.report", "matplotlib"},
 }
 

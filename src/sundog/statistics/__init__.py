@@ -41,6 +41,7 @@ from sundog.statistics.phase_harmonics import PhaseHarmonics
 from sundog.statistics.radiomics import RadiomicDistance, frechet_radiomic_distance, radiomic_features
 from sundog.statistics.scattering import WaveletScattering
 from sundog.statistics.scattering_covariance import ScatteringCovariance
+from sundog.statistics.scattering_sphere import SphereScatteringCovariance
 from sundog.statistics.shapes import (
     asymmetry,
     concentration,
@@ -61,8 +62,8 @@ from sundog.statistics.spectra import (
 from sundog.statistics.uncertainty import Estimate, bootstrap, jackknife
 
 __all__ = [
-    "Bispectrum",
     "PRDC",
+    "Bispectrum",
     "Estimate",
     "Frame",
     "Marginals",
@@ -75,6 +76,7 @@ __all__ = [
     "RadiomicDistance",
     "ScatteringCovariance",
     "Spectrum",
+    "SphereScatteringCovariance",
     "Statistic",
     "StructureFunctions",
     "WaveletScattering",

@@ -35,7 +35,8 @@ class Labels:
     angles : (K, 3) orientations l1, l2, l3, -1 where there is none; differences modulo L when isotropic
     L : number of orientations
     isotropic : whether the average over rotations was taken
-    directions : "half-turn" for L angles in a plane; "axes" for the six axes of an icosahedron, of cubes
+    directions : "half-turn" for L angles in a plane; "axes" for the six axes of an icosahedron, of cubes; "harmonics"
+        for L harmonics of the differences of angles, on the sphere
     """
 
     kind: np.ndarray
@@ -237,7 +238,7 @@ class ScatteringCoefficients:
         """
         columns: dict[str, np.ndarray] = {"kind": self.labels.kind, "part": self.labels.part}
         word = "difference" if self.labels.isotropic else "orientation"
-        word = "axis" if self.labels.directions == "axes" else word
+        word = {"axes": "axis", "harmonics": "harmonic"}.get(self.labels.directions, word)
         columns["angle"] = np.full(len(self.labels), word)
         for i in range(3):
             columns[f"j{i + 1}"] = self.labels.scales[:, i]

@@ -108,6 +108,11 @@ def bump_angles(L: int, turn: float = 1.0) -> list[float]:
     return [math.pi / 2 - math.pi * ell / L for ell in range(round(turn * L))]
 
 
+def bump_constant(L: int) -> float:
+    """Return c = 2^(L-1) (L-1)! / (1.29 sqrt(L (2L-2)!)): sum_l c^2 cos^(2L-2)(phi - pi l / L) = 1 / 1.29^2."""
+    return 2 ** (L - 1) * math.factorial(L - 1) / (1.29 * math.sqrt(L * math.factorial(2 * L - 2)))
+
+
 def bump(ky: Tensor, kx: Tensor, j: int, theta: float, L: int) -> Tensor:
     """Return the Fourier transform of one bump-steerable wavelet on the grid ky x kx, float64 (len(ky), len(kx)).
 
@@ -131,7 +136,7 @@ def bump(ky: Tensor, kx: Tensor, j: int, theta: float, L: int) -> Tensor:
     (0.0, (7, 0))
     """
     xi = BUMP_XI / 2.0**j
-    c = 2 ** (L - 1) * math.factorial(L - 1) / (1.29 * math.sqrt(L * math.factorial(2 * L - 2)))
+    c = bump_constant(L)
     total = torch.zeros(len(ky), len(kx), dtype=torch.float64)
     for my, mx in product((-1, 0, 1), repeat=2):
         qy, qx = (ky + 2 * math.pi * my)[:, None], (kx + 2 * math.pi * mx)[None, :]
