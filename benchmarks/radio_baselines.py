@@ -139,7 +139,7 @@ def main() -> None:
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     train, held_out, nearest = sources(o.data, 0.26, classes=True)
-    print(f"{len(train)} training, {len(held_out)} held-out FR I and FR II sources, {nearest:.2f} degrees apart or more")
+    print(f"{len(train)} training, {len(held_out)} held-out FR I and II sources, {nearest:.2f} degrees apart or more")
     if o.part == "table":
         table(train, held_out, o)
     else:
