@@ -28,6 +28,7 @@ import sundog
 from sundog.data.scaling import Asinh, Chain, Standard
 from sundog.models.base import Batch, Noise
 from sundog.models.families import build
+from sundog.tasks.radio import lie_detector
 from sundog.verdicts.transfer import transfer
 
 PARTS = ("diffusion", "flow-matching", "scattering", "gaussian")
@@ -122,7 +123,9 @@ def table(train: sundog.Dataset, held_out: sundog.Dataset, o: argparse.Namespace
     for part in OPTIONS:
         file = o.out / f"{part}-{o.seed}.npz"
         if file.exists():
-            print(f"\n{part}: {transfer(train, held_out, sundog.load(file), 'fr', seed=o.seed)}")
+            fakes = sundog.load(file)
+            print(f"\n{part}: {transfer(train, held_out, fakes, 'fr', seed=o.seed)}")
+            print(lie_detector(held_out.values, fakes.values[: o.judged], seed=o.seed))
 
 
 def main() -> None:

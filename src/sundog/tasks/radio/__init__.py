@@ -17,6 +17,7 @@ from sundog.tasks.radio.cutouts import (
 )
 from sundog.tasks.radio.finder import find_sources, source_numbers
 from sundog.tasks.radio.learning import learn
+from sundog.tasks.radio.lie_detector import LieDetector, lie_detector
 from sundog.tasks.radio.memory import FluxMemory
 from sundog.tasks.radio.preparation import Preparation, Prepared, Report, prepare
 from sundog.tasks.radio.survey import Survey, mock_survey
@@ -26,6 +27,7 @@ __all__ = [
     "Catalogue",
     "Cutout",
     "FluxMemory",
+    "LieDetector",
     "Mosaic",
     "Preparation",
     "Prepared",
@@ -35,6 +37,7 @@ __all__ = [
     "cut",
     "find_sources",
     "learn",
+    "lie_detector",
     "mock_survey",
     "prepare",
     "read_archive",
