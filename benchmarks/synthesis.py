@@ -1,0 +1,353 @@
+"""How well does a synthesis from scattering statistics reproduce its example, and what does it cost?
+
+    python benchmarks/synthesis.py dust       three MHD dust maps (log): spectrum, Minkowski, bispectrum, scattering
+    python benchmarks/synthesis.py spread     spread between samples: mean field against one target for every map
+    python benchmarks/synthesis.py channels   I, Q, U of the MHD dust: spectra, coherence, cross statistics
+    python benchmarks/synthesis.py open       the Planck CIB patch, which does not wrap around, on a larger canvas
+    python benchmarks/synthesis.py gaps       a dust map with gaps, against constrained Gaussian fields
+    python benchmarks/synthesis.py line       a helium-jet signal: increments, their skewness and flatness
+    python benchmarks/synthesis.py cube       a lognormal cube 64^3
+    python benchmarks/synthesis.py side       512^2 and 1024^2 with and without coarse grids
+    python benchmarks/synthesis.py scaling    lines and cubes: time and memory of forward + gradient
+
+Options: --data FOLDER (default SUNDOG_DATA or ../shared/data), --seeds N, --part I (one map, law ...). Each
+line of output is one JSON object; times are CPU seconds of this process on one thread, allocator as shipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sundog.models.microcanonical import MicrocanonicalModel
+from sundog.simulate.fields import filamentary_field
+from sundog.solve.gaps import fill_gaps
+from sundog.statistics.bispectrum import bispectrum
+from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
+from sundog.statistics.scattering import WaveletScattering
+from sundog.statistics.scattering_covariance import ScatteringCovariance
+from sundog.statistics.spectra import correlation_coefficient, power_spectrum
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Folder of the data, number of seeds, and the one part of the work to do (None for all)."""
+
+    data: Path
+    seeds: int
+    part: int | None
+
+    def chosen(self, items: Iterable[Any]) -> list[Any]:
+        """The items of this part."""
+        return [item for i, item in enumerate(items) if self.part is None or i == self.part]
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def dust(data: Path, name: str, side: int = 256) -> Tensor:
+    """An MHD dust map binned from 512 x 512 (still periodic)."""
+    path = data / "fields" / f"mhd_dust_{name}.npy"
+    if not path.exists():
+        sys.exit(f"skipped: {path} is absent; set SUNDOG_DATA or --data")
+    return torch.from_numpy(np.load(path)).float().reshape(side, 512 // side, side, 512 // side).mean((1, 3))
+
+
+def standard(x: Tensor) -> Tensor:
+    return (x - x.mean()) / x.std()
+
+
+def surrogates(x: Tensor, n: int, seed: int = 100) -> Tensor:
+    """The amplitudes of x with random phases (n, ...); channels share theirs."""
+    grid = x.shape[-2:]
+    w = torch.fft.rfft2(torch.randn(n, *[1] * (x.ndim - 2), *grid, generator=generator(seed)))
+    return torch.fft.irfft2(torch.fft.rfft2(x) * w / w.abs(), s=grid)
+
+
+def moment(x: Tensor, p: int) -> float:
+    return float((standard(x) ** p).mean())
+
+
+def errors(x: Tensor, truth: Tensor) -> Facts:
+    """Root-mean-square error of each statistic of standardised maps (n, ny, nx), mean over the maps.
+
+    V0, V1, V2: Minkowski functionals after smoothing by 1.5 pixels, 19 thresholds, relative to the largest true value.
+    bispectrum: B / sqrt(P P P) over all triangles of 6 bands, relative to its root mean square in the truth.
+    s2: log2 S2 / S1 of the wavelet scattering transform, which the synthesis never sees, J = 5, L = 4.
+    """
+    smooth = [gaussian_smooth(y, 1.5, periodic=True) for y in (x, truth[None])]
+    found = [minkowski_functionals(y, torch.linspace(-2, 2.5, 19), periodic=True) for y in smooth]
+    out = {}
+    for name in ("v0", "v1", "v2"):
+        a, b = (getattr(f, name) for f in found)
+        out[name.upper()] = float((a - b).square().mean(1).sqrt().mean() / b.abs().max())
+    a, b = (bispectrum(y, bins=6).normalised for y in (x, truth[None]))
+    out["bispectrum"] = float((a - b).square().mean(1).sqrt().mean() / b.square().mean().sqrt())
+    phi = WaveletScattering(tuple(truth.shape), J=5)  # type: ignore[arg-type]
+    a, b = (phi(y).vector[:, 20:] for y in (x, truth[None]))
+    out["s2"] = float((a - b).square().mean(1).sqrt().mean())
+    return {name: round(value, 4) for name, value in out.items()}
+
+
+def synthesised(model: MicrocanonicalModel, seeds: int) -> tuple[Tensor, Facts]:
+    """Maps of seeds 0 ... and CPU seconds per map, largest energy, evaluations."""
+    start = time.process_time()
+    found = [model.synthesise(1, generator(seed))[0] for seed in range(seeds)]
+    cpu = (time.process_time() - start) / seeds
+    return torch.stack([f.x for f in found])[:, 0], {
+        "cpu_s": round(cpu, 1), "energy": max(f.loss for f in found), "evaluations": found[0].evaluations,
+    }  # fmt: skip
+
+
+def fitted(maps: Tensor, **options: Any) -> MicrocanonicalModel:
+    model = MicrocanonicalModel(tuple(maps.shape[1:]), **options)
+    model.prepare(maps, None)
+    return model
+
+
+def ratios(x: Tensor, truth: Tensor) -> list[float]:
+    ratio = power_spectrum(x, bins=20).power / power_spectrum(truth, bins=20).power
+    return [round(float(ratio.min()), 4), round(float(ratio.max()), 4)]
+
+
+def bench_dust(o: Options) -> Iterator[Facts]:
+    every = [standard(dust(o.data, f"I_{i}").log()) for i in (1, 2, 3)]
+    for number, truth in o.chosen(enumerate(every, 1)):
+        maps, cost = synthesised(fitted(truth[None]), o.seeds)
+        coherent = [0.0]
+        for i, j in itertools.combinations(range(len(maps)), 2):
+            r = correlation_coefficient(maps[i], maps[j])
+            coherent.append(float((r.power * (r.modes / 2).sqrt())[8:].abs().max()))
+        kin = torch.stack([other for other in every if other is not truth])
+        yield {
+            "map": number, **cost, "power_ratio": ratios(maps, truth), "synthesis": errors(maps, truth),
+            "random_phase": errors(surrogates(truth, 10), truth), "other_real_maps": errors(kin, truth),
+            "largest_coherence_sigmas_k_above_8": round(max(coherent), 2), "rings": len(r.power) - 8,
+            "skewness": [round(moment(truth, 3), 2), round(moment(maps, 3), 2)],
+            "kurtosis": [round(moment(truth, 4), 2), round(moment(maps, 4), 2)],
+        }  # fmt: skip
+
+
+def bench_spread(o: Options) -> Iterator[Facts]:
+    """Spread of log P_b and of the scattering coefficients between samples over that between draws of the law."""
+    n, side = 64, 64
+    g = torch.randn(4 * n, side, side, generator=generator(3))
+    k = (torch.fft.fftfreq(side)[:, None] ** 2 + torch.fft.rfftfreq(side)[None] ** 2).sqrt().clamp_min(1 / side)
+    gauss = torch.fft.irfft2(torch.fft.rfft2(g) / k, s=(side, side)) / 8
+    laws = {"gaussian": gauss, "lognormal": (0.8 * gauss / gauss.std()).exp()}
+    phi = ScatteringCovariance((side, side), 4, isotropic=True, accuracy="fast")
+    for (name, law), size in o.chosen(itertools.product(laws.items(), (n, 0))):
+        examples, others = law[:n], law[n:]
+        model = fitted(examples, mean_field=size, iterations=40, bins=8)
+        start = time.process_time()
+        maps = model.sample(n, None, generator(1)).detach()
+        cpu = time.process_time() - start
+        pairs = [model.constraints.bands(y).log().std(0) for y in (maps, others)]
+        deep = [phi(y).normalised().vector[:, 2:].std(0) for y in (maps, others)]
+        power = pairs[0] / pairs[1]
+        mean = model.constraints.bands(maps).mean(0) / model.constraints.bands(examples).mean(0)
+        yield {
+            "law": name, "mean_field": size, "cpu_s_per_map": round(cpu / n, 2),
+            "std_log_power_over_truth": [round(float(power.min()), 2), round(float(power.max()), 2)],
+            "std_scattering_over_truth": round(float((deep[0] / deep[1]).median()), 2),
+            "error_of_a_ratio": round(math.sqrt(0.5 / n + 0.5 / len(others)), 2),
+            "mean_power_ratio": [round(float(v), 3) for v in mean.aminmax()],
+        }  # fmt: skip
+
+
+def bench_channels(o: Options) -> Iterator[Facts]:
+    truth = torch.stack([standard(dust(o.data, f"{c}_1")) for c in "IQU"])
+    model = fitted(truth[None], iterations=150)
+    start = time.process_time()
+    (found,) = model.synthesise(1, generator(0))
+    x, fake = found.x, surrogates(truth, 1)[0]
+    phi = ScatteringCovariance((256, 256), 6, isotropic=True)
+
+    def cross(y: Tensor) -> Tensor:
+        return torch.cat([c.normalised().vector for c in phi.channels(y)[1].values()])
+
+    def coherence(y: Tensor) -> Tensor:
+        return torch.stack([correlation_coefficient(y[a], y[b], bins=20).power for a, b in ((0, 1), (0, 2), (1, 2))])
+
+    p = [(y[1] ** 2 + y[2] ** 2).sqrt() for y in (truth, x, fake)]
+    yield {
+        "cpu_s": round(time.process_time() - start, 1), "energy": found.loss, "evaluations": found.evaluations,
+        "power_ratio": ratios(x, truth),
+        "coherence_error": [round(float((coherence(y) - coherence(truth)).abs().max()), 4) for y in (x, fake)],
+        "cross_rms_error": [round(float((cross(y) - cross(truth)).square().mean().sqrt()), 4) for y in (x, fake)],
+        "cross_rms_truth": round(float(cross(truth).square().mean().sqrt()), 4),
+        "kurtosis_IQU": [[round(moment(c, 4), 1) for c in y] for y in (truth, x, fake)],
+        "kurtosis_of_polarised_intensity": [round(moment(v, 4), 1) for v in p],
+        "order": "synthesis, random phases" if len(p) == 3 else "",
+    }  # fmt: skip
+
+
+def bench_open(o: Options) -> Iterator[Facts]:
+    path = o.data / "fields" / "planck_cib_256.npy"
+    if not path.exists():
+        sys.exit(f"skipped: {path} is absent; set SUNDOG_DATA or --data")
+    truth = standard(torch.from_numpy(np.load(path)).float())
+    for boundary in o.chosen(("edge-mask", "periodic")):
+        model = fitted(truth[None], boundary=boundary, canvas=(384, 384), iterations=100)
+        maps, cost = synthesised(model, 1)
+        parts = torch.stack([maps[0, :256, :256], maps[0, 128:, 128:]])
+        spectra = [power_spectrum(y, bins=14, periodic=False).power for y in (parts, truth)]
+        ratio = (spectra[0].mean(0) / spectra[1])[3:]
+        yield {"boundary": boundary, **cost, "J": model.config()["J"],
+               "power_ratio_above_bin_3": [round(float(ratio.min()), 3), round(float(ratio.max()), 3)],
+               "skewness": [round(moment(y, 3), 2) for y in (truth, maps)],
+               "kurtosis": [round(moment(y, 4), 2) for y in (truth, maps)]}  # fmt: skip
+
+
+def bench_gaps(o: Options) -> Iterator[Facts]:
+    truth = standard(dust(o.data, "I_1").log())
+    mask = torch.ones(256, 256)
+    mask[60:130, 60:150] = 0
+    mask[180:190, 20:220] = 0
+    gap = torch.zeros(256, 256, dtype=torch.bool)
+    gap[62:128, 62:148] = True
+    model = fitted(torch.where(mask > 0, truth, 0.0)[None], mask=mask, inpaint=True)
+    maps, cost = synthesised(model, o.seeds)
+    power = model.constraints.bands.spread(model.constraints.powers[0]).view(256, 129)
+    start = model.constraints.start(10, generator(5))[:, 0]
+    gauss = start + fill_gaps(torch.where(mask > 0, truth, 0.0) - start * mask, mask > 0, power.clamp_min(1e-6))
+
+    def tails(y: Tensor) -> list[float]:
+        """Kurtosis of increments at 1, 2, 4 pixels inside the large gap, which is 3 for Gaussian fields."""
+        inside = y[..., 62:128, 62:148]
+        return [round(moment(inside[..., lag:] - inside[..., :-lag], 4), 2) for lag in (1, 2, 4)]
+
+    known = bool((maps[:, mask > 0] == truth[mask > 0]).all())
+    yield {**cost, "known_pixels_exact": known, "increment_kurtosis_truth": tails(truth),
+           "increment_kurtosis_filled": tails(maps), "increment_kurtosis_constrained_gaussian": tails(gauss)}
+
+
+def bench_line(o: Options) -> Iterator[Facts]:
+    path = o.data / "fields" / "heliumjet_turbulence_1d.npy"
+    if not path.exists():
+        sys.exit(f"skipped: {path} is absent; set SUNDOG_DATA or --data")
+    truth = standard(torch.from_numpy(np.load(path)).float())
+    count = 4 * o.seeds
+    model = fitted(truth[None], boundary="edge-mask", iterations=200)
+    start = time.process_time()
+    x = torch.stack([d.x[0] for d in model.synthesise(count, generator(0))])
+    cpu = (time.process_time() - start) / count
+    gauss = model.constraints.start(count, generator(1))[:, 0]
+    halves = torch.stack([truth[:2048], truth[2048:]])  # what another stretch of the truth would say
+    lags = (1, 4, 16, 64, 256)
+
+    def tails(y: Tensor, p: int) -> list[list[float]]:
+        each = [[moment(row[lag:] - row[:-lag], p) for lag in lags] for row in y]
+        return [np.round(np.mean(each, 0), 2).tolist(), np.round(np.std(each, 0), 2).tolist()]
+
+    yield {"cpu_s": round(cpu, 2), "J": model.config()["J"], "lags": list(lags),
+           **{f"{word}_{name}": tails(y, p) for p, word in ((3, "skewness"), (4, "kurtosis"))
+              for name, y in (("truth", truth[None]), ("halves", halves), ("synthesis", x), ("gaussian", gauss))},
+           "as": "mean over samples, spread between them"}  # fmt: skip
+
+
+def cube_of(side: int) -> Tensor:
+    """A lognormal cube with P(k) ~ k^-3 of its logarithm."""
+    x = torch.randn(side, side, side, generator=generator(0))
+    k2 = [torch.fft.fftfreq(side) ** 2, torch.fft.fftfreq(side) ** 2, torch.fft.rfftfreq(side) ** 2]
+    k = (k2[0][:, None, None] + k2[1][:, None] + k2[2]).sqrt().clamp_min(1 / side)
+    return (standard(torch.fft.irfftn(torch.fft.rfftn(x) * k**-1.5, s=(side,) * 3)) * 0.8).exp()
+
+
+def bench_cube(o: Options) -> Iterator[Facts]:
+    truth = standard(cube_of(64))
+    model = fitted(truth[None], domain="volume", iterations=60)
+    start = time.process_time()
+    (found,) = model.synthesise(1, generator(0))
+    cpu, c = time.process_time() - start, model.constraints
+    gauss = c.start(1, generator(1))[0, 0]
+    ratio = (c.bands(found.x[None]) / c.bands(truth[None, None]))[0, 0]
+    yield {"cpu_s": round(cpu, 1), "evaluations": found.evaluations, "energy": found.loss,
+           "power_ratio": [round(float(v), 3) for v in ratio.aminmax()],
+           **{f"{word}_truth_synthesis_gaussian": [round(moment(y, p), 2) for y in (truth, found.x, gauss)]
+              for p, word in ((3, "skewness"), (4, "kurtosis"))}}  # fmt: skip
+
+
+def bench_side(o: Options) -> Iterator[Facts]:
+    for side, coarse, iterations in o.chosen(((512, 512, 60), (512, 0, 80), (1024, 512, 30), (1024, 0, 40))):
+        if side == 512:
+            truth = standard(dust(o.data, "I_1", 512).log())
+        else:
+            truth = standard(filamentary_field(1, 1024, seed=0).values[0].log())
+        model = fitted(truth[None], coarse_from=coarse, iterations=iterations)
+        maps, cost = synthesised(model, 1)
+        yield {"side": side, "coarse_grids": list(model.factors[:-1]), "iterations_per_grid": iterations, **cost,
+               "power_ratio": ratios(maps, truth), "errors": errors(maps, truth)}  # fmt: skip
+
+
+MEASURE = """
+import sys, time, torch
+torch.set_num_threads(1)
+from sundog.statistics.scattering_line import LineScatteringCovariance
+from sundog.statistics.scattering_volume import VolumeScatteringCovariance
+shape = tuple(int(n) for n in sys.argv[1].split(","))
+x = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
+line = len(shape) == 1
+phi = LineScatteringCovariance(shape[0]) if line else VolumeScatteringCovariance(shape, isotropic=True)
+def status(word): return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(word))
+phi._grid._plan(x); torch.fft.rfftn(x.detach())
+open("/proc/self/clear_refs", "w").write("5"); before = status("VmRSS")
+times = []
+for _ in range(5 if line else 3):
+    start = time.process_time()
+    torch.autograd.grad(phi(x).normalised().vector.sum(), x)
+    times.append(time.process_time() - start)
+print(sorted(times)[len(times) // 2], (status("VmHWM") - before) / 1024, phi.J, len(phi.labels))
+"""
+
+
+def bench_scaling(o: Options) -> Iterator[Facts]:
+    for shapes in o.chosen((((4096,), (16384,), (65536,)), ((32,) * 3, (64,) * 3, (128,) * 3))):
+        times = []
+        for shape in shapes:
+            text = subprocess.run([sys.executable, "-c", MEASURE, ",".join(map(str, shape))], capture_output=True,
+                                  text=True, check=True).stdout.split()  # fmt: skip
+            times.append(float(text[0]))
+            yield {"shape": list(shape), "J": int(text[2]), "coefficients": int(text[3]),
+                   "cpu_ms": round(1e3 * times[-1], 1), "extra_memory_mb": round(float(text[1]))}  # fmt: skip
+        points = [math.prod(shape) for shape in shapes]
+        yield {"time_exponent_in_points": round(float(np.polyfit(np.log(points), np.log(times), 1)[0]), 2)}
+
+
+BENCHES = {name.removeprefix("bench_"): job for name, job in list(globals().items()) if name.startswith("bench_")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=tuple(BENCHES))
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--part", type=int, help="only this part of the work, from 0")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    start = time.process_time()
+    for facts in BENCHES[chosen.what](Options(chosen.data, chosen.seeds, chosen.part)):
+        print(json.dumps({"bench": chosen.what, **facts}), flush=True)
+    spent = round(time.process_time() - start)
+    print(json.dumps({"bench": chosen.what, "torch": torch.__version__, "cpu_s_in_all": spent}))
+
+
+if __name__ == "__main__":
+    main()
