@@ -10,6 +10,7 @@ from pathlib import Path
 DEMOS = {
     "radio": "learn radio galaxies, fakes in mJy/beam, judge, a quiz, a film, a mock survey; 6 min",
     "separation": "filaments under noise and clouds, recovered without a model of them; 60 s",
+    "texture": "new maps from a single one, a larger sky, a filled gap; statistic by statistic; 2 min",
     "dijets": "learn di-jet events, generate, judge against held-out ones; 30 s",
     "blobs": "learn images of 1, 10, 50 and 1000 spots, every figure of the comparison; 4 min",
 }
