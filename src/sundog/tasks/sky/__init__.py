@@ -2,22 +2,32 @@
 
 from sundog.simulate.frequency import convert, sz_spectrum, thermodynamic_to_intensity
 from sundog.tasks.sky.generate import GeneratedSky, apply_transfer, assemble, generate_sky, transfer_function
+from sundog.tasks.sky.judge import SkyVerdict, judge_skies, plausible, sky_patches
+from sundog.tasks.sky.measure import geometric_edges, sky_bispectrum, sky_spectra, source_counts
 from sundog.tasks.sky.patches import sky_strips
 from sundog.tasks.sky.rescale import in_frame, in_unit, rescale, with_beam
 from sundog.tasks.sky.sources import find_sources, place_sources
 
 __all__ = [
     "GeneratedSky",
+    "SkyVerdict",
     "apply_transfer",
     "assemble",
     "convert",
     "find_sources",
     "generate_sky",
+    "geometric_edges",
     "in_frame",
     "in_unit",
+    "judge_skies",
     "place_sources",
+    "plausible",
     "rescale",
+    "sky_bispectrum",
+    "sky_patches",
+    "sky_spectra",
     "sky_strips",
+    "source_counts",
     "sz_spectrum",
     "thermodynamic_to_intensity",
     "transfer_function",
