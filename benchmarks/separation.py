@@ -112,10 +112,9 @@ class Bench:
 
 NOISE_VARIANTS: dict[str, dict[str, Any]] = {
     "match": {},
-    "levels": {"levels": 12},
-    "levels-long": {"levels": 12, "polish": 30, "eras": 8},
+    "gaussian-start": {"start": "gaussian"},
+    "gaussian-start-without-levels": {"start": "gaussian", "levels": 0},
     "residual": {"losses": [Match(), Residual()]},
-    "levels-residual": {"levels": 12, "losses": [Match(), Residual()]},
     "full": {"isotropic": False},
 }
 

@@ -20,13 +20,14 @@ CASES = {
     "flow-matching-hutchinson": ("flow-matching", (3,), {"hidden": (16, 16), "trace": "hutchinson"}),
     "flow-matching-images": ("flow-matching", (8, 8), {"parameters": 3e4}),
     "gan": ("gan", (3,), {"hidden": (16, 16), "critic_steps": 2}),
+    "mixture-vae": ("mixture-vae", (3,), {"hidden": (16,), "latent": 2}),
     "scattering": ("scattering", (16, 16), {"iterations": 3}),
     "translate": ("translate", (2, 16, 16), {"parameters": 3e4}),
     "translate-gan": ("translate", (2, 16, 16), {"parameters": 3e4, "method": "gan", "width": 2, "critic_steps": 1}),
     "refine": ("refine", (2, 16, 16), {"parameters": 3e4, "width": 2, "critic_steps": 1, "bound": 15.0}),
     "vae": ("vae", (3,), {"hidden": (16, 16), "latent": 2}),
 }
-WITHOUT_CONTEXT = {"refine", "scattering", "translate"}
+WITHOUT_CONTEXT = {"mixture-vae", "refine", "scattering", "translate"}
 
 
 def make(case, context_dim=0):

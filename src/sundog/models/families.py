@@ -11,6 +11,7 @@ from sundog.models.flow import NormalizingFlow
 from sundog.models.gan import WassersteinGAN
 from sundog.models.matching import FlowMatching
 from sundog.models.microcanonical import MicrocanonicalModel
+from sundog.models.mixture_vae import MixtureVAE
 from sundog.models.translate import ImageTranslator, ResidualRefiner
 from sundog.models.vae import VAE
 
@@ -19,6 +20,7 @@ FAMILIES: dict[str, type[Model]] = {
     "flow": NormalizingFlow,
     "flow-matching": FlowMatching,
     "gan": WassersteinGAN,
+    "mixture-vae": MixtureVAE,
     "refine": ResidualRefiner,
     "scattering": MicrocanonicalModel,
     "translate": ImageTranslator,

@@ -13,8 +13,10 @@ from sundog.tasks.separation.mixture import separate
 from sundog.tasks.separation.observed import Observed
 from sundog.tasks.separation.phi import Domain, Statistics
 from sundog.tasks.separation.result import Report, Separation
+from sundog.tasks.separation.unlabelled import Clusters, find_clusters
 
 __all__ = [
+    "Clusters",
     "Cross",
     "Domain",
     "HalfMissions",
@@ -27,5 +29,6 @@ __all__ = [
     "Schedule",
     "Separation",
     "Statistics",
+    "find_clusters",
     "separate",
 ]

@@ -1,0 +1,209 @@
+"""Variational autoencoder with a mixture as prior: clusters in the space of codes, found without labels.
+
+p(k) = w_k,   p(z|k) = N(m_k, diag s_k^2),   p(x|z) = N(f(z), v),   q(z|x) = N(m(x), diag exp l(x))
+
+ELBO(x) = E_q [log p(x|z) + log sum_k w_k p(z|k) - log q(z|x)] <= log p(x)
+q(k|x)  = E_q [w_k p(z|k) / sum_k' w_k' p(z|k')]
+
+Encoder and decoder are principal components plus a perceptron that starts at zero, and the prior starts as a mixture
+fitted to the principal components: without this start clusters merge before the networks have learned to tell them
+apart.
+
+Source: Jiang et al. 2017, IJCAI, eq. 7 and 16 (prior and responsibilities); Siahkoohi et al. 2023, arXiv 2305.16189
+(clusters of scattering vectors for source separation).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sundog.errors import OptionError, SampleSizeError
+from sundog.models.base import Batch, Model, Noise, Objective
+from sundog.nets.mlp import mlp
+
+LOG_2PI = math.log(2 * math.pi)
+RESTARTS = 10  # of the mixture that the prior starts from
+ROUNDS = 60  # of expectation and maximisation in each
+NARROWEST = 0.05  # standard deviation of a component, in units of that of a principal component
+
+
+class MixtureVAE(Model):
+    """Variational autoencoder of vectors with a Gaussian mixture as prior; `responsibilities` says which cluster.
+
+    Parameters
+    ----------
+    shape : (d,)
+    context_dim : must be 0
+    clusters : K
+    latent : numbers in z, at most d
+    hidden : widths of both perceptrons
+    learning_rate : of all parameters
+
+    Example
+    -------
+    >>> model = MixtureVAE((4,), clusters=2, latent=2, hidden=(16,))
+    >>> x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0)) + 5 * (torch.arange(40) % 2)[:, None]
+    >>> model.prepare(x, None)
+    >>> model.responsibilities(x).argmax(1).unique().tolist()
+    [0, 1]
+    """
+
+    family: ClassVar[str] = "mixture-vae"
+    default_steps: ClassVar[int] = 1000
+    default_batch: ClassVar[int] = 256
+    principal: Tensor
+    back: Tensor
+    centre: Tensor
+
+    def __init__(
+        self, shape: Sequence[int], context_dim: int = 0, *, clusters: int = 3, latent: int = 6,
+        hidden: Sequence[int] = (64,), learning_rate: float = 1e-3,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if len(shape) != 1 or context_dim:
+            raise OptionError("a mixture autoencoder takes vectors", got=f"samples of shape {tuple(shape)}, "
+                              f"{context_dim} context columns", expected="(d,), no context", do="flatten, drop context")
+        if clusters < 1 or latent < 1:
+            raise OptionError("clusters and codes", got=f"{clusters} and {latent}", expected="1 or more", do="pass 3")
+        d, latent = int(shape[0]), min(latent, int(shape[0]))
+        self._config = {"shape": list(shape), "context_dim": 0, "clusters": clusters, "latent": latent,
+                        "hidden": list(hidden), "learning_rate": learning_rate}  # fmt: skip
+        self.shape, self.latent, self.clusters, self.learning_rate = (d,), latent, clusters, learning_rate
+        self.encoder, self.decoder = mlp(d, 2 * latent, hidden), mlp(latent, d, hidden)
+        for net in (self.encoder, self.decoder):
+            last = net[-1]
+            assert isinstance(last, nn.Linear)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        self.register_buffer("principal", torch.eye(d)[:, :latent].clone())
+        self.register_buffer("back", torch.eye(d)[:latent].clone())
+        self.register_buffer("centre", torch.zeros(d))
+        self.logits = nn.Parameter(torch.zeros(clusters))
+        self.means = nn.Parameter(torch.zeros(clusters, latent))
+        self.log_widths = nn.Parameter(torch.zeros(clusters, latent))
+        self.log_variance = nn.Parameter(torch.zeros(()))
+        self.spread = nn.Parameter(torch.full((latent,), -4.0))
+
+    def config(self) -> dict[str, Any]:
+        return dict(self._config)
+
+    def objectives(self) -> list[Objective]:
+        return [Objective("negative ELBO", list(self.parameters()), self.loss, self.learning_rate)]
+
+    def prepare(self, x: Tensor, context: Tensor | None) -> None:
+        """Start the codes as principal components of x (n, d), and the prior as a mixture fitted to them."""
+        if len(x) < 2 * self.clusters:
+            raise SampleSizeError("too few rows for the clusters", got=len(x), expected=f"at least {2 * self.clusters}",
+                                  do="pass more rows, or ask for fewer clusters")
+        with torch.no_grad():
+            centre = x.mean(0)
+            _, size, axes = torch.linalg.svd((x - centre).double(), full_matrices=False)
+            width = (size / max(1, len(x) - 1) ** 0.5).clamp_min(1e-6)[: self.latent]
+            some = len(width)
+            principal, back = self.principal.clone(), self.back.clone()
+            principal[:, :some] = (axes[:some] / width[:, None]).T.to(x)
+            back[:some] = (axes[:some] * width[:, None]).to(x)
+            self._buffers.update(principal=principal, back=back, centre=centre)
+            z = (x - centre) @ principal
+            rest = ((x - centre) - z @ back).square().mean().clamp_min(1e-3)
+            self.log_variance.fill_(float(rest.log()))
+            weights, means, widths = fit_mixture(z, self.clusters)
+            self.logits.copy_(weights.log())
+            self.means.copy_(means)
+            self.log_widths.copy_(widths.log())
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(m, l): mean and log-variance of z given x, each (n, latent)."""
+        mean, spread = self.encoder(x).chunk(2, 1)
+        return (x - self.centre) @ self.principal + mean, self.spread + spread
+
+    def decode(self, z: Tensor) -> Tensor:
+        """f(z): mean of x given z, (n, d)."""
+        return self.centre + z @ self.back + self.decoder(z)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log w_k + log N(z; m_k, s_k^2), (n, K)."""
+        pulls = (z[:, None] - self.means) * (-self.log_widths).exp()
+        normal = -0.5 * (pulls.square() + 2 * self.log_widths + LOG_2PI).sum(2)
+        return self.logits.log_softmax(0) + normal
+
+    def elbo(self, x: Tensor, e: Tensor) -> Tensor:
+        """Evidence lower bound of each row (n,), in nats, from one e (n, latent) per row."""
+        mean, log_variance = self.encode(x)
+        z = mean + (0.5 * log_variance).exp() * e
+        square = (x - self.decode(z)).square() * (-self.log_variance).exp()
+        likelihood = -0.5 * (square + self.log_variance + LOG_2PI).sum(1)
+        posterior = -0.5 * (e.square() + log_variance + LOG_2PI).sum(1)
+        return likelihood + self.log_prior(z).logsumexp(1) - posterior
+
+    def loss(self, batch: Batch, noise: Noise) -> Tensor:
+        """Mean of -ELBO over the batch, one draw of z per row."""
+        return -batch.mean(self.elbo(batch.x, noise.normal(self.latent)))
+
+    def responsibilities(self, x: Tensor, *, draws: int = 16) -> Tensor:
+        """q(k|x) (n, K): probability of each cluster, averaged over ``draws`` codes that never change."""
+        with torch.no_grad():
+            mean, log_variance = self.encode(x)
+            e = self._fixed(draws, x)
+            z = mean + (0.5 * log_variance).exp() * e[:, None]
+            return self.log_prior(z.flatten(0, 1)).softmax(1).view(draws, len(x), -1).mean(0)
+
+    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+        """n draws (n, d) of p(x): cluster, code, and the decoder's noise."""
+        options: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": self.means.dtype}
+        k = torch.multinomial(self.logits.softmax(0).expand(n, -1), 1, generator=generator)[:, 0]
+        z = self.means[k] + self.log_widths[k].exp() * torch.randn(n, self.latent, **options)
+        return self.decode(z) + (0.5 * self.log_variance).exp() * torch.randn(n, *self.shape, **options)
+
+    def score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Held-out mean of -ELBO at noise that never changes."""
+        return -torch.stack([self.elbo(x, e) for e in self._fixed(8, x)[:, None]]).mean()
+
+    def _fixed(self, draws: int, like: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(draws, self.latent, generator=generator, dtype=like.dtype).to(like.device)
+
+
+def fit_mixture(z: Tensor, K: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (K,), means and standard deviations (K, q) of a diagonal Gaussian mixture, by expectation maximisation.
+
+    The best of several starts from rows far apart from one another (k-means++), always the same ones.
+
+    Example
+    -------
+    >>> z = torch.cat([torch.zeros(50, 1), torch.ones(50, 1)]) + 1e-4 * torch.arange(100.0)[:, None]
+    >>> sorted(round(float(m), 1) for m in fit_mixture(z, 2)[1])
+    [0.0, 1.0]
+    """
+    generator = torch.Generator().manual_seed(0)
+    best, found = -math.inf, None
+    for _ in range(RESTARTS):
+        means = _far_apart(z, K, generator)
+        weights, widths = z.new_full((K,), 1 / K), z.std(0).clamp_min(NARROWEST).expand(K, -1) / K**0.5
+        level = -math.inf
+        for _ in range(ROUNDS):
+            pulls = (z[:, None] - means) / widths
+            logs = weights.log() - 0.5 * (pulls.square() + 2 * widths.log() + LOG_2PI).sum(2)
+            level = float(logs.logsumexp(1).mean())
+            share = logs.softmax(1)
+            total = share.sum(0).clamp_min(1e-3)
+            weights, means = total / total.sum(), share.T @ z / total[:, None]
+            widths = (share.T @ z.square() / total[:, None] - means.square()).clamp_min(NARROWEST**2).sqrt()
+        if level > best:
+            best, found = level, (weights, means, widths)
+    assert found is not None
+    return found
+
+
+def _far_apart(z: Tensor, K: int, generator: torch.Generator) -> Tensor:
+    """K rows, each drawn with a probability that grows with its squared distance from those drawn before."""
+    chosen = [z[int(torch.randint(len(z), (1,), generator=generator))]]
+    while len(chosen) < K:
+        square = torch.stack([(z - c).square().sum(1) for c in chosen]).amin(0)
+        chosen.append(z[int(torch.multinomial((square + 1e-12).cpu(), 1, generator=generator))])
+    return torch.stack(chosen)
