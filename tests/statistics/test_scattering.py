@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -207,11 +208,23 @@ def test_bad_input_is_named() -> None:
     assert torch.equal(phi(integers).vector, phi(integers.double()).vector)
 
 
+def dust() -> Tensor:
+    """A simulated dust map on 256 x 256 pixels, float64."""
+    path = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "fields" / "mhd_dust_I_1.npy"
+    if not path.exists():
+        pytest.skip("no dust map in SUNDOG_DATA")
+    x = torch.from_numpy(np.load(path)).double().view(256, 2, 256, 2).mean((1, 3))
+    return (x - x.mean()) / x.std()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("accuracy", "tolerance"), [("default", 5e-4), ("accurate", 1e-4)])
-def test_gradient_equals_that_of_full_grids(monkeypatch: pytest.MonkeyPatch, accuracy: str, tolerance: float) -> None:
+@pytest.mark.parametrize("name", ["lognormal", "noise", "dust"])
+def test_gradient_equals_that_of_full_grids(
+    monkeypatch: pytest.MonkeyPatch, name: str, accuracy: str, tolerance: float
+) -> None:
     """Float32 gradient on small grids against float64 on full grids without cuts, 256 x 256, relative in L2."""
-    x = field((256, 256))
+    x = dust() if name == "dust" else field((256, 256), slope=1.5 if name == "lognormal" else 0.0)
 
     def gradient(x: Tensor, accuracy: str) -> Tensor:
         phi = ScatteringCovariance((256, 256), 7, 4, isotropic=True, accuracy=accuracy)

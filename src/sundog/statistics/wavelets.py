@@ -21,7 +21,7 @@ REACH = 6.5  # in standard deviations: exp(-REACH^2 / 2) = 7e-10 of the peak is 
 BUMP_XI = 0.85 * math.pi  # centre of the finest bump-steerable wavelet, radians per pixel
 LOW_PASS_SIGMA = 1 / (0.496 * 2**-0.55 * BUMP_XI)  # pixels, width of the low-pass that goes with it at octave 0
 # Accuracy -> (quality of the coarse grids, share of the peak of psi^2 that is dropped).
-ACCURACY = {"fast": (0.297, 1e-4), "default": (0.84, 1e-5), "accurate": (1.8, 1e-7)}
+ACCURACY = {"fast": (0.297, 1e-4), "default": (1.0, 1e-5), "accurate": (1.8, 1e-7)}
 
 
 def angles(L: int) -> list[float]:
@@ -216,7 +216,7 @@ def default_scales(shape: tuple[int, int]) -> int:
     return max(1, int(math.log2(min(shape))) - 2)
 
 
-def grid_size(n: int, j: int, quality: float = 0.84) -> int:
+def grid_size(n: int, j: int, quality: float = 1.0) -> int:
     """Return how many points carry scale j on an axis of n pixels: n quality 2^(-3 (j - 3) / 4), at most n.
 
     Rounded up to an even product of 2, 3 and 5 (fast transforms). The modulus of a wavelet transform is not band
@@ -226,7 +226,7 @@ def grid_size(n: int, j: int, quality: float = 0.84) -> int:
     Example
     -------
     >>> [grid_size(256, j) for j in range(7)], grid_size(255, 0)
-    ([256, 256, 256, 216, 128, 80, 48], 255)
+    ([256, 256, 256, 256, 160, 96, 54], 255)
     """
     wanted = math.ceil(quality * max(n, 160) * 2 ** (-0.75 * (j - 3)))
     while wanted < n and not _fast(wanted):
