@@ -57,9 +57,8 @@ def tiles(seed: int, folder: Path) -> np.ndarray:
 
 
 def turned(x: np.ndarray) -> np.ndarray:
-    """Every tile in its eight positions."""
-    four = [x, x[..., ::-1], x[..., ::-1, :], x[..., ::-1, ::-1]]
-    return np.concatenate([*four, *[y.swapaxes(-1, -2) for y in four]])
+    """Every tile as it is, mirrored, and transposed: the sky has no handedness."""
+    return np.concatenate([x, x[..., ::-1], x.swapaxes(-1, -2)])
 
 
 def rings(size: int) -> Tensor:
