@@ -31,8 +31,8 @@ Measure = Callable[[Tensor], Tensor]  # map (C, ny, nx) -> loss
 class Loss(Protocol):
     """What `separate` asks of a loss: functions of the map whose expected value at the truth is 1."""
 
-    def prepared(self, centre: Tensor, unit: Tensor) -> Loss:
-        """The loss with its own maps checked and brought to the units of the solver, (x - centre) / unit."""
+    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> Loss:
+        """The loss with its own maps checked against d (C, ny, nx), in the units of the solver, (x - centre) / unit."""
 
     def in_era(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor) -> Measure:
         """The loss around map u (C, ny, nx), cheap to evaluate many times; draws (n, C, ny, nx)."""
@@ -45,7 +45,7 @@ class Loss(Protocol):
 class Match:
     """<Phi(u + c_i)> = Phi(d): the recovered map, contaminated again, looks like the data."""
 
-    def prepared(self, centre: Tensor, unit: Tensor) -> Match:
+    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> Match:
         return self
 
     def in_era(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor) -> Measure:
@@ -66,7 +66,7 @@ class Match:
 class Residual:
     """Phi(d - u) = <Phi(c_i)>: what was taken away looks like the contamination."""
 
-    def prepared(self, centre: Tensor, unit: Tensor) -> Residual:
+    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> Residual:
         return self
 
     def in_era(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor) -> Measure:
@@ -90,8 +90,8 @@ class Cross:
 
     ancillary: Any
 
-    def prepared(self, centre: Tensor, unit: Tensor) -> Cross:
-        maps = as_maps(self.ancillary, tuple(centre.shape[1:]), "ancillary maps").to(centre)
+    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> Cross:
+        maps = as_maps(self.ancillary, tuple(d.shape[1:]), "ancillary maps").to(d)
         width = maps.std((-2, -1), keepdim=True)
         if not bool((width > 0).all()):
             raise DataError("a constant ancillary map", got="one value", expected="a map that varies", do="drop it")
@@ -126,19 +126,19 @@ class HalfMissions:
     first_draws: Any
     second_draws: Any
 
-    def prepared(self, centre: Tensor, unit: Tensor) -> HalfMissions:
-        size = tuple(centre.shape[1:])
-        halves = [(as_maps(m, size, "half-mission maps").to(centre) - centre) / unit for m in (self.first, self.second)]
-        noise = [as_maps(m, size, "half-mission noise", len(centre)).to(centre) / unit
+    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> HalfMissions:
+        size = tuple(d.shape[1:])
+        halves = [(as_maps(m, size, "half-mission maps").to(d) - centre) / unit for m in (self.first, self.second)]
+        noise = [as_maps(m, size, "half-mission noise", len(d)).to(d) / unit
                  for m in (self.first_draws, self.second_draws)]  # fmt: skip
         if min(len(n) for n in noise) < FEWEST_DRAWS or len(noise[0]) != len(noise[1]):
             raise SampleSizeError(
                 "half-mission noise", got=f"{len(noise[0])} and {len(noise[1])} maps",
                 expected=f"equally many, at least {FEWEST_DRAWS}", do="pass more noise maps",
             )  # fmt: skip
-        if any(len(half) != len(centre) for half in halves):
+        if any(len(half) != len(d) for half in halves):
             raise ShapeError(
-                "half missions and mixture differ in channels", got=len(halves[0]), expected=len(centre),
+                "half missions and mixture differ in channels", got=len(halves[0]), expected=len(d),
                 do="pass the same channels",
             )  # fmt: skip
         return HalfMissions(*halves, *noise)
@@ -160,7 +160,7 @@ class HalfMissions:
 class Independence:
     """Phi(u, d - u) = <Phi(u_0, c_i)>: signal and contamination are as unrelated as the signal and a fresh draw."""
 
-    def prepared(self, centre: Tensor, unit: Tensor) -> Independence:
+    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> Independence:
         return self
 
     def in_era(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor) -> Measure:

@@ -107,7 +107,8 @@ def separate(
     whole, parts = sources(contaminations, (data.shape[0], *shape), unit, units)
     standard = (data - centre) / unit
     phi.set_levels(standard)
-    problem = Problem(phi, standard, whole, [loss.prepared(centre, unit) for loss in losses], schedule, progress)
+    ready = [loss.prepared(standard, centre, unit) for loss in losses]
+    problem = Problem(phi, standard, whole, ready, schedule, progress)
     found: list[Tensor] = []
     final: dict[str, float] = {}
     cost = 0
