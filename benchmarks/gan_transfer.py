@@ -34,7 +34,7 @@ from sundog.train.engine import seeded, train
 
 STAGES = (1, 10, 50, 1000)
 MODES, FAKES, EVERY = 6, 512, 20
-SETTINGS: dict[str, Any] = {"lazy": 4, "critic_steps": 2, "upsampling": "nearest"}
+SETTINGS: dict[str, Any] = {"lazy": 4, "critic_steps": 2}
 Row = dict[str, Any]
 
 

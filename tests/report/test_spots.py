@@ -30,6 +30,7 @@ def test_page_holds_every_figure_and_number(tmp_path):
     assert "a &lt;note&gt;" in text and "http" not in text.replace("http-equiv", "")
 
 
+@pytest.mark.slow
 def test_fakes_without_peaks_are_drawn():
     assert [p.title for p in pictures(experiment(torch.zeros(40, 16, 16)))] == FIGURES
 

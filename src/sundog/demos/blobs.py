@@ -26,7 +26,7 @@ SETS = (1, 10, 50, 1000)
 SIZE, SIGMA, IMAGES, FAKES = 32, 2.0, 10_000, 900
 STEPS, QUICK_STEPS = 500, 10
 # Small and quick to learn: see docs/models/gan.md for what each of these does.
-SETTINGS: dict[str, Any] = {"lazy": 4, "critic_steps": 2, "upsampling": "nearest"}
+SETTINGS: dict[str, Any] = {"lazy": 4, "critic_steps": 2}
 # Smallest peak: below a lone spot (amplitude 1; several share a maximum of 1), above the wiggles of a generator.
 THRESHOLDS = {1: 0.15, 10: 0.15, 50: 0.5, 1000: 2.0}
 

@@ -113,6 +113,7 @@ def test_the_map_is_invertible_and_its_likelihood_counts_the_stretch():
     assert float(torch.linalg.slogdet(jacobian)[1].abs()) > 1e-3  # the map is not the identity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "options"), [
     (Curtains, {"base": TINY, "top": TINY}), (Transit, {"hidden": (8,)}),
 ])
