@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Name (and file) -> what it shows, and how long it takes on two cores.
 DEMOS = {
+    "anomaly": "find the resonance hidden in di-jet events: where, how significant, how much, what; 4 min",
     "radio": "learn radio galaxies, fakes in mJy/beam, judge, a quiz, a film, a mock survey; 6 min",
     "separation": "filaments under noise and clouds, recovered without a model of them; 60 s",
     "texture": "new maps from a single one, a larger sky, a filled gap; statistic by statistic; 2 min",

@@ -166,9 +166,9 @@ def pictures(found: ScanResult) -> Iterator[Picture]:
 
 
 def _sigma_lines(ax: Axes, lowest: float) -> None:
-    for sigma in range(1, 9):
+    highest = int(norm.isf(max(lowest, 1e-300)))
+    for sigma in range(1, highest + 1, 1 + highest // 9):  # nine lines at most
         p = float(norm.sf(sigma))
-        if p > lowest / 5:
-            ax.axhline(p, color=GREY, lw=0.7, ls=":")
-            ax.annotate(f"{sigma} sigma", (1, p), xycoords=("axes fraction", "data"), fontsize=7, color=GREY,
-                        ha="right", va="bottom")
+        ax.axhline(p, color=GREY, lw=0.7, ls=":")
+        ax.annotate(f"{sigma} sigma", (1, p), xycoords=("axes fraction", "data"), fontsize=7, color=GREY,
+                    ha="right", va="bottom")

@@ -211,6 +211,8 @@ def test_plans_are_checked_at_the_door():
         ScanPlan((WINDOWS[0], SignalRegion(3300, 3700, "GeV")))
     with pytest.raises(OptionError, match="method 'cwola' does not take this"):
         scan(TOY.background(2000, 0), WINDOWS[:1], "cwola", settings={"depth": 3})
+    with pytest.raises(SampleSizeError, match="sidebands are too thin"):  # of what one fold leaves
+        scan(TOY.background(6000, 0), [SignalRegion(3.6, 4.0)], "cwola", folds=2)
     assert set(METHODS) >= {"cathode", "sigma", "ranode", "anode", "cwola"}
 
 

@@ -88,16 +88,22 @@ def cross_fitted(make: Make, events: Dataset, region: SignalRegion, *, folds: in
         raise OptionError("too few folds", got=folds, expected="at least 2", do="pass folds=5")
     fold = deal(len(events), folds, seed)
     detector = make(region, seed)
-    if isinstance(detector, RAnode):
-        scorers, detector = _densities(make, events, region, fold, seed)
-    elif hasattr(detector, "sample_background") and hasattr(detector, "classifier_"):
-        scorers = _classifiers(detector, events, region, fold, members, seed)
-    else:
+    if refitted(detector):
         scorers = tuple(make(region, seed + k).fit(events[fold != k]).score_samples for k in range(folds))
+    elif isinstance(detector, RAnode):
+        scorers, detector = _densities(make, events, region, fold, seed)
+    else:
+        scorers = _classifiers(detector, events, region, fold, members, seed)
     score = torch.empty(len(events), dtype=torch.float64)
     for k, scorer in enumerate(scorers):
         score[fold == k] = torch.as_tensor(scorer(events[fold == k])).double()
     return CrossFit(score, fold, scorers, detector)
+
+
+def refitted(detector: Any) -> bool:
+    """Whether cross-fitting fits the whole detector anew to all folds but one, template or sidebands included."""
+    on_template = hasattr(detector, "sample_background") and hasattr(detector, "classifier_")
+    return not (on_template or isinstance(detector, RAnode))
 
 
 def deal(n: int, folds: int, seed: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from scipy.stats import norm
 from sundog.data.dataset import Dataset
 from sundog.data.files import load
 from sundog.data.formats.raw import unreadable
+from sundog.errors import OptionError
 from sundog.tasks.anomaly.bump import BumpFit, Peak, common_edges, fit_bump, locate
 from sundog.tasks.anomaly.fraction import SignalFraction
+from sundog.tasks.anomaly.ranode import RAnode
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.tasks.anomaly.sculpting import Sculpting, sculpting
 from sundog.tasks.anomaly.significance import LookElsewhere, look_elsewhere
@@ -174,6 +176,21 @@ class ScanResult:
     def to_json(self) -> str:
         """``facts`` as text."""
         return json.dumps(self.facts(), indent=1)
+
+    def with_signal(self, search: RAnode, draws: int = 5000) -> ScanResult:
+        """The same result, with the fraction and the signal that a fitted R-ANODE search learned in the best window.
+
+        Raises
+        ------
+        OptionError : a search in another window.
+        """
+        best = self.best
+        if search.region != best.region or search.fraction_ is None:
+            raise OptionError("this search does not belong to the best window", got=search.region, expected=best.region,
+                              do="fit RAnode(found.best.region)")
+        told = replace(best, fraction=search.fraction_, fraction_evidence=search.evidence_,
+                       signal=search.sample_signal(draws, seed=search.seed))
+        return replace(self, windows=tuple(told if window is best else window for window in self.windows))
 
     def report(self, path: str | Path) -> Path:
         """The path, after one self-contained HTML page was written there."""

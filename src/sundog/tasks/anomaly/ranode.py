@@ -65,6 +65,7 @@ class RAnode:
     masses : law of the mass of the background, ``smooth`` or the published ``histogram`` and ``kde``
     scaling : of the features in which p_S is a mixture of Gaussians, fitted to the events inside the window
     width : scale of the excesses looked for, in standard deviations
+    starts : places of most excess that the fit climbs from; more where small p_S / p_B errors hide the signal
 
     Example
     -------
@@ -85,6 +86,7 @@ class RAnode:
     masses: str = "smooth"
     scaling: Scaling | str = "standard"
     width: float = 0.5
+    starts: int = 6
     fit_: MixtureFit | None = None
     fraction_: SignalFraction | None = None
     control_: SignalFraction | None = None
@@ -244,7 +246,7 @@ class RAnode:
 
     def _best(self, z: Tensor, log_b: Tensor, components: Sequence[int]) -> MixtureFit:
         """The fit whose number of Gaussians the Bayesian information criterion prefers; stops at the first worse."""
-        one = find_signal(z, log_b, seed=self.seed, w=self.w, width=self.width)
+        one = find_signal(z, log_b, seed=self.seed, w=self.w, width=self.width, starts=self.starts)
         fits = []
         for k in components:
             fits.append(one if k == 1 else split_signal(z, log_b, one, k, seed=self.seed, fixed_w=self.w is not None))

@@ -26,7 +26,7 @@ from sundog.data.parts import write_parts
 from sundog.errors import OptionError, RunError
 from sundog.tasks.anomaly.anode import Anode
 from sundog.tasks.anomaly.cathode import Cathode
-from sundog.tasks.anomaly.crossfit import Make, background_events, cross_fitted
+from sundog.tasks.anomaly.crossfit import Make, background_events, cross_fitted, deal, refitted
 from sundog.tasks.anomaly.curtains import Curtains
 from sundog.tasks.anomaly.cwola import CWoLa
 from sundog.tasks.anomaly.found import ScanResult, joined
@@ -185,8 +185,11 @@ def checked(events: Any, plan: ScanPlan) -> Dataset:
     """The events as ``gather`` gives them, after every window was checked against them."""
     parts = events if isinstance(events, tuple) else (events,)
     data = gather(*parts, unit=plan.windows[0].unit)
+    make, fold = plan.maker(None), deal(len(data), plan.folds, plan.seed)
     for region in plan.windows:
         region.check(data)
+        if refitted(make(region, plan.seed)):  # the smallest sample that it will be fitted to
+            region.check(data[fold != 0])
     return data
 
 

@@ -1,0 +1,249 @@
+"""Are the p-values of a scan right, what does it find, what does it notice? Every number of docs/scan.md.
+
+    python benchmarks/scan.py fits      significances of cut spectra without signal, no classifier involved
+    python benchmarks/scan.py null      whole scans of background alone: classifiers, cross-fitting, look-elsewhere
+    python benchmarks/scan.py power     the same with an injected signal
+    python benchmarks/scan.py sculpt    a feature tied to the mass: what CWoLa carves, what is noticed
+    python benchmarks/scan.py pythia    simulated collisions judged against real and shared events
+    python benchmarks/scan.py show      the tables
+
+Options: --out FOLDER of the results (one JSON line per toy, appended; toys that are there are skipped),
+--data FOLDER, --minutes M (stop after M CPU minutes). Times are CPU seconds of this process, one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import kstest, norm
+
+from sundog import Dataset, judge
+from sundog.simulate.densities import ResonantToy
+from sundog.simulate.dijets import dijet_truth, dijets
+from sundog.tasks.anomaly import scan, sliding_windows
+from sundog.tasks.anomaly.bump import bins_inside, common_edges, count_significance, fit_bump, fit_curves, shape_before
+from sundog.tasks.anomaly.references import scored
+from sundog.tasks.anomaly.regions import SignalRegion
+
+TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
+WINDOWS = sliding_windows(3.2, 4.0, 0.4)
+N, EFFICIENCY = 20_000, 0.02
+Row = dict[str, Any]
+
+
+class Exact:
+    """A detector on the true background of the toy: what remains is the classifier and the statistics."""
+
+    def __init__(self, region: SignalRegion, seed: int) -> None:
+        self.region, self.seed, self.classifier_, self.members = region, seed, None, 1
+
+    def fit(self, events: Dataset) -> Exact:
+        return self
+
+    def sample_background(self, n: int, m: Any = None, *, seed: int = 0) -> Dataset:
+        if m is None:
+            parts = []
+            while sum(map(len, parts)) < n:
+                drawn = TOY.background(4 * n, seed + 1 + 7 * len(parts))
+                parts.append(drawn[self.region.contains(drawn)])
+            return Dataset.from_arrays(torch.cat([part.values for part in parts])[:n],
+                                       torch.cat([part.context for part in parts])[:n])
+        m = torch.as_tensor(m).double()
+        noise = torch.randn(len(m), 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        return Dataset.from_arrays(torch.tensor(TOY.slope).double() * (m - TOY.peak)[:, None] + noise, m)
+
+    def score_samples(self, x: Any, m: Any = None) -> torch.Tensor:
+        return scored(self.classifier_, x, m, False)
+
+
+def fits(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """P(p < 5 %) and P(p < 1 %) of the asymptotic p-value, 2000 toys per spectrum and kind of efficiency."""
+    kinds: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "flat": np.ones_like, "falling by half": lambda m: 1 - 0.3 * (m - 3),
+        "curved": lambda m: 1 + 0.3 * (m - 3.8) ** 2}
+    for name, efficiency in kinds.items():
+        for n in (100, 300, 1000, 10_000):
+            def one(name: str = name, efficiency: Any = efficiency, n: int = n) -> Row:
+                generator = np.random.default_rng(n)
+                whole = TOY.background(200_000, 1).context[:, 0].numpy()
+                edges = common_edges(whole, [REGION])
+                shape, inside = shape_before(fit_bump(whole, REGION, edges), edges), bins_inside(edges, REGION)
+                middle = 0.5 * (edges[1:] + edges[:-1])
+                law = np.diff(np.exp(-1.6 * edges)) * efficiency(middle)
+                counts = generator.poisson(n * law / law.sum(), (2000, len(middle)))
+                curves = fit_curves(counts, edges, inside, shape)
+                z = count_significance(counts[:, inside].sum(1), curves.expected, curves.error)
+                p = norm.sf(z)
+                return {"efficiency": name, "n": n, "mean z": z.mean(), "std z": z.std(),
+                        "below 5 %": (p < 0.05).mean(), "below 1 %": (p < 0.01).mean()}
+            yield f"{name} {n}", one
+
+
+def null(_: Path, toys: int = 100) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """Scans of background alone."""
+    for seed in range(toys):
+        yield f"{seed}", lambda seed=seed: _scanned(TOY.background(N, 10_000 + seed), seed)
+
+
+def power(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """Scans with an injected signal: the share w of all events, seeds 0 to 9."""
+    for seed in range(10):
+        for w in (0.0025, 0.005, 0.0075, 0.01, 0.015):
+            yield f"{seed} {w}", lambda seed=seed, w=w: {"w": w, "signal": int(TOY.truth(N, w, 20_000 + seed).sum()),
+                                                         **_scanned(TOY.events(N, w, 20_000 + seed), seed)}
+
+
+def sculpt(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """Di-jet background with delta_r among the features, which follows m_jj; no signal, and with 1 %."""
+    for seed in range(4):
+        for method in ("cwola", "lacathode"):
+            for n_signal in (0, 200):
+                def one(seed: int = seed, method: str = method, n_signal: int = n_signal) -> Row:
+                    events = dijets(N - n_signal, n_signal, 30_000 + seed, angle=True)
+                    found = scan(events, [REGION], method, efficiency=EFFICIENCY, folds=3, members=1, seed=seed,
+                                 settings={"members": 1} if method == "cwola" else {"check": False},
+                                 pseudo_experiments=300)
+                    window = found.best
+                    return {"method": method, "signal": n_signal, "z local": window.z_local,
+                            "sculpted": window.sculpting.sculpted, "spurious": window.sculpting.spurious,
+                            "spurious error": window.sculpting.spurious_error, "evidence": found.evidence,
+                            "excess": window.fit.excess, "correlated": window.sculpting.correlated}
+                yield f"{method} {seed} {n_signal}", one
+
+
+def pythia(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """Simulated events judged, inside the window, against real ones and against the shared LHCO-like sample."""
+    from sundog.simulate.pythia import pythia_dijets
+
+    def against() -> Row:
+        n_qcd, n_signal = 6000, 2000
+        start = time.process_time()
+        made = pythia_dijets(n_qcd, n_signal, seed=0)
+        seconds = time.process_time() - start
+        truth = dijet_truth(n_qcd, n_signal, 0)
+        row: Row = {"events": n_qcd + n_signal, "events per CPU second": (n_qcd + n_signal) / seconds}
+        for kind, mask in (("qcd", ~truth), ("signal", truth)):
+            part = made[mask]
+            part = part[REGION.contains(part)]
+            for name, real in _samples(data, kind).items():
+                verdict = judge(real, Dataset.from_arrays(torch.cat([part.context, part.values], 1), names=real.names),
+                                splits=12, seed=0)
+                marginals = {column: _ks(real.values[:, j], torch.cat([part.context, part.values], 1)[:, j])
+                             for j, column in enumerate(real.names)}
+                row[f"{kind} against {name}"] = {
+                    "n": verdict.n, "rows": {r.name: [r.value, r.null, r.p_value] for r in verdict.rows},
+                    "ks": marginals}
+        return row
+
+    yield "judge", against
+
+
+def _samples(data: Path, kind: str) -> dict[str, Dataset]:
+    names = ("m_jj", "m_j1", "delta_m", "tau21_j1", "tau21_j2")
+    with np.load(data / "lhco" / "lhco_rd_sr_features.npz") as file:
+        real = file["extra_qcd" if kind == "qcd" else "signal"]
+    with np.load(data / "dijets" / "lhcolike_dijets.npz") as file:
+        shared = file[kind][:, :5]
+    shared = shared[(shared[:, 0] > REGION.lo) & (shared[:, 0] < REGION.hi)]
+    return {"real": Dataset.from_arrays(real[:20_000], names=names),
+            "shared": Dataset.from_arrays(shared[:20_000], names=names)}
+
+
+def _ks(a: Any, b: Any) -> float:
+    from scipy.stats import ks_2samp
+
+    return float(ks_2samp(np.asarray(a), np.asarray(b)).statistic)
+
+
+def _scanned(events: Dataset, seed: int) -> Row:
+    found = scan(events, WINDOWS, Exact, efficiency=EFFICIENCY, folds=3, members=1, seed=seed, pseudo_experiments=500)
+    middle = found.windows[1]
+    return {"p local": [w.p_local for w in found.windows], "p global": found.look.p_global(),
+            "p naive": min(w.p_local for w in found.windows), "z": [w.fit.significance for w in found.windows],
+            "z global": found.best.z_global, "evidence": found.evidence, "excess": middle.fit.excess,
+            "sculpted": [w.sculpting.sculpted for w in found.windows]}
+
+
+def show(folder: Path) -> None:
+    """The tables of docs/scan.md."""
+    rows = {part: _read(folder / f"{part}.jsonl") for part in PARTS}
+    for row in rows["fits"].values():
+        print(f"{row['efficiency']:16} {row['n']:6}  mean z {row['mean z']:+.2f}  std {row['std z']:.2f}  "
+              f"p < 5 %: {100 * row['below 5 %']:.1f} %  p < 1 %: {100 * row['below 1 %']:.1f} %")
+    toys = list(rows["null"].values())
+    if toys:
+        for name, p in (("local, each window", np.ravel([t["p local"] for t in toys])),
+                        ("local, first window", np.array([t["p local"][0] for t in toys])),
+                        ("global", np.array([t["p global"] for t in toys])),
+                        ("best local taken for global", np.array([t["p naive"] for t in toys]))):
+            print(f"null, {len(toys)} scans, {name}: uniform p = {kstest(p, 'uniform').pvalue:.2g}; below "
+                  f"5 %: {100 * (p < 0.05).mean():.1f} %, 10 %: {100 * (p < 0.1).mean():.1f} %, 50 %: "
+                  f"{100 * (p < 0.5).mean():.1f} %")
+        z = np.array([t["z"] for t in toys])
+        print(f"std of z {z.std(0).round(2)}, mean {z.mean(0).round(2)}, evidence {sum(t['evidence'] for t in toys)}, "
+              f"sculpted {np.sum([t['sculpted'] for t in toys])} of {z.size}, CPU s per scan "
+              f"{np.median([t['cpu'] for t in toys]):.1f}")
+    for w in sorted({row["w"] for row in rows["power"].values()}):
+        some = [row for row in rows["power"].values() if row["w"] == w]
+        z = np.array([row["z global"] for row in some])
+        print(f"w {100 * w:.2f} %, {len(some)} scans, about {np.median([r['signal'] for r in some]):.0f} signal: "
+              f"global z median {np.median(z):.1f}, {np.quantile(z, 0.16):.1f} to {np.quantile(z, 0.84):.1f}, evidence "
+              f"{sum(row['evidence'] for row in some)}")
+    for method in ("cwola", "lacathode"):
+        for n in (0, 200):
+            some = [row for row in rows["sculpt"].values() if row["method"] == method and row["signal"] == n]
+            if some:
+                print(f"{method}, {n} signal: z {[round(r['z local'], 1) for r in some]}, spurious "
+                      f"{[None if r['spurious'] is None else round(r['spurious']) for r in some]} +- "
+                      f"{[None if r['spurious'] is None else round(r['spurious error']) for r in some]}, sculpted "
+                      f"{sum(r['sculpted'] for r in some)}, evidence {sum(r['evidence'] for r in some)}, CPU s "
+                      f"{np.median([r['cpu'] for r in some]):.0f}")
+    for row in rows["pythia"].values():
+        print(json.dumps(row, indent=1))
+
+
+PARTS: dict[str, Callable[[Path], Iterator[tuple[str, Callable[[], Row]]]]] = {
+    "fits": fits, "null": null, "power": power, "sculpt": sculpt, "pythia": pythia}
+
+
+def _read(path: Path) -> dict[str, Row]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {row["key"]: row for row in map(json.loads, lines)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=[*PARTS, "show"])
+    parser.add_argument("--out", type=Path, default=Path.home() / ".cache" / "sundog" / "bench-scan")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
+    parser.add_argument("--minutes", type=float, default=1e9)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    given.out.mkdir(parents=True, exist_ok=True)
+    if given.part == "show":
+        show(given.out)
+        return
+    path = given.out / f"{given.part}.jsonl"
+    known = _read(path)
+    for key, job in PARTS[given.part](given.data):
+        if key in known:
+            continue
+        if time.process_time() > 60 * given.minutes:
+            break
+        start = time.process_time()
+        row = {"key": key, **job(), "cpu": 0.0}
+        row["cpu"] = round(time.process_time() - start, 2)
+        with path.open("a") as file:
+            file.write(json.dumps(row, default=float) + "\n")
+
+
+if __name__ == "__main__":
+    main()
