@@ -65,7 +65,7 @@ def layout_of(shape: tuple[int, ...], domain: str, context_dim: int, canvas: Seq
 
 def _axes(shape: tuple[int, ...], domain: str) -> int:
     """How many of the last axes are the grid."""
-    known = {"auto": 0, "line": 1, "map": 2, "volume": 3}
+    known = {"auto": 0, "line": 1, "map": 2, "volume": 3, "sphere": 1}
     if domain not in known:
         raise OptionError("unknown domain", got=domain, expected=" | ".join(known), do="choose one of them")
     axes = known[domain]
@@ -74,6 +74,8 @@ def _axes(shape: tuple[int, ...], domain: str) -> int:
     fits = len(shape) in (axes, axes + 1)
     if axes == 1 and shape[-1] < SHORTEST_LINE:
         fits = False
+    if domain == "sphere" and fits:
+        nside_of(shape[-1])
     if not fits:
         raise OptionError(
             "scattering synthesis draws lines, maps and cubes", got=f"samples of shape {shape}, domain {domain!r}",
@@ -84,6 +86,21 @@ def _axes(shape: tuple[int, ...], domain: str) -> int:
         raise OptionError("so many channels", got=shape[0], expected=f"at most {MOST_CHANNELS}",
                           do="pass domain='volume' if they are the slices of a cube, else fit a few")  # fmt: skip
     return axes
+
+
+def nside_of(pixels: int) -> int:
+    """NSIDE of a HEALPix map with so many pixels.
+
+    Example
+    -------
+    >>> nside_of(49152)
+    64
+    """
+    nside = round((pixels / 12) ** 0.5)
+    if nside < 8 or 12 * nside**2 != pixels or nside & (nside - 1):
+        raise OptionError("not a HEALPix map", got=f"{pixels} pixels", expected="12 nside^2, nside a power of 2 from 8",
+                          do="pass whole skies, one per row")  # fmt: skip
+    return nside
 
 
 def given_mask(mask: Any, shape: tuple[int, ...]) -> Tensor:

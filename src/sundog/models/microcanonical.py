@@ -25,10 +25,11 @@ from torch import Tensor, nn
 
 from sundog.errors import DataError, OptionError, RunError, ShapeError
 from sundog.models.base import Model, Objective
-from sundog.models.canvas import Layout, given_mask, layout_of, mask_name, stage_factors
+from sundog.models.canvas import Layout, given_mask, layout_of, mask_name, nside_of, stage_factors
 from sundog.models.constraints import Constraints
 from sundog.models.ensemble import mean_field_energy
 from sundog.models.examples import Examples, octaves_beside
+from sundog.models.sky_constraints import SkyConstraints
 from sundog.solve.descend import Descent, Progress
 from sundog.solve.gaps import fill_gaps
 from sundog.solve.together import descend_rows
@@ -45,9 +46,11 @@ class MicrocanonicalModel(Model):
 
     Parameters
     ----------
-    shape : (ny, nx) or (channels, ny, nx) for maps; (nx,) or (1, nx) for lines; (nz, ny, nx) for cubes
+    shape : (ny, nx) or (channels, ny, nx) for maps; (nx,) or (1, nx) for lines; (nz, ny, nx) for cubes;
+        (12 nside^2,) for skies
     context_dim : must be 0
-    domain : "line", "map", "volume"; or "auto": a line where there is one axis, or one row, else a map
+    domain : "line", "map", "volume", "sphere"; or "auto": a line where there is one axis, or one row, else a map
+    nested : whether skies come, and go, in NESTED order
     J, L : octaves and orientations; J is floor(log2(shortest side)) - 1 for maps, - 2 for lines and cubes, when None,
         fewer beside masks and open edges
     bins : logarithmic bands of the spectrum
@@ -88,6 +91,7 @@ class MicrocanonicalModel(Model):
         context_dim: int = 0,
         *,
         domain: str = "auto",
+        nested: bool = False,
         J: int | None = None,
         L: int = 4,
         bins: int = 20,
@@ -110,11 +114,17 @@ class MicrocanonicalModel(Model):
         seen, drawn, channels = self.layout.seen, self.layout.drawn, self.layout.channels
         valid = given_mask(mask, seen)
         _check_options(boundary, mask, inpaint, mean_field, self.layout)
-        base = max(1, int(math.log2(min(seen))) - (1 if len(seen) == 2 else 2))
-        J = octaves_beside(valid, boundary == "periodic", base) if J is None else J
+        if domain == "sphere" and (inpaint or canvas is not None or boundary != "periodic"):
+            raise OptionError("an option that the sphere does not know", got="inpaint, canvas or boundary",
+                              expected="none of them", do="leave it out; mask= is understood")  # fmt: skip
+        if J is None and domain == "sphere":
+            J = max(1, int(math.log2(2 * nside_of(seen[0]))) - 2)
+        elif J is None:
+            base = max(1, int(math.log2(min(seen))) - (1 if len(seen) == 2 else 2))
+            J = octaves_beside(valid, boundary == "periodic", base)
         self._config: dict[str, Any] = {
-            "shape": list(shape), "context_dim": 0, "domain": domain, "J": J, "L": L, "bins": bins, "levels": levels,
-            "smoothings": list(smoothings), "accuracy": accuracy, "isotropic": isotropic, "log": log,
+            "shape": list(shape), "context_dim": 0, "domain": domain, "nested": nested, "J": J, "L": L, "bins": bins,
+            "levels": levels, "smoothings": list(smoothings), "accuracy": accuracy, "isotropic": isotropic, "log": log,
             "boundary": boundary, "mask": mask_name(mask), "inpaint": inpaint,
             "canvas": None if canvas is None else list(canvas), "mean_field": mean_field, "coarse_from": coarse_from,
             "iterations": iterations, "seconds": seconds,
@@ -122,19 +132,24 @@ class MicrocanonicalModel(Model):
         self.log, self.boundary, self.mean_field = log, boundary, mean_field
         self.iterations, self.seconds = iterations, seconds
         self.factors = (1,) if inpaint else stage_factors(seen, drawn, coarse_from)
-        options: dict[str, Any] = {"L": L, "levels": levels, "accuracy": accuracy, "isotropic": isotropic}
-        self.stages = nn.ModuleList(
-            Constraints(
-                tuple(n // f for n in seen), tuple(n // f for n in drawn), channels, bins=bins,
-                J=max(1, J - int(math.log2(f))), smoothings=tuple(s / f for s in smoothings), **options,
-            )
-            for f in self.factors
-        )  # fmt: skip
+        self.stages = nn.ModuleList(self._built(factor) for factor in self.factors)
         self.register_buffer("centre", torch.zeros(channels))
         self.register_buffer("unit", torch.ones(channels))
         self.register_buffer("valid", valid)
         self.register_buffer("known", torch.zeros(int(inpaint), channels, *seen))
         self.register_buffer("prepared", torch.zeros((), dtype=torch.bool))
+
+    def _built(self, factor: int) -> Constraints | SkyConstraints:
+        """Constraints on the grid that is coarser by a factor."""
+        c = self._config
+        same = {name: c[name] for name in ("L", "bins", "levels", "accuracy")}
+        widths, seen = tuple(s / factor for s in c["smoothings"]), self.layout.seen
+        if c["domain"] == "sphere":
+            return SkyConstraints(nside_of(seen[0]), nested=c["nested"], J=c["J"], smoothings=widths, **same)
+        return Constraints(
+            tuple(n // factor for n in seen), tuple(n // factor for n in self.layout.drawn), self.layout.channels,
+            J=max(1, c["J"] - int(math.log2(factor))), smoothings=widths, isotropic=c["isotropic"], **same,
+        )  # fmt: skip
 
     def config(self) -> dict[str, Any]:
         return dict(self._config)
@@ -143,7 +158,7 @@ class MicrocanonicalModel(Model):
         return []
 
     @property
-    def constraints(self) -> Constraints:
+    def constraints(self) -> Constraints | SkyConstraints:
         """Targets on the grid of the samples."""
         return self.stages[-1]  # type: ignore[return-value]
 
@@ -203,6 +218,9 @@ class MicrocanonicalModel(Model):
         The targets are those of the examples that were learned; the gaps of ``maps`` may hold any finite number.
         """
         self._check_prepared()
+        if self._config["domain"] == "sphere":
+            raise OptionError("gaps of skies", got="domain sphere", expected="lines, maps or cubes",
+                              do="cut patches and fill those")  # fmt: skip
         fixed = self._fields(maps)
         found = self._descended(len(fixed), generator, fixed, self.progress, given_mask(mask, self.layout.seen))
         return torch.stack([descent.x for descent in found]).reshape(maps.shape)
@@ -234,7 +252,7 @@ class MicrocanonicalModel(Model):
     def _one_batch(self, start: Tensor, at_once: int, progress: Progress | None) -> list[Descent]:
         x, descents = resample(start, self.stages[0].drawn), []  # type: ignore[arg-type]
         for stage in self.stages:
-            assert isinstance(stage, Constraints)
+            assert isinstance(stage, Constraints | SkyConstraints)
             coarse = tuple(x.shape[2:])
             if coarse != stage.drawn:  # what coarse grids found, and the noise of the start on the finer modes
                 fine = resample(start, stage.drawn)
@@ -252,7 +270,7 @@ class MicrocanonicalModel(Model):
         ]  # fmt: skip
 
     def _stage(
-        self, stage: Constraints, x: Tensor, at_once: int, progress: Progress | None
+        self, stage: Constraints | SkyConstraints, x: Tensor, at_once: int, progress: Progress | None
     ) -> list[Descent]:  # fmt: skip
         """One grid: each map alone, or all as one ensemble."""
         budget = self._budget(len(x), progress)
@@ -272,6 +290,7 @@ class MicrocanonicalModel(Model):
         gap: the target is the map's own statistics, and those of the examples for the share of the gap. A weak pull
         towards the start, in units of its variance at each frequency, keeps seams out: global averages hardly see them.
         """
+        assert isinstance(self.constraints, Constraints)
         known = self._inward(held[None], valid)
         share = 1 - float(valid.float().mean())
         goal = self.constraints.leaning_on(Examples(known, valid, self.boundary), share)

@@ -80,6 +80,11 @@ def analyse_healpix(x: Tensor, lmax: int, iterations: int = 3) -> Tensor:
     return _Healpix.apply(x, lmax, iterations)  # type: ignore[no-any-return]
 
 
+def synthesise_healpix(alm: Tensor, nside: int, lmax: int) -> Tensor:
+    """Return HEALPix maps (n, 12 nside^2) in RING order of coefficients alm (n, k)."""
+    return _HealpixMap.apply(alm, nside, lmax)  # type: ignore[no-any-return]
+
+
 def synthesise(alm: Tensor, spin: int, lmax: int, grid: tuple[int, int]) -> Tensor:
     """Return the field of coefficients (n, c, k) on a Gauss-Legendre grid, (n, 1 or 2, rings, n_phi).
 
@@ -119,6 +124,20 @@ class _Healpix(torch.autograd.Function):
         area = 4 * math.pi / (12 * nside**2)
         moved = _stacked(_synthesis(_series(row, nside, lmax, iterations), nside, lmax) for row in rows)
         return moved.to(grad.device) * area, None, None
+
+
+class _HealpixMap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, alm: Tensor, nside: int, lmax: int) -> Tensor:
+        ctx.setting = nside, lmax
+        return _stacked(_synthesis(row, nside, lmax) for row in _rows(alm)).to(alm.device)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        nside, lmax = ctx.setting
+        moved = _stacked(_adjoint(row, nside, lmax) for row in _rows(grad)).to(grad.device)
+        return moved * _weights(lmax, moved) * (12 * nside**2 / (4 * math.pi)), None, None
 
 
 def _series(start: np.ndarray, nside: int, lmax: int, iterations: int) -> np.ndarray:
