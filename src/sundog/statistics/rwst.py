@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError
-from sundog.statistics.wavelets import angles
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class AngularFit:
 
     Attributes
     ----------
-    s1_iso, s1_aniso, s1_reference : (..., J); aniso >= 0, reference in [0, pi) radians, as in `wavelets.angles`
+    s1_iso, s1_aniso, s1_reference : (..., J); aniso >= 0, reference in [0, pi) radians from the first image axis
     s2_iso1, s2_iso2, s2_aniso1, s2_aniso2, s2_reference : (..., J, J), NaN where j2 <= j1; aniso1 >= 0
     s1_residual, s2_residual : root mean square of what the model leaves, (..., J) and (..., J, J), in log2
 
@@ -64,7 +64,7 @@ class AngularFit:
         return {"kind": np.array(kinds), "j1": joined[:, 0], "j2": joined[:, 1], "value": np.concatenate(values, -1)}
 
 
-def fit_angles(s1: Tensor, s2: Tensor) -> AngularFit:
+def fit_angles(s1: Tensor, s2: Tensor, orientations: Sequence[float]) -> AngularFit:
     """Return the angular model of log2 S1 (..., J, L) and log2 S2/S1 (..., J, J, L, L), axes j1, j2, l1, l2.
 
     Over L equally spaced angles of half a turn the terms are orthogonal, so least squares are projections; the common
@@ -73,7 +73,7 @@ def fit_angles(s1: Tensor, s2: Tensor) -> AngularFit:
     L = s1.shape[-1]
     if L < 3:
         raise OptionError("too few angles for the angular model", got=f"L={L}", expected="at least 3", do="use L=4")
-    t = torch.tensor(angles(L), dtype=s1.dtype, device=s1.device)
+    t = torch.tensor(orientations, dtype=s1.dtype, device=s1.device)
     cosine, sine = torch.cos(2 * t), torch.sin(2 * t)
     iso, c, s = s1.mean(-1), (s1 * cosine).mean(-1) * 2, (s1 * sine).mean(-1) * 2
     left = s1 - iso[..., None] - c[..., None] * cosine - s[..., None] * sine

@@ -16,7 +16,16 @@ from sundog.statistics.columns import load_columns, save_columns
 from sundog.statistics.rwst import AngularFit, fit_angles
 from sundog.statistics.samples import checked_images
 from sundog.statistics.scattering_moments import TINY, crop_frequencies
-from sundog.statistics.wavelets import ACCURACY, angles, check_bank, default_scales, frequencies, grid_size, morlet
+from sundog.statistics.wavelets import (
+    ACCURACY,
+    WAVELETS,
+    check_bank,
+    default_scales,
+    frequencies,
+    grid_size,
+    octave_bank,
+    orientations,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,10 +39,12 @@ class ScatteringMeans:
     ----------
     s1 : (..., J, L)
     s2 : (..., J, L, J, L), axes (j1, l1, j2, l2); 0 where j2 <= j1, which the transform does not measure
+    wavelet : kind of wavelet, which fixes the orientations
     """
 
     s1: Tensor
     s2: Tensor
+    wavelet: str = "morlet"
 
     @property
     def measured(self) -> Tensor:
@@ -56,7 +67,8 @@ class ScatteringMeans:
     def rwst(self) -> AngularFit:
         """Angular model of log2 S1 and log2(S2 / S1): isotropic levels, anisotropies and their directions."""
         first, ratio = self._logs()
-        return fit_angles(first, torch.where(self.measured[..., None, None], ratio, torch.nan))
+        known = torch.where(self.measured[..., None, None], ratio, torch.nan)
+        return fit_angles(first, known, orientations(self.wavelet, self.s1.shape[-1]))
 
     def iso(self) -> dict[str, Tensor]:
         """Averages over rotations: "S1" (..., J) and "S2" (..., J, J, L) at j1, j2 and l2 - l1 modulo L."""
@@ -86,7 +98,7 @@ class ScatteringMeans:
 
     def save(self, path: str | Path) -> Path:
         """Write labels and values to ``.npz`` or ``.json``; returns the path."""
-        return save_columns(path, self.table())
+        return save_columns(path, {**self.table(), "wavelet": np.array(self.wavelet)})
 
     @staticmethod
     def load(path: str | Path) -> ScatteringMeans:
@@ -100,7 +112,7 @@ class ScatteringMeans:
             s2 = value.new_zeros(*value.shape[:-1], (J * L) ** 2)
             s2[..., torch.from_numpy(places)] = value[..., torch.from_numpy(~one)]
             s1 = value[..., torch.from_numpy(one)].reshape(*value.shape[:-1], J, L)
-            return ScatteringMeans(s1, s2.reshape(*value.shape[:-1], J, L, J, L))
+            return ScatteringMeans(s1, s2.reshape(*value.shape[:-1], J, L, J, L), str(table["wavelet"]))
         except (KeyError, ValueError, RuntimeError) as error:
             raise FileError(
                 "not a file of scattering means", got=path, expected="what save() wrote", do="measure again"
@@ -136,7 +148,7 @@ class WaveletScattering:
 
     Parameters
     ----------
-    shape, J, L, accuracy : as in `ScatteringCovariance`.
+    shape, J, L, wavelet, accuracy : as in `ScatteringCovariance`.
 
     Source: Mallat 2012, Comm. Pure Appl. Math. 65, 1331; Allys et al. 2019, A&A 629, A115.
 
@@ -148,19 +160,23 @@ class WaveletScattering:
     (torch.Size([7, 3, 4]), torch.Size([7, 60]), True)
     """
 
-    def __init__(self, shape: tuple[int, int], J: int | None = None, L: int = 4, *, accuracy: str = "default") -> None:
+    def __init__(
+        self, shape: tuple[int, int], J: int | None = None, L: int = 4, wavelet: str = "morlet", *, accuracy: str = "default"
+    ) -> None:
+        if wavelet not in WAVELETS:
+            raise OptionError("unknown wavelet", got=wavelet, expected=" | ".join(WAVELETS), do="choose one of them")
         if accuracy not in ACCURACY:
             raise OptionError("unknown accuracy", got=accuracy, expected=" | ".join(ACCURACY), do="choose one of them")
         self.shape = (int(shape[0]), int(shape[1]))
         self.J = default_scales(self.shape) if J is None else J
-        self.L = L
+        self.L, self.wavelet = L, wavelet
         check_bank(self.shape, self.J, L)
         self._filters = [self._bank(j, ACCURACY[accuracy][0]) for j in range(self.J)]
 
     def _bank(self, j: int, quality: float) -> Tensor:
         grid = [grid_size(n, j, quality) for n in self.shape]
         rows, columns = (frequencies(n, m) for n, m in zip(self.shape, grid))
-        return torch.stack([morlet(rows, columns, j, theta, 4.0 / self.L) for theta in angles(self.L)])
+        return octave_bank(self.wavelet, rows, columns, j, self.L)
 
     def __call__(self, x: Tensor) -> ScatteringMeans:
         """Coefficients of maps x (..., ny, nx), differentiable."""
@@ -185,7 +201,7 @@ class WaveletScattering:
             s1.append(modulus.mean((-2, -1)))
             spectra.append(torch.fft.fft2(modulus, norm="forward"))
         batch = x.shape[:-2]
-        return ScatteringMeans(torch.stack(s1, 1).reshape(*batch, J, L), s2.reshape(*batch, J, L, J, L))
+        return ScatteringMeans(torch.stack(s1, 1).reshape(*batch, J, L), s2.reshape(*batch, J, L, J, L), self.wavelet)
 
 
 def safe_modulus(z: Tensor) -> Tensor:

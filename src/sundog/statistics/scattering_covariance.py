@@ -23,7 +23,7 @@ from sundog.statistics.scattering_masked import (
 )
 from sundog.statistics.scattering_moments import Plan, make_plan, moments
 from sundog.statistics.scattering_pairs import Pairs, pair_moments
-from sundog.statistics.wavelets import ACCURACY, check_bank, default_scales
+from sundog.statistics.wavelets import ACCURACY, WAVELETS, check_bank, default_scales
 
 
 class ScatteringCovariance:
@@ -44,7 +44,7 @@ class ScatteringCovariance:
     shape : (ny, nx) of the maps, even, odd or rectangular.
     J : octaves; floor(log2(shorter side)) - 2 when None.
     L : orientations over half a turn.
-    wavelet : "morlet", with the numbers of kymatio.
+    wavelet : "morlet", with the numbers of kymatio, or "bump", bump-steerable with those of pywph.
     isotropic : return the average over rotations only (``.iso()`` without computing imaginary parts).
     boundary : "periodic", or "edge-mask": averages of octave j leave out a border of 2^(j + 1) pixels.
     mask : (ny, nx), 0 where pixels are missing; averages of octave j keep 2^(j + 1) pixels away from them. Missing
@@ -80,7 +80,7 @@ class ScatteringCovariance:
         accuracy: str = "default",
     ) -> None:
         for name, value, known in (
-            ("wavelet", wavelet, ("morlet",)),
+            ("wavelet", wavelet, WAVELETS),
             ("boundary", boundary, ("periodic", "edge-mask")),
             ("accuracy", accuracy, tuple(ACCURACY)),
         ):
@@ -88,7 +88,7 @@ class ScatteringCovariance:
                 raise OptionError(f"unknown {name}", got=value, expected=" | ".join(known), do="choose one of them")
         self.shape = (int(shape[0]), int(shape[1]))
         self.J = default_scales(self.shape) if J is None else J
-        self.L, self.isotropic, self.accuracy = L, isotropic, accuracy
+        self.L, self.isotropic, self.accuracy, self.wavelet = L, isotropic, accuracy, wavelet
         check_bank(self.shape, self.J, L)
         self.boundary = boundary
         plain = mask is None and regions is None and boundary == "periodic"
@@ -229,9 +229,9 @@ class ScatteringCovariance:
             quality, cut = ACCURACY[self.accuracy]
             plan: Plan | MaskedPlan
             if self._valid is None:
-                plan = make_plan(self.shape, self.J, self.L, quality, cut, not self.isotropic, like)
+                plan = make_plan(self.shape, self.J, self.L, quality, cut, not self.isotropic, like, self.wavelet)
             else:
-                sizes = (self.J, self.L, quality)
+                sizes = (self.J, self.L, quality, self.wavelet)
                 plan = make_masked_plan(self._valid, self._regions, self.boundary == "periodic", sizes, like)
             self._plans[key] = plan, torch.from_numpy(self._index).to(like.device)
         return self._plans[key]

@@ -19,7 +19,7 @@ from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics.samples import checked_images
 from sundog.statistics.scattering import safe_modulus
 from sundog.statistics.scattering_moments import crop_frequencies
-from sundog.statistics.wavelets import angles, frequencies, grid_size, morlet
+from sundog.statistics.wavelets import frequencies, grid_size, octave_bank
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class MaskedPlan:
 
 
 def make_masked_plan(
-    valid: Tensor, regions: Tensor | None, periodic: bool, scales: tuple[int, int, float], like: Tensor
+    valid: Tensor, regions: Tensor | None, periodic: bool, scales: tuple[int, int, float, str], like: Tensor
 ) -> MaskedPlan:
     """Return the plan for maps of which the pixels ``valid`` (ny, nx) are to be trusted.
 
-    Averages are taken over each of the ``regions`` (R, ny, nx), or over the map; ``scales``: J, L and the quality of
-    the coarse grids.
+    Averages are taken over each of the ``regions`` (R, ny, nx), or over the map; ``scales``: J, L, the quality of
+    the coarse grids, and the wavelet.
 
     Errors: OptionError where the mask leaves no pixel of a region to the coarsest octave.
     """
-    J, L, quality = scales
+    J, L, quality, wavelet = scales
     shape = (valid.shape[0], valid.shape[1])
     areas = torch.ones(1, *shape) if regions is None else regions
     areas = areas.to(like) * valid.to(like)
@@ -58,7 +58,7 @@ def make_masked_plan(
     for j in range(J):
         grid = [grid_size(n, j, quality) for n in shape]
         rows, columns = (frequencies(n, m) for n, m in zip(shape, grid))
-        psi = torch.stack([morlet(rows, columns, j, theta, 4.0 / L) for theta in angles(L)])
+        psi = octave_bank(wavelet, rows, columns, j, L)
         y, x = ((np.arange(m) * n / m).round().astype(int) % n for n, m in zip(shape, grid))
         kept = torch.from_numpy(distance[np.ix_(y, x)] > 2.0 ** (j + 1)).to(like)
         part = areas[:, y[:, None], x] * kept

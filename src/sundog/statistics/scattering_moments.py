@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sundog.statistics.wavelets import angles, frequencies, grid_size, morlet
+from sundog.statistics.wavelets import frequencies, grid_size, octave_bank
 
 TINY = {torch.float32: 1e-20, torch.float64: 1e-150}
 
@@ -70,14 +70,14 @@ class Plan:
 
 
 def make_plan(
-    shape: tuple[int, int], J: int, L: int, quality: float, cut: float, imaginary: bool, like: Tensor
+    shape: tuple[int, int], J: int, L: int, quality: float, cut: float, imaginary: bool, like: Tensor, wavelet: str
 ) -> Plan:
     """Return the plan for maps of one size; ``cut`` is the share of the peak of psi^2 below which it is dropped."""
     scales = []
     for j in range(J):
         grid = (grid_size(shape[0], j, quality), grid_size(shape[1], j, quality))
         rows, columns = frequencies(shape[0], grid[0]), frequencies(shape[1], grid[1])
-        psi = torch.stack([morlet(rows, columns, j, theta, 4.0 / L) for theta in angles(L)])
+        psi = octave_bank(wavelet, rows, columns, j, L)
         scales.append(_scale(shape, grid, psi, cut, imaginary, like))
     return Plan(shape, L, tuple(scales), imaginary)
 

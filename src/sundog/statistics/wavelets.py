@@ -164,6 +164,24 @@ def bump_bank(shape: tuple[int, int], J: int, L: int, turn: int = 1) -> Tensor:
     return torch.stack(found).view(J, turn * L, *shape)
 
 
+WAVELETS = ("morlet", "bump")
+
+
+def orientations(wavelet: str, L: int) -> list[float]:
+    """Return the L orientations of a kind of wavelet over half a turn, radians from the first image axis."""
+    return bump_angles(L) if wavelet == "bump" else angles(L)
+
+
+def octave_bank(wavelet: str, ky: Tensor, kx: Tensor, j: int, L: int) -> Tensor:
+    """Return all orientations of one octave at given frequencies, (L, len(ky), len(kx)) float64.
+
+    ``wavelet`` is one of `WAVELETS`.
+    """
+    if wavelet == "bump":
+        return torch.stack([bump(ky, kx, j, theta, L) for theta in orientations(wavelet, L)])
+    return torch.stack([morlet(ky, kx, j, theta, 4.0 / L) for theta in orientations(wavelet, L)])
+
+
 def low_pass(ky: Tensor, kx: Tensor, j: int) -> Tensor:
     """Return the Fourier transform of the Gaussian of width sigma = 2^j / (0.496 2^-0.55 0.85 pi) pixels, integral 1.
 
