@@ -70,6 +70,9 @@ def test_from_the_survey_to_fakes_and_to_a_survey(here: Path) -> None:
     for i, taken in enumerate(fakes):
         expected = floor[i] + scaled.values[i].numpy() * (20 - floor[i])
         assert np.allclose(taken.values, expected, rtol=1e-4, atol=1e-3)
+    assert cli.main([*ask, "--to-las", "120", "--out", "grow.fits"]) == 0
+    sides = [taken.pixel_arcsec * 32 / 1.5 for taken in read_cutouts("grow.fits")]
+    assert sides == pytest.approx([30 * 2 ** (i / 2) for i in range(5)], rel=1e-4)  # even in the logarithm
     with np.load("film.npz") as film:
         assert np.array_equal(film["frames"][-1], scaled.values[:4].numpy())
     assert Path("sheet.png").stat().st_size > 10_000
@@ -83,6 +86,8 @@ def test_conditions_that_were_not_learned_are_refused(here: Path, capsys: pytest
     assert cli.main(["radio", "train", "prepared.npz", "-o", "plain", *TINY, "-q"]) == 0
     assert cli.main(["radio", "sample", "plain", "-n", "2", "--peak", "5"]) == 2
     assert "cannot ask for box_cox_peak" in capsys.readouterr().err
+    assert cli.main(["radio", "sample", "plain", "-n", "2", "--to-las", "5"]) == 2
+    assert "cannot ask for log10_las" in capsys.readouterr().err
     assert cli.main(["radio", "sample", "plain", "-n", "2", "--out", "f.fits", "-q"]) == 0
     assert read_cutouts("f.fits")[0].pixel_arcsec == pytest.approx(60 / 32, rel=0.03)
 

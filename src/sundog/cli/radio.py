@@ -107,6 +107,8 @@ def sample(
                                       ".npz, .h5")] = Path("fakes.fits"),
     peak: Annotated[float | None, typer.Option(help="Peak brightness of all, mJy/beam; default: as trained.")] = None,
     las: Annotated[float | None, typer.Option(help="Largest angular size of all, arcsec; default: as trained.")] = None,
+    to_peak: Annotated[float | None, typer.Option(help="Go from --peak to this in n steps, on one noise.")] = None,
+    to_las: Annotated[float | None, typer.Option(help="Go from --las to this in n steps, on one noise.")] = None,
     scaled: Annotated[bool, typer.Option("--scaled", help="Leave them as prepared, for 'sundog judge'.")] = False,
     film: Annotated[Path | None, typer.Option(help="Also show four coming out of the noise: .gif .mp4 .npz")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also a contact sheet of noise levels: .png or .pdf")] = None,
@@ -119,6 +121,7 @@ def sample(
     \b
     sundog radio sample run -n 200 --out fakes.fits
     sundog radio sample run -n 50 --peak 10 --las 60 --out fakes.npz
+    sundog radio sample run -n 9 --las 20 --to-las 120 --out growing.fits
     sundog radio sample run -n 4 --film film.gif --sheet levels.png
     """
     import sundog
@@ -127,7 +130,10 @@ def sample(
     fitted = sundog.load_run(run, device=device)
     memory = FluxMemory.of(fitted)
     context = _context(fitted, memory, n, peak, las, seed)
-    fakes = fitted.sample(n, context, seed)
+    if to_peak is None and to_las is None:
+        fakes = fitted.sample(n, context, seed)
+    else:
+        fakes = _between(fitted, memory, context, n, (to_peak, to_las), seed)
     images = fakes if scaled else memory.restored(fakes)
     if out.suffix.lower() in (".fits", ".fit") and not scaled:
         write_cutouts(images.values.numpy(), out, pixel_arcsec=memory.pixels(fakes),
@@ -227,6 +233,15 @@ def _context(run: Any, memory: Any, n: int, peak: float | None, las: float | Non
         return None
     rows = torch.randint(len(run.contexts), (n,), generator=torch.Generator().manual_seed(seed))
     return memory.asked(run.contexts[rows], peak, las)
+
+
+def _between(run: Any, memory: Any, context: Any, n: int, ends: tuple[float | None, float | None], seed: int) -> Any:
+    """n fakes on one noise, from the first condition to the same with another peak or size."""
+    from sundog.tasks.trajectory import interpolate
+
+    if context is None:
+        memory.asked(None, *ends)  # raises: nothing can be asked for
+    return interpolate(run, context[0], memory.asked(context[:1], *ends)[0], n, seed)
 
 
 def _shown(run: Any, context: Any, n: int, seed: int, film: Path | None, sheet: Path | None) -> None:

@@ -39,7 +39,7 @@ def read_archive(path: str | Path, *, pixel_arcsec: float | None = None) -> tupl
     pixel = pixel_arcsec or (None if data.pixel_arcmin is None else 60 * data.pixel_arcmin)
     if pixel is None:
         raise FileError(f"{path} does not say how large a pixel is", got="no pixel_arcmin", expected="arcsec per pixel",
-                        do="pass pixel_arcsec=1.5")
+                        do="pass pixel_arcsec=1.5, or --pixel-arcsec 1.5")
     return as_cutouts(data, pixel), None
 
 

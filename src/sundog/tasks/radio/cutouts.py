@@ -111,7 +111,7 @@ def read_cutouts(path: str | Path, *, unit: str | None = None, pixel_arcsec: flo
             pixel = _coordinates(header)[1] or pixel_arcsec
             if pixel is None:
                 raise FileError(f"{file} does not say how large a pixel is", got="no usable WCS",
-                                expected="CDELT or CD in degrees", do="pass pixel_arcsec=1.5")
+                                expected="CDELT or CD in degrees", do="pass pixel_arcsec=1.5, or --pixel-arcsec 1.5")
             stem = file.stem if path.is_dir() else f"{file.stem}-{i}"
             name = str(header.get("OBJECT") or header.get("EXTNAME") or stem).strip()
             found.append(Cutout(name, values * _factor(header, unit, file), pixel, True, _beam(header)))

@@ -133,7 +133,7 @@ class FluxMemory:
         ------
         OptionError : something that the run was not trained on.
         """
-        contexts = contexts.clone()
+        changed = contexts.clone() if self.columns else contexts
         for name, wanted in ((PEAK, peak), (LAS, las_arcsec)):
             if wanted is None:
                 continue
@@ -141,8 +141,8 @@ class FluxMemory:
                 raise OptionError(f"cannot ask for {name}", got=wanted, expected=f"a positive number, one of the "
                                   f"conditions {', '.join(self.columns) or 'none'}", do="prepare with sizes or fluxes")
             value = np.log10(wanted) if name == LAS else boxcox(np.array([wanted]), self.power)[0]
-            contexts[:, self.columns.index(name)] = float(value)
-        return contexts
+            changed[:, self.columns.index(name)] = float(value)
+        return changed
 
     def _peaks(self, images: Dataset) -> Tensor:
         if self.peak is not None:
