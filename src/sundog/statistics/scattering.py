@@ -161,7 +161,13 @@ class WaveletScattering:
     """
 
     def __init__(
-        self, shape: tuple[int, int], J: int | None = None, L: int = 4, wavelet: str = "morlet", *, accuracy: str = "default"
+        self,
+        shape: tuple[int, int],
+        J: int | None = None,
+        L: int = 4,
+        wavelet: str = "morlet",
+        *,
+        accuracy: str = "default",
     ) -> None:
         if wavelet not in WAVELETS:
             raise OptionError("unknown wavelet", got=wavelet, expected=" | ".join(WAVELETS), do="choose one of them")
