@@ -35,7 +35,7 @@ from sundog.tasks.anomaly.regions import SignalRegion
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 WINDOWS = sliding_windows(3.2, 4.0, 0.4)
-N, EFFICIENCY = 20_000, 0.02
+N, EFFICIENCY = 12_000, 0.02
 Row = dict[str, Any]
 
 
@@ -87,23 +87,23 @@ def fits(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
             yield f"{name} {n}", one
 
 
-def null(_: Path, toys: int = 100) -> Iterator[tuple[str, Callable[[], Row]]]:
+def null(_: Path, toys: int = 60) -> Iterator[tuple[str, Callable[[], Row]]]:
     """Scans of background alone."""
     for seed in range(toys):
         yield f"{seed}", lambda seed=seed: _scanned(TOY.background(N, 10_000 + seed), seed)
 
 
 def power(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """Scans with an injected signal: the share w of all events, seeds 0 to 9."""
-    for seed in range(10):
-        for w in (0.0025, 0.005, 0.0075, 0.01, 0.015):
+    """Scans with an injected signal: the share w of all events, seeds 0 to 5."""
+    for seed in range(6):
+        for w in (0.005, 0.01, 0.015):
             yield f"{seed} {w}", lambda seed=seed, w=w: {"w": w, "signal": int(TOY.truth(N, w, 20_000 + seed).sum()),
                                                          **_scanned(TOY.events(N, w, 20_000 + seed), seed)}
 
 
 def sculpt(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
     """Di-jet background with delta_r among the features, which follows m_jj; no signal, and with 1 %."""
-    for seed in range(4):
+    for seed in range(2):
         for method in ("cwola", "lacathode"):
             for n_signal in (0, 200):
                 def one(seed: int = seed, method: str = method, n_signal: int = n_signal) -> Row:

@@ -102,6 +102,17 @@ def test_a_peak_is_found_where_it_is():
     assert "sigma" in str(fit)
 
 
+def test_a_faint_excess_has_a_place_with_an_error_however_large():
+    generator = np.random.default_rng(8)
+    found = []
+    for _ in range(12):
+        m = falling(400, generator)
+        fit = fit_bump(m, REGION, common_edges(m, [REGION]))
+        found.append(locate(m, fit))
+    placed = [peak for peak in found if peak is not None]
+    assert placed and all(3.3 <= peak.mass <= 3.7 and peak.mass_error > 0 for peak in placed)
+
+
 def test_a_deficit_has_no_place():
     m = falling(4000, np.random.default_rng(5))
     m = m[(np.abs(m - 3.5) > 0.2) | (np.arange(len(m)) % 3 > 0)]

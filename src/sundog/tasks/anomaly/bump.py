@@ -255,6 +255,8 @@ def locate(m: Any, fit: BumpFit) -> Peak | None:
     def fall(p: np.ndarray) -> float:
         s, at, width = p
         held = norm.cdf(hi, at, width) - norm.cdf(lo, at, width)
+        if s < 0 or width <= 0:
+            return np.inf
         return float(s + fit.expected - np.log(density + s * norm.pdf(mass, at, width) / max(held, 1e-3)).sum())
 
     bounds = [(0.0, 3.0 * len(mass)), (lo, hi), (0.01 * w, 0.5 * w)]
@@ -335,6 +337,8 @@ def _errors(fall: Any, at: np.ndarray, step: np.ndarray) -> list[float]:
             corners = [(a, b, fall(at + a * step * (np.arange(k) == i) + b * step * (np.arange(k) == j)))
                        for a in (-1, 1) for b in (-1, 1)]
             hessian[i, j] = sum(a * b * value for a, b, value in corners) / (4 * step[i] * step[j])
+    if not np.isfinite(hessian).all():  # the maximum lies at a bound: a step leads out of the allowed range
+        return [float("inf")] * k
     with np.errstate(invalid="ignore"):
         found = np.sqrt(np.diag(np.linalg.pinv(hessian)))
     return [float(e) if np.isfinite(e) else float("inf") for e in found]

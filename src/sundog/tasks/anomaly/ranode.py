@@ -65,7 +65,7 @@ class RAnode:
     masses : law of the mass of the background, ``smooth`` or the published ``histogram`` and ``kde``
     scaling : of the features in which p_S is a mixture of Gaussians, fitted to the events inside the window
     width : scale of the excesses looked for, in standard deviations
-    starts : places of most excess that the fit climbs from; more where small p_S / p_B errors hide the signal
+    starts : places of most excess that the fit climbs from; more find a signal that errors of p_B outshine
 
     Example
     -------
