@@ -29,7 +29,7 @@ import sundog
 from sundog.data.scaling import Asinh, Chain, Standard
 from sundog.models.base import Batch, Noise
 from sundog.models.families import build
-from sundog.statistics import wasserstein_1
+from sundog.statistics import frechet_radiomic_distance, radiomic_features, wasserstein_1
 from sundog.tasks.radio import lie_detector, source_numbers
 from sundog.verdicts.transfer import transfer
 
@@ -129,6 +129,9 @@ def table(train: sundog.Dataset, held_out: sundog.Dataset, o: argparse.Namespace
             print(f"\n{part}: {transfer(train, held_out, fakes, 'fr', seed=o.seed)}")
             print(lie_detector(held_out.values, fakes.values[: o.judged], seed=o.seed))
             print(counted(held_out.values, fakes.values))
+            measured = [radiomic_features(x.values) for x in (held_out, fakes)]
+            for scale in ("robust", "zscore"):
+                print(f"{scale}: {frechet_radiomic_distance(*measured, scale=scale, seed=o.seed)}")
 
 
 def counted(real: Tensor, fake: Tensor) -> str:
