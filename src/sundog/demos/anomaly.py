@@ -26,7 +26,7 @@ QUICK = Plan(steps=60, batch=512)
 EFFICIENCY = 0.01
 BACKGROUND = "logit"  # scaling of the flow: bounded features, whose hard edges a plain one gets wrong by more than w
 # Excesses of this scale stand out among 6000 events; a density from 14,000 has bumps of its own to climb from.
-SIGNAL = {"width": 0.3, "starts": 20}
+WIDTH, STARTS = 0.3, 20
 PLANTED = {"m_jj": 3.5, "m_j1": 0.1, "m_j2": 0.5}  # TeV
 
 
@@ -69,7 +69,7 @@ def _signal_of(events: Dataset, region: SignalRegion, plan: Plan, seed: int, out
     rows = gather(events, unit=region.unit)
     background = fit_template(rows, region, family="flow", seed=seed, plan=plan, scaling=BACKGROUND,
                               out=out / f"background-{seed}")
-    return RAnode(region, seed=seed, background=background, **SIGNAL).fit(rows)
+    return RAnode(region, seed=seed, background=background, width=WIDTH, starts=STARTS).fit(rows)
 
 
 def _described(found: ScanResult, search: RAnode, events: Dataset) -> Iterator[str]:
