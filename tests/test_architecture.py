@@ -45,6 +45,7 @@ INSIDE_FUNCTIONS = {
     "statistics/frame.py": {"sundog.statistics.features"},  # a frame scales features, features are taken in a frame
     "data/fetch.py": {"rich"},
     "data/lhco.py": {"h5py"},
+    "data/car.py": {"astropy"},
     "data/healpix.py": {"astropy"},
     "data/sphere.py": {"ducc0"},
     "data/formats/root.py": {"uproot"},

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sundog import __version__
-from sundog.cli import anomaly, demo, judge, learn, public, quiz, radio, scan, separate, simulate
+from sundog.cli import anomaly, demo, judge, learn, public, quiz, radio, scan, separate, simulate, sky
 from sundog.errors import SundogError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ for word in (learn.info, learn.fit, learn.sample, judge.judge, simulate.simulate
              demo.demo):  # a word of its own
     app.command()(word)
 app.command(cls=scan.Scan)(scan.scan)
-for group in (public, anomaly, radio):  # a group of words
+for group in (public, anomaly, radio, sky):  # a group of words
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

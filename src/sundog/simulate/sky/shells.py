@@ -135,6 +135,13 @@ def far_lensing_power(power: MatterPower, z_min: float, lmax: int) -> Array:
     return found
 
 
+def lensing_power(power: MatterPower, lmax: int) -> Array:
+    """Expected C_l of the whole convergence, (lmax + 1,): shells and what lies beyond; C_0 = 0."""
+    layers = shells(power.cosmology)
+    near = sum(shell.weight**2 * density_power(power, shell, lmax) for shell in layers)
+    return near + far_lensing_power(power, float(power.cosmology.redshift(layers[-1].high)), lmax)
+
+
 @dataclass(frozen=True, eq=False)
 class VelocityField:
     """Linear velocities today per (f a H): correlations along (parallel) and across a separation r in Mpc; Mpc^2.

@@ -1,8 +1,9 @@
 """Whole skies from a network that knows only tiles: kappa -> tiles -> translator -> blended maps, band by band.
 
-A translator is any callable ``(kappa (n, 1, size, size), generator) -> (n, channels, size, size)``, tensors of float32;
-an object with ``sample(kappa, seed=...)`` will do. Tiles of a row go through it together, with a generator that depends
-on the seed, the row and the draw alone: a sky that was stopped and taken up again has the bits of one that was not.
+A translator is any callable ``(kappa (n, 1, size, size), generator) -> (n, channels, size, size)``, tensors of float32,
+or what ``sundog.fit("translate", ...)`` returns: its ``translate(kappa, seed=...)`` gives the channels beside kappa.
+Tiles of a row go through it together, with a generator that depends on the seed, the row and the draw alone: a sky that
+was stopped and taken up again has the bits of one that was not.
 """
 
 from __future__ import annotations
@@ -229,8 +230,10 @@ class _Tiles:
             if callable(self.translator):
                 made = self.translator(kappa, generator)
             else:
-                made = self.translator.sample(kappa, seed=int(torch.randint(2**31, (1,), generator=generator)))
+                made = self.translator.translate(kappa, seed=int(torch.randint(2**31, (1,), generator=generator)))
         made = (made if isinstance(made, Tensor) else torch.as_tensor(made.values)).detach().float().cpu()
+        if not callable(self.translator) and made.shape[1] == self.channels - 1:
+            made = torch.cat([kappa, made], 1)
         wanted = (len(kappa), self.channels, self.layout.size, self.layout.size)
         if tuple(made.shape) != wanted:
             raise ShapeError("the translator returns another shape", got=tuple(made.shape), expected=wanted,

@@ -1,0 +1,254 @@
+"""``sundog sky``: simulate skies, rescale them, learn to make them, generate them whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sundog.cli.options import AsJson, Quiet, Seed, resumable
+from sundog.errors import FileError, OptionError
+
+if TYPE_CHECKING:
+    from sundog.data.tiles import TileLayout
+
+app = typer.Typer(no_args_is_help=True, help="Microwave skies: simulate, rescale, train, generate.")
+Threads = Annotated[int, typer.Option(min=1, help="Of the spherical transforms; the numbers do not depend on it.")]
+Fits = Annotated[bool, typer.Option("--fits", help="Write HEALPix FITS files too.")]
+Car = Annotated[float | None, typer.Option("--car", metavar="ARCMIN", help="Write CAR FITS images of that pixel too.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Microwave skies: simulate, rescale, train, generate."""
+
+
+@app.command()
+def simulate(
+    nside: Annotated[int, typer.Option(help="Power of two; 512 takes half a minute of CPU, 2048 some minutes.")] = 256,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the maps.")] = Path("sky"),
+    cosmology: Annotated[str, typer.Option(help="wmap5 or planck18.")] = "wmap5",
+    cmb: Annotated[bool, typer.Option("--cmb", help="Add cmb.npy: a CMB lensed by the kappa of this sky.")] = False,
+    fits: Fits = False,
+    car: Car = None,
+    threads: Threads = 1,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a sky: kappa, tSZ, kSZ, CIB and radio maps at 148 GHz, in uK_CMB.
+
+    \b
+    sundog sky simulate --nside 512 --seed 1 --out sky1
+    sundog sky simulate --nside 256 --cosmology planck18 --cmb --fits
+    sundog sky simulate --nside 256 --car 5
+    """
+    from sundog.simulate.sky import simulate_sky
+
+    sky = simulate_sky(nside, seed, cosmology, out, threads=threads)
+    files = [str(out)]
+    if cmb:
+        import numpy as np
+
+        from sundog.simulate.sky.cmb import lensed_cmb
+
+        np.save(out / "cmb.npy", lensed_cmb(sky.kappa, seed, model=cosmology, threads=threads).astype(np.float32))
+        files.append(str(out / "cmb.npy"))
+    files += _exported(sky, out, "uK_CMB", fits, car, threads)
+    _tell(sky, files, quiet, as_json, f"sundog sky rescale {out} --ghz 217")
+
+
+@app.command()
+def rescale(
+    sky: Annotated[Path, typer.Argument(help="Folder that simulate wrote.")],
+    ghz: Annotated[float, typer.Option(help="20 to 500.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; default SKY_GHZ.")] = None,
+    unit: Annotated[str, typer.Option(help="Of exported files: uK_CMB, K_CMB, Jy/sr, MJy/sr.")] = "uK_CMB",
+    t_cmb: Annotated[float, typer.Option(help="Kelvin.")] = 2.7255,
+    mean_index: Annotated[bool, typer.Option("--mean-index", help="No scatter of spectral indices.")] = False,
+    fits: Fits = False,
+    car: Car = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a sky to another frequency.
+
+    \b
+    sundog sky rescale sky --ghz 217
+    sundog sky rescale sky --ghz 353 --fits --unit MJy/sr --seed 4
+    """
+    from sundog.simulate.sky import SkyMaps
+    from sundog.tasks.sky import rescale as to_band
+
+    found = to_band(SkyMaps.load(sky), ghz, t_cmb=t_cmb, seed=seed, scatter=not mean_index)
+    out = out or Path(f"{sky}_{ghz:g}")
+    found.save(out)
+    _tell(found, [str(out), *_exported(found, out, unit, fits, car, 1)], quiet, as_json, "")
+
+
+@app.command()
+def train(
+    skies: Annotated[list[Path], typer.Argument(help="Folders of simulated skies.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an unfinished run there goes on.")] = Path("skyrun"),
+    method: Annotated[str, typer.Option(help="flow-matching or gan.")] = "flow-matching",
+    size: Annotated[int, typer.Option(min=16, help="Pixels per side of a tile.")] = 64,
+    pixel: Annotated[float | None, typer.Option(help="Arcmin; default: that of the maps, at most 30.")] = None,
+    patches: Annotated[int, typer.Option(min=50, help="Tiles cut from the skies.")] = 2000,
+    steps: Annotated[int | None, typer.Option(min=1, help="Budget in optimiser steps.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Budget in seconds.")] = None,
+    threads: Threads = 1,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn to draw tSZ, kSZ, CIB and radio maps for a given kappa, on tiles of simulated skies.
+
+    \b
+    sundog sky train sky0 sky1 --out skyrun --seconds 600
+    sundog sky train sky0 --method gan --size 64 --steps 2000
+    """
+    import math
+
+    import sundog
+    from sundog.data.scaling import Chain, LogModulus, Standard
+    from sundog.data.tiles import TileLayout
+    from sundog.simulate.sky import SkyMaps
+    from sundog.tasks.sky import sky_patches
+
+    maps = [SkyMaps.load(folder) for folder in skies]
+    finest = min(60 * math.degrees(math.sqrt(math.pi / 3) / sky.nside) for sky in maps)
+    layout = TileLayout(size, pixel or min(finest, 30.0), max(12, size // 6))
+    data = sky_patches([dict(sky) for sky in maps], patches, layout, seed=seed, threads=threads)
+    budget = {"steps": steps, "seconds": seconds}
+    plan = sundog.Plan(**{name: value for name, value in budget.items() if value is not None})  # type: ignore[arg-type]
+    with resumable(f"the run in {out}"):
+        run = sundog.fit("translate", data, plan=plan, seed=seed, out=out, progress=not quiet, method=method,
+                         scaling=Chain((LogModulus(), Standard())))
+    facts = {"size": size, "pixel_arcmin": layout.pixel_arcmin, "overlap": layout.overlap, "names": list(data.names)}
+    (out / "tiles.json").write_text(json.dumps(facts))
+    if as_json:
+        typer.echo(json.dumps({"folder": str(out), **facts, "seconds": run.history.seconds}))
+    elif not quiet:
+        typer.echo(f"{run}\nsaved in {out}; next: sundog sky generate {out} --seed 1 --out generated")
+
+
+@app.command()
+def generate(
+    run: Annotated[Path, typer.Argument(help="Folder that train wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; a stopped sky goes on there.")] = Path("generated"),
+    nside: Annotated[int, typer.Option(help="Of the maps to make.")] = 256,
+    cosmology: Annotated[str, typer.Option(help="Of the convergence: wmap5 or planck18.")] = "wmap5",
+    spectrum: Annotated[Path | None, typer.Option(help="npz with clkk, or npy: C_l of kappa, in its place.")] = None,
+    blend: Annotated[str, typer.Option(help="paired (keeps the variance of noise) or linear.")] = "paired",
+    held_out: Annotated[list[Path] | None, typer.Option(
+        "--held-out", help="Skies that training never saw: a transfer function is measured on them; maps with it are "
+        "written beside the raw ones.")] = None,
+    fits: Fits = False,
+    threads: Threads = 1,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Generate a whole sky: a Gaussian kappa, translated tile by tile and stitched.
+
+    \b
+    sundog sky generate skyrun --nside 256 --seed 1 --out generated
+    sundog sky generate skyrun --held-out sky2 --blend linear
+    """
+    import numpy as np
+
+    import sundog
+    from sundog.tasks.sky import generate_sky
+
+    layout, names = _layout(run)
+    translator = sundog.load_run(run)
+    lmax = min(2 * nside, int(180 * 60 / layout.pixel_arcmin))
+    options = {"layout": layout, "names": names, "blend": blend, "threads": threads}
+    transfer = None if not held_out else _transfer(translator, held_out, lmax, options)
+    with resumable(f"the sky in {out}"):
+        sky = generate_sky(translator, _spectrum(spectrum, cosmology, lmax), nside, seed, out=out, transfer=transfer,
+                           **options)
+    files = [str(out / f"{name}.npy") for name in names]
+    for name, values in sky.corrected.items():
+        np.save(out / f"{name}_corrected.npy", values)
+        files.append(str(out / f"{name}_corrected.npy"))
+    if fits:
+        files += _healpix_files(sky.maps, out, "uK_CMB", "")
+    if as_json:
+        typer.echo(json.dumps({"files": files, **sky.provenance}))
+    elif not quiet:
+        typer.echo(f"{nside=} sky of {', '.join(names)} in {out}" + ("; raw and corrected" if transfer else ", raw"))
+
+
+def _layout(run: Path) -> tuple[TileLayout, tuple[str, ...]]:
+    from sundog.data.tiles import TileLayout
+
+    if not (run / "tiles.json").exists():
+        raise FileError(f"no tiles known in {run}", got="no tiles.json", expected="a folder that sky train wrote",
+                        do="sundog sky train SKY --out " + str(run))
+    facts = json.loads((run / "tiles.json").read_text())
+    return TileLayout(facts["size"], facts["pixel_arcmin"], facts["overlap"]), tuple(facts["names"])
+
+
+def _spectrum(path: Path | None, cosmology: str, lmax: int) -> Any:
+    import numpy as np
+
+    if path is None:
+        from sundog.simulate.sky.cosmology import cosmology as preset
+        from sundog.simulate.sky.cosmology import matter_power
+        from sundog.simulate.sky.shells import lensing_power
+
+        return lensing_power(matter_power(preset(cosmology)), lmax)
+    try:
+        held = np.load(path, allow_pickle=False)
+        found = np.asarray(held["clkk"] if hasattr(held, "files") else held, float)
+    except (OSError, ValueError, KeyError) as error:
+        raise FileError(f"cannot read {path}", got=str(error), expected="npz with clkk, or npy with C_l from l = 0",
+                        do="leave --spectrum out for the expected one") from error
+    if found.ndim != 1:
+        raise OptionError("not a spectrum", got=f"shape {found.shape}", expected="C_l from l = 0", do="save one array")
+    return found[: lmax + 1]
+
+
+def _transfer(translator: Any, folders: list[Path], lmax: int, options: dict[str, Any]) -> dict[str, Any]:
+    from sundog.simulate.sky import SkyMaps
+    from sundog.tasks.sky import assemble, transfer_function
+
+    truth = [SkyMaps.load(folder) for folder in folders]
+    made = [assemble(translator, sky.kappa, sky.nside, 10_000 + i, **options).maps for i, sky in enumerate(truth)]
+    top = min(lmax, 2 * min(sky.nside for sky in truth))
+    return transfer_function([dict(sky) for sky in truth], made, top)
+
+
+def _exported(sky: Any, out: Path, unit: str, fits: bool, car: float | None, threads: int) -> list[str]:
+    from sundog.data.car import car_map, write_car
+    from sundog.tasks.sky import in_unit
+
+    if not fits and car is None:
+        return []
+    maps = in_unit(sky, unit)
+    files = _healpix_files(maps, out, unit, sky.frame) if fits else []
+    for name, values in maps.items() if car is not None else ():
+        image = car_map(values, float(car or 0), point_like=name in ("cib", "radio"), threads=threads)
+        files.append(str(write_car(out / f"{name}_car.fits", image, "" if name == "kappa" else unit, sky.frame)))
+    return files
+
+
+def _healpix_files(maps: dict[str, Any], out: Path, unit: str, frame: str) -> list[str]:
+    from sundog.data.healpix import HealpixMap, write_healpix
+
+    return [str(write_healpix(out / f"{name}.fits", HealpixMap(values, "1" if name == "kappa" else unit, frame)))
+            for name, values in maps.items()]
+
+
+def _tell(sky: Any, files: list[str], quiet: bool, as_json: bool, following: str) -> None:
+    if as_json:
+        typer.echo(json.dumps({"files": files, "nside": sky.nside, "ghz": sky.frequency_ghz, **sky.provenance}))
+    elif not quiet:
+        lines = [f"  {name:6} rms {float(values.std()):.4g}" for name, values in sky]
+        typer.echo("\n".join([f"sky of NSIDE {sky.nside} at {sky.frequency_ghz:g} GHz in {', '.join(files)}", *lines]))
+        if following:
+            typer.echo(f"next: {following}")
