@@ -216,3 +216,17 @@ def test_a_stopped_run_is_finished_by_the_same_command(stop: signal.Signals, cod
     assert cli.main([*words, "--out", "whole"]) == 0
     resumed, whole = sundog.load_run("run"), sundog.load_run("whole")
     assert torch.equal(resumed.sample(20, seed=1).values, whole.sample(20, seed=1).values)
+
+def test_a_map_is_learned_with_a_mask_from_a_file(tmp_path):
+    x = np.random.default_rng(0).normal(size=(32, 96)).astype("f4")
+    mask = np.ones((32, 96))
+    mask[10:15, 20:30] = 0
+    np.save(tmp_path / "map.npy", x)
+    np.save(tmp_path / "mask.npy", mask)
+    words = ["fit", "scattering", str(tmp_path / "map.npy"), "--out", str(tmp_path / "run"), "--quiet"]
+    for option in (f"mask={tmp_path / 'mask.npy'}", "inpaint=true", "iterations=2", "J=2"):
+        words += ["--set", option]
+    assert shell(*words).returncode == 0
+    drawn = sundog.load_run(tmp_path / "run").sample(1, seed=0).values[0].numpy()
+    assert (drawn[mask > 0] == x[mask > 0]).all()
+    assert (drawn[mask == 0] != x[mask == 0]).all()

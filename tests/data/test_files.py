@@ -459,3 +459,9 @@ def test_units_and_unit_of_maps_that_disagree(tmp_path: Path) -> None:
         image.writeto(tmp_path / f"{i}.fits")
     with pytest.raises(ShapeError, match="differ in units: got K, mK"):
         load(tmp_path)
+
+
+def test_a_long_one_dimensional_array_can_be_a_signal(tmp_path):
+    np.save(tmp_path / "line.npy", np.arange(100.0))
+    assert load(tmp_path / "line.npy", kind="images").values.shape == (1, 1, 100)
+    assert load(tmp_path / "line.npy").values.shape == (100, 1)

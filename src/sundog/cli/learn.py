@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.options import AsJson, Names, Quiet, Seed, load, plan_of, resumable, setting
+from sundog.cli.options import AsJson, Names, Quiet, Seed, load, plan_of, resumable, setting, steps_shown
 
 
 def info(
@@ -40,7 +40,9 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Replaces the family's own.")] = None,
     plan: Annotated[Path | None, typer.Option(help="JSON or YAML file of plan settings; options above win.")] = None,
     scaling: Annotated[str | None, typer.Option(help="auto, standard, logit, asinh, log-modulus or identity.")] = None,
-    option: Annotated[list[str] | None, typer.Option("--set", help="Family option, e.g. hidden=[64,64].")] = None,
+    kind: Annotated[str, typer.Option(help="auto, events, or images (a 1-D file is then one signal).")] = "auto",
+    option: Annotated[list[str] | None, typer.Option(
+        "--set", help="Family option, e.g. hidden=[64,64], or mask=mask.npy.")] = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     quiet: Quiet = False,
@@ -52,14 +54,15 @@ def fit(
     sundog fit flow-matching events.npz --context m_jj --out run
     sundog fit flow events.npz --seconds 120 --seed 1 --set layers=4
     sundog fit flow maps.npz --plan plan.yaml --device cuda
+    sundog fit scattering dust.npy --set log=true --set canvas=[512,512]
     """
     import sundog
 
     settings = {"steps": steps, "seconds": seconds, "batch": batch, "learning_rate": learning_rate}
     with resumable(f"the run in {out}"):
         run = sundog.fit(
-            family, load(file), context=context or None, plan=plan_of(plan, settings), seed=seed, device=device,
-            out=out, scaling=scaling, progress=not quiet, **dict(map(setting, option or [])),
+            family, load(file, kind=kind), context=context or None, plan=plan_of(plan, settings), seed=seed,
+            device=device, out=out, scaling=scaling, progress=not quiet, **dict(map(setting, option or [])),
         )
     if as_json:
         facts = {"folder": str(out), "family": run.family, "identity": run.identity,
@@ -88,7 +91,9 @@ def sample(
     """
     import sundog
 
-    fakes = sundog.load_run(run, device=device).sample(n, context=[context] if context else None, seed=seed)
+    found = sundog.load_run(run, device=device)
+    with steps_shown(found.model, not quiet and not as_json):
+        fakes = found.sample(n, context=[context] if context else None, seed=seed)
     fakes.save(out)
     if as_json:
         typer.echo(json.dumps({"file": str(out), "n": n, "seed": seed, "fingerprint": fakes.fingerprint()}))

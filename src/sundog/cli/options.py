@@ -32,14 +32,14 @@ def resumable(what: str) -> Iterator[None]:
         raise typer.Exit(getattr(stop, "code", 130)) from None
 
 
-def load(file: Path, context: Sequence[str] | None = None) -> Dataset:
+def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto") -> Dataset:
     """The file as a Dataset; a path that is not there is looked for below SUNDOG_DATA too."""
     import os
 
     import sundog
 
     shared = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / file
-    data = sundog.load(shared if not file.exists() and shared.exists() else file)
+    data = sundog.load(shared if not file.exists() and shared.exists() else file, kind=kind)
     return data.with_context(context) if context else data
 
 
@@ -52,12 +52,32 @@ def plan_of(path: Path | None, settings: dict[str, Any]) -> Plan:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """Name and value of ``name=value``; the value is JSON where it can be, else the text itself."""
+    """Name and value of ``name=value``: the array of a .npy file that exists, JSON where it can be, else the text."""
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise OptionError("cannot read --set", got=text, expected="name=value", do="write e.g. --set layers=4")
+    if value.endswith(".npy") and Path(value).exists():
+        import sundog
+
+        return name.replace("-", "_"), sundog.load(value, kind="images").values.squeeze()
     try:
         found = json.loads(value)
     except json.JSONDecodeError:
         found = value
     return name.replace("-", "_"), tuple(found) if isinstance(found, list) else found
+
+
+@contextmanager
+def steps_shown(model: Any, on: bool) -> Iterator[None]:
+    """Inside, a model that descends to its samples shows the step and the mean loss on stderr."""
+    if not on or not hasattr(model, "progress"):
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("descending") as status:
+        model.progress = lambda step, loss: status.update(f"descending: step {step}, mean loss {loss:.3g}")
+        try:
+            yield
+        finally:
+            model.progress = None

@@ -48,7 +48,8 @@ def load(
 
     A 2-D array is one map when ``kind="images"``, when a pixel size is known, when it is the image of a FITS
     file, or when it has more than 64 columns that nobody named; else a table of events. A 1-D array is one
-    column of events. A 3-D array is n maps of one channel; with as many ``names`` as its first axis is long,
+    column of events, with ``kind="images"`` and more than 64 numbers a
+    signal: one map of one row. A 3-D array is n maps of one channel; with as many ``names`` as its first axis is long,
     one map of several channels. Files written by ``save`` need no rule. Whatever is passed here wins over
     what the file says. A constant column is no error here (``describe`` flags it), only when a scaling is fitted.
 
@@ -185,6 +186,8 @@ def _shaped(raw: Raw, kind: str) -> Raw:
     as_map = kind == "images" or (kind == "auto" and (raw.image or wide or bool(facts.get("pixel_arcmin"))))
     if x.ndim == 1 and not as_map:
         x = x[:, None]
+    elif x.ndim == 1 and len(x) > MOST_COLUMNS:
+        x = x[None, None]
     elif (x.ndim == 2 and as_map) or (x.ndim == 3 and names is not None and len(names) == len(x) > 1):
         x = x[None]
     expected = (3, 4) if as_map or (kind == "auto" and x.ndim > 2) else (2,)
