@@ -25,6 +25,9 @@ from sundog.nets.convnets import DCCritic, DCGenerator
 from sundog.nets.mlp import mlp
 
 LOG_2PI = math.log(2 * math.pi)
+# Adam moves every number by about the learning rate per step: ln s^2 would need thousands of steps to fall by 3,
+# and codes stay silent as long as s^2 is too large. Its parameter is therefore 30 times smaller than itself.
+VARIANCE_PACE = 30.0
 ACTIVE = 0.01  # variance of a code's mean over the data, above which Burda et al. call the code active
 
 
@@ -91,8 +94,13 @@ class VAE(Model):
             self.decoder = DCGenerator(size, channels=channels, latent=latent + context_dim, width=width,
                                        normalisation=normalisation, upsampling=upsampling)
         learned = isinstance(decoder_variance, str)
-        start = torch.tensor(0.0 if learned else math.log(float(decoder_variance)))
-        self.log_variance = nn.Parameter(start, requires_grad=learned)
+        start = 0.0 if learned else math.log(float(decoder_variance))
+        self.slow_log_variance = nn.Parameter(torch.tensor(start / VARIANCE_PACE), requires_grad=learned)
+
+    @property
+    def log_variance(self) -> Tensor:
+        """ln s^2 of the decoder, a scalar."""
+        return VARIANCE_PACE * self.slow_log_variance
 
     def config(self) -> dict[str, Any]:
         return dict(self._config)
