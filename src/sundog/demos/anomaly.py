@@ -15,7 +15,7 @@ from sundog.data.dataset import Dataset
 from sundog.demos.dijets import one_thread
 from sundog.simulate.dijets import dijet_truth
 from sundog.tasks.anomaly import RAnode, SignalRegion, scan, sliding_windows
-from sundog.tasks.anomaly.found import ScanResult, percent
+from sundog.tasks.anomaly.found import ScanResult, measured, percent
 from sundog.tasks.anomaly.regions import gather
 from sundog.tasks.anomaly.template import fit_template
 from sundog.train.plan import Plan
@@ -81,7 +81,7 @@ def _described(found: ScanResult, search: RAnode, events: Dataset) -> Iterator[s
     yield f"signal  fraction inside the window: {percent(best.fraction)}; " + \
         ("evidence by itself" if search.evidence_ else "no evidence by itself")
     yield f"\n{'':26}{'you see':>22}   planted"
-    mass = f"{best.peak.mass:.2f} +- {best.peak.mass_error:.2f} TeV" if best.peak else "no peak"
+    mass = f"{measured(best.peak.mass, best.peak.mass_error)} TeV" if best.peak else "no peak"
     yield f"{'mass of the resonance':26}{mass:>22}   {PLANTED['m_jj']} TeV"
     light = signal.values[:, events.names.index("m_j1")]
     for name, values in (("m_j1", light), ("m_j2", light + signal.values[:, events.names.index("delta_m")])):

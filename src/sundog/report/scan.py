@@ -21,7 +21,7 @@ from sundog.report.anomaly import signal_figure
 from sundog.report.figures import FAKE, GREY, INK, REAL
 from sundog.report.page import Picture, picture_of
 from sundog.tasks.anomaly.bump import BumpFit
-from sundog.tasks.anomaly.found import ScanResult, WindowResult, percent
+from sundog.tasks.anomaly.found import ScanResult, WindowResult, measured, percent
 from sundog.tasks.anomaly.regions import mass_column
 from sundog.tasks.anomaly.significance import LookElsewhere
 
@@ -131,7 +131,7 @@ def write_scan_report(found: ScanResult, path: str | Path) -> Path:
     environment = Environment(loader=PackageLoader("sundog.report"), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters["p"] = lambda value: f"{value:.2g}"
-    environment.globals["percent"] = percent
+    environment.globals.update(percent=percent, measured=measured)
     text = environment.get_template("scan.html").render(
         found=found, pictures=list(pictures(found)), written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         payload=json.dumps(found.facts()).replace("</", "<\\/"))

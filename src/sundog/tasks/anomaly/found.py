@@ -151,7 +151,7 @@ class ScanResult:
         if not self.evidence:
             return (f"no evidence for a resonance; most significant: {best.region.lo:g} to {best.region.hi:g}{unit}, "
                     f"{told}")
-        at = "" if best.peak is None else f" at {best.peak.mass:.3g} +- {best.peak.mass_error:.2g}{unit}"
+        at = "" if best.peak is None else f" at {measured(best.peak.mass, best.peak.mass_error)}{unit}"
         fraction = "" if best.fraction is None else f"; signal fraction there {percent(best.fraction)}"
         return (f"resonance{at} in {best.region.lo:g} to {best.region.hi:g}{unit}: {told}, {best.fit.observed} events "
                 f"on {best.fit.expected:.0f} +- {best.fit.expected_error:.0f}{fraction}")
@@ -226,6 +226,20 @@ def joined(folder: Path, names: Sequence[str], events: Dataset, identity: dict[s
             SignalFraction(**fraction) if fraction else None, claimed, locate(mass[passed[:, i]], fits[i]),
             arrays["score"], passed[:, i], load(signal) if signal.exists() else None, facts["seconds"]))
     return ScanResult(tuple(windows), look, events, identity)
+
+
+def measured(value: float, error: float) -> str:
+    """Value and error with two digits of the error.
+
+    Example
+    -------
+    >>> measured(3.4876, 0.0123), measured(3.4876, float("inf"))
+    ('3.488 +- 0.012', '3.49, error unknown')
+    """
+    if not 0 < error < np.inf:
+        return f"{value:.3g}, error unknown"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    return f"{value:.{digits}f} +- {error:.{digits}f}"
 
 
 def percent(fraction: SignalFraction) -> str:
