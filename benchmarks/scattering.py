@@ -2,7 +2,6 @@
 
     python benchmarks/scattering.py cost         forward + gradient, 256 x 256, against a plain implementation
     python benchmarks/scattering.py scaling      128 x 128 to 1024 x 1024: time, memory, exponent
-    python benchmarks/scattering.py synthesis    MHD dust maps (log): spectrum, Minkowski functionals, new structures
     python benchmarks/scattering.py separation   MHD dust + white noise at map signal-to-noise 1 and 0.5
 
 Options: --data FOLDER (default SUNDOG_DATA or ../shared/data), --seeds N. Times are CPU seconds of this process on one
@@ -12,8 +11,6 @@ thread. MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 in t
 from __future__ import annotations
 
 import argparse
-import itertools
-import math
 import os
 import resource
 import statistics
@@ -28,11 +25,10 @@ import torch
 from torch import Tensor
 
 from sundog import separate
-from sundog.models.microcanonical import MicrocanonicalModel
 from sundog.statistics.bands import BandPowers
 from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
 from sundog.statistics.scattering_covariance import ScatteringCovariance
-from sundog.statistics.spectra import correlation_coefficient, power_spectrum
+from sundog.statistics.spectra import power_spectrum
 from sundog.statistics.wavelets import ACCURACY, grid_size, morlet_bank
 
 REPEATS = 9
@@ -185,41 +181,6 @@ def errors(x: Tensor, truth: Tensor) -> np.ndarray:
     return np.array([((a - b) ** 2).mean(1).sqrt().numpy() / float(b.abs().max()) for a, b in pairs]).T
 
 
-def surrogate(x: Tensor, seed: int) -> Tensor:
-    w = torch.fft.rfft2(torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)))
-    return torch.fft.irfft2(torch.fft.rfft2(x).abs() * w / w.abs(), s=tuple(x.shape))
-
-
-def synthesis(data: Path, seeds: int) -> None:
-    others = [dust(data, number, log=True) for number in (1, 2, 3)]
-    for number, truth in zip((1, 2, 3), others):
-        model = MicrocanonicalModel((256, 256))
-        model.prepare(truth[None], None)
-        start = time.process_time()
-        maps = torch.stack([model.synthesise(1, torch.Generator().manual_seed(s))[0].x for s in range(seeds)])
-        spent = (time.process_time() - start) / seeds
-        ratio = power_spectrum(maps, bins=20).power / power_spectrum(truth, bins=20).power
-        fakes = torch.stack([surrogate(truth, 100 + s) for s in range(10)])
-        kin = torch.stack([o for o in others if o is not truth])
-        table = [errors(m, truth).mean(0) for m in (maps, fakes, kin)]
-        coherent = []
-        for i, j in itertools.combinations(range(seeds), 2):
-            r = correlation_coefficient(maps[i], maps[j])
-            coherent.append(float((r.power * (r.modes / 2).sqrt())[8:].abs().max()))
-        print(
-            f"dust {number}: {spent:.1f} CPU s per map; "
-            f"P(k) ratio over 20 bins {ratio.min():.4f} to {ratio.max():.4f}; "
-            f"kurtosis {np.mean([kurtosis(m) for m in maps]):.2f} (truth {kurtosis(truth):.2f})\n"
-            + "\n".join(
-                f"   {name:22s} error V0 {row[0]:.4f}  V1 {row[1]:.4f}  V2 {row[2]:.4f}"
-                for name, row in zip(("synthesis", "random-phase surrogate", "the other real maps"), table)
-            )
-            + f"\n   surrogate / synthesis: {np.round(table[1] / table[0], 1)}; "
-            f"largest |r(k)| of two seeds for k > 8, in standard errors: {max(coherent, default=math.nan):.1f}",
-            flush=True,
-        )
-
-
 def separation(data: Path, seeds: int) -> None:
     truth = dust(data, 1, log=False)
     power, bands = power_spectrum(truth, bins=20).power, BandPowers((256, 256))
@@ -248,7 +209,7 @@ def separation(data: Path, seeds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cost", "scaling", "synthesis", "separation"))
+    parser.add_argument("what", choices=("cost", "scaling", "separation"))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--seeds", type=int, default=3)
     chosen = parser.parse_args()
