@@ -1,4 +1,4 @@
-"""What do the scattering statistics cost, and how well do they generate and separate? Numbers of docs/scattering.md.
+"""What do the scattering statistics cost, and how well do they separate? Numbers of docs/scattering.md.
 
     python benchmarks/scattering.py cost         forward + gradient, 256 x 256, against a plain implementation
     python benchmarks/scattering.py scaling      128 x 128 to 1024 x 1024: time, memory, exponent
