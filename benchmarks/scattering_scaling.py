@@ -81,10 +81,12 @@ def measure(kind: str, size: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], default=list(KINDS))
+    parser.add_argument("kinds", nargs="*", help=f"some of {', '.join(KINDS)}; all when left out")
     parser.add_argument("--out", type=Path, default=Path.home() / ".cache" / "sundog-benchmarks")
     parser.add_argument("--row", nargs=2, metavar=("KIND", "SIZE"), help="measure one row and print it as JSON")
     chosen = parser.parse_args()
+    if set(chosen.kinds) - set(KINDS):
+        parser.error(f"rows are {', '.join(KINDS)}")
     if chosen.row:
         print(json.dumps(measure(chosen.row[0], int(chosen.row[1]))))
         return
