@@ -12,6 +12,7 @@ from sundog.tasks.separation.losses import Cross, HalfMissions, Independence, Lo
 from sundog.tasks.separation.mixture import separate
 from sundog.tasks.separation.observed import Observed
 from sundog.tasks.separation.phi import Domain, Statistics
+from sundog.tasks.separation.posterior import Posterior, posterior
 from sundog.tasks.separation.result import Report, Separation
 from sundog.tasks.separation.unlabelled import Clusters, find_clusters
 
@@ -24,11 +25,13 @@ __all__ = [
     "Loss",
     "Match",
     "Observed",
+    "Posterior",
     "Report",
     "Residual",
     "Schedule",
     "Separation",
     "Statistics",
     "find_clusters",
+    "posterior",
     "separate",
 ]

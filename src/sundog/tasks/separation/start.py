@@ -10,19 +10,20 @@ from torch import Tensor
 from sundog.statistics.bands import BandPowers
 from sundog.statistics.morphology import gaussian_smooth
 
-REACH = 3.0  # width of the local averages, in widths of the octave; 2 to 4 do as well on dust, 6 does worse
+REACH = 2.0  # width of the local averages, in widths of the octave; wider ones leave filaments too faint
 LEAST = 0.02  # of the mean local power; a lower floor leaves holes where nothing can grow back
+LEVELS = 13  # local powers between which maps are interpolated
 FEW = 16  # contaminations that are enough for their mean local power
 
 
 def local_start(d: Tensor, noise: Tensor, bins: int, periodic: bool, generator: torch.Generator) -> Tensor:
     """A draw of the signal if it were Gaussian with a power that varies from place to place, (C, ny, nx).
 
-    The constrained Gaussian map u = W d + sqrt(W P_c) white, W = P_s / P_d band by band and P_s = P_d - P_c, is cut
-    into octaves. In octave j the local power of W d in excess of that of W c, relative to its mean, is rho_j(x); where
-    the contaminations make it uncertain, that of the next larger octave stands in. With the gain rho S / (rho S + N) in
-    place of S / (S + N), both parts are multiplied by the ratio of the two (the white part by its root). At the end the
-    band powers are set to P_s. Filaments stay thin, and voids stay empty.
+    The constrained Gaussian map is u = W d + sqrt(W P_c) white, W = P_s / (P_s + P_c) band by band, P_s = P_d - P_c.
+    Here it is built octave by octave with W_rho = rho P_s / (rho P_s + P_c) in place of W. The local power rho_j(x) of
+    octave j is that of W d in excess of that of W c, relative to its mean; where the contaminations make it uncertain,
+    that of the next larger octave stands in. P_c too varies from place to place where the contaminations do. At the end
+    the band powers are set to P_s. Filaments stay thin, and voids stay empty.
 
     d (C, ny, nx), noise (n, C, ny, nx). Open maps are mirrored first, or their jumps would be taken for power.
     Source: a locally Gaussian model as in Portilla et al. 2003, IEEE Trans. Image Proc. 12, 1338, drawn from.
@@ -31,10 +32,9 @@ def local_start(d: Tensor, noise: Tensor, bins: int, periodic: bool, generator: 
     if not periodic:
         d, noise = mirrored(d), mirrored(noise[:FEW])
     centre, level = d.mean((-2, -1), keepdim=True), noise.mean((-2, -1), keepdim=True)
-    known, free, dirt, target = _gaussian_parts(d - centre, noise - level, bins, generator)
-    u = _octaves(known, free, d - centre, (dirt, noise[:FEW] - level[:FEW]))
-    bands = BandPowers((d.shape[-2], d.shape[-1]), bins)
-    ratio = bands.spread((target / bands(u).clamp_min(1e-30)).sqrt())
+    parts = _Parts(d - centre, noise - level, bins, generator)
+    u = _octaves(parts)
+    ratio = parts.bands.spread((parts.signal / parts.bands(u).clamp_min(1e-30)).sqrt())
     u = _filtered(u, ratio.reshape(*d.shape[:-1], -1))
     return (u + centre - level.mean(0))[..., : shape[0], : shape[1]]
 
@@ -45,45 +45,66 @@ def gaussian_start(d: Tensor, noise: Tensor, bins: int, periodic: bool, generato
     if not periodic:
         d, noise = mirrored(d), mirrored(noise[:FEW])
     centre, level = d.mean((-2, -1), keepdim=True), noise.mean((-2, -1), keepdim=True)
-    known, free, _, _ = _gaussian_parts(d - centre, noise - level, bins, generator)
+    known, free = _Parts(d - centre, noise - level, bins, generator).at(1.0)
     return (known + free + centre - level.mean(0))[..., : shape[0], : shape[1]]
 
 
-def _gaussian_parts(
-    d: Tensor, noise: Tensor, bins: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """W d, sqrt(W P_c) white, W c of some contaminations, and P_s, of centred maps."""
-    bands = BandPowers((d.shape[-2], d.shape[-1]), bins)
-    contamination, total = bands(noise).mean(0), bands(d)
-    share = ((total - contamination) / total).clamp(1e-3, 1.0)
-    plane = (*d.shape[:-1], d.shape[-1] // 2 + 1)
-    wiener, width = (bands.spread(p).reshape(plane) for p in (share, (share * contamination).sqrt()))
-    white = torch.randn(d.shape, generator=generator, dtype=d.dtype).to(d.device)
-    return _filtered(d, wiener), _filtered(white, width), _filtered(noise[:FEW], wiener), share * total
+class _Parts:
+    """Band powers of the signal and of the contamination, and what is known and free of the signal given them."""
+
+    def __init__(self, d: Tensor, noise: Tensor, bins: int, generator: torch.Generator) -> None:
+        self.bands = BandPowers((d.shape[-2], d.shape[-1]), bins)
+        self.contamination, total = self.bands(noise).mean(0), self.bands(d)
+        self.signal = torch.maximum(total - self.contamination, 1e-3 * total)
+        self.d, self.noise = d, noise[:FEW]
+        self.white = torch.randn(d.shape, generator=generator, dtype=d.dtype).to(d.device)
+        self.plane = (*d.shape[:-1], d.shape[-1] // 2 + 1)
+
+    def wiener(self, rho: float) -> Tensor:
+        """rho P_s / (rho P_s + P_c) as a half plane (C, ny, nx // 2 + 1)."""
+        share = rho * self.signal / (rho * self.signal + self.contamination).clamp_min(1e-30)
+        return self.bands.spread(share).reshape(self.plane)
+
+    def at(self, rho: float) -> tuple[Tensor, Tensor]:
+        """W d and sqrt(W P_c) white for a signal of rho times its mean power."""
+        share = self.wiener(rho)
+        width = (share * self.bands.spread(self.contamination).reshape(self.plane)).sqrt()
+        return _filtered(self.d, share), _filtered(self.white, width)
 
 
-def _octaves(known: Tensor, free: Tensor, d: Tensor, dirt: tuple[Tensor, Tensor]) -> Tensor:
-    """The sum over octaves of both parts, each with its local gain; ``dirt``: W c and c of some contaminations."""
+def _octaves(parts: _Parts) -> Tensor:
+    """The sum over octaves of what is known and what is free, each at its local power."""
+    d = parts.d
     ny, nx = d.shape[-2:]
     low = [_gaussian(ny, nx, 2.0**j).to(d) for j in range(max(1, int(math.log2(min(ny, nx))) - 3))]
-    u = _filtered(known + free, low[-1])
+    known, dirt = _filtered(d, parts.wiener(1.0)), _filtered(parts.noise, parts.wiener(1.0))
+    grid = torch.linspace(math.log(LEAST), -math.log(LEAST), LEVELS, dtype=d.dtype, device=d.device)
+    pairs = [parts.at(math.exp(float(g))) for g in grid]
+    u = _filtered(sum(parts.at(1.0)), low[-1])  # type: ignore[arg-type]
     rho = torch.ones_like(d)
     for j in reversed(range(len(low))):
         octave = (1 - low[0]) if j == 0 else low[j - 1] - low[j]
         near = _gaussian(ny, nx, REACH * 2.0**j).to(d)
-        mine, rest = _filtered(known, octave), _filtered(free, octave)
-        local = _filtered(_filtered(dirt[0], octave).square(), near)
-        excess = _filtered(mine.square(), near) - local.mean(0)
+        local = _filtered(_filtered(dirt, octave).square(), near)
+        excess = _filtered(_filtered(known, octave).square(), near) - local.mean(0)
         mean, width = excess.mean((-2, -1), keepdim=True), excess.var((-2, -1), keepdim=True)
         trust = (1 - local.var(0).mean((-2, -1), keepdim=True) / width.clamp_min(1e-30)).clamp(0, 1)
         trust = torch.where(mean > 0, trust, torch.zeros_like(trust))
         rho = (trust * excess / mean.clamp_min(1e-30) + (1 - trust) * rho).clamp_min(LEAST)
         rho = rho / rho.mean((-2, -1), keepdim=True)
-        noise = _filtered(dirt[1], octave).square().mean((0, -2, -1))[:, None, None].clamp_min(1e-30)
-        power = (_filtered(d, octave).square().mean((-2, -1), keepdim=True) - noise).clamp_min(1e-3 * noise)
-        gain = rho * (power + noise) / (rho * power + noise)
-        u = u + gain * mine + gain.sqrt() * rest
+        level = _level(parts.noise, octave, 4 * REACH * 2.0**j)
+        place = (((rho / level).log() - grid[0]) / (grid[1] - grid[0])).clamp(0, LEVELS - 1)
+        for i, (one, two) in enumerate(pairs):
+            weight = (1 - (place - i).abs()).clamp_min(0)  # linear between the powers of the grid
+            u = u + weight * (_filtered(one, octave) + level.sqrt() * _filtered(two, octave))
     return u
+
+
+def _level(noise: Tensor, octave: Tensor, width: float) -> Tensor:
+    """Local power of the contaminations (n, C, ny, nx) in an octave over its mean, smooth: (C, ny, nx)."""
+    ny, nx = noise.shape[-2:]
+    local = _filtered(_filtered(noise, octave).square().mean(0), _gaussian(ny, nx, width).to(noise))
+    return (local / local.mean((-2, -1), keepdim=True).clamp_min(1e-30)).clamp_min(LEAST)
 
 
 def _filtered(x: Tensor, response: Tensor) -> Tensor:
