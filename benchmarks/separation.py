@@ -3,11 +3,10 @@
     python benchmarks/separation.py noise        MHD dust + white noise, map signal-to-noise 1 and 0.5, 256 x 256
     python benchmarks/separation.py polarised    MHD dust Q and U + white noise, two channels, 256 x 256
     python benchmarks/separation.py cib          MHD dust + a Planck CIB patch, 128 x 128, not periodic
-    python benchmarks/separation.py methods      the three schedules, and more losses, 128 x 128
-    python benchmarks/separation.py coverage     posterior of the spectrum: how often the truth is inside
+    python benchmarks/separation.py coverage     posterior of spectrum and sparsity: how often the truth is inside
 
-Options: --data FOLDER (default SUNDOG_DATA or ../shared/data), --seeds N, --only WORD (one variant), --out FOLDER (one
-JSON per part; parts that are there are not done again). Times are CPU seconds of this process on one thread.
+Options: --data FOLDER (default SUNDOG_DATA or ../shared/data), --seeds N, --only PATTERN (of the names of parts), --out
+FOLDER (one JSON per part; parts that are there are not done again). Times are CPU seconds of one thread.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +28,8 @@ from torch import Tensor
 from sundog.statistics.bands import BandPowers
 from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
 from sundog.statistics.spectra import correlation_coefficient, power_spectrum
-from sundog.tasks.separation import Cross, HalfMissions, Independence, Match, Observed, Residual, separate
+from sundog.tasks.separation import Independence, Match, Observed, Residual, posterior, separate
+from sundog.tasks.separation.posterior import reduced
 
 BINS = 20
 
@@ -100,7 +101,7 @@ class Bench:
 
     def part(self, name: str, job: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         path = self.out / f"{name}.json"
-        if self.only and self.only not in name:
+        if self.only and not re.search(self.only, name):
             return None
         if not path.exists():
             began = time.process_time()
@@ -169,7 +170,8 @@ def polarised(bench: Bench, data: Path, seeds: int) -> None:
                         print(told(f"{stokes} S/N {snr} seed {seed} {name}", part[stokes]))
                     kept = np.array(part["Q"]["snr"]) > 0.1
                     error = np.abs(np.array(part["coherence_error"])[kept]).max()
-                    print(f"    error of the coherence of Q and U up to {error:.2f}; {part['cpu']:.0f} CPU s", flush=True)
+                    print(f"    error of the coherence of Q and U up to {error:.2f}; {part['cpu']:.0f} CPU s",
+                          flush=True)  # fmt: skip
             for stokes, x, t in zip("QU", d, truth):
                 print(told(f"{stokes} S/N {snr} seed {seed} Wiener", facts(wiener(x, t, sigma**2), t, sigma**2)))
 
@@ -202,7 +204,7 @@ CIB_VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def cib(bench: Bench, data: Path, seeds: int) -> None:
-    """The generator sees the left half of the patch, mixtures take the upper and the lower quarter of the right half."""
+    """The generator sees the left half of the patch, mixtures take the quarters of the right half."""
     path = data / "fields" / "planck_cib_256.npy"
     if not path.exists():
         sys.exit(f"skipped: {path} is absent; set SUNDOG_DATA or --data")
@@ -219,6 +221,7 @@ def cib(bench: Bench, data: Path, seeds: int) -> None:
     maps = {"binned": dust(data, "I_1", 128), "cut-out": dust(data, "I_1", 256)[60:188, 60:188],
             "second": dust(data, "I_2", 128)}  # fmt: skip
     for name, options in CIB_VARIANTS.items():
+        rows = []
         for sky, truth in maps.items():
             truth = truth / truth.std() * patch.std()
             for quarter in range(min(2, seeds)):
@@ -231,20 +234,63 @@ def cib(bench: Bench, data: Path, seeds: int) -> None:
 
                 part = bench.part(f"cib-{name}-{sky}-{quarter}", job)
                 if part:
+                    rows.append([part[word] for word in ("k", "snr", "ratio")])
                     table = np.array([part[word] for word in ("k", "snr", "ratio", "chance", "r")])
                     strong = table[1] > 0.3
-                    print(f"dust {sky} + CIB quarter {quarter}, {name}: {part['cpu']:.0f} CPU s, losses {part['losses']}; "
+                    print(f"dust {sky} + CIB quarter {quarter}, {name}: {part['cpu']:.0f} CPU s, {part['losses']}; "
                           f"P ratio where S/N > 0.3: {table[2][strong].min():.2f}-{table[2][strong].max():.2f}, "
                           f"k > 3: {table[2][strong & (table[0] > 3)].min():.2f}-"
                           f"{table[2][strong & (table[0] > 3)].max():.2f}\n"
                           + "\n".join(f"    {word:7s}" + " ".join(f"{v:6.2f}" for v in row)
                                       for word, row in zip(("k", "S/N", "ratio", "chance", "r"), table)),
                           flush=True)  # fmt: skip
+        if len(rows) > 1:
+            k, snr, ratio = np.array(rows).transpose(1, 0, 2)
+            print(f"{name}: mean over {len(rows)} mixtures")
+            for i in range(k.shape[1]):
+                error = ratio[:, i].std(ddof=1) / len(rows) ** 0.5
+                print(f"    k {k[0, i]:5.1f}  S/N {np.median(snr[:, i]):5.2f}  "
+                      f"ratio {ratio[:, i].mean():.2f} +- {error:.2f}")  # fmt: skip
+
+
+def red_lognormal(side: int, seed: int) -> Tensor:
+    x = torch.randn(side, side, generator=generator(seed))
+    k = (torch.fft.fftfreq(side)[:, None] ** 2 + torch.fft.rfftfreq(side)[None] ** 2).sqrt().clamp_min(1 / side)
+    x = torch.fft.irfft2(torch.fft.rfft2(x) * k**-1.5, s=(side, side))
+    x = (0.8 * x / x.std()).exp()
+    return (x - x.mean()) / x.std()
+
+
+def coverage(bench: Bench, data: Path, seeds: int) -> None:
+    """Pulls (posterior mean - truth) / standard deviation over lognormal maps 64 x 64 + white noise, map S/N 1.4."""
+    sigma, pulls, naive = 0.7, [], []
+    for seed in range(seeds):
+        def job(seed=seed):  # type: ignore[no-untyped-def]
+            truth = red_lognormal(64, seed)
+            draw = lambda n, g: sigma * torch.randn(n, 64, 64, generator=g)  # noqa: E731
+            d = truth + draw(1, generator(100 + seed))[0]
+            found = separate(d, draw, bins=8, seed=seed, repeats=1)
+            answer, true = posterior(found, draw, samples=200, seed=seed), reduced(found, truth[None])[0]
+            mixed = reduced(found, d[None])[0]
+            return {"names": answer.names, "pulls": ((answer.mean - true) / answer.std).tolist(),
+                    "std": answer.std.tolist(), "naive": ((mixed - true) / answer.std).tolist()}  # fmt: skip
+
+        part = bench.part(f"coverage-{seed}", job)
+        if part:
+            pulls.append(part["pulls"])
+            naive.append(part["naive"])
+    z, w = np.array(pulls), np.array(naive)
+    for i, name in enumerate(part["names"] if part else []):
+        inside = (np.abs(z[:, i]) < 1).mean()
+        print(f"{name:24s} rms pull {np.sqrt((z[:, i] ** 2).mean()):.2f}, mean {z[:, i].mean():+.2f} +- "
+              f"{z[:, i].std() / len(z) ** 0.5:.2f}, inside one sigma {inside:.2f}; of the mixture itself "
+              f"{np.sqrt((w[:, i] ** 2).mean()):.1f}")  # fmt: skip
+    print(f"all: rms pull {np.sqrt((z**2).mean()):.2f}, inside one sigma {(np.abs(z) < 1).mean():.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("noise", "polarised", "cib"))
+    parser.add_argument("what", choices=("noise", "polarised", "cib", "coverage"))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--out", type=Path, default=Path.home() / ".cache" / "sundog-benchmarks" / "separation")
     parser.add_argument("--seeds", type=int, default=3)

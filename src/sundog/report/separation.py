@@ -151,18 +151,19 @@ def write_page(
 
 
 def _rows(found: Separation, truth: Tensor | None, channel: int) -> Iterator[list[tuple[str, np.ndarray, str]]]:
+    """Rows of at most four panels (title, image, kind)."""
     known = [] if truth is None else [("truth", _one(truth, channel), "map")]
     mixture, signal, residual = (_one(m, channel) for m in (found.mixture, found.signal, found.residual))
-    yield [*known, ("mixture", mixture, "map"), ("recovered", signal, "map"), ("residual", residual, "noise")]
-    below = [("a contamination", _one(found.contaminations[0], channel), "noise")]
+    panels = [*known, ("mixture", mixture, "map"), ("recovered", signal, "map"), ("residual", residual, "noise")]
     if len(found.repeats):
         spread = np.stack([_one(m, channel) for m in found.samples]).std(0)
-        other = _one(found.repeats[0], channel)
-        below = [("another solution", other, "map"), ("spread of solutions", spread, "spread"),
-                 *below]  # fmt: skip
+        panels += [("another solution", _one(found.repeats[0], channel), "map"), ("spread of solutions", spread, "spread")]
+    panels.append(("a contamination", _one(found.contaminations[0], channel), "noise"))
     if truth is not None:
-        below.append(("recovered - truth", signal - _one(truth, channel), "noise"))
-    yield below + [(name, _one(part, channel), "noise") for name, part in found.components.items()]
+        panels.append(("recovered - truth", signal - _one(truth, channel), "noise"))
+    panels += [(name, _one(part, channel), "noise") for name, part in found.components.items()]
+    for start in range(0, len(panels), 4):
+        yield panels[start : start + 4]
 
 
 def _one(x: Tensor, channel: int) -> np.ndarray:
