@@ -68,8 +68,8 @@ def compared(found: Separation, truth: Tensor) -> list[str]:
     ratio = (power / true)[(true / contamination > ABOVE) & (found.phi.bands.modes > MODES)]
     least, most = float(ratio.min()), float(ratio.max())
     outside = "" if EXPECTED[0] <= least and most <= EXPECTED[1] else "   <- outside"
-    lines.append(f"power / true power where S/N > {ABOVE:<7g}{least:6.2f} to {most:.2f}   {EXPECTED[0]} to {EXPECTED[1]}"
-                 f"{outside}")
+    wanted = f"{EXPECTED[0]} to {EXPECTED[1]}{outside}"
+    lines.append(f"power / true power where S/N > {ABOVE:<7g}{least:6.2f} to {most:.2f}   {wanted}")
     before, after = (float((m - truth).square().mean()) for m in (found.mixture, found.signal))
     lines.append(f"squared error, mixture and recovered  {before:6.2f}, {after:.2f}   the second smaller")
     return lines

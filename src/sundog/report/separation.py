@@ -157,7 +157,8 @@ def _rows(found: Separation, truth: Tensor | None, channel: int) -> Iterator[lis
     panels = [*known, ("mixture", mixture, "map"), ("recovered", signal, "map"), ("residual", residual, "noise")]
     if len(found.repeats):
         spread = np.stack([_one(m, channel) for m in found.samples]).std(0)
-        panels += [("another solution", _one(found.repeats[0], channel), "map"), ("spread of solutions", spread, "spread")]
+        panels.append(("another solution", _one(found.repeats[0], channel), "map"))
+        panels.append(("spread of solutions", spread, "spread"))
     panels.append(("a contamination", _one(found.contaminations[0], channel), "noise"))
     if truth is not None:
         panels.append(("recovered - truth", signal - _one(truth, channel), "noise"))
