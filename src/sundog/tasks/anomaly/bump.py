@@ -225,7 +225,7 @@ def count_significance(n: Any, b: Any, sigma: Any) -> np.ndarray:
     Example
     -------
     >>> float(count_significance(100, 100, 5).round(2)), float(count_significance(130, 100, 5).round(2))
-    (0.0, 2.55)
+    (0.0, 2.54)
     """
     n, b, s = np.asarray(n, float), np.maximum(np.asarray(b, float), 1e-9), np.asarray(sigma, float) ** 2
     s = np.maximum(s, 1e-12 * b**2)
