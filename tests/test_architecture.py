@@ -66,6 +66,7 @@ INSIDE_FUNCTIONS = {
     "verdicts/verdict.py": {"sundog.report"},
     "tasks/separation/result.py": {"sundog.report.separation"},
     "statistics/coefficients.py": {"sundog.report", "matplotlib"},
+    "statistics/scattering_cross.py": {"sundog.report", "matplotlib"},
     "statistics/reduction.py": {"sundog.report", "matplotlib"},
     "statistics/scattering.py": {"sundog.report", "matplotlib"},
     "statistics/sphere_transforms.py": {"ducc0"},

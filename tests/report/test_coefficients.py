@@ -19,13 +19,20 @@ def shown(figure, kind):
     return np.sort(np.concatenate([item.get_offsets()[:, 1] for item in points]))
 
 
-@pytest.mark.parametrize("isotropic", [True, False])
+@pytest.mark.parametrize("isotropic", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_covariances(isotropic):
     c = ScatteringCovariance((16, 16), 2, 4, isotropic=isotropic)(X).normalised()
     for kind, title in (("S1", "$S_1$"), ("S3", "$S_3$"), ("S4", "$S_4$")):
         assert np.allclose(shown(c.plot(), title), np.sort(c[kind].mean(0).numpy()))
     one = c.mean().plot()
     assert np.allclose(shown(one, "$S_2$"), np.sort(c["S2"].mean(0).numpy()))
+
+
+@pytest.mark.parametrize("isotropic", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_cross_covariances(isotropic):
+    c = ScatteringCovariance((16, 16), 2, 4, isotropic=isotropic)(X[:2], X[2:4])
+    for kind, title in (("S2", "$S_2$"), ("S3", "$S_3$"), ("S4", "$S_4$")):
+        assert np.allclose(shown(c.plot(), title), np.sort(c[kind].mean(0).numpy()))
 
 
 def test_means_harmonics_and_reduced():

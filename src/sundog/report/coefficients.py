@@ -39,6 +39,18 @@ def covariances(table: Table, L: int) -> Figure:
     return _panels(table, scales, np.where(np.maximum(l1, l2) < 0, 0, turn), L)
 
 
+def cross_covariances(table: Table, L: int) -> Figure:
+    """S2 to S4 of `CrossCoefficients`; -1 stands for the octave that a kind does not have.
+
+    Colour is the orientation for S2, for S3 the difference of its two orientations, for S4 that of the first two.
+    """
+    l1, l2, l3 = (table[name] for name in ("l1", "l2", "l3"))
+    kind = table["kind"]
+    turn = np.where(kind == "S3", l3 - np.maximum(l1, l2), np.where(kind == "S4", l2 - l1, l1)) % L
+    scales = {"S2": ("j1",), "S3": ("j1", "j2", "j3"), "S4": ("j1", "j2", "j3")}
+    return _panels(table, scales, np.where(np.maximum(l1, l2) < 0, 0, turn), L)
+
+
 def harmonics(table: Table, L: int) -> Figure:
     """All kinds of `HarmonicCoefficients`; colour is l2 - l1, or the orientation where they agree. Lags stand apart."""
     l1, l2 = table["l1"], table["l2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from sundog.errors import FileError, OptionError, ShapeError
 from sundog.statistics.coefficients import COLUMNS, Labels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CROSS_KINDS = ("cov", "S2", "S3", "S4")
 
@@ -100,6 +104,12 @@ class CrossCoefficients:
             columns[f"l{i + 1}"] = self.labels.angles[:, i]
         columns["value"] = self.vector.detach().cpu().numpy()
         return columns
+
+    def plot(self) -> Figure:
+        """One panel per kind; of many pairs of maps the mean and the spread."""
+        from sundog.report.coefficients import cross_covariances
+
+        return cross_covariances(self.table(), self.labels.L)
 
     def save(self, path: str | Path) -> Path:
         """Write values and labels to ``.npz``; returns the path."""
