@@ -41,7 +41,9 @@ from sundog.statistics.phase_harmonics import PhaseHarmonics
 from sundog.statistics.radiomics import RadiomicDistance, frechet_radiomic_distance, radiomic_features
 from sundog.statistics.scattering import WaveletScattering
 from sundog.statistics.scattering_covariance import ScatteringCovariance
+from sundog.statistics.scattering_line import LineScatteringCovariance
 from sundog.statistics.scattering_sphere import SphereScatteringCovariance
+from sundog.statistics.scattering_volume import VolumeScatteringCovariance
 from sundog.statistics.shapes import (
     asymmetry,
     concentration,
@@ -66,6 +68,7 @@ __all__ = [
     "Bispectrum",
     "Estimate",
     "Frame",
+    "LineScatteringCovariance",
     "Marginals",
     "Memorisation",
     "Minkowski",
@@ -79,6 +82,7 @@ __all__ = [
     "SphereScatteringCovariance",
     "Statistic",
     "StructureFunctions",
+    "VolumeScatteringCovariance",
     "WaveletScattering",
     "asymmetry",
     "bispectrum",
