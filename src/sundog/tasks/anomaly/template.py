@@ -16,6 +16,7 @@ from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
 from sundog.errors import OptionError
 from sundog.statistics.distance import wasserstein_1
+from sundog.tasks.anomaly.polish import Polish, draw, fit_polish
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.tasks.anomaly.spectrum import MassLaw, mass_law
 from sundog.train.fit import fit
@@ -71,6 +72,7 @@ class Template:
     region : the window
     report : its test on sideband events, None if not asked for
     unseen : the sideband events of that test, kept away from training
+    polish : a correction of the generator learned beside the window, see ``fit_polish``
     """
 
     run: Run
@@ -78,12 +80,16 @@ class Template:
     region: SignalRegion
     report: TemplateReport | None
     unseen: Dataset | None = None
+    polish: Polish | None = None
 
     def sample(self, n: int, seed: int, m: Any = None) -> Dataset:
         """n background events inside the window, or at the masses m (n,) if these are given."""
         if m is None:
             m = self.masses.sample(n, seed)
-        return self.run.sample(n, context=torch.as_tensor(m).float(), seed=seed)
+        context = torch.as_tensor(m).float()
+        if self.polish is None:
+            return self.run.sample(n, context=context, seed=seed)
+        return draw(self.run, self.polish, context.reshape(-1, 1).expand(n, 1), seed)
 
     def log_prob(self, events: Dataset) -> Tensor:
         """log p_B(x | m), float64 (n,), per product of the units of x.
@@ -95,13 +101,16 @@ class Template:
             raise OptionError(f"family '{self.run.family}' has no density", got="log_prob", expected="flow | "
                               "flow-matching", do="choose another template")
         log_p = self.run.log_prob(_labelled(events, self.run))
+        if self.polish is not None:
+            log_p = log_p + self.polish.log_ratio(events.values)
         finite = torch.isfinite(log_p)
         return log_p if finite.all() else torch.where(finite, log_p, log_p[finite].min())
 
 
 def fit_template(events: Dataset, region: SignalRegion, *, family: str = "flow-matching", seed: int = 0,
                  plan: Plan | None = None, scaling: Scaling | str | None = None, law: str = "smooth",
-                 reach: float | None = None, check: bool = True, out: Any = None, **options: Any) -> Template:
+                 reach: float | None = None, check: bool = True, polish: bool = False, out: Any = None,
+                 **options: Any) -> Template:
     """A template fitted to the sidebands of the events (from ``gather``).
 
     Parameters
@@ -111,6 +120,7 @@ def fit_template(events: Dataset, region: SignalRegion, *, family: str = "flow-m
     law : of the mass: ``smooth``, or the published ``histogram`` and ``kde``
     reach : how far beyond the window events are used, None for all
     check : whether to test the template on a tenth of the sideband events, kept away from training
+    polish : whether trees correct what the generator gets wrong beside the window, see ``fit_polish``
     out : folder of the run; an interrupted fit goes on there
     """
     region.check(events)
@@ -119,14 +129,16 @@ def fit_template(events: Dataset, region: SignalRegion, *, family: str = "flow-m
     scaling = named_scaling(scaling) if isinstance(scaling, str) else scaling
     beside = replace(events[region.sidebands(events, reach)], held_out_fraction=CHECKED if check else 0.0)
     run = fit(family, beside, plan=plan, scaling=scaling, out=out, **options)
-    unseen = beside.held_out if check else None
-    return Template(run, mass_law(law, events.context, region), region,
-                    None if unseen is None else _tested(run, unseen, seed), unseen)
+    template = Template(run, mass_law(law, events.context, region), region, None,
+                        beside.held_out if check else None,
+                        fit_polish(run, beside.train, seed=seed) if polish else None)
+    return replace(template, report=_tested(template, seed)) if check else template
 
 
-def _tested(run: Run, real: Dataset, seed: int) -> TemplateReport:
-    real = real[:CHECK_ROWS]
-    return compared(real, run.sample(len(real), context=real.context, seed=seed + 1), seed)
+def _tested(template: Template, seed: int) -> TemplateReport:
+    assert template.unseen is not None  # called where a check is asked for
+    real = template.unseen[:CHECK_ROWS]
+    return compared(real, template.sample(len(real), seed + 1, real.context), seed)
 
 
 def compared(real: Dataset, fake: Dataset, seed: int) -> TemplateReport:
