@@ -199,9 +199,10 @@ def measure(trial: Trial, method: str) -> dict[str, Any]:
     return row
 
 
-def _flow(trial: Trial) -> Any:
-    return fit_template(trial.events, trial.region, family="flow", seed=trial.seed, check=False,
-                        plan=trial.plan(Plan(steps=1500, batch=1024)), out=trial.folder / f"{trial.name}-flow")
+def _flow(trial: Trial, scaling: str = "standard") -> Any:
+    name = "flow" if scaling == "standard" else f"flow-{scaling}"
+    return fit_template(trial.events, trial.region, family="flow", seed=trial.seed, check=False, scaling=scaling,
+                        plan=trial.plan(Plan(steps=1500, batch=1024)), out=trial.folder / f"{trial.name}-{name}")
 
 
 def _sigma(trial: Trial) -> Any:
@@ -211,7 +212,11 @@ def _sigma(trial: Trial) -> Any:
     return search.fit(trial.events)
 
 
-SHARED: dict[str, Callable[[Trial], Any]] = {"flow": _flow, "sigma": _sigma}
+SHARED: dict[str, Callable[[Trial], Any]] = {
+    "flow": _flow,
+    "flow-logit": lambda trial: _flow(trial, "logit"),
+    "sigma": _sigma,
+}
 
 
 def _ideal(trial: Trial) -> Any:
@@ -229,11 +234,12 @@ def _supervised(trial: Trial) -> Any:
 
 
 def _cathode(trial: Trial, family: str) -> Any:
-    flow = family == "flow"
-    return Cathode(trial.region, seed=trial.seed, template=family, members=trial.members, check=False,
-                   plan=trial.plan(Plan(steps=1500, batch=1024) if flow else FAST),
+    flow = family != "flow-matching"
+    return Cathode(trial.region, seed=trial.seed, template="flow" if flow else family, members=trial.members,
+                   check=False, plan=trial.plan(Plan(steps=1500, batch=1024) if flow else FAST),
+                   scaling=family.removeprefix("flow-") if family == "flow-logit" else None,
                    options={} if flow else {"sampling": "bf16", "steps": 10},
-                   out=trial.folder / f"{trial.name}-flow" if flow else None).fit(trial.events)
+                   out=trial.folder / f"{trial.name}-{family}" if flow else None).fit(trial.events)
 
 
 def _windowed(trial: Trial, how: str) -> Any:
@@ -242,8 +248,10 @@ def _windowed(trial: Trial, how: str) -> Any:
     return search.for_window(trial.region, how)
 
 
-def _ranode(trial: Trial) -> Any:
-    return RAnode(trial.region, seed=trial.seed, background=trial.shared["flow"]).fit(trial.events)
+def _ranode(trial: Trial, background: str) -> Any:
+    """More starts than usual: places where the flow is wrong outshine a signal of half a percent."""
+    search = RAnode(trial.region, seed=trial.seed, background=trial.shared[background], starts=20)
+    return search.fit(trial.events)
 
 
 def _on_flow(trial: Trial) -> Any:
@@ -265,7 +273,9 @@ METHODS: dict[str, tuple[Callable[[Trial], Any], tuple[str, ...], bool]] = {
     "idealised": (_ideal, (), False),
     "sigma-context": (lambda t: _windowed(t, "context"), ("sigma",), True),
     "cathode-flow": (lambda t: _cathode(t, "flow"), ("flow",), True),
-    "ranode": (_ranode, ("flow",), False),
+    "cathode-logit": (lambda t: _cathode(t, "flow-logit"), ("flow-logit",), True),
+    "ranode": (lambda t: _ranode(t, "flow-logit"), ("flow-logit",), False),
+    "ranode-plain": (lambda t: _ranode(t, "flow"), ("flow",), False),
     "sigma-none": (lambda t: _windowed(t, "none"), ("sigma",), True),
     "sigma-linear": (lambda t: _windowed(t, "linear"), ("sigma",), True),
     "supervised": (_supervised, (), False),
