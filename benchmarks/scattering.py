@@ -1,11 +1,10 @@
-"""What do the scattering statistics cost, and how well do they separate? Numbers of docs/scattering.md.
+"""What do the scattering statistics cost? Numbers of docs/scattering.md.
 
     python benchmarks/scattering.py cost         forward + gradient, 256 x 256, against a plain implementation
     python benchmarks/scattering.py scaling      128 x 128 to 1024 x 1024: time, memory, exponent
-    python benchmarks/scattering.py separation   MHD dust + white noise at map signal-to-noise 1 and 0.5
 
-Options: --data FOLDER (default SUNDOG_DATA or ../shared/data), --seeds N. Times are CPU seconds of this process on one
-thread. MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 in the environment is the "tuned allocator".
+Times are CPU seconds of this process on one thread. MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 in
+the environment is the "tuned allocator".
 """
 
 from __future__ import annotations
@@ -18,17 +17,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sundog import separate
-from sundog.statistics.bands import BandPowers
-from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
 from sundog.statistics.scattering_covariance import ScatteringCovariance
-from sundog.statistics.spectra import power_spectrum
 from sundog.statistics.wavelets import ACCURACY, grid_size, morlet_bank
 
 REPEATS = 9
@@ -154,72 +148,14 @@ def lognormal(side: int) -> Tensor:
     return (x - x.mean()) / x.std()
 
 
-def dust(data: Path, number: int, log: bool) -> Tensor:
-    """An MHD dust map, 512 x 512 binned to 256 x 256 (still periodic), standardised."""
-    path = data / "fields" / f"mhd_dust_I_{number}.npy"
-    if not path.exists():
-        sys.exit(f"skipped: {path} is absent; set SUNDOG_DATA or --data")
-    x = torch.from_numpy(np.load(path)).float().reshape(256, 2, 256, 2).mean((1, 3))
-    x = x.log() if log else x
-    return (x - x.mean()) / x.std()
-
-
-def kurtosis(x: Tensor) -> float:
-    return float((((x - x.mean()) / x.std()) ** 4).mean())
-
-
-def functionals(x: Tensor) -> list[Tensor]:
-    """V0, V1, V2 of maps (n, ny, nx) smoothed by 1.5 pixels, at 19 thresholds."""
-    smooth = gaussian_smooth(x, 1.5, periodic=True)
-    found = minkowski_functionals(smooth, torch.linspace(-2, 2.5, 19), periodic=True)
-    return [found.v0, found.v1, found.v2]
-
-
-def errors(x: Tensor, truth: Tensor) -> np.ndarray:
-    """Root-mean-square error over the thresholds of each functional, relative to the largest true value: (n, 3)."""
-    pairs = zip(functionals(x), functionals(truth[None]))
-    return np.array([((a - b) ** 2).mean(1).sqrt().numpy() / float(b.abs().max()) for a, b in pairs]).T
-
-
-def separation(data: Path, seeds: int) -> None:
-    truth = dust(data, 1, log=False)
-    power, bands = power_spectrum(truth, bins=20).power, BandPowers((256, 256))
-    for snr in (1.0, 0.5):
-        sigma = 1 / snr
-        share = bands.spread(bands(truth[None])[0] / (bands(truth[None])[0] + sigma**2)).reshape(256, 129)
-        strong, weak = power / sigma**2 > 0.25, power / sigma**2 > 0.1
-        for seed in range(seeds):
-            d = truth + sigma * torch.randn(256, 256, generator=torch.Generator().manual_seed(500 + seed))
-            start = time.process_time()
-            found = separate(d, lambda n, g, s=sigma: s * torch.randn(n, 256, 256, generator=g), seed=seed)
-            spent = time.process_time() - start
-            ratio = power_spectrum(found.signal, bins=20).power / power
-            filtered = torch.fft.irfft2(torch.fft.rfft2(d) * share, s=(256, 256))
-            lost = power_spectrum(filtered, bins=20).power / power
-            both = errors(torch.stack([found.signal, filtered]), truth)
-            print(
-                f"S/N {snr} seed {seed}: {spent:.1f} CPU s; P ratio where S/N > 0.25: {ratio[strong].min():.2f} to "
-                f"{ratio[strong].max():.2f} (Wiener {lost[strong].min():.2f}), > 0.1: {ratio[weak].min():.2f} to "
-                f"{ratio[weak].max():.2f} (Wiener {lost[weak].min():.2f}); kurtosis {kurtosis(found.signal):.1f} "
-                f"(Wiener {kurtosis(filtered):.1f}, truth {kurtosis(truth):.1f}); Minkowski errors "
-                f"{np.round(both[0], 3)} (Wiener {np.round(both[1], 3)})",
-                flush=True,
-            )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cost", "scaling", "separation"))
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("what", choices=("cost", "scaling"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     tuned = os.environ.get("MALLOC_MMAP_THRESHOLD_")
     print(f"torch {torch.__version__}, one thread, allocator {'tuned' if tuned else 'stock glibc'}")
-    if chosen.what in ("cost", "scaling"):
-        globals()[chosen.what]()
-    else:
-        globals()[chosen.what](chosen.data, chosen.seeds)
+    globals()[chosen.what]()
     print(f"largest resident size {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 
