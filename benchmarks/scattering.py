@@ -1,10 +1,9 @@
 """What do the scattering statistics cost? Numbers of docs/scattering.md.
 
     python benchmarks/scattering.py cost         forward + gradient, 256 x 256, against a plain implementation
-    python benchmarks/scattering.py scaling      128 x 128 to 1024 x 1024: time, memory, exponent
 
-Times are CPU seconds of this process on one thread. MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 in
-the environment is the "tuned allocator".
+Times are CPU seconds of this process on one thread. MALLOC_MMAP_THRESHOLD_=4294967296
+MALLOC_TRIM_THRESHOLD_=4294967296 in the environment is the "tuned allocator".
 """
 
 from __future__ import annotations
@@ -127,17 +126,6 @@ def memory(side: int, J: int, L: int) -> float:
         "print((status('VmHWM') - before) / 1024)"
     )
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-
-
-def scaling() -> None:
-    sides, times = (128, 256, 512, 1024), []
-    for side in sides:
-        x = torch.randn(side, side, requires_grad=True)
-        phi = ScatteringCovariance((side, side), 6, 4, isotropic=True)
-        times.append(cpu(slope(lambda x, phi=phi: phi(x).normalised().vector, x), 3))
-        print(f"{side:5d}: {times[-1] * 1e3:8.1f} ms, {memory(side, 6, 4):6.0f} MB")
-    exponent = np.polyfit(np.log(np.array(sides) ** 2), np.log(times), 1)[0]
-    print(f"time ~ pixels^{exponent:.2f}")
 
 
 def lognormal(side: int) -> Tensor:
