@@ -21,8 +21,8 @@ from sundog.verdicts.textures import Textures, compare_textures
 SIDE, QUICK_SIDE = 256, 64
 FAKES = 2
 FAKE, RANDOM = "synthesis", "random phases"
-# Error of the random phases over that of the synthesis that one should see at least; seeds 0 to 2 gave EXPECTED_SEEN.
-EXPECTED = {"area V0": 2.0, "perimeter V1": 2.0, "Euler number V2": 1.5, "bispectrum": 1.5,
+# Error of the random phases over that of the synthesis that one should see at least; seed 0 gave 4.7, 2.9, 2.1, 1.8, 5.1.
+EXPECTED = {"area V0": 2.0, "perimeter V1": 2.0, "Euler number V2": 1.5, "bispectrum": 1.2,
             "wavelet scattering S2": 1.5}  # fmt: skip
 
 
