@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -138,12 +137,12 @@ def lognormal(side: int) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cost", "scaling"))
-    chosen = parser.parse_args()
+    parser.add_argument("what", choices=("cost",), nargs="?", default="cost")
+    parser.parse_args()
     torch.set_num_threads(1)
     tuned = os.environ.get("MALLOC_MMAP_THRESHOLD_")
     print(f"torch {torch.__version__}, one thread, allocator {'tuned' if tuned else 'stock glibc'}")
-    globals()[chosen.what]()
+    cost()
     print(f"largest resident size {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 
