@@ -21,7 +21,8 @@ from sundog.verdicts.textures import Textures, compare_textures
 SIDE, QUICK_SIDE = 256, 64
 FAKES = 2
 FAKE, RANDOM = "synthesis", "random phases"
-# Error of the random phases over that of the synthesis that one should see at least; seed 0 gave 4.7, 2.9, 2.1, 1.8, 5.1.
+# Error of the random phases over that of the synthesis that one should see at least; seed 0 gave 4.7, 2.9, 2.1, 1.8
+# and 5.1.
 EXPECTED = {"area V0": 2.0, "perimeter V1": 2.0, "Euler number V2": 1.5, "bispectrum": 1.2,
             "wavelet scattering S2": 1.5}  # fmt: skip
 
@@ -56,8 +57,8 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = 
     run.save(out / "run")
     page = write_texture_page(
         found, out / "report.html", title="New maps from a single one",
-        lead=f"{FAKES} fakes of {side} x {side} pixels with the scattering statistics of one map of filaments, beside 8 "
-        "maps with its spectrum and random phases. Errors are relative: see compare_textures.",
+        lead=f"{FAKES} fakes of {side} x {side} pixels with the scattering statistics of one map of filaments, beside "
+        "8 maps with its spectrum and random phases. Errors are relative: see compare_textures.",
         pictures=pictures, facts={"seed": seed, "seconds": round(time.monotonic() - start)},
     )  # fmt: skip
     yield f"\nreport    {page.resolve()}\n          open it in a browser; {time.monotonic() - start:.0f} s in all"
