@@ -2,6 +2,7 @@
 
     python benchmarks/gan_blobs.py run --size 32 --steps 500 2000     one JSON line per training
     python benchmarks/gan_blobs.py show                               the table of a results file
+    python benchmarks/gan_blobs.py cost                               CPU seconds per step of the settings
 
 A row: CPU seconds of the training; peaks per image above 0.15 (mean and scatter of an image; error of the mean);
 amplitude of the brightest pixel; spectrum over that of other real images in rings of k = 1 ... 6 cycles per image,
@@ -99,9 +100,22 @@ def show(rows: list[Row]) -> None:
               f"| {row['coverage']:.2f} | {spectrum} |")
 
 
+def cost(size: int) -> None:
+    """CPU seconds per generator step: the difference of two fits, ten steps of batch 64."""
+    data = blobs(640, 10, size=size, seed=0)
+    sundog.fit("gan", data, plan=sundog.Plan(steps=2))  # what loads late is loaded
+    for name, options in SETTINGS.items():
+        spent = []
+        for steps in (2, 12):
+            start = time.process_time()
+            sundog.fit("gan", data, plan=sundog.Plan(steps=steps, validation_fraction=0), **options)
+            spent.append(time.process_time() - start)
+        print(f"{size} pixels, {name}: {(spent[1] - spent[0]) / 10:.3f} s", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "show"])
+    parser.add_argument("what", choices=["run", "show", "cost"])
     parser.add_argument("--steps", type=int, nargs="+", default=[500])
     parser.add_argument("--spots", type=int, default=10)
     parser.add_argument("--size", type=int, default=32)
@@ -113,6 +127,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if given.what == "show":
         show(read(given.results))
+    elif given.what == "cost":
+        cost(given.size)
     else:
         trainings(given, read(given.results))
 

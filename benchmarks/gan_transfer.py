@@ -8,8 +8,8 @@ The error is the root mean square over k = 1 ... 6 cycles per image of (mean spe
 training starts from the last weights of the stage before (same seed), the first stage from random ones. Steps to an
 error count up to the first of two measurements in a row at or below it.
 
-Options: --seeds N, --size, --steps, --error, --minutes CPU (starts no further training beyond), --results FILE,
---keep FOLDER (weights of the stages).
+Options: --seeds N, --size, --steps, --schedule of the learning rate, --error, --minutes CPU (starts no further
+training beyond), --results FILE, --keep FOLDER (weights of the stages).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def spectrum(images: torch.Tensor) -> torch.Tensor:
     return power_spectrum(images, periodic=False).power[:, :MODES].mean(0)
 
 
-def trained(data: Dataset, steps: int, seed: int, start: Path | None, keep: Path) -> Row:
+def trained(data: Dataset, plan: Plan, seed: int, start: Path | None, keep: Path) -> Row:
     """One training; its final weights go to ``keep``, its spectrum errors into the row."""
     scaling = Standard().fit(data.train.values)
     x = scaling.forward(data.train.values)
@@ -60,8 +60,7 @@ def trained(data: Dataset, steps: int, seed: int, start: Path | None, keep: Path
     model.score = error  # type: ignore[method-assign]
     first = float(error(x, None).detach())
     begin = time.process_time()
-    history = train(model, Batch(x), Batch(x[:1]), Plan(steps=steps, batch=32, seed=seed, schedule="constant",
-                                                        validate_every=EVERY))
+    history = train(model, Batch(x), Batch(x[:1]), plan.with_(seed=seed))
     keep.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(keep, model.state_dict(), {})
     return {"cpu": round(time.process_time() - begin, 1), "errors": [round(e, 4) for e in [first, *history.scores]]}
@@ -70,6 +69,7 @@ def trained(data: Dataset, steps: int, seed: int, start: Path | None, keep: Path
 def run(given: argparse.Namespace) -> None:
     done = {(row["spots"], row["start"], row["seed"]) for row in read(given.results)}
     given.results.parent.mkdir(parents=True, exist_ok=True)
+    plan = Plan(steps=given.steps, batch=32, schedule=given.schedule, validate_every=EVERY)
     for seed in range(given.seeds):
         for before, spots in zip((None, *STAGES[:-1]), STAGES):
             data = blobs(8000, spots, size=given.size, seed=0, sigma_pixel=2.0)
@@ -81,7 +81,7 @@ def run(given: argparse.Namespace) -> None:
                 keep = given.keep / (f"{spots}-{seed}" if start == "transfer" or before is None
                                      else f"{spots}-{seed}-scratch")
                 row = {"spots": spots, "start": start, "seed": seed, "size": given.size,
-                       **trained(data, given.steps, seed, chain if start == "transfer" else None,
+                       **trained(data, plan, seed, chain if start == "transfer" else None,
                                  keep.with_suffix(".safetensors"))}
                 other = spectrum(data.held_out.values[1000:1512])  # as many real images as there are fakes
                 ratio = other / spectrum(data.held_out.values[:1000])
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--schedule", choices=["constant", "one-cycle"], default="constant")
     parser.add_argument("--error", type=float, default=0.25)
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--results", type=Path, default=Path("runs/gan_transfer.jsonl"))

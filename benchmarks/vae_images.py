@@ -118,16 +118,15 @@ def read(path: Path) -> list[Row]:
 
 
 def show(rows: list[Row]) -> None:
-    print("| set | setting | log p(x) | as many linear codes | log p - ELBO | codes active | decoder spread | s^2 | CPU s |")
+    print("| set | setting | log p(x) | linear | log p - ELBO | codes active | decoder spread | s^2 | CPU s |")
     for name, settings in SETTINGS.items():
         for setting in settings:
             group = [row for row in rows if (row["set"], row["setting"]) == (name, setting)]
             if group:
-                value = {key: [row[key] for row in group] for key in ("log p", "error", "gap", "active", "spread", "s2",
-                                                                     "cpu")}
-                print(f"| {name} | {setting} | {value['log p']} ± {value['error'][0]} | {group[0]['pca']} | {value['gap']} "
-                      f"| {value['active']} of {group[0]['codes']} | {value['spread']} | {value['s2']} "
-                      f"| {value['cpu']} | nats {group[0]['nats']} {group[0].get('peaks', '')}")
+                of = {key: [row[key] for row in group] for key in ("log p", "gap", "active", "spread", "s2", "cpu")}
+                print(f"| {name} | {setting} | {of['log p']} ± {group[0]['error']} | {group[0]['pca']} | {of['gap']} "
+                      f"| {of['active']} of {group[0]['codes']} | {of['spread']} | {of['s2']} | {of['cpu']} | "
+                      f"nats {group[0]['nats']} {group[0].get('peaks', '')}")
 
 
 def main() -> None:

@@ -4,8 +4,9 @@
 
 with x_i of mass m_i below the window and y_j of mass m_j above it. Nothing is trained. A finite sample has no exact
 partner for x_i, only a near one: the path then carries noise that narrows the law half-way (a third of the events
-beyond 3 sigma are missing with batches of 1000 in four dimensions), and tails are what a search looks at. So the way d(x) = y - x is
-averaged over neighbours, and events of both sides are carried along it, x + t d(x) or y - (1 - t) d(y).
+beyond 3 sigma are missing with batches of 1000 in four dimensions), and tails are what a search looks at. So the
+way d(x) = y - x is averaged over neighbours, and events of both sides are carried along it, x + t d(x) or
+y - (1 - t) d(y).
 """
 
 from __future__ import annotations
