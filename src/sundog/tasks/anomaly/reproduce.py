@@ -19,10 +19,10 @@ from sundog.tasks.anomaly.ranode import RAnode
 from sundog.tasks.anomaly.trial import INJECTED, SHARED, Trial, dijet_trial, measure, toy_trial
 
 FIGURES = ("sic", "nsig", "samples", "w", "timing")
-COMPARED = ("supervised", "idealised", "ranode", "cathode-flow", "sigma-context", "sigma-linear", "sigma-none",
+COMPARED = ("supervised", "idealised", "ranode", "cathode-logit", "sigma-context", "sigma-linear", "sigma-none",
             "sigma-sidebands", "anode", "cwola")
-AGAINST_N = ("idealised", "ranode", "cathode-flow", "sigma-context")
-TIMED = ("cathode-flow", "cathode-matching", "curtains", "radot", "transit", "sigma-context", "ranode")
+AGAINST_N = ("idealised", "ranode", "cathode-logit", "sigma-context")
+TIMED = ("cathode-logit", "cathode-matching", "curtains", "radot", "transit", "sigma-context", "ranode")
 # In the window; the slides inject 75 to 1000 over the whole spectrum.
 COUNTS = (154, 232, 348, 463, INJECTED)
 SCANNED = (0.001, 0.002, 0.004, 0.0063, 0.01, 0.02, 0.04)  # fixed signal fractions

@@ -237,7 +237,7 @@ def _cathode(trial: Trial, family: str) -> Any:
     flow = family != "flow-matching"
     return Cathode(trial.region, seed=trial.seed, template="flow" if flow else family, members=trial.members,
                    check=False, plan=trial.plan(Plan(steps=1500, batch=1024) if flow else FAST),
-                   scaling=family.removeprefix("flow-") if family == "flow-logit" else None,
+                   scaling="standard" if family == "flow" else "logit",
                    options={} if flow else {"sampling": "bf16", "steps": 10},
                    out=trial.folder / f"{trial.name}-{family}" if flow else None).fit(trial.events)
 
@@ -256,7 +256,8 @@ def _ranode(trial: Trial, background: str) -> Any:
 
 def _on_flow(trial: Trial) -> Any:
     search = LaCathode(trial.region, seed=trial.seed, members=trial.members, check=False,
-                       plan=trial.plan(Plan(steps=1500, batch=1024)), out=trial.folder / f"{trial.name}-flow")
+                       plan=trial.plan(Plan(steps=1500, batch=1024)), scaling="logit",
+                       out=trial.folder / f"{trial.name}-flow-logit")
     return search.fit(trial.events)
 
 
@@ -283,7 +284,7 @@ METHODS: dict[str, tuple[Callable[[Trial], Any], tuple[str, ...], bool]] = {
     "sigma-sidebands": (lambda t: Sigma(t.region, seed=t.seed, members=t.members, interpolation="sidebands",
                                         check=False, plan=t.plan(FAST)).fit(t.events), (), True),
     "cwola": (_simple(CWoLa), (), False),
-    "lacathode": (_on_flow, ("flow",), False),
+    "lacathode": (_on_flow, ("flow-logit",), False),
     "radot": (_simple(RadOT, check=False), (), True),
     "anode": (_simple(Anode, check=False, plan=Plan(steps=1500, batch=1024)), (), False),
     "curtains": (_simple(Curtains, check=False, plan=CURTAINS_PLAN), (), True),
