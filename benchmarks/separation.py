@@ -152,7 +152,7 @@ def polarised(bench: Bench, data: Path, seeds: int) -> None:
                     draw = lambda n, g: sigma * torch.randn(n, 2, 256, 256, generator=g)  # noqa: E731
                     if name == "one-by-one":
                         draw1 = lambda n, g: sigma * torch.randn(n, 256, 256, generator=g)  # noqa: E731
-                        signal = torch.stack([separate(x, draw1, seed=seed).signal for x in d])
+                        signal = torch.stack([separate(x, draw1, seed=seed + 50 * c).signal for c, x in enumerate(d)])
                     else:
                         signal = separate(d, draw, seed=seed, **options).signal
                     cross = power_spectrum(truth.sum(0), bins=BINS).power - power_spectrum(truth[0] - truth[1],

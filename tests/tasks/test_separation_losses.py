@@ -140,15 +140,16 @@ def test_channels_come_back_with_what_they_share() -> None:
     noise = 1.2 * torch.randn(41, 2, 64, 64, generator=generator(4))
     options = {"eras": 3, "iterations": 15, "polish": 0, "draws": 40}
     both = separate(truth + noise[0], noise[1:], **options).signal
-    alone = torch.stack([separate(truth[c] + noise[0, c], noise[1:, c], **options).signal for c in range(2)])
+    single = [separate(truth[c] + noise[0, c], noise[1:, c], seed=c, **options) for c in range(2)]
+    alone = torch.stack([found.signal for found in single])
     assert both.shape == (2, 64, 64)
 
     def coherence(x: Tensor) -> Tensor:
-        return correlation_coefficient(x[0], x[1], bins=6).power[2:5]
+        return correlation_coefficient(x[0], x[1], bins=6).power[3:5]  # S/N 1.6 and 0.8
 
     errors = [(coherence(x) - coherence(truth)).abs().mean() for x in (both, alone)]
-    assert errors[0] < 0.25
-    assert errors[0] < 0.6 * errors[1]
+    assert errors[0] < 0.15
+    assert errors[1] > 0.25
 
 
 @pytest.mark.slow
@@ -167,7 +168,8 @@ def test_several_contaminations_come_apart() -> None:
         assert ((ratio > 0.4) & (ratio < 1.8)).all(), name
     share = [float(correlation_coefficient(found.components[name], c[0], bins=6).power[side])
              for name, c, side in (("clouds", clouds, 1), ("noise", noise, -1))]  # fmt: skip
-    assert min(share) > 0.5
+    assert share[0] > 0.2  # the signal is stronger than the clouds there
+    assert share[1] > 0.7
 
 
 @pytest.mark.slow

@@ -33,9 +33,7 @@ def local_start(d: Tensor, noise: Tensor, bins: int, periodic: bool, generator: 
         d, noise = mirrored(d), mirrored(noise[:FEW])
     centre, level = d.mean((-2, -1), keepdim=True), noise.mean((-2, -1), keepdim=True)
     parts = _Parts(d - centre, noise - level, bins, generator)
-    u = _octaves(parts)
-    ratio = parts.bands.spread((parts.signal / parts.bands(u).clamp_min(1e-30)).sqrt())
-    u = _filtered(u, ratio.reshape(*d.shape[:-1], -1))
+    u = _recoloured(_octaves(parts), parts)
     return (u + centre - level.mean(0))[..., : shape[0], : shape[1]]
 
 
@@ -70,6 +68,38 @@ class _Parts:
         share = self.wiener(rho)
         width = (share * self.bands.spread(self.contamination).reshape(self.plane)).sqrt()
         return _filtered(self.d, share), _filtered(self.white, width)
+
+
+def _recoloured(u: Tensor, parts: _Parts) -> Tensor:
+    """The map with band powers, and cross powers between channels, set to those of d less those of c.
+
+    Per band u -> A u with A = U^(-1/2) (U^(1/2) S U^(1/2))^(1/2) U^(-1/2), the smallest change that turns the
+    covariance U of the channels into S.
+    """
+    target = _covariances(parts.d, parts.bands) - torch.stack(
+        [_covariances(c, parts.bands) for c in parts.noise]
+    ).mean(0)
+    target.diagonal(dim1=1, dim2=2).copy_(parts.signal.T)
+    root = _power(_covariances(u, parts.bands), 0.5)
+    back = _power(root, -1.0)
+    change = back @ _power(root @ _power(target, 1.0) @ root, 0.5) @ back
+    plane = (u.shape[-2], u.shape[-1] // 2 + 1)
+    f = torch.fft.rfft2(u)
+    planes = parts.bands.spread(change.permute(1, 2, 0)).reshape(len(u), len(u), *plane).to(u)
+    return torch.fft.irfft2((planes * f).sum(1), s=tuple(u.shape[-2:]))
+
+
+def _covariances(x: Tensor, bands: BandPowers) -> Tensor:
+    """Band powers and cross powers (b, C, C) of the channels of x (C, ny, nx)."""
+    a, b = x[:, None].expand(-1, len(x), -1, -1), x[None].expand(len(x), -1, -1, -1)
+    return ((bands(a + b) - bands(a - b)) / 4).permute(2, 0, 1)
+
+
+def _power(matrices: Tensor, exponent: float) -> Tensor:
+    """Power of symmetric matrices (b, C, C), eigenvalues held above 1e-3 of the largest."""
+    values, vectors = torch.linalg.eigh(matrices)
+    values = torch.maximum(values, 1e-3 * values[:, -1:]).clamp_min(1e-30)
+    return vectors * values[:, None].pow(exponent) @ vectors.mT
 
 
 def _octaves(parts: _Parts) -> Tensor:
