@@ -37,7 +37,8 @@ class CrossFit:
     score : (n,) float64, larger for more signal-like
     fold : (n,) which scorer gave it
     scorers : one per fold
-    detector : fitted to all events; knows template report, signal fraction and signal where the method does
+    detector : fitted to all events, or to all folds but the first where each fold has its own; knows template
+        report, signal fraction and signal where the method does
     """
 
     score: Tensor
@@ -89,7 +90,8 @@ def cross_fitted(make: Make, events: Dataset, region: SignalRegion, *, folds: in
     fold = deal(len(events), folds, seed)
     detector = make(region, seed)
     if refitted(detector):
-        scorers = tuple(make(region, seed + k).fit(events[fold != k]).score_samples for k in range(folds))
+        fitted = [make(region, seed + k).fit(events[fold != k]) for k in range(folds)]
+        scorers, detector = tuple(part.score_samples for part in fitted), fitted[0]
     elif isinstance(detector, RAnode):
         scorers, detector = _densities(make, events, region, fold, seed)
     else:
