@@ -143,8 +143,8 @@ def cost(options: argparse.Namespace) -> None:
     print(f"whole sky: {', '.join(f'{k} {v:.0f}' for k, v in whole.items())} CPU s; network on top: "
           f"{2 * layout.number} tiles, each 0.01 s adds {0.02 * layout.number:.0f} CPU s")
     finer = TileLayout(128, 0.5, 20)
-    print(f"0.5 arcmin: {finer.number} tiles; blend x 16: {16 * whole['blend']:.0f} CPU s; read between x 16 (spline) and "
-          f"x 64 (harmonics): {16 * whole['read kappa']:.0f} to {64 * whole['read kappa']:.0f} CPU s")
+    print(f"0.5 arcmin: {finer.number} tiles; blend x 16: {16 * whole['blend']:.0f} CPU s; read between x 16 (spline) "
+          f"and x 64 (harmonics): {16 * whole['read kappa']:.0f} to {64 * whole['read kappa']:.0f} CPU s")
 
 
 def main() -> None:
