@@ -138,6 +138,7 @@ def choose_interpolation(x: Any, m: Any = None, *, windows: Sequence[SignalRegio
 
     Example
     -------
+    >>> from sundog import Plan
     >>> from sundog.simulate.densities import ResonantToy
     >>> choice, = choose_interpolation(ResonantToy().events(8000, 0.0, seed=0), windows=[SignalRegion(3.3, 3.7)],
     ...                                tests=1, members=1, fpr=0.1, plan=Plan(steps=20), hidden=(16,))
