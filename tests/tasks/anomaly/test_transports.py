@@ -6,9 +6,9 @@ import torch
 
 from sundog import Dataset, Plan
 from sundog.errors import OptionError, SampleSizeError, ShapeError
+from sundog.models.transport import FlowForFlow
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import Curtains, LaCathode, RadOT, SignalRegion, Transit, sic_curve
-from sundog.tasks.anomaly.curtains import FlowForFlow
 from sundog.tasks.anomaly.radot import optimal_pairs
 from sundog.tasks.anomaly.transport import TransportDetector
 

@@ -21,8 +21,9 @@ from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling, Standard
 from sundog.data.scaling.chain import named_scaling
 from sundog.errors import OptionError
-from sundog.models.base import Batch, Model
+from sundog.models.base import Batch
 from sundog.models.classifier import Classifier
+from sundog.models.transport import Mover
 from sundog.statistics.distance import wasserstein_1
 from sundog.tasks.anomaly.references import features, fit_ratio, scored
 from sundog.tasks.anomaly.regions import SignalRegion, gather, mass_column
@@ -147,32 +148,6 @@ def tested(carry: Carry, unseen: Dataset, seed: int) -> TemplateReport:
     spread = unseen.values.std(0)
     apart = wasserstein_1(unseen.values / spread, fake / spread)
     return TemplateReport(found.auc, found.null_error, dict(zip(unseen.names, apart.tolist())), len(unseen))
-
-
-class Mover(Model):
-    """A network x' = T(x; m -> m') on standardised tensors, which carries the rows that ``prepare`` was shown.
-
-    Abstract. As a model it draws at a context m': a stored row, carried from its own mass to m'.
-    """
-
-    sources: tuple[Tensor, Tensor]
-
-    @abstractmethod
-    def move(self, x: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """T(x; start -> end): x (n, d), start and end (n, 1)."""
-
-    def prepare(self, x: Tensor, context: Tensor | None) -> None:
-        if context is None or context.shape[1] != 1:
-            raise OptionError("a transport needs one context", got="none" if context is None else context.shape[1],
-                              expected="the mass", do="pass events with their mass")
-        self.sources = (x, context)
-
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
-        """Stored rows drawn with replacement, carried to the context (n, 1)."""
-        x, start = self.sources
-        rows = torch.randint(len(x), (n,), generator=generator).to(x.device)
-        assert context is not None  # prepare refused to go without
-        return self.move(x[rows], start[rows], context)
 
 
 def trained_carry(model: Mover, beside: Dataset, scaling: Scaling | str, plan: Plan) -> Carry:
