@@ -34,16 +34,16 @@ def hydrogen(n: int, side: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.slow
 def test_clusters_are_the_kinds_and_feed_a_separation() -> None:
-    maps, kinds, gas = hydrogen(60, 64, 0)
+    maps, kinds, gas = hydrogen(100, 64, 0)
     found = find_clusters(maps, 3)
     assert found.agreement(kinds) > 0.8
     assert found.gain(find_clusters(maps, 1))[0] > 0
     pure = int(found.variances().argmin())
     noise = found.members(pure, at_least=0.9)
     assert (kinds[(found.labels == pure)] == 0).float().mean() > 0.9
-    signal = separate(maps[130], noise, boundary="edge-mask", eras=2, iterations=15, polish=0).signal
+    signal = separate(maps[210], noise, boundary="edge-mask", eras=2, iterations=15, polish=0).signal
     window = torch.hann_window(64)[:, None] * torch.hann_window(64)
-    true, power, mixed = (power_spectrum((x - x.mean()) * window, bins=8).power for x in (gas[10], signal, maps[130]))
+    true, power, mixed = (power_spectrum((x - x.mean()) * window, bins=8).power for x in (gas[10], signal, maps[210]))
     noisy = (true < mixed / 2) & (true > mixed / 8)
     assert noisy.any()
     assert ((power / true)[noisy] < 1.7).all()
