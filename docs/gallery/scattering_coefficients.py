@@ -23,6 +23,6 @@ figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "scattering_coefficients.pn
 # S3 and S4 come in blocks of one angle difference per point: parallel first, perpendicular in the middle.
 parallel, perpendicular = real["S4"].mean(0)[0::16], real["S4"].mean(0)[8::16]
 pull = (real.mean() - surrogate.mean()).vector / (real.vector.std(0) ** 2 + surrogate.vector.std(0) ** 2).sqrt()
-print(f"Fine ripples lie along the structures that hold them: S4 at equal angles is {(parallel / perpendicular).mean():.1f} "
-      f"times S4 at right angles; {int((pull.abs() > 3).sum())} of {len(phi.labels)} coefficients tell the field from its "
-      "surrogate by more than three standard deviations of one map.")
+print("Fine ripples lie along the structures that hold them: S4 at equal angles is "
+      f"{(parallel / perpendicular).mean():.1f} times S4 at right angles; {int((pull.abs() > 3).sum())} of "
+      f"{len(phi.labels)} coefficients tell the field from its surrogate by more than three standard deviations of one map.")

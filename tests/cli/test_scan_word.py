@@ -39,7 +39,8 @@ def test_two_windows_to_json_and_a_page(place, monkeypatch, capsys):
 
 def test_one_job_of_an_array(place, monkeypatch):
     monkeypatch.chdir(place)
-    words = ["scan", "events.h5", "--mass", "m", "--slide", "3.2", "3.8", "0.4", "--step", "0.1", "--out", "jobs", *QUICK]
+    words = ["scan", "events.h5", "--mass", "m", "--slide", "3.2", "3.8", "0.4", "--step", "0.1", "--out", "jobs",
+             *QUICK]
     assert main([*words, "--index", "2"]) == 0
     assert sorted(path.name for path in (place / "jobs").glob("window*")) == ["window_002"]
     assert main([*words, "--index", "7"]) == 2
