@@ -75,6 +75,7 @@ def test_the_planted_resonance_is_found_where_it_is(found):
     assert found.best.z_local > 5 and found.best.z_global <= found.best.z_local
     assert abs(found.best.peak.mass - 3.5) < 4 * found.best.peak.mass_error < 0.2
     assert found.windows[1].z_local < 3, "beside the resonance there is none"
+    assert found.events.context_names == ("m",) and found.events.provenance["seed"] == 0
     assert "resonance at 3." in found.summary() and found.summary() in str(found)
     facts = json.loads(found.to_json())
     assert facts["best"] == 0 and facts["evidence"] and facts["results"][0]["observed"] == found.best.fit.observed

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +185,8 @@ def checked(events: Any, plan: ScanPlan) -> Dataset:
     """The events as ``gather`` gives them, after every window was checked against them."""
     parts = events if isinstance(events, tuple) else (events,)
     data = gather(*parts, unit=plan.windows[0].unit)
+    if isinstance(events, Dataset) and events.context is not None:  # the mass keeps its name in figures and pages
+        data = replace(data, context_names=events.context_names[:1], provenance=events.provenance)
     make, fold = plan.maker(None), deal(len(data), plan.folds, plan.seed)
     for region in plan.windows:
         region.check(data)
