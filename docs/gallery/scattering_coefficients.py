@@ -25,4 +25,4 @@ parallel, perpendicular = real["S4"].mean(0)[0::16], real["S4"].mean(0)[8::16]
 pull = (real.mean() - surrogate.mean()).vector / (real.vector.std(0) ** 2 + surrogate.vector.std(0) ** 2).sqrt()
 print("Fine ripples lie along the structures that hold them: S4 at equal angles is "
       f"{(parallel / perpendicular).mean():.1f} times S4 at right angles; {int((pull.abs() > 3).sum())} of "
-      f"{len(phi.labels)} coefficients tell the field from its surrogate by more than three standard deviations of one map.")
+      f"{len(phi.labels)} coefficients tell the field from its surrogate by more than three standard deviations.")
