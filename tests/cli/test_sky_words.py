@@ -57,3 +57,19 @@ def test_simulate_on_the_command_line(tmp_path: Path) -> None:
     sky = SkyMaps.load(tmp_path / "sky")
     assert sky.nside == 16
     assert 40 < np.load(tmp_path / "sky" / "cmb.npy").std() < 150  # uK
+
+
+@pytest.mark.slow
+def test_train_and_generate_on_the_command_line(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("camb")
+    run, out = tmp_path / "run", tmp_path / "made"
+    assert main(["sky", "train", str(folder), "--out", str(run), "--size", "32", "--pixel", "60", "--patches", "60",
+                 "--steps", "2", "-q"]) == 0
+    words = ["sky", "generate", str(run), "--nside", "16", "--blend", "linear", "--seed", "2", "-q"]
+    assert main([*words, "--out", str(out)]) == 0
+    assert main([*words, "--out", str(tmp_path / "again")]) == 0
+    for name in ("kappa", "tsz", "ksz", "cib", "radio"):
+        first, second = np.load(out / f"{name}.npy"), np.load(tmp_path / "again" / f"{name}.npy")
+        assert np.isfinite(first).all()
+        assert first.tobytes() == second.tobytes()
+        assert first.std() > 0

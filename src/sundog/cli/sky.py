@@ -120,7 +120,7 @@ def train(
 
     maps = [SkyMaps.load(folder) for folder in skies]
     finest = min(60 * math.degrees(math.sqrt(math.pi / 3) / sky.nside) for sky in maps)
-    layout = TileLayout(size, pixel or min(finest, 30.0), max(12, size // 6))
+    layout = TileLayout(size, pixel or min(finest, 30.0), max(8, size // 6))
     data = sky_patches([dict(sky) for sky in maps], patches, layout, seed=seed, threads=threads)
     budget = {"steps": steps, "seconds": seconds}
     plan = sundog.Plan(**{name: value for name, value in budget.items() if value is not None})  # type: ignore[arg-type]
