@@ -33,9 +33,8 @@ NAV: list[dict[str, Any]] = [
                  {"Radiomic features": "radiomics.md"}]},
     {"Scattering": [{"Scattering statistics": "scattering.md"}, {"Phase harmonics": "phase_harmonics.md"},
                     {"Component separation": "separation.md"}]},
-    {"Applications": [{"Anomaly search": "anomaly.md"},
-                      {"Carried templates": "transports.md"}, {"Scan of a spectrum": "scan.md"},
-                      {"Transported templates": "transports.md"}, {"Radio galaxies": "radio.md"},
+    {"Applications": [{"Anomaly search": "anomaly.md"}, {"Scan of a spectrum": "scan.md"},
+                      {"Carried templates": "transports.md"}, {"Radio galaxies": "radio.md"},
                       {"Microwave skies": "sky.md"}]},
     {"Speed": "performance.md"},
 ]
