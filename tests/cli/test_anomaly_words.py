@@ -1,12 +1,13 @@
 """The search on the command line: what it prints, what it writes, what it refuses."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 import sundog
-from sundog.cli.anomaly import app
+from sundog.cli.anomaly import _told, app
 from sundog.errors import OptionError, ShapeError
 from sundog.simulate.densities import ResonantToy
 
@@ -42,7 +43,17 @@ def test_signal_density_is_written(file, tmp_path):
     assert (tmp_path / "signal.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize(("low", "said"), [(0.004, True), (0.0, False)])
+def test_a_control_that_claims_a_signal_is_explained(low, said):
+    control = SimpleNamespace(low_95=low)
+    detector = SimpleNamespace(fraction_="w", control_=control, template_report_=None)
+    facts = {"method": "ranode", "window": [3.3, 3.7], "unit": "TeV", "control_fraction": 0.005, "evidence": False}
+    assert any("--scaling logit" in line for line in _told(detector, facts)) is said
+
+
 def test_clear_errors(file):
+    without = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "cwola", "--scaling", "logit")
+    assert isinstance(without.exception, OptionError) and "learns no background" in str(without.exception)
     wrong = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "magic")
     assert isinstance(wrong.exception, OptionError) and "unknown method" in str(wrong.exception)
     nameless = run(file, "--mass", "m_jj", "--window", "3.3", "3.7")

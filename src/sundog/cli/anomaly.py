@@ -33,6 +33,8 @@ def search(
     window: Annotated[tuple[float, float], typer.Option(help="Edges of the signal region, in the unit of the mass.")],
     method: Annotated[str, typer.Option(help=" | ".join(METHODS))] = "ranode",
     feature: Annotated[list[str] | None, typer.Option("--feature", "-f", help="Use only these columns.")] = None,
+    scaling: Annotated[str | None, typer.Option(help="Of the features in the background: standard, auto, logit (for "
+                                                "features with hard edges) ...")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for scores.npz, signal.npz and signal.png.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Machine output: one JSON object on stdout.")] = False,
@@ -41,6 +43,7 @@ def search(
 
     \b
     sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --out found
+    sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --scaling logit
     """
     import sundog
     from sundog.tasks.anomaly import Anode, Cathode, CWoLa, RAnode, SignalRegion
@@ -50,7 +53,11 @@ def search(
         raise OptionError("unknown method", got=method, expected=" | ".join(METHODS), do="choose one")
     events = _events(sundog.load(file), mass, feature)
     region = SignalRegion(*window, unit=events.context_units[0])
-    detector = detectors[method](region, seed=seed).fit(events)
+    if scaling is not None and method == "cwola":
+        raise OptionError("cwola learns no background", got=f"--scaling {scaling}", expected="no scaling",
+                          do="leave it out")
+    settings = {} if scaling is None else {"scaling": scaling}
+    detector = detectors[method](region, seed=seed, **settings).fit(events)
     facts = _facts(detector, method, region)
     if out is not None:
         facts["files"] = [str(path) for path in _write(detector, events, region, out)]
@@ -91,6 +98,10 @@ def _told(detector: Any, facts: dict[str, Any]) -> list[str]:
         if facts["control_fraction"] is not None:
             lines.append(f"control on sideband events: {100 * facts['control_fraction']:.3f} %")
         lines.append("evidence for a signal" if facts["evidence"] else "no evidence for a signal")
+        if detector.control_ is not None and detector.control_.low_95 > 0:
+            lines.append("the learned background is wrong somewhere: it claims a signal beside the window too. "
+                         "Features with hard edges need --scaling logit; or choose fewer with --feature, or take "
+                         "--method cathode")
     return lines + [f"wrote {path}" for path in facts.get("files", ())]
 
 
