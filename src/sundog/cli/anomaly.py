@@ -47,6 +47,7 @@ def search(
     """
     import sundog
     from sundog.tasks.anomaly import Anode, Cathode, CWoLa, RAnode, SignalRegion
+    from sundog.tasks.anomaly.template import fit_template
 
     detectors: dict[str, Any] = {"ranode": RAnode, "cathode": Cathode, "anode": Anode, "cwola": CWoLa}
     if method not in detectors:
@@ -56,7 +57,9 @@ def search(
     if scaling is not None and method == "cwola":
         raise OptionError("cwola learns no background", got=f"--scaling {scaling}", expected="no scaling",
                           do="leave it out")
-    settings = {} if scaling is None else {"scaling": scaling}
+    settings: dict[str, Any] = {} if scaling is None else {"scaling": scaling}
+    if method == "ranode" and scaling is not None:  # its own `scaling` is that of the signal density
+        settings = {"background": fit_template(events, region, family="flow", seed=seed, scaling=scaling)}
     detector = detectors[method](region, seed=seed, **settings).fit(events)
     facts = _facts(detector, method, region)
     if out is not None:
