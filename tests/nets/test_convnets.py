@@ -62,7 +62,7 @@ def test_scaled_tanh_is_bounded_with_slope_two():
     lambda: layer_widths(4, 16),
     lambda: layer_widths(8, 0),
     lambda: ScaledTanh(0.0),
-    lambda: DCGenerator(8, normalisation="batch"),
+    lambda: DCGenerator(8, normalisation="layer"),
     lambda: DCGenerator(8, upsampling="bicubic"),
 ])
 def test_impossible_settings_are_named(call):

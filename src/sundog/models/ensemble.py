@@ -30,7 +30,7 @@ def mean_field_energy(features: Features, x: Tensor, at_once: int) -> Tensor:
     -------
     >>> x = torch.tensor([[0.0], [4.0]], requires_grad=True)
     >>> E = mean_field_energy(lambda x: x - 1, x, 1)
-    >>> float(E), torch.autograd.grad(E, x)[0].flatten().tolist()
+    >>> E.item(), torch.autograd.grad(E, x)[0].flatten().tolist()
     (2.0, [2.0, 2.0])
     """
     if len(x) <= at_once:

@@ -165,7 +165,7 @@ def scrambled(text: str, picture: str) -> str:
     Example
     -------
     >>> scrambled("10", "abc")
-    'RVg='
+    'WME='
     """
     state = 2166136261
     for code in picture[-HASHED:].encode():

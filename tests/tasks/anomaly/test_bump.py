@@ -106,7 +106,7 @@ def test_a_faint_excess_has_a_place_with_an_error_however_large():
     generator = np.random.default_rng(8)
     found = []
     for _ in range(12):
-        m = falling(400, generator)
+        m = np.concatenate([falling(400, generator), generator.normal(3.5, 0.05, 10)])
         fit = fit_bump(m, REGION, common_edges(m, [REGION]))
         found.append(locate(m, fit))
     placed = [peak for peak in found if peak is not None]
