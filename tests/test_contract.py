@@ -18,7 +18,7 @@ CASES = {
     "flow-matching": ("flow-matching", (3,), {"hidden": (16, 16)}),
     "flow-matching-residual": ("flow-matching", (3,), {"network": "residual", "hidden": (16, 16)}),
     "flow-matching-hutchinson": ("flow-matching", (3,), {"hidden": (16, 16), "trace": "hutchinson"}),
-    "flow-matching-images": ("flow-matching", (8, 8), {"parameters": 3e4}),
+    "flow-matching-images": ("flow-matching", (8, 8), {"parameters": 3e4, "steps": 3}),
     "gan": ("gan", (3,), {"hidden": (16, 16), "critic_steps": 2}),
     "mixture-vae": ("mixture-vae", (3,), {"hidden": (16,), "latent": 2}),
     "scattering": ("scattering", (16, 16), {"iterations": 3}),
@@ -94,6 +94,7 @@ class TestFamily:
         x, c = self.rows(case, context_dim)
         assert torch.equal(model.score(x, c), twin.score(x, c))
 
+    @pytest.mark.slow
     def test_log_prob_is_the_density_of_what_is_sampled(self, case, context_dim):
         """KL is zero: the mean log-density ratio of the model to itself, seen through a histogram of one projection.
 
