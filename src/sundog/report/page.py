@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from sundog.data.atomic import write_text
 from sundog.report import figures
+from sundog.report.html import environment
 from sundog.verdicts.verdict import Row, Verdict, number, probability
 
 DPI = 144  # sharp on a screen of double density at the size used, and in print
@@ -43,11 +43,10 @@ def write_report(verdict: Verdict, path: str | Path) -> Path:
 
 def page(verdict: Verdict) -> str:
     """The HTML of the report."""
-    environment = Environment(loader=PackageLoader("sundog.report"), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=number, probability=probability)
-    environment.filters["capitalise"] = lambda text: text[:1].upper() + text[1:]
-    return environment.get_template("verdict.html").render(
+    pages = environment()
+    pages.filters.update(number=number, probability=probability)
+    pages.filters["capitalise"] = lambda text: text[:1].upper() + text[1:]
+    return pages.get_template("verdict.html").render(
         verdict=verdict, pictures=list(pictures(verdict)), reading=_reading(verdict), measured=measured,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         # "</" inside a script element would end it: escape the slash, which JSON allows

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import colormaps
 from scipy.stats import binomtest
 from torch import Tensor
@@ -31,6 +30,7 @@ from torch import Tensor
 from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
 from sundog.errors import FileError, OptionError, SampleSizeError, ShapeError
+from sundog.report.html import environment
 
 MODES, SCALES, STRETCHES = ("pairs", "single"), ("set", "image"), ("asinh", "linear")
 COLOURS = ("inferno", "viridis", "cividis", "gray")
@@ -122,9 +122,8 @@ def make_quiz(
         "scale": "each image on its own scale" if scale == "image" else "all images on one brightness scale",
         "answers": scrambled(json.dumps(answers), picture),
     }
-    environment = Environment(loader=PackageLoader("sundog.report"), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
-    html = environment.get_template("quiz.html").render(
+    pages = environment()
+    html = pages.get_template("quiz.html").render(
         facts=facts, picture=picture, payload=json.dumps(facts).replace("</", "<\\/"))
     return Quiz(html, tuple(truth), tuple(rows))
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import norm
@@ -19,6 +18,7 @@ from scipy.stats import norm
 from sundog.data.atomic import write_text
 from sundog.report.anomaly import signal_figure
 from sundog.report.figures import FAKE, GREY, INK, REAL
+from sundog.report.html import environment
 from sundog.report.page import Picture, picture_of
 from sundog.tasks.anomaly.bump import BumpFit
 from sundog.tasks.anomaly.found import ScanResult, WindowResult, measured, percent
@@ -128,11 +128,10 @@ def write_scan_report(found: ScanResult, path: str | Path) -> Path:
     ------
     FileError : the folder is missing or not writable.
     """
-    environment = Environment(loader=PackageLoader("sundog.report"), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
-    environment.filters["p"] = lambda value: f"{value:.2g}"
-    environment.globals.update(percent=percent, measured=measured)
-    text = environment.get_template("scan.html").render(
+    pages = environment()
+    pages.filters["p"] = lambda value: f"{value:.2g}"
+    pages.globals.update(percent=percent, measured=measured)
+    text = pages.get_template("scan.html").render(
         found=found, pictures=list(pictures(found)), written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         payload=json.dumps(found.facts()).replace("</", "<\\/"))
     return write_text(path, text)

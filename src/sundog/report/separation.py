@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from sundog.data.atomic import write_text
 from sundog.errors import ShapeError
 from sundog.report.figures import FAKE, GREY, INK, REAL
+from sundog.report.html import environment
 from sundog.report.page import Picture, picture_of
 from sundog.tasks.separation.result import Separation
 
@@ -135,14 +135,13 @@ def write_page(
     if truth is not None and truth.shape != found.signal.shape:
         raise ShapeError("truth and mixture differ in size", got=tuple(truth.shape), expected=tuple(found.signal.shape),
                          do="cut the truth to the mixture")
-    environment = Environment(loader=PackageLoader("sundog.report"), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
+    pages = environment()
     report = found.report
     rows = list(zip(report.k.tolist(), report.signal_to_noise.tolist(), report.agreement.tolist(),
                     report.power_error.tolist(), report.regimes))
     payload = json.dumps({"losses": report.losses, "columns": ["k", "signal_to_noise", "agreement", "power_error",
                                                                "regime"], "rows": rows}).replace("</", "<\\/")
-    html = environment.get_template("separation.html").render(
+    html = pages.get_template("separation.html").render(
         found=found, report=report, rows=rows, solutions=len(found.samples), payload=payload,
         pictures=list(pictures(found, truth, unit, pixel_arcmin)),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

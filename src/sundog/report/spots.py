@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from sundog.data.atomic import write_text
 from sundog.report.figures import BAND, FAKE, GREY, INK, REAL
+from sundog.report.html import environment
 from sundog.report.page import Picture, picture_of
 from sundog.tasks.spots import Mean, SpotStatistics, spectrum_error
 
@@ -45,11 +45,10 @@ class SpotExperiment:
 
 def write_spots(experiments: Sequence[SpotExperiment], path: str | Path, summary: str) -> Path:
     """One self-contained HTML page with the table and all figures of each experiment, written atomically."""
-    environment = Environment(loader=PackageLoader("sundog.report"), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
+    pages = environment()
     parts = [{"title": e.title, "note": e.note, "table": e.table(), "pictures": list(pictures(e))}
              for e in experiments]
-    return write_text(path, environment.get_template("spots.html").render(parts=parts, summary=summary))
+    return write_text(path, pages.get_template("spots.html").render(parts=parts, summary=summary))
 
 
 def pictures(of: SpotExperiment) -> Iterator[Picture]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -21,6 +20,7 @@ from torch import Tensor
 from sundog.data.atomic import write_text
 from sundog.errors import OptionError
 from sundog.report.figures import FAKE, GREY, INK, REAL
+from sundog.report.html import environment
 from sundog.report.page import Picture, picture_of
 from sundog.verdicts.textures import TRUTH, Measure, Textures
 
@@ -83,9 +83,8 @@ def write_texture_page(
     numbers = {m.title: dict(zip(found.names, errors)) for m, errors in rows}
     statistics = picture_of("Every statistic", measures_figure(found), "Truth as a black line. Fakes: mean, with the "
                             "range between the maps as a band. Scattering pairs are sorted by the true value.")
-    environment = Environment(loader=PackageLoader("sundog.report"), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    html = environment.get_template("texture.html").render(
+    pages = environment()
+    html = pages.get_template("texture.html").render(
         title=title, lead=lead, names=found.names, rows=rows, pictures=[*pictures, statistics], facts=facts or {},
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), payload=json.dumps(numbers).replace("</", "<\\/"),
     )  # fmt: skip
