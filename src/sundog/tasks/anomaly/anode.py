@@ -11,8 +11,7 @@ from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
 from sundog.errors import OptionError
-from sundog.tasks.anomaly.cathode import gather_any
-from sundog.tasks.anomaly.regions import SignalRegion, gather
+from sundog.tasks.anomaly.regions import SignalRegion, gather, gather_any
 from sundog.tasks.anomaly.template import PLANS, SCALINGS, Template, TemplateReport, fit_template
 from sundog.train.fit import fit
 from sundog.train.plan import Plan

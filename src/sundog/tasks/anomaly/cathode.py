@@ -7,18 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
-from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.errors import OptionError
 from sundog.models.classifier import Classifier
+from sundog.tasks.anomaly.detector import TemplateDetector
 from sundog.tasks.anomaly.references import features, fit_ratio, scored
 from sundog.tasks.anomaly.regions import SignalRegion, gather
-from sundog.tasks.anomaly.template import Template, TemplateReport, fit_template
+from sundog.tasks.anomaly.template import Template, fit_template
 from sundog.train.plan import Plan
 
 
 @dataclass(eq=False)
-class Cathode:
+class Cathode(TemplateDetector):
     """Classifier between the data inside the window and a background sampled there.
 
     A generator learns p(x | m) in the sidebands, is asked for events at masses inside the window, and an ensemble
@@ -85,32 +85,3 @@ class Cathode:
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
         """Estimate of log p_data(x) / p_B(x) inside the window, float64 (n,)."""
         return scored(self.classifier_, x, m, self.with_mass)
-
-    def sample_background(self, n: int, m: Any = None, *, seed: int = 0) -> Dataset:
-        """n template events inside the window, or at the masses m (n,)."""
-        return self.fitted_template.sample(n, seed, m)
-
-    def log_background(self, x: Any, m: Any = None) -> Tensor:
-        """log p_B(x | m) of the template, float64 (n,), per product of the units of x."""
-        return self.fitted_template.log_prob(gather_any(x, m))
-
-    @property
-    def template_report_(self) -> TemplateReport | None:
-        """How well the template reproduces unseen sideband events; None with ``check=False``."""
-        return self.fitted_template.report
-
-    @property
-    def fitted_template(self) -> Template:
-        """The template, once fitted."""
-        if self.template_ is None:
-            raise OptionError("the detector has not been fitted", got="no template", expected="fit first",
-                              do="call fit(x, m)")
-        return self.template_
-
-
-def gather_any(x: Any, m: Any = None) -> Dataset:
-    """Events to be scored, of any number: as ``gather``, without the checks that need many rows."""
-    if isinstance(x, Dataset) and m is None:
-        return x
-    values = x.values if isinstance(x, Dataset) else x
-    return Dataset.from_arrays(values, m, context_names=("m",), held_out_fraction=0.0)

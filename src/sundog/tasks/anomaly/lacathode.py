@@ -20,10 +20,10 @@ from sundog.errors import OptionError, ShapeError
 from sundog.models.classifier import Classifier
 from sundog.models.flow import NormalizingFlow
 from sundog.models.matching import FlowMatching
-from sundog.tasks.anomaly.cathode import gather_any
+from sundog.tasks.anomaly.detector import TemplateDetector
 from sundog.tasks.anomaly.references import fit_ratio, scored
-from sundog.tasks.anomaly.regions import SignalRegion, gather
-from sundog.tasks.anomaly.template import Template, TemplateReport, fit_template
+from sundog.tasks.anomaly.regions import SignalRegion, gather, gather_any
+from sundog.tasks.anomaly.template import Template, fit_template
 from sundog.train.engine import seeded
 from sundog.train.plan import Plan
 from sundog.train.run import Run
@@ -32,7 +32,7 @@ CHUNK = 16_384  # events mapped at once: bounds memory
 
 
 @dataclass(eq=False)
-class LaCathode:
+class LaCathode(TemplateDetector):
     """Classifier between the latent vectors of the data inside the window and standard normal numbers.
 
     Parameters
@@ -107,27 +107,6 @@ class LaCathode:
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
         """Estimate of log p_data(z) / N(z; 0, 1) inside the window, float64 (n,), equal to that of x given m."""
         return scored(self.classifier_, self.latent(x, m), None, False)
-
-    def sample_background(self, n: int, m: Any = None, *, seed: int = 0) -> Dataset:
-        """n template events inside the window, or at the masses m (n,), in the units of the data."""
-        return self.fitted_template.sample(n, seed, m)
-
-    def log_background(self, x: Any, m: Any = None) -> Tensor:
-        """log p_B(x | m) of the template, float64 (n,), per product of the units of x."""
-        return self.fitted_template.log_prob(gather_any(x, m))
-
-    @property
-    def template_report_(self) -> TemplateReport | None:
-        """How well the template reproduces unseen sideband events; None with ``check=False``."""
-        return self.fitted_template.report
-
-    @property
-    def fitted_template(self) -> Template:
-        """The template, once fitted."""
-        if self.template_ is None:
-            raise OptionError("the detector has not been fitted", got="no template", expected="fit first",
-                              do="call fit(x, m)")
-        return self.template_
 
 
 def encoded(run: Run, events: Dataset) -> Tensor:

@@ -21,9 +21,8 @@ from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
 from sundog.errors import OptionError
 from sundog.models.mixture import MixtureFit, climb, find_signal, split_signal
-from sundog.tasks.anomaly.cathode import gather_any
 from sundog.tasks.anomaly.fraction import SignalFraction, check_fraction, signal_fraction
-from sundog.tasks.anomaly.regions import SignalRegion, gather, mass_column
+from sundog.tasks.anomaly.regions import SignalRegion, gather, gather_any, mass_column
 from sundog.tasks.anomaly.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.template import Template, TemplateReport, fit_template
 

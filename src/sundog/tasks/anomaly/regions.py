@@ -197,3 +197,11 @@ def check_columns(events: Dataset) -> None:
             if torch.equal(table[:, i], table[:, j]):
                 raise DataError(f"columns {names[i]} and {name} are copies", got="equal in every row",
                                 expected="different features; the mass is not a feature", do="leave one of them out")
+
+
+def gather_any(x: Any, m: Any = None) -> Dataset:
+    """Events to be scored, of any number: as ``gather``, without the checks that need many rows."""
+    if isinstance(x, Dataset) and m is None:
+        return x
+    values = x.values if isinstance(x, Dataset) else x
+    return Dataset.from_arrays(values, m, context_names=("m",), held_out_fraction=0.0)

@@ -11,7 +11,7 @@ from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.errors import OptionError
 from sundog.models.classifier import Classifier
-from sundog.tasks.anomaly.cathode import gather_any
+from sundog.tasks.anomaly.detector import TemplateDetector
 from sundog.tasks.anomaly.references import features, fit_ratio, scored
 from sundog.tasks.anomaly.regions import SignalRegion, gather
 from sundog.tasks.anomaly.sigma_field import (
@@ -21,13 +21,13 @@ from sundog.tasks.anomaly.sigma_field import (
     fit_everything,
     window_template,
 )
-from sundog.tasks.anomaly.template import Template, TemplateReport
+from sundog.tasks.anomaly.template import Template
 from sundog.train.plan import Plan
 from sundog.train.run import Run
 
 
 @dataclass(eq=False)
-class Sigma:
+class Sigma(TemplateDetector):
     """Classifier between the data inside a window and a background interpolated from one model of everything.
 
     One conditional flow-matching model learns p(x | m) of all events, signal included, with a mass embedding
@@ -117,27 +117,12 @@ class Sigma:
         """Estimate of log p_data(x) / p_B(x) inside the window, float64 (n,)."""
         return scored(self.classifier_, x, m, self.with_mass)
 
-    def sample_background(self, n: int, m: Any = None, *, seed: int = 0, region: SignalRegion | None = None) -> Dataset:
+    def sample_background(  # type: ignore[override]
+        self, n: int, m: Any = None, *, seed: int = 0, region: SignalRegion | None = None
+    ) -> Dataset:
         """n template events inside the window (or another one), or at the masses m (n,)."""
         template = self.fitted_template if region is None else self.template_for(region)
         return template.sample(n, seed, m)
-
-    def log_background(self, x: Any, m: Any = None) -> Tensor:
-        """log p_B(x | m) of the interpolated model, float64 (n,), per product of the units of x."""
-        return self.fitted_template.log_prob(gather_any(x, m))
-
-    @property
-    def template_report_(self) -> TemplateReport | None:
-        """How well the same interpolation reproduces unseen events of the windows beside this one."""
-        return self.fitted_template.report
-
-    @property
-    def fitted_template(self) -> Template:
-        """The template of the window, once fitted."""
-        if self.template_ is None:
-            raise OptionError("the detector has not been fitted", got="no template", expected="fit first",
-                              do="call fit(x, m)")
-        return self.template_
 
     def _look(self) -> Sigma:
         events = self._events
