@@ -43,6 +43,15 @@ def test_signal_density_is_written(file, tmp_path):
     assert (tmp_path / "signal.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
+def test_the_scaling_reaches_the_background(file):
+    words = ["--mass", "m", "--window", "3.3", "3.7", "--method", "ranode", "--json", "-f", "x0", "-f", "x1"]
+    plain, logit = (json.loads(run(file, *words, *more).stdout) for more in ((), ("--scaling", "logit")))
+    assert plain["template_auc"] != logit["template_auc"]
+    unknown = run(file, *words, "--scaling", "magic")
+    assert isinstance(unknown.exception, OptionError) and "unknown scaling" in str(unknown.exception)
+
+
 @pytest.mark.parametrize(("low", "said"), [(0.004, True), (0.0, False)])
 def test_a_control_that_claims_a_signal_is_explained(low, said):
     control = SimpleNamespace(low_95=low)

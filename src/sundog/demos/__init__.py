@@ -8,12 +8,12 @@ from pathlib import Path
 
 # Name (and file) -> what it shows, and how long it takes on two cores.
 DEMOS = {
-    "anomaly": "find the resonance hidden in di-jet events: where, how significant, how much, what; 4 min",
-    "radio": "learn radio galaxies, fakes in mJy/beam, judge, a quiz, a film, a mock survey; 6 min",
+    "anomaly": "find the resonance hidden in di-jet events: where, how significant, how much, what; 3 to 5 min",
+    "radio": "learn radio galaxies, fakes in mJy/beam, judge, a quiz, a film, a mock survey; 8 min, estimated",
     "separation": "filaments under noise and clouds, recovered without a model of them; 60 s",
-    "texture": "new maps from a single one, a larger sky, a filled gap; statistic by statistic; 2 min",
+    "texture": "new maps from a single one, a larger sky, a filled gap; statistic by statistic; 1 min, estimated",
     "dijets": "learn di-jet events, generate, judge against held-out ones; 30 s",
-    "blobs": "learn images of 1, 10, 50 and 1000 spots, every figure of the comparison; 4 min",
+    "blobs": "learn images of 1, 10, 50 and 1000 spots, every figure of the comparison; 4 min, estimated",
 }
 
 
