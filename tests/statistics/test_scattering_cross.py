@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -150,17 +151,35 @@ def test_regions_see_their_own_part_of_the_map() -> None:
     assert phi(x, x.flip(0)).vector.shape == (6, 2, len(phi.cross_labels))
 
 
-def test_saved_coefficients_come_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_saved_coefficients_come_back(tmp_path: Path, suffix: str) -> None:
     x, y = field((2, 16, 16))
     c = ScatteringCovariance((16, 16), 2, 4, isotropic=True)(x, y)
-    back = CrossCoefficients.load(c.save(tmp_path / "phi.npz"))
-    assert torch.equal(back.vector, c.vector)
-    assert torch.equal(back.normalised().vector, c.normalised().vector)
-    (tmp_path / "bad.npz").write_text("{}")
+    back = CrossCoefficients.load(c.save(tmp_path / f"phi{suffix}"))
+    assert (back.vector == c.vector).all()
+    assert back.labels.same_as(c.labels)
+    assert torch.allclose(back.normalised().vector.to(x), c.normalised().vector, rtol=1e-6)
+    (tmp_path / f"bad{suffix}").write_text("{}")
     with pytest.raises(FileError):
-        CrossCoefficients.load(tmp_path / "bad.npz")
+        CrossCoefficients.load(tmp_path / f"bad{suffix}")
     with pytest.raises(FileError):
         c.save(tmp_path / "phi.txt")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = field((2, 16, 16))
+    c = ScatteringCovariance((16, 16), 2, 4, isotropic=True)(x, y)
+    path = c.save(tmp_path / "phi.npz")
+
+    def half(file: Path, **columns: object) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez_compressed", half)
+    with pytest.raises(FileError):
+        c.save(path)
+    assert torch.equal(CrossCoefficients.load(path).vector, c.vector)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_bad_input_is_named() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sundog.errors import FileError, OptionError, ShapeError
 from sundog.statistics.coefficients import COLUMNS, Labels
+from sundog.statistics.columns import load_columns, save_columns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,26 +113,21 @@ class CrossCoefficients:
         return cross_covariances(self.table(), self.labels.L)
 
     def save(self, path: str | Path) -> Path:
-        """Write values and labels to ``.npz``; returns the path."""
-        path = Path(path)
-        if path.suffix != ".npz":
-            raise FileError("unknown format", got=path.name, expected=".npz", do="rename the file")
+        """Write values and labels to ``.npz`` or ``.json``; returns the path."""
         extra = {name: getattr(self, name).detach().cpu().numpy() for name in ("power_x", "power_y", "variances")}
         size = {"L": np.array(self.labels.L), "isotropic": np.array(self.labels.isotropic)}
-        np.savez_compressed(path, **self.table(), **extra, **size)  # type: ignore[arg-type]
-        return path
+        return save_columns(path, {**self.table(), **extra, **size})
 
     @staticmethod
     def load(path: str | Path) -> CrossCoefficients:
-        """Read what `save` wrote."""
+        """Read what `save` wrote (JSON values come back as float64)."""
+        table: dict[str, Any] = load_columns(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                table = {name: file[name] for name in file}
             scales = np.column_stack([table[name] for name in COLUMNS[:3]])
             angles = np.column_stack([table[name] for name in COLUMNS[3:]])
             labels = Labels(table["kind"], table["part"], scales, angles, int(table["L"]), bool(table["isotropic"]))
             rest = [torch.from_numpy(table[name]) for name in ("value", "power_x", "power_y", "variances")]
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError) as error:
             raise FileError(
                 "not a file of cross coefficients", got=path, expected="what save() wrote", do="measure again"
             ) from error
