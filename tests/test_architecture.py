@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -107,32 +107,44 @@ def imported(node: ast.AST, path: Path) -> list[str]:
     return [name if is_module(name) else stem for name in names]
 
 
+def files_of(name: str) -> list[Path]:
+    """Files of a room."""
+    return [path for path in FILES if room(module_of(path)) == name]
+
+
+def where(path: Path, line: int) -> str:
+    return f"{path.relative_to(SOURCE).as_posix()} line {line}"
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def is_module(name: str) -> bool:
     target = SOURCE.parent.joinpath(*name.split("."))
     return target.with_suffix(".py").exists() or (target / "__init__.py").exists()
 
 
-def imports(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imports(path: Path) -> list[tuple[int, str]]:
     """(line, module) of every import of a file, wherever it stands."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        for name in imported(node, path):
-            yield node.lineno, name
+    return [(node.lineno, name) for node in ast.walk(tree(path)) for name in imported(node, path)]
 
 
-def inner_imports(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def inner_imports(path: Path) -> list[tuple[int, str]]:
     """(line, module) of the imports that stand inside functions."""
-    for function in ast.walk(ast.parse(path.read_text())):
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            for node in ast.walk(function):
-                for name in imported(node, path):
-                    yield node.lineno, name
+    functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [(node.lineno, name) for function in functions for node in ast.walk(function)
+            for name in imported(node, path)]
 
 
 def top_imports(path: Path) -> set[str]:
     """Modules of the package that load when this file loads: neither inside functions nor for type checking."""
     inner = set(inner_imports(path))
-    tree = ast.parse(path.read_text())
-    typing_only = {(node.lineno, name) for block in tree.body
+    typing_only = {(node.lineno, name) for block in tree(path).body
                    if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
                    for node in ast.walk(block) for name in imported(node, path)}
     return {name for line, name in imports(path)
@@ -149,18 +161,22 @@ def allowed(importer: str, target: str, path: Path) -> bool:
     return any(below == step or below.startswith(step + ".") for step in STAIRCASE[here])
 
 
+ROOMS = sorted({room(module_of(path)) for path in FILES})
+
+
 def test_there_are_files_to_check() -> None:
     assert len(FILES) > 10
+    assert sum(len(files_of(name)) for name in ROOMS) == len(FILES)
 
 
 def test_every_room_is_known() -> None:
-    assert {room(module_of(path)) for path in FILES} <= set(STAIRCASE) | ANYTHING
+    assert set(ROOMS) <= set(STAIRCASE) | ANYTHING
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_imports_only_walk_up_the_staircase(path: Path) -> None:
-    wrong = [f"line {line}: {name}" for line, name in imports(path)
-             if name.split(".")[0] == "sundog" and not allowed(module_of(path), name, path)]
+@pytest.mark.parametrize("name", ROOMS)
+def test_imports_only_walk_up_the_staircase(name: str) -> None:
+    wrong = [f"{where(path, line)}: {target}" for path in files_of(name) for line, target in imports(path)
+             if target.split(".")[0] == "sundog" and not allowed(module_of(path), target, path)]
     assert not wrong, wrong
 
 
@@ -171,12 +187,15 @@ def test_the_staircase_check_notices_a_wrong_step() -> None:
     assert allowed("sundog.verdicts.compare", "sundog.models.classifier", SOURCE / "verdicts" / "compare.py")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_imports_inside_functions_are_listed(path: Path) -> None:
-    names = listed(path)
-    wrong = [f"line {line}: {name}" for line, name in inner_imports(path)
-             if "*" not in names and not any(name == ok or name.startswith(ok + ".") for ok in names)]
+@pytest.mark.parametrize("name", ROOMS)
+def test_imports_inside_functions_are_listed(name: str) -> None:
+    wrong = [f"{where(path, line)}: {target}" for path in files_of(name) for line, target in inner_imports(path)
+             if not is_listed(target, listed(path))]
     assert not wrong, wrong
+
+
+def is_listed(target: str, names: set[str]) -> bool:
+    return "*" in names or any(target == ok or target.startswith(ok + ".") for ok in names)
 
 
 def test_no_cycle() -> None:
@@ -208,12 +227,12 @@ def test_no_drawer_for_everything() -> None:
     assert not names & FORBIDDEN_NAMES
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_sizes(path: Path) -> None:
-    text = path.read_text()
-    assert text.count("\n") <= 500, "a second noun moved in: split the file"
-    long = [f"{node.name}: {node.end_lineno - node.lineno + 1} lines" for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.FunctionDef) and body_lines(node) > 60]
+@pytest.mark.parametrize("name", ROOMS)
+def test_sizes(name: str) -> None:
+    full = [str(path) for path in files_of(name) if path.read_text().count("\n") > 500]
+    assert not full, f"a second noun moved in: split {full}"
+    long = [f"{where(path, node.lineno)}: {node.name}, {body_lines(node)} lines" for path in files_of(name)
+            for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef) and body_lines(node) > 60]
     assert not long, long
 
 
@@ -223,9 +242,9 @@ def body_lines(node: ast.FunctionDef) -> int:
     return node.end_lineno - first.lineno + 1
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_the_library_does_not_print(path: Path) -> None:
-    calls = [node.lineno for node in ast.walk(ast.parse(path.read_text()))
+@pytest.mark.parametrize("name", ROOMS)
+def test_the_library_does_not_print(name: str) -> None:
+    calls = [where(path, node.lineno) for path in files_of(name) for node in ast.walk(tree(path))
              if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"]
     assert not calls, calls
 
@@ -236,6 +255,7 @@ def test_import_does_not_load_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.slow
 def test_import_changes_nothing_in_the_world() -> None:
     # threadpoolctl, which scikit-learn needs, sets KMP_DUPLICATE_LIB_OK and KMP_INIT_AT_FORK: loaded before the look.
     code = ("import os, torch, numpy, sys, threadpoolctl\n"

@@ -7,8 +7,10 @@ import io
 import math
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
+import click
 import pytest
 import typer
 
@@ -50,6 +52,11 @@ def test_a_wrong_number_under_the_code_would_be_noticed() -> None:
     assert not same_text("AUC 0.52 failed", "AUC 0.52 passed")
 
 
+@cache
+def whole_command() -> click.Command:
+    return typer.main.get_command(app)
+
+
 def commands() -> list[str]:
     """Every line of a code block, or of a help text, that calls sundog."""
     texts = [path.read_text() for path in (*PAGES, *sorted((ROOT / "src" / "sundog" / "cli").glob("*.py")))]
@@ -60,7 +67,7 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("line", commands())
 def test_command_line_is_understood(line: str) -> None:
     words = shlex.split(line)[1:]
-    command = typer.main.get_command(app)
+    command = whole_command()
     while hasattr(command, "commands") and words:
         assert words[0] in command.commands, line
         command = command.commands[words.pop(0)]

@@ -29,6 +29,7 @@ def test_scores_of_the_events_inside(file, tmp_path):
     assert score.names == ("score",) and len(score) == int(inside.sum())
 
 
+@pytest.mark.slow
 def test_json_and_chosen_features(file):
     done = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "cwola", "--json", "-f", "x0", "-f", "x2")
     assert json.loads(done.stdout) == {"method": "cwola", "window": [3.3, 3.7], "unit": "TeV"}

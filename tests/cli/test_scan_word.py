@@ -26,6 +26,7 @@ def test_numbers_after_a_window_belong_to_it():
     assert grouped(words) == ["e", "--slide", "3 4 0.5", "--window", "-1 1", "-q"]
 
 
+@pytest.mark.slow
 def test_two_windows_to_json_and_a_page(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     words = ["scan", "events.h5", "--mass", "m", "--window", "3.3", "3.7", "--window", "3.5", "3.9", "--json", *QUICK]

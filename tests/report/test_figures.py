@@ -21,6 +21,7 @@ def curve(real, fake, axis, names=None):
                  real, 0.1 * real.abs(), fake, 0.1 * fake.abs())
 
 
+@pytest.mark.slow
 def test_importing_draws_nothing_and_leaves_pyplot_alone():
     code = "import sys, sundog.report.page; assert 'matplotlib.pyplot' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -64,13 +64,14 @@ def test_killed_run_resumes_bit_equal(uninterrupted, tmp_path, attempt):
     assert not (folder / CHECKPOINT).exists()
 
 
-def test_interrupted_in_process_resumes_bit_equal(uninterrupted, tmp_path, monkeypatch):
+def test_interrupted_in_process_resumes_bit_equal(tmp_path, monkeypatch):
     """The same, fast: the loop is broken by an exception after some steps."""
-    interrupt_when(monkeypatch, lambda loop: loop.step == 137)
+    uninterrupted = kill_me.fit(tmp_path / "whole", steps=90, checkpoint_seconds=3600)
+    interrupt_when(monkeypatch, lambda loop: loop.step == 67)
     with pytest.raises(KeyboardInterrupt):
-        kill_me.fit(tmp_path / "run", checkpoint_seconds=0.05)
+        kill_me.fit(tmp_path / "run", steps=90)
     monkeypatch.undo()
-    run = kill_me.fit(tmp_path / "run", checkpoint_seconds=0.05)
+    run = kill_me.fit(tmp_path / "run", steps=90)
     assert run.history.losses == uninterrupted.history.losses
     for p, q in zip(run.model.parameters(), uninterrupted.model.parameters()):
         assert torch.equal(p, q)
@@ -91,12 +92,15 @@ def test_signals_leave_a_checkpoint_of_the_last_step(uninterrupted, tmp_path, nu
     assert run.history.losses == uninterrupted.history.losses
 
 
-def test_negative_control_another_seed_differs(uninterrupted, tmp_path):
+def test_negative_control_another_seed_differs(tmp_path):
+    first = kill_me.fit(tmp_path / "run", steps=20)
     data = sundog.Dataset.from_arrays(torch.randn(2000, 3, generator=torch.Generator().manual_seed(0)),
                                       names=["a", "b", "m"])
     plan = sundog.Plan(steps=20, batch=64)
     other = sundog.fit("flow", data, context="m", plan=plan, layers=2, hidden=(16,), seed=5)
-    assert not torch.equal(next(other.model.parameters()), next(uninterrupted.model.parameters()))
+    same = sundog.fit("flow", data, context="m", plan=plan, layers=2, hidden=(16,), seed=4)
+    assert torch.equal(next(same.model.parameters()), next(first.model.parameters()))
+    assert not torch.equal(next(other.model.parameters()), next(first.model.parameters()))
 
 
 def test_finished_run_is_loaded_not_trained_again(tmp_path):
@@ -134,6 +138,7 @@ def test_truncated_weights_are_refused(tmp_path):
     assert len(sundog.load_run(tmp_path / "run").sample(3)) == 3
 
 
+@pytest.mark.slow
 def test_budget_in_seconds_resumes_with_the_time_left(tmp_path, monkeypatch):
     data = sundog.Dataset.from_arrays(torch.randn(500, 2, generator=torch.Generator().manual_seed(0)))
     plan = sundog.Plan(seconds=2.0, batch=64, checkpoint_seconds=0.0)
