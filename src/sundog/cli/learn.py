@@ -39,7 +39,8 @@ def fit(
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Replaces the family's own.")] = None,
     plan: Annotated[Path | None, typer.Option(help="JSON or YAML file of plan settings; options above win.")] = None,
-    scaling: Annotated[str | None, typer.Option(help="auto, standard, logit, asinh, log-modulus or identity.")] = None,
+    scaling: Annotated[str | None, typer.Option(
+        help="auto, standard, logit, asinh, log-modulus, normal-scores or identity.")] = None,
     kind: Annotated[str, typer.Option(help="auto, events, or images (a 1-D file is then one signal).")] = "auto",
     option: Annotated[list[str] | None, typer.Option(
         "--set", help="Family option, e.g. hidden=[64,64], or mask=mask.npy.")] = None,

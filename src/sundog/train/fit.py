@@ -54,9 +54,9 @@ def fit(
     device : ``auto``, ``cpu``, ``cuda``, ``mps``; other than auto it overrides the plan
     out : folder for checkpoints and the finished run. Called again with the same arguments, an interrupted fit
         goes on where it was and ends with the same numbers; a finished one is loaded.
-    scaling : of the values: a word (``auto``, ``standard``, ``logit``, ``asinh``, ``log-modulus``, ``identity``) or an
-        unfitted ``Scaling``; when None ``auto`` for events and ``standard`` for
-        images, or ``identity`` for families that know units of their own
+    scaling : of the values: a word (``auto``, ``standard``, ``logit``, ``asinh``, ``log-modulus``, ``normal-scores``,
+        ``identity``) or an unfitted ``Scaling``; when None ``auto`` for events and ``standard`` for images, or
+        ``identity`` for families that know units of their own
     init_from : a run of the same family and networks, or its folder: training starts from its weights instead of
         random ones (transfer learning). The scaling is fitted to the new data all the same.
     progress : show a progress bar

@@ -12,6 +12,7 @@ Accuracy. All arithmetic is float64; the result has the type of the input. With 
 
 inside the support: the rounding of x, that of z (no code that stores z in that type does better), and the
 float64 arithmetic itself. The support is the whole line except for ``ClippedLogit`` and ``ScaledTanh``.
+For ``NormalScores`` |dx/dz| is the largest between the two knots, not that at x.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sundog.data.scaling.chain import Chain, default_scaling, named_scaling, sca
 from sundog.data.scaling.contract import Scaling
 from sundog.data.scaling.curved import Asinh, ClippedLogit, LogModulus, ScaledTanh
 from sundog.data.scaling.linear import Identity, MinMaxPerImage, MinMaxPerSet, Standard
+from sundog.data.scaling.scores import NormalScores
 
 __all__ = [
     "Asinh",
@@ -29,6 +31,7 @@ __all__ = [
     "LogModulus",
     "MinMaxPerImage",
     "MinMaxPerSet",
+    "NormalScores",
     "ScaledTanh",
     "Scaling",
     "Standard",

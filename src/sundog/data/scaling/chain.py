@@ -13,10 +13,12 @@ from sundog.data.scaling.columns import double, like
 from sundog.data.scaling.contract import Scaling
 from sundog.data.scaling.curved import Asinh, ClippedLogit, LogModulus, ScaledTanh
 from sundog.data.scaling.linear import Identity, MinMaxPerImage, MinMaxPerSet, Standard
+from sundog.data.scaling.scores import NormalScores
 from sundog.errors import OptionError
 
 _FINAL: tuple[type, ...] = (
     Identity, Standard, ClippedLogit, LogModulus, Asinh, ScaledTanh, MinMaxPerSet, MinMaxPerImage,
+    NormalScores,
 )
 
 
@@ -71,10 +73,12 @@ class Chain(Scaling):
 
 
 def named_scaling(name: str) -> Scaling:
-    """An unfitted scaling by its word: ``auto``, ``standard``, ``logit``, ``asinh``, ``log-modulus`` or ``identity``.
+    """An unfitted scaling by its word: ``auto``, ``standard``, ``logit``, ``asinh``, ``log-modulus``,
+    ``normal-scores`` or ``identity``.
 
-    ``auto`` is a logit between edges found in the data; ``logit`` takes the extremes for edges. The curved ones
-    are followed by ``Standard``, so that every number a network sees has mean 0 and spread 1.
+    ``auto`` is a logit between edges found in the data; ``logit`` takes the extremes for edges; ``normal-scores``
+    makes every column a Gaussian. The curved ones are followed by ``Standard``, so that every number a network
+    sees has mean 0 and spread 1.
 
     Raises
     ------
@@ -86,6 +90,7 @@ def named_scaling(name: str) -> Scaling:
         "logit": Chain([ClippedLogit(), Standard()]),
         "asinh": Chain([Asinh(), Standard()]),
         "log-modulus": Chain([LogModulus(), Standard()]),
+        "normal-scores": NormalScores(),
         "identity": Identity(),
     }
     if name not in words:
