@@ -8,7 +8,7 @@ import torch
 
 import sundog
 from sundog.errors import DataError, OptionError
-from sundog.models import diffusion
+from sundog.models import diffusion, symmetry
 from sundog.models.base import Batch, Noise
 from sundog.models.diffusion import Diffusion, GaussianDenoiser, NoiseRange
 from sundog.models.families import build
@@ -221,12 +221,12 @@ def test_the_network_is_told_that_there_is_no_context():
 
 def test_dihedral_images_are_eight_and_keep_their_pixels():
     x = torch.arange(9.0).reshape(1, 1, 3, 3).expand(8, 1, 3, 3)
-    turned = diffusion._turned(x, torch.arange(8))
+    turned = symmetry.turned(x, torch.arange(8))
     assert len({tuple(image.flatten().tolist()) for image in turned}) == 8
     assert torch.equal(turned.flatten(1).sort(1).values, x.flatten(1))
     assert torch.equal(turned[0], x[0])
     flat = torch.arange(6.0).reshape(1, 1, 2, 3).expand(4, 1, 2, 3)
-    assert len({tuple(i.flatten().tolist()) for i in diffusion._turned(flat, torch.arange(4))}) == 4
+    assert len({tuple(i.flatten().tolist()) for i in symmetry.turned(flat, torch.arange(4))}) == 4
 
 
 def test_the_symmetry_enters_the_covariance():

@@ -47,7 +47,8 @@ def spectra(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
 
 
 def untrained(**options: object) -> ImageTranslator:
-    model = ImageTranslator((2, SIZE, SIZE), parameters=3e4, **options)  # type: ignore[arg-type]
+    """A translator that has seen spectra only, of maps that wrap around."""
+    model = ImageTranslator((2, SIZE, SIZE), **{"parameters": 3e4, "periodic": True} | options)  # type: ignore[arg-type]
     model.prepare(pair(N, 0), None)
     return model
 
@@ -76,6 +77,30 @@ def test_spread_at_a_fixed_known_map() -> None:
     expected = held_out[:, 1:] - model.gaussian.mean(held_out[:, :1])
     assert float(residual.var() / expected.var()) == pytest.approx(1, abs=0.08)
     assert float(residual.mean(0).abs().max()) < 5 * float(expected.std()) / N**0.5
+
+
+@torch.no_grad()
+def test_maps_that_do_not_wrap_around() -> None:
+    """Fields of P ~ k^-4 cut out of larger ones: the jump from edge to edge is no small-scale power."""
+    g, size = torch.Generator().manual_seed(0), 64
+    ky, kx = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
+    f = torch.fft.rfft2(torch.randn(600, 2, size, size, generator=g)) / (ky**2 + kx**2 + 0.001)
+    cut = torch.fft.irfft2(f, s=(size, size))[..., :SIZE, :SIZE]
+    cut = cut / cut.std()
+    x, held_out = cut[:300], cut[300:]
+    hann = torch.outer(*[torch.hann_window(SIZE + 1)[1:]] * 2)
+
+    def small_scales(maps: torch.Tensor) -> float:  # power of k >= 4 cycles under a window
+        return float((torch.fft.fft2(maps * hann).abs().square().mean((0, 1)).flatten())[rings(SIZE) >= 4].mean())
+
+    ratio = {}
+    for periodic in (False, True):
+        model = ImageTranslator((2, SIZE, SIZE), parameters=3e4, periodic=periodic)
+        model.prepare(x, None)
+        drawn = model.gaussian.sample(0 * held_out[:, :1], torch.randn(300, 1, SIZE, SIZE, generator=g))
+        ratio[periodic] = small_scales(drawn) / small_scales(held_out[:, 1:])
+    assert ratio[False] == pytest.approx(1, abs=0.4)  # the window itself smears a steep spectrum a little
+    assert ratio[True] > 3
 
 
 @torch.no_grad()

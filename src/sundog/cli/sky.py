@@ -96,7 +96,8 @@ def train(
     method: Annotated[str, typer.Option(help="flow-matching or gan.")] = "flow-matching",
     size: Annotated[int, typer.Option(min=16, help="Pixels per side of a tile.")] = 64,
     pixel: Annotated[float | None, typer.Option(help="Arcmin; default: that of the maps, at most 30.")] = None,
-    patches: Annotated[int, typer.Option(min=50, help="Tiles cut from the skies.")] = 2000,
+    patches: Annotated[int, typer.Option(
+        min=50, help="Most tiles to cut from the skies; all are shown in all positions.")] = 2000,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in optimiser steps.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Budget in seconds.")] = None,
     threads: Threads = 1,
@@ -113,7 +114,6 @@ def train(
     import math
 
     import sundog
-    from sundog.data.scaling import Chain, LogModulus, Standard
     from sundog.data.tiles import TileLayout
     from sundog.simulate.sky import SkyMaps
     from sundog.tasks.sky import sky_patches
@@ -121,12 +121,13 @@ def train(
     maps = [SkyMaps.load(folder) for folder in skies]
     finest = min(60 * math.degrees(math.sqrt(math.pi / 3) / sky.nside) for sky in maps)
     layout = TileLayout(size, pixel or min(finest, 30.0), max(8, size // 6))
-    data = sky_patches([dict(sky) for sky in maps], patches, layout, seed=seed, threads=threads)
+    there = len(maps) * sum(layout.count(row) for row in range(layout.rows))
+    data = sky_patches([dict(sky) for sky in maps], min(patches, there), layout, seed=seed, threads=threads)
     budget = {"steps": steps, "seconds": seconds}
     plan = sundog.Plan(**{name: value for name, value in budget.items() if value is not None})  # type: ignore[arg-type]
     with resumable(f"the run in {out}"):
         run = sundog.fit("translate", data, plan=plan, seed=seed, out=out, progress=not quiet, method=method,
-                         scaling=Chain((LogModulus(), Standard())))
+                         symmetry="dihedral")
     facts = {"size": size, "pixel_arcmin": layout.pixel_arcmin, "overlap": layout.overlap, "names": list(data.names)}
     (out / "tiles.json").write_text(json.dumps(facts))
     if as_json:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from sundog.errors import OptionError
 from sundog.models.base import Batch, Density, Noise, Objective
 from sundog.models.gaussian import ROWS, Covariance, GaussianDenoiser, Isotropic, Principal, Spectral
+from sundog.models.symmetry import all_turned, positions, turned
 from sundog.nets.embed import HarmonicEmbedding
 from sundog.nets.mlp import TimeMLP
 from sundog.nets.unet import UNet, levels_for
@@ -184,7 +185,7 @@ class Diffusion(Density):
         """Measure mean, covariance and the noise levels that suit them; DataError where nothing varies."""
         x = x.reshape(-1, *self.grid)
         if self.symmetry == "dihedral":
-            x = _all_turned(x)
+            x = all_turned(x, ROWS)
         self.gaussian.fit(x)
         covariance = self.gaussian.covariance
         if self.skip == "edm":
@@ -271,7 +272,7 @@ class Diffusion(Density):
         e = noise.normal(*self.grid)
         given = noise.uniform(1) >= self.context_dropout
         if self.symmetry == "dihedral":
-            x_0 = _turned(x_0, (noise.uniform(1)[:, 0] * _turns(self.grid)).long())
+            x_0 = turned(x_0, (noise.uniform(1)[:, 0] * positions(self.grid)).long())
         linear, residual, error = self._parts(x_0 + _rows(sigma[:, None], x_0) * e, sigma,
                                               self._told(len(x_0), batch.context, given))
         wanted = (x_0 - linear) / _rows(error, x_0)
@@ -384,28 +385,6 @@ class _Uncertainty(nn.Module):
 def _rows(column: Tensor, like: Tensor) -> Tensor:
     """(n or 1, 1) made to multiply (n, ...)."""
     return column.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _turns(grid: Sequence[int]) -> int:
-    """How many flips and quarter turns leave the frame of the image as it is."""
-    return 8 if grid[-1] == grid[-2] else 4
-
-
-def _turned(x: Tensor, which: Tensor) -> Tensor:
-    """Images x (n, c, ny, nx), each flipped or turned by its number (n,) in 0 .. 7 (0 .. 3: flips only)."""
-    for bit, change in enumerate((lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2))):
-        chosen = (which >> bit) & 1 == 1
-        if bool(chosen.any()):
-            x = torch.where(chosen[:, None, None, None], change(x), x)
-    return x
-
-
-def _all_turned(x: Tensor) -> Tensor:
-    """Every image in every position; where that is too much to hold, each in one position by turns."""
-    n, turns = len(x), _turns(x.shape)
-    if n * turns > ROWS:
-        return _turned(x, torch.arange(n, device=x.device) % turns)
-    return torch.cat([_turned(x, torch.full((n,), i, device=x.device)) for i in range(turns)])
 
 
 def _check(options: dict[str, Any]) -> None:

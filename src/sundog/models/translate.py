@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from sundog.errors import OptionError, ShapeError
 from sundog.models.base import Batch, Noise, Objective, Translator
 from sundog.models.gan import PENALTIES, slopes
+from sundog.models.symmetry import all_turned, positions, turned
 from sundog.nets.convnets import DCCritic
 from sundog.nets.unet import UNet, levels_for
 from sundog.solve.ode import integrate
@@ -33,6 +34,7 @@ from sundog.solve.ode import integrate
 KEPT = 64  # known maps of the training data kept with the model, so that it can draw whole samples on its own
 AT_ONCE = 2**19  # numbers translated at once: what fits a processor's caches draws fastest
 SCORED_ROWS = 512  # of the held-out maps, for the energy score of a GAN
+ROWS = 8192  # maps that the spectra are measured on, positions included, before each has to do with one position
 RIDGE = 1e-6  # of the largest power: a mode in which the known maps hold nothing predicts nothing
 
 
@@ -46,6 +48,8 @@ class ConditionalGaussian(nn.Module):
     ----------
     known, wanted : numbers of channels
     ny, nx : of the maps; the law holds for this size alone
+    periodic : maps that wrap around. Others are measured under a Hann window, for the jump from one edge to the other
+        puts a power of its own, falling as k^-2, on every smaller scale
 
     Example
     -------
@@ -57,8 +61,9 @@ class ConditionalGaussian(nn.Module):
     transfer: Tensor
     root: Tensor
 
-    def __init__(self, known: int, wanted: int, ny: int, nx: int) -> None:
+    def __init__(self, known: int, wanted: int, ny: int, nx: int, *, periodic: bool = True) -> None:
         super().__init__()
+        self.periodic = periodic
         modes = (ny, nx // 2 + 1)
         # Complex matrices as real and imaginary part, the last axis: safetensors and every device know them.
         self.register_buffer("transfer", torch.zeros(*modes, wanted, known, 2))
@@ -68,11 +73,14 @@ class ConditionalGaussian(nn.Module):
     def fit(self, k: Tensor, y: Tensor) -> None:
         """Take T and the root of R from maps k (n, known, ny, nx) and y (n, wanted, ny, nx) of mean zero."""
         g, (ny, nx) = k.shape[1], k.shape[-2:]
+        window = torch.ones(ny, nx, dtype=torch.float64, device=k.device)
+        if not self.periodic:
+            window = torch.outer(*(torch.hann_window(m + 1, device=k.device).double()[1:] for m in (ny, nx)))
         power: Tensor | float = 0.0
         for rows in torch.arange(len(k)).split(256):
-            f = torch.fft.rfft2(torch.cat([k[rows], y[rows]], 1).double()).permute(2, 3, 1, 0)
+            f = torch.fft.rfft2(torch.cat([k[rows], y[rows]], 1).double() * window).permute(2, 3, 1, 0)
             power = power + f @ f.mH
-        power = torch.as_tensor(power) / (len(k) * ny * nx)
+        power = torch.as_tensor(power) / (len(k) * window.square().sum())
         p_kk, p_yk, p_yy = power[..., :g, :g], power[..., g:, :g], power[..., g:, g:]
         size = p_kk.diagonal(dim1=-2, dim2=-1).real.amax(-1)
         floor = RIDGE * size.amax() * torch.eye(g, dtype=p_kk.dtype, device=k.device)
@@ -112,6 +120,8 @@ class ImageTranslator(Translator):
         (GAN alone) is deterministic
     parameters : of the U-Net, 0.4e6 to 30e6
     periodic : maps that wrap around at their edges
+    symmetry : ``none``, or ``dihedral``: the law does not change under flips (and quarter turns of square maps), and
+        every batch is shown in random positions
     steps : of the midpoint rule, flow matching
     width, critic_steps, penalty, penalty_weight, variance_weight : of the GAN: width and steps of the critic, kind and
         factor of the gradient penalty, factor of the difference of variances per image and channel
@@ -143,6 +153,7 @@ class ImageTranslator(Translator):
         noise: str = "gaussian",
         parameters: float = 600_000,
         periodic: bool = False,
+        symmetry: str = "none",
         steps: int = 12,
         width: int = 16,
         critic_steps: int = 3,
@@ -155,17 +166,18 @@ class ImageTranslator(Translator):
         learning_rate = learning_rate or (2e-4 if method == "gan" else 1e-3)
         self._config = {
             "shape": list(shape), "context_dim": context_dim, "known": known, "method": method, "noise": noise,
-            "parameters": parameters, "periodic": periodic, "steps": steps, "width": width,
+            "parameters": parameters, "periodic": periodic, "symmetry": symmetry, "steps": steps, "width": width,
             "critic_steps": critic_steps, "penalty": penalty, "penalty_weight": penalty_weight,
             "variance_weight": variance_weight, "learning_rate": learning_rate,
         }
         _check(self._config)
         self.shape, self.known, self.wanted = tuple(shape), known, shape[0] - known
         self.method, self.noise, self.steps, self.learning_rate = method, noise, steps, learning_rate
+        self.symmetry = symmetry
         self.critic_steps, self.penalty, self.penalty_weight = critic_steps, penalty, penalty_weight
         self.variance_weight = variance_weight
         ny, nx = shape[1:]
-        self.gaussian = ConditionalGaussian(known, self.wanted, ny, nx)
+        self.gaussian = ConditionalGaussian(known, self.wanted, ny, nx, periodic=periodic)
         self.register_buffer("seen", torch.zeros(KEPT, known, ny, nx))
         inputs = known + (0 if noise == "none" else self.wanted)
         self.network = UNet(inputs, self.wanted, parameters=parameters, levels=levels_for(ny, nx), circular=periodic)
@@ -176,10 +188,11 @@ class ImageTranslator(Translator):
 
     def prepare(self, x: Tensor, context: Tensor | None) -> None:
         """Measure the spectra, keep a few known maps."""
-        k, y = x[:, : self.known], x[:, self.known :]
+        k = x[:, : self.known]
         self.seen.copy_(k[torch.arange(KEPT, device=x.device) % len(k)])
         if self.noise == "gaussian":
-            self.gaussian.fit(k, y)
+            every = all_turned(x, ROWS) if self.symmetry == "dihedral" else x
+            self.gaussian.fit(every[:, : self.known], every[:, self.known :])
 
     def objectives(self) -> list[Objective]:
         drawn = list(self.network.parameters())
@@ -244,7 +257,8 @@ class ImageTranslator(Translator):
 
     def matching_loss(self, batch: Batch, noise: Noise) -> Tensor:
         """Mean of |v - (y - x_0)|^2 ((1 - t)^2 + t^2): the same size of target at every time."""
-        return batch.mean(self._mismatch(batch.x, noise.normal(self.wanted, *self.shape[1:]), noise.uniform(1)))
+        x = self._placed(batch, noise)
+        return batch.mean(self._mismatch(x, noise.normal(self.wanted, *self.shape[1:]), noise.uniform(1)))
 
     def _mismatch(self, x: Tensor, white: Tensor, t: Tensor) -> Tensor:
         k, y = x[:, : self.known], x[:, self.known :]
@@ -254,16 +268,24 @@ class ImageTranslator(Translator):
         wrong = (self.velocity(x_t, k, t, mean) - (y - x_0)).square().flatten(1).mean(1)
         return wrong * ((1 - t).square() + t.square())[:, 0]
 
+    def _placed(self, batch: Batch, noise: Noise) -> Tensor:
+        """The maps of a batch, in random positions where the law allows it."""
+        if self.symmetry == "none":
+            return batch.x
+        return turned(batch.x, (noise.uniform(1)[:, 0] * positions(self.shape)).long())
+
     def critic_loss(self, batch: Batch, noise: Noise) -> Tensor:
         """E D([k, fake]) - E D([k, y]) + lambda E P(|grad_y D|); the known maps are the same on both sides."""
-        k, y = batch.x[:, : self.known], batch.x[:, self.known :]
+        x = self._placed(batch, noise)
+        k, y = x[:, : self.known], x[:, self.known :]
         with torch.no_grad():
             fake = self.generate(k, noise.normal(self.wanted, *self.shape[1:]))
         return _critic_loss(lambda z: self._criticised(k, z), y, fake, batch, noise, self.penalty, self.penalty_weight)
 
     def translator_loss(self, batch: Batch, noise: Noise) -> Tensor:
         """-E D([k, fake]) + weight x mean of |var fake - var real| over images and channels."""
-        k, y = batch.x[:, : self.known], batch.x[:, self.known :]
+        x = self._placed(batch, noise)
+        k, y = x[:, : self.known], x[:, self.known :]
         fake = self.generate(k, noise.normal(self.wanted, *self.shape[1:]))
         wrong = (_variances(fake) - _variances(y)).abs().mean(1)
         return batch.mean(self.variance_weight * wrong - self._criticised(k, fake))
@@ -445,7 +467,8 @@ def _check_images(shape: Sequence[int], context_dim: int, *, square: bool) -> No
 def _check(options: dict[str, Any]) -> None:
     shape, known = options["shape"], options["known"]
     words = {"method": ("flow-matching", "gan"),
-             "noise": ("gaussian", "white", "none") if options["method"] == "gan" else ("gaussian", "white")}
+             "noise": ("gaussian", "white", "none") if options["method"] == "gan" else ("gaussian", "white"),
+             "symmetry": ("none", "dihedral")}
     for name, allowed in words.items():
         if options[name] not in allowed:
             raise OptionError(f"unknown {name}", got=options[name], expected=" | ".join(allowed), do="choose one")
