@@ -90,8 +90,8 @@ def fractions_figure(rows: Sequence[Row]) -> Figure:
     if scanned:
         right.plot([100 * f for f, _ in scanned], [sic for _, sic in scanned], color=REAL, marker="o", ms=3, lw=1.2)
         right.axvline(100 * max(row["true_fraction"] for row in rows), color=INK, ls="--", lw=1)
+        right.set_ylim(0, 1.1 * max(sic for _, sic in scanned))
     right.set(xlabel="fixed signal fraction [%]", ylabel="largest significance improvement", xscale="log")
-    right.set_ylim(bottom=0)
     return figure
 
 
