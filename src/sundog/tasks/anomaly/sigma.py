@@ -41,7 +41,9 @@ class Sigma(TemplateDetector):
     interpolation : ``context`` (activations of the context layers), ``linear`` (velocity field), ``none`` (the
         model as it is: it has learned the signal), or ``sidebands``, the control: a model trained for this
         window alone on its sidebands. ``choose_interpolation`` tells which one suits a window
-    plan, scaling, options : of the generator; those of ``sigma_field`` where None
+    plan, options : of the generator; those of ``sigma_field`` where None
+    scaling : ``flat`` (None): every feature made standard normal at every mass (``flatten.Flattening``), so that the
+        generator learns only how features hang together; or a scaling of ``sundog.fit``
     gap : from the edge of the window to the masses interpolated from; a quarter of its width when None
     oversampling : template events per data event inside the window
     members : boostings in the ensemble

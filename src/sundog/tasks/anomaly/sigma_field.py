@@ -18,6 +18,7 @@ from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
 from sundog.errors import OptionError
 from sundog.models.matching import FlowMatching
+from sundog.tasks.anomaly.flatten import FlatRun, Flattening
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.tasks.anomaly.spectrum import mass_law
 from sundog.tasks.anomaly.template import Template, TemplateReport, compared, fit_template
@@ -44,14 +45,25 @@ def fit_everything(events: Dataset, *, seed: int = 0, plan: Plan | None = None, 
     Parameters
     ----------
     events : from ``gather``
-    plan, scaling, options : of ``sundog.fit``; those of this module where silent
+    plan, options : of ``sundog.fit``; those of this module where silent
+    scaling : ``flat`` (None), see ``Flattening``, or one of ``sundog.fit``
     check : whether to keep a tenth of the events away, to test templates on
     """
     plan = (plan or PLAN).with_(seed=seed)
-    scaling = "logit" if scaling is None else scaling
-    scaling = named_scaling(scaling) if isinstance(scaling, str) else scaling
     data = replace(events, held_out_fraction=UNSEEN if check else 0.0)
-    return fit("flow-matching", data, plan=plan, scaling=scaling, out=out, **{**OPTIONS, **options})
+    given = {"plan": plan, "out": out, **OPTIONS, **options}
+    if scaling not in (None, "flat"):
+        return fit("flow-matching", data, scaling=_scaling(scaling), **given)
+    flat = _flattening(data.train)
+    return FlatRun.of(fit("flow-matching", flat.applied(data), scaling="standard", **given), flat)
+
+
+def _scaling(given: Scaling | str | None) -> Scaling | None:
+    return named_scaling(given) if isinstance(given, str) else given
+
+
+def _flattening(events: Dataset) -> Flattening:
+    return Flattening.fit(events.values, _context(events)[:, 0])
 
 
 def ends(region: SignalRegion, m: Any, gap: float | None = None) -> tuple[float, float]:
@@ -152,9 +164,14 @@ def control_template(events: Dataset, region: SignalRegion, *, seed: int = 0, pl
                      scaling: Scaling | str | None = None, law: str = "smooth", check: bool = True, out: Any = None,
                      **options: Any) -> Template:
     """The control: the same network trained on the sidebands alone, for this window alone."""
-    settings = {**OPTIONS, **CONTROL, **options}
-    return fit_template(events, region, family="flow-matching", seed=seed, plan=plan or PLAN, scaling=scaling, law=law,
-                        check=check, out=out, **settings)
+    settings = {"family": "flow-matching", "seed": seed, "plan": plan or PLAN, "law": law, "check": check, "out": out,
+                **OPTIONS, **CONTROL, **options}
+    if scaling not in (None, "flat"):
+        return fit_template(events, region, scaling=_scaling(scaling), **settings)
+    flat = _flattening(events[region.sidebands(events)])
+    template = fit_template(flat.applied(events), region, scaling="standard", **settings)
+    unseen = None if template.unseen is None else flat.restored(template.unseen)
+    return replace(template, run=FlatRun.of(template.run, flat), unseen=unseen)
 
 
 def _joined(parts: list[Dataset]) -> Dataset:
