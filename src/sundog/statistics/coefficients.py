@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sundog.errors import FileError, OptionError, ShapeError
+from sundog.errors import FileError
 from sundog.statistics.columns import load_columns, save_columns
 from sundog.statistics.directions import axis_turns, first_of_orbit
+from sundog.statistics.labelled import Labelled
 from sundog.statistics.reduction import ReducedCoefficients, Reduction
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Labels:
 
 
 @dataclass(frozen=True, eq=False)
-class ScatteringCoefficients:
+class ScatteringCoefficients(Labelled):
     """Scattering statistics of one map or of many, each number with its label.
 
     Attributes
@@ -131,43 +132,8 @@ class ScatteringCoefficients:
     ['angle', 'j1', 'j2']
     """
 
-    vector: Tensor
     labels: Labels
-
-    def __post_init__(self) -> None:
-        if self.vector.shape[-1] != len(self.labels):
-            raise ShapeError(
-                "coefficients and labels differ in length",
-                got=f"{self.vector.shape[-1]} values",
-                expected=f"{len(self.labels)}",
-                do="use the labels of the transform that made the vector",
-            )
-
-    def __getitem__(self, kind: str) -> Tensor:
-        """Values (..., k) of one kind, real parts before imaginary parts."""
-        if kind not in KINDS:
-            raise OptionError("unknown kind of coefficient", got=kind, expected=" | ".join(KINDS), do="choose one")
-        return self.vector[..., self.labels.span(kind)]
-
-    def with_vector(self, vector: Tensor) -> ScatteringCoefficients:
-        """The same labels on other values."""
-        return ScatteringCoefficients(vector, self.labels)
-
-    def __add__(self, other: ScatteringCoefficients | Tensor | float) -> ScatteringCoefficients:
-        return self.with_vector(self.vector + self._values(other))
-
-    def __sub__(self, other: ScatteringCoefficients | Tensor | float) -> ScatteringCoefficients:
-        return self.with_vector(self.vector - self._values(other))
-
-    def __mul__(self, other: ScatteringCoefficients | Tensor | float) -> ScatteringCoefficients:
-        return self.with_vector(self.vector * self._values(other))
-
-    def __truediv__(self, other: ScatteringCoefficients | Tensor | float) -> ScatteringCoefficients:
-        return self.with_vector(self.vector / self._values(other))
-
-    def mean(self) -> ScatteringCoefficients:
-        """Mean over all maps, (K,)."""
-        return self.with_vector(self.vector.reshape(-1, len(self.labels)).mean(0))
+    kinds: ClassVar[tuple[str, ...]] = KINDS
 
     def iso(self) -> ScatteringCoefficients:
         """Average over rotations: mean over l1 at fixed l2 - l1 and l3 - l1 modulo L, real part.
@@ -176,12 +142,7 @@ class ScatteringCoefficients:
 
         Source: Cheng et al. 2024, PNAS Nexus 3, pgae103.
         """
-        if self.labels.isotropic:
-            return self
-        groups, weights, labels = self.labels.rotations
-        flat = (self.vector * weights.to(self.vector)).reshape(-1, len(self.labels))
-        mean = flat.new_zeros(len(flat), len(labels)).index_add(1, groups.to(flat.device), flat)
-        return ScatteringCoefficients(mean.reshape(*self.vector.shape[:-1], len(labels)), labels)
+        return self._over_rotations()
 
     def normalised(
         self, reference: ScatteringCoefficients | None = None, *, log: bool = True
@@ -265,18 +226,6 @@ class ScatteringCoefficients:
             raise FileError(
                 "not a file of scattering coefficients", got=path, expected="what save() wrote", do="measure again"
             ) from error
-
-    def _values(self, other: ScatteringCoefficients | Tensor | float) -> Tensor | float:
-        if not isinstance(other, ScatteringCoefficients):
-            return other
-        if not self.labels.same_as(other.labels):
-            raise ShapeError(
-                "two vectors speak of different coefficients",
-                got=f"{len(other.labels)} entries, isotropic={other.labels.isotropic}",
-                expected=f"{len(self.labels)} entries, isotropic={self.labels.isotropic}",
-                do="measure both with one transform",
-            )
-        return other.vector
 
 
 def _floored(values: Tensor, of: ScatteringCoefficients) -> Tensor:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sundog.errors import FileError, OptionError, ShapeError
+from sundog.errors import FileError
 from sundog.statistics.columns import load_columns, save_columns
+from sundog.statistics.labelled import Labelled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +106,7 @@ class HarmonicLabels:
 
 
 @dataclass(frozen=True, eq=False)
-class HarmonicCoefficients:
+class HarmonicCoefficients(Labelled):
     """Wavelet phase harmonics of one map or of many, each number with its label.
 
     Attributes
@@ -122,34 +123,8 @@ class HarmonicCoefficients:
     (torch.Size([5, 12]), torch.Size([5, 3]), torch.Size([24]))
     """
 
-    vector: Tensor
     labels: HarmonicLabels
-
-    def __post_init__(self) -> None:
-        if self.vector.shape[-1] != len(self.labels):
-            raise ShapeError(
-                "coefficients and labels differ in length",
-                got=f"{self.vector.shape[-1]} values",
-                expected=f"{len(self.labels)}",
-                do="use the labels of the transform that made the vector",
-            )
-
-    def __getitem__(self, kind: str) -> Tensor:
-        """Values (..., k) of one kind, real parts before imaginary parts."""
-        if kind not in KINDS:
-            raise OptionError("unknown kind of coefficient", got=kind, expected=" | ".join(KINDS), do="choose one")
-        return self.vector[..., self.labels.span(kind)]
-
-    def with_vector(self, vector: Tensor) -> HarmonicCoefficients:
-        """The same labels on other values."""
-        return HarmonicCoefficients(vector, self.labels)
-
-    def __sub__(self, other: HarmonicCoefficients) -> HarmonicCoefficients:
-        return self.with_vector(self.vector - self._values(other))
-
-    def mean(self) -> HarmonicCoefficients:
-        """Mean over all maps, (K,)."""
-        return self.with_vector(self.vector.reshape(-1, len(self.labels)).mean(0))
+    kinds: ClassVar[tuple[str, ...]] = KINDS
 
     def iso(self) -> HarmonicCoefficients:
         """Average over rotations: mean over l1 at fixed l2 - l1 and lag relative to l2; real parts for real maps.
@@ -157,12 +132,7 @@ class HarmonicCoefficients:
         A complex map turns like a complex scalar: Q + iU, which also changes phase in a rotation, keeps only the
         covariances in which that phase cancels (S11, S00, C00, and |x|^2 of L).
         """
-        if self.labels.isotropic:
-            return self
-        groups, weights, labels = self.labels.rotations
-        flat = (self.vector * weights.to(self.vector)).reshape(-1, len(self.labels))
-        mean = flat.new_zeros(len(flat), len(labels)).index_add(1, groups.to(flat.device), flat)
-        return HarmonicCoefficients(mean.reshape(*self.vector.shape[:-1], len(labels)), labels)
+        return self._over_rotations()
 
     def normalised(self, reference: HarmonicCoefficients | None = None, *, log: bool = True) -> HarmonicCoefficients:
         """Covariances divided by sqrt(S11(1) S11(2)) of ``reference`` (themselves when None); logarithms of S11 itself.
@@ -214,16 +184,6 @@ class HarmonicCoefficients:
             raise FileError(
                 "not a file of phase harmonics", got=path, expected="what save() wrote", do="measure again"
             ) from error
-
-    def _values(self, other: HarmonicCoefficients) -> Tensor:
-        if not self.labels.same_as(other.labels):
-            raise ShapeError(
-                "two vectors speak of different coefficients",
-                got=f"{len(other.labels)} entries, isotropic={other.labels.isotropic}",
-                expected=f"{len(self.labels)} entries, isotropic={self.labels.isotropic}",
-                do="measure both with one transform",
-            )
-        return other.vector
 
 
 def _floored(values: Tensor, own: Tensor) -> Tensor:
