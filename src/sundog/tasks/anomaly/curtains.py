@@ -8,24 +8,17 @@ to p(x | m') the mean of this over x ~ p(x | m) is greatest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import torch
-
-from sundog.data.dataset import Dataset
-from sundog.data.scaling import Scaling
-from sundog.models.classifier import Classifier
 from sundog.models.transport import FlowForFlow
-from sundog.tasks.anomaly.regions import SignalRegion
-from sundog.tasks.anomaly.transport import Carry, TransportDetector, TransportTemplate, trained_carry
+from sundog.tasks.anomaly.transport import TrainedTransport
 from sundog.train.plan import Plan
 
 PLAN = Plan(steps=1500, batch=1024)
 
 
 @dataclass(eq=False)
-class Curtains(TransportDetector):
+class Curtains(TrainedTransport):
     """Classifier between the data and sideband events carried into the window by an invertible flow.
 
     Parameters
@@ -47,6 +40,7 @@ class Curtains(TransportDetector):
     Example
     -------
     >>> from sundog.simulate.densities import ResonantToy
+    >>> from sundog.tasks.anomaly import SignalRegion
     >>> events = ResonantToy().events(6000, 0.05, seed=0)
     >>> small = {"base": {"layers": 1, "hidden": (16,)}, "top": {"layers": 1, "hidden": (16,)}}
     >>> search = Curtains(SignalRegion(3.3, 3.7), plan=Plan(steps=20), members=1, options=small).fit(events)
@@ -54,24 +48,5 @@ class Curtains(TransportDetector):
     (torch.Size([5]), 10)
     """
 
-    region: SignalRegion
-    seed: int = 0
-    reach: float | None = None
-    plan: Plan | None = None
-    scaling: Scaling | str = "standard"
-    options: dict[str, Any] = field(default_factory=dict)
-    oversampling: float = 3.0
-    members: int = 10
-    masses: str = "smooth"
-    with_mass: bool = False
-    check: bool = True
-    template_: TransportTemplate | None = None
-    classifier_: Classifier | None = None
-
-    def learn(self, beside: Dataset) -> Carry:
-        """Both flows, trained on the sideband events."""
-        plan = (self.plan or PLAN).with_(seed=self.seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            model = FlowForFlow(beside.values.shape[1:], 1, **self.options)
-        return trained_carry(model, beside, self.scaling, plan)
+    network = FlowForFlow
+    default_plan = PLAN

@@ -8,24 +8,17 @@ event. At m' = m the map is the identity by construction, and features that do n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import torch
-
-from sundog.data.dataset import Dataset
-from sundog.data.scaling import Scaling
-from sundog.models.classifier import Classifier
 from sundog.models.transport import ResidualTransport
-from sundog.tasks.anomaly.regions import SignalRegion
-from sundog.tasks.anomaly.transport import Carry, TransportDetector, TransportTemplate, trained_carry
+from sundog.tasks.anomaly.transport import TrainedTransport
 from sundog.train.plan import Plan
 
 PLAN = Plan(steps=1000, batch=1024)
 
 
 @dataclass(eq=False)
-class Transit(TransportDetector):
+class Transit(TrainedTransport):
     """Classifier between the data and sideband events carried into the window by a residual network.
 
     Parameters
@@ -47,30 +40,12 @@ class Transit(TransportDetector):
     Example
     -------
     >>> from sundog.simulate.densities import ResonantToy
+    >>> from sundog.tasks.anomaly import SignalRegion
     >>> events = ResonantToy().events(6000, 0.05, seed=0)
     >>> search = Transit(SignalRegion(3.3, 3.7), plan=Plan(steps=10), members=1, options={"hidden": (16,)}).fit(events)
     >>> search.score_samples(events[:5]).shape, len(search.sample_background(10, seed=1))
     (torch.Size([5]), 10)
     """
 
-    region: SignalRegion
-    seed: int = 0
-    reach: float | None = None
-    plan: Plan | None = None
-    scaling: Scaling | str = "standard"
-    options: dict[str, Any] = field(default_factory=dict)
-    oversampling: float = 3.0
-    members: int = 10
-    masses: str = "smooth"
-    with_mass: bool = False
-    check: bool = True
-    template_: TransportTemplate | None = None
-    classifier_: Classifier | None = None
-
-    def learn(self, beside: Dataset) -> Carry:
-        """The network, trained on the sideband events."""
-        plan = (self.plan or PLAN).with_(seed=self.seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            model = ResidualTransport(beside.values.shape[1:], 1, **self.options)
-        return trained_carry(model, beside, self.scaling, plan)
+    network = ResidualTransport
+    default_plan = PLAN

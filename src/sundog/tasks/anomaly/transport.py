@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -136,6 +136,35 @@ class TransportDetector(ABC):
             raise OptionError("the detector has not been fitted", got="no template", expected="fit first",
                               do="call fit(x, m)")
         return self.template_
+
+
+@dataclass(eq=False)
+class TrainedTransport(TransportDetector):
+    """A transport by a network. Abstract: a method names its network and how long it trains by default."""
+
+    region: SignalRegion
+    seed: int = 0
+    reach: float | None = None
+    plan: Plan | None = None
+    scaling: Scaling | str = "standard"
+    options: dict[str, Any] = field(default_factory=dict)
+    oversampling: float = 3.0
+    members: int = 10
+    masses: str = "smooth"
+    with_mass: bool = False
+    check: bool = True
+    template_: TransportTemplate | None = None
+    classifier_: Classifier | None = None
+    network: ClassVar[Callable[..., Mover]]
+    default_plan: ClassVar[Plan]
+
+    def learn(self, beside: Dataset) -> Carry:
+        """The network, trained on the sideband events."""
+        plan = (self.plan or self.default_plan).with_(seed=self.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = type(self).network(beside.values.shape[1:], 1, **self.options)
+        return trained_carry(model, beside, self.scaling, plan)
 
 
 def tested(carry: Carry, unseen: Dataset, seed: int) -> TemplateReport:
