@@ -15,7 +15,7 @@ from sundog.errors import FileError, OptionError, ShapeError
 from sundog.statistics.columns import load_columns, save_columns
 from sundog.statistics.rwst import AngularFit, fit_angles
 from sundog.statistics.samples import checked_images
-from sundog.statistics.scattering_moments import TINY, crop_frequencies
+from sundog.statistics.scattering_waves import TINY, crop_frequencies
 from sundog.statistics.wavelets import (
     ACCURACY,
     WAVELETS,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sundog.statistics.scattering_moments import TINY
+from sundog.statistics.scattering_waves import TINY
 from sundog.statistics.wavelets import REACH, SIGMA, XI, frequencies, grid_size
 
 POINTS = 16384  # of all fields that are transformed together on a CPU

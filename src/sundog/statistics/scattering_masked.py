@@ -18,7 +18,7 @@ from torch import Tensor
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics.samples import checked_images
 from sundog.statistics.scattering import safe_modulus
-from sundog.statistics.scattering_moments import crop_frequencies
+from sundog.statistics.scattering_waves import crop_frequencies
 from sundog.statistics.wavelets import frequencies, grid_size, octave_bank
 
 

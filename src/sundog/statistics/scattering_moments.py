@@ -7,14 +7,12 @@ of pixels, all third-layer averages are sums in Fourier space:
 
 Three things make this fast. Coarse scales live on small grids (a crop in Fourier space). Each sum over k is one matrix
 product over all pairs (a, b), on the half plane, inside the box where psi^ is not negligible; the map itself is row 0
-of that matrix, so S3 comes with S4. The backward pass runs the same products and transforms in reverse and stores W
-only, with the gradient of the modulus written as W / max(|W|, tiny), finite everywhere.
+of that matrix, so S3 comes with S4. The backward pass runs the same products and transforms in reverse.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,41 +20,31 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sundog.statistics.wavelets import frequencies, grid_size, octave_bank
+from sundog.statistics.scattering_waves import Octave, make_octave, transform, transform_backward
 
-TINY = {torch.float32: 1e-20, torch.float64: 1e-150}
+SMALL = 2500  # modes of a box below which all orientations are one matrix product
+MOST_KEPT = 31 * 2**20  # bytes; larger blocks always go back to the system
+WHOLE = 0.9  # share of a box from which a window is not worth cutting out
 
 
 @dataclass(frozen=True)
 class Window:
-    """Part of a box on which psi_(j3,l3)^2 matters: slices, and weights with each value twice (real, imaginary).
+    """Part of a box on which psi_(j3,l3)^2 matters, for some orientations l3, with weights (orientations, columns,
+    rows, 2), each value twice (real, imaginary).
 
-    even = copies (psi^2(k) + psi^2(-k)) / 2 is split as square roots: forward = sqrt(even),
-    backward = forward / copies; odd = copies (psi^2(k) - psi^2(-k)) / 2, for imaginary parts. ``copies`` counts how
-    often a half-plane mode stands in the full plane.
+    even = copies (psi^2(k) + psi^2(-k)) / 2, odd = copies (psi^2(k) - psi^2(-k)) / 2, for imaginary parts, where
+    ``copies`` (columns, 1, 1) counts how often a half-plane mode stands in the full plane. A window that is the whole
+    box weighs one side of the products, forward = even, backward = even / copies; one that has to be cut out weighs
+    both, forward = sqrt(even), backward = forward / copies.
     """
 
-    rows: slice
     columns: slice
+    rows: slice
+    whole: bool
     forward: Tensor
     backward: Tensor
     odd: Tensor
-
-
-@dataclass(frozen=True)
-class Scale:
-    """One octave: its grid, its filters (L, my, mx, 2) there, and its box of the half plane.
-
-    The box holds ``negative`` rows of negative and ``positive`` rows of non-negative ky, and ``columns`` kx.
-    """
-
-    grid: tuple[int, int]
-    filters: Tensor
-    negative: int
-    positive: int
-    columns: int
     copies: Tensor
-    windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True)
@@ -65,65 +53,68 @@ class Plan:
 
     shape: tuple[int, int]
     L: int
-    scales: tuple[Scale, ...]
+    octaves: tuple[Octave, ...]
+    windows: tuple[tuple[Window, ...], ...]
     imaginary: bool
+
+    @property
+    def block_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the third-layer blocks, one per octave j3."""
+        sizes = [1 + (j + 1) * self.L for j in range(len(self.octaves))]
+        return [((2,) if self.imaginary else ()) + (self.L, m, m) for m in sizes]
 
 
 def make_plan(
     shape: tuple[int, int], J: int, L: int, quality: float, cut: float, imaginary: bool, like: Tensor, wavelet: str
 ) -> Plan:
     """Return the plan for maps of one size; ``cut`` is the share of the peak of psi^2 below which it is dropped."""
-    scales = []
+    octaves: list[Octave] = []
+    windows: list[tuple[Window, ...]] = []
     for j in range(J):
-        grid = (grid_size(shape[0], j, quality), grid_size(shape[1], j, quality))
-        rows, columns = frequencies(shape[0], grid[0]), frequencies(shape[1], grid[1])
-        psi = octave_bank(wavelet, rows, columns, j, L)
-        scales.append(_scale(shape, grid, psi, cut, imaginary, like))
-    return Plan(shape, L, tuple(scales), imaginary)
+        before = octaves[-1] if octaves else None
+        octave, square, mirrored = make_octave(shape, j, L, quality, cut, like, wavelet, before)
+        copies = octave.weights[: octave.columns, None].double().cpu()
+        even, odd = (square + mirrored) / 2 * copies, (square - mirrored) / 2 * copies
+        octaves.append(octave)
+        if math.prod(even.shape[1:]) <= SMALL:
+            windows.append((_window(even, odd, copies, 0.0, imaginary, like),))
+        else:
+            each = zip(even.split(1), odd.split(1))
+            windows.append(tuple(_window(e, o, copies, cut, imaginary, like) for e, o in each))
+    plan = Plan(shape, L, tuple(octaves), tuple(windows), imaginary)
+    _keep_memory(plan, like)
+    return plan
 
 
-def _scale(
-    shape: tuple[int, int], grid: tuple[int, int], psi: Tensor, cut: float, imaginary: bool, like: Tensor
-) -> Scale:
-    (my, mx), square = grid, psi**2
-    mirrored = square.flip((-2, -1)).roll((1, 1), (-2, -1))
-    needed = (square.amax(0) > cut * square.max()) | (mirrored.amax(0) > cut * square.max())
-    # On a small grid the Nyquist modes are aliases of modes that finer grids hold apart: leave them out.
-    top = [n // 2 if m == n else (m - 1) // 2 for m, n in zip(grid, shape)]
-    ky = (frequencies(my) * my / (2 * math.pi)).round().abs()
-    reach = min(int(ky[needed.any(1)].max()), top[0])
-    positive = min(reach + 1, (my + 1) // 2)
-    negative = min(reach, my // 2)
-    columns = min(int(needed[:, : mx // 2 + 1].any(0).nonzero().max()), top[1]) + 1
-    copies = torch.full((columns,), 2.0, dtype=torch.float64)
-    copies[0] = 1.0
-    if mx % 2 == 0 and columns == mx // 2 + 1:
-        copies[-1] = 1.0
+def _keep_memory(plan: Plan, like: Tensor) -> None:
+    """Give back one block of the size of what a gradient holds.
 
-    def boxed(plane: Tensor) -> Tensor:
-        return torch.cat([plane[..., my - negative :, :columns], plane[..., :positive, :columns]], -2)
-
-    windows = [_window(e, o, copies, cut, imaginary, like) for e, o in zip(boxed(square), boxed(mirrored))]
-    filters = psi.to(like)[..., None].expand(*psi.shape, 2).contiguous()
-    return Scale(grid, filters, negative, positive, columns, copies.to(like)[:, None], tuple(windows))
+    The C library of Linux then keeps as much for the next call; else it hands the pages back to the system after every
+    call, and every call touches them anew, which costs a fifth of its time.
+    """
+    held = sum(2 * plan.L * math.prod(octave.grid) for octave in plan.octaves)
+    held += sum(2 * (1 + (j + 1) * plan.L) * o.columns * (o.negative + o.positive) for j, o in enumerate(plan.octaves))
+    if like.device.type == "cpu":
+        torch.empty(min(held * like.element_size(), MOST_KEPT), dtype=torch.uint8)
 
 
-def _window(square: Tensor, mirrored: Tensor, copies: Tensor, cut: float, imaginary: bool, like: Tensor) -> Window:
-    even, odd = (square + mirrored) / 2 * copies, (square - mirrored) / 2 * copies
-    kept = even > cut * even.max()
-    spans = []
+def _window(even: Tensor, odd: Tensor, copies: Tensor, cut: float, imaginary: bool, like: Tensor) -> Window:
+    kept, spans = (even > cut * even.max()).any(0), []
     for axis in (1, 0):
         where = kept.any(axis).nonzero()
         spans.append(slice(int(where.min()), int(where.max()) + 1))
-    rows, columns = spans
+    columns, rows = spans
+    whole = len(even) > 1 or even[0, columns, rows].numel() > WHOLE * even[0].numel()
+    if whole:
+        columns, rows = slice(0, even.shape[1]), slice(0, even.shape[2])
 
     def twice(plane: Tensor) -> Tensor:
-        part = plane[rows, columns].to(like)
+        part = plane[:, columns, rows].to(like)
         return part[..., None].expand(*part.shape, 2).contiguous()
 
-    root = even.sqrt()
-    pair = (twice(root), twice(root / copies))
-    return Window(rows, columns, *pair, twice(odd) if imaginary else odd[:0])
+    forward = even if whole else even.sqrt()
+    odd = twice(odd) if imaginary else odd[:0].to(like)
+    return Window(columns, rows, whole, twice(forward), twice(forward / copies), odd, copies[columns, :, None].to(like))
 
 
 def moments(x: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
@@ -142,16 +133,18 @@ class _Moments(torch.autograd.Function):
         # Maps are processed one by one on a CPU (their pieces stay in cache), all at once elsewhere.
         parts = x.split(1) if x.device.type == "cpu" else [x]
         keep = x.requires_grad
-        outs, saved = [], []
+        outs: list[tuple[Tensor, Tensor, Tensor]] = []
+        saved: list[Tensor] = []
         for part in parts:
-            out, memory = _forward(part, plan, keep)
-            outs.append(out)
-            saved.append(memory)
+            s1, s2, f, stacks, directions = stacked(part, plan, keep)
+            blocks = [_block(stack, windows, plan) for stack, windows in zip(stacks, plan.windows)]
+            outs.append((s1, s2, torch.cat([block.flatten(1) for block in blocks], 1)))
+            saved += [f, *directions, *stacks] if keep else []
         ctx.plan, ctx.counts = plan, [len(part) for part in parts]
         if keep:
-            ctx.save_for_backward(*[tensor for memory in saved for tensor in memory])
-        s1, s2, blocks = (torch.cat([out[i] for out in outs]) for i in range(3))
-        return s1, s2, blocks
+            ctx.save_for_backward(*saved)
+        first, second, third = (torch.cat([out[i] for out in outs]) for i in range(3))
+        return first, second, third
 
     @staticmethod
     @once_differentiable  # type: ignore[misc]
@@ -164,69 +157,51 @@ class _Moments(torch.autograd.Function):
         return torch.cat(grads), None
 
 
-def _forward(x: Tensor, plan: Plan, keep: bool) -> tuple[tuple[Tensor, Tensor, Tensor], list[Tensor]]:
-    s1, s2, fx, waves, spectra = transform(x, plan, keep)
-    half = fx[:, None, :, : x.shape[-1] // 2 + 1]
-    blocks = [
-        _block(stacked(half, spectra[: j + 1], scale), scale, plan.imaginary) for j, scale in enumerate(plan.scales)
-    ]
-    return (s1, s2, torch.cat([b.flatten(1) for b in blocks], 1)), [fx, *waves, *spectra] if keep else []
+def stacked(x: Tensor, plan: Plan, keep: bool) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
+    """S1, S2, the half plane of maps x (n, ny, nx), stacks, and directions of W if ``keep``.
+
+    The stack of octave j3, (n, 1 + (j3 + 1) L, columns, rows, 2) real and imaginary, holds the box of the map and of
+    all moduli up to this octave, rows in ascending order of ky.
+    """
+    s1, s2, f, spectra, directions = transform(x, plan.octaves, keep)
+    stacks: list[Tensor] = []
+    for j, (octave, spectrum) in enumerate(zip(plan.octaves, spectra)):
+        negative, positive, columns, known = octave.negative, octave.positive, octave.columns, 1 + j * plan.L
+        stack = f.new_empty(len(f), known + plan.L, columns, negative + positive)
+        if j == 0:
+            _place(stack[:, :1], f[:, None, :columns], negative)
+        else:
+            stack[:, :known] = stacks[-1][(slice(None), slice(None), *_inside(plan.octaves, j))]
+        _place(stack[:, known:], spectrum, negative)
+        stacks.append(stack)
+    return s1, s2, f, [torch.view_as_real(stack) for stack in stacks], directions
 
 
-def transform(x: Tensor, plan: Plan, keep: bool) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
-    """S1 and S2 (n, J, L), the transform of maps x (n, ny, nx), the W_j (if ``keep``) and the transforms of the M_j."""
-    fx = torch.fft.fft2(x.to(torch.complex64 if x.dtype == torch.float32 else torch.complex128), norm="forward")
-    waves, spectra, s1, s2 = [], [], [], []
-    for scale in plan.scales:
-        small = torch.view_as_real(crop_frequencies(fx, scale.grid))
-        wave = torch.fft.ifft2(torch.view_as_complex(small[:, None] * scale.filters), norm="forward")
-        parts = torch.view_as_real(wave).square()
-        power = parts[..., 0] + parts[..., 1]
-        s2.append(power.mean((-2, -1)))
-        spectrum = torch.fft.rfft2(power.sqrt_(), norm="forward")
-        s1.append(spectrum[..., 0, 0].real)
-        spectra.append(spectrum)
-        if keep:
-            waves.append(wave)
-    return torch.stack(s1, 1), torch.stack(s2, 1), fx, waves, spectra
+def _place(box: Tensor, plane: Tensor, negative: int) -> None:
+    """Write the rows of a plane, in the order of fftfreq, into a box whose rows ascend."""
+    box[..., :negative] = plane[..., plane.shape[-1] - negative :]
+    box[..., negative:] = plane[..., : box.shape[-1] - negative]
 
 
-def crop_frequencies(full: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Low frequencies of a full plane (n, ny, nx), in the order of a smaller grid."""
-    (ny, nx), (my, mx) = full.shape[-2:], grid
-    if my < ny:
-        full = torch.cat([full[:, : (my + 1) // 2], full[:, ny - my // 2 :]], 1)
-    if mx < nx:
-        full = torch.cat([full[..., : (mx + 1) // 2], full[..., nx - mx // 2 :]], 2)
-    return full
+def _inside(octaves: tuple[Octave, ...], j: int) -> tuple[slice, slice]:
+    """Where the box of octave j lies in that of octave j - 1."""
+    start = octaves[j - 1].negative - octaves[j].negative
+    return slice(0, octaves[j].columns), slice(start, start + octaves[j].negative + octaves[j].positive)
 
 
-def _add_crop(full: Tensor, small: Tensor) -> None:
-    """Adjoint of `crop_frequencies`: full += small, in place."""
-    (ny, nx), (my, mx) = full.shape[-2:], small.shape[-2:]
-    for rows, to_rows in ((slice(0, (my + 1) // 2), 0), (slice((my + 1) // 2, my), ny - my)):
-        for columns, to_columns in ((slice(0, (mx + 1) // 2), 0), (slice((mx + 1) // 2, mx), nx - mx)):
-            part = small[:, rows, columns]
-            r, c = rows.start + to_rows, columns.start + to_columns
-            full[:, r : r + part.shape[1], c : c + part.shape[2]] += part
+def picked(stack: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """Left and right side (n, orientations or 1, m, modes) of the products of a stack."""
+    if window.whole:
+        return (stack[:, None] * window.forward[:, None]).flatten(3), stack.flatten(2)[:, None]
+    both = (stack[:, :, window.columns, window.rows] * window.forward).flatten(2)[:, None]
+    return both, both
 
 
-def stacked(half: Tensor, spectra: list[Tensor], scale: Scale) -> Tensor:
-    """The box of the map and of all moduli up to this scale, (n, 1 + (j3 + 1) L, rows, columns) complex."""
-    return torch.cat(
-        [
-            torch.cat(
-                [f[..., f.shape[-2] - scale.negative :, : scale.columns], f[..., : scale.positive, : scale.columns]], -2
-            )
-            for f in (half, *spectra)
-        ],
-        1,
-    )
-
-
-def picked(stack: Tensor, window: Window, weights: Tensor) -> Tensor:
-    """Window of a real-viewed stack times weights, flattened to (n, m, modes)."""
-    return (stack[:, :, window.rows, window.columns] * weights).flatten(2)
+def picked_odd(stack: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """The same for imaginary parts: i times the stack, weighted, and the stack."""
+    plain = stack[:, :, window.columns, window.rows]
+    turned = turned_by_i(plain)[:, None] * window.odd[:, None]
+    return turned.flatten(3), plain.flatten(2)[:, None]
 
 
 def turned_by_i(stack: Tensor) -> Tensor:
@@ -234,84 +209,76 @@ def turned_by_i(stack: Tensor) -> Tensor:
     return torch.stack([stack[..., 1], -stack[..., 0]], -1)
 
 
-def _block(stack: Tensor, scale: Scale, imaginary: bool) -> Tensor:
-    real = torch.view_as_real(stack)
-    even = []
-    for window in scale.windows:
-        rows = picked(real, window, window.forward)
-        even.append(rows @ rows.mT)
-    if not imaginary:
-        return torch.stack(even, 1)
-    turned, odd = turned_by_i(real), []
-    for window in scale.windows:
-        odd.append(picked(turned, window, window.odd) @ real[:, :, window.rows, window.columns].flatten(2).mT)
-    return torch.stack([torch.stack(even, 1), torch.stack(odd, 1)], 1)
+def _block(stack: Tensor, windows: tuple[Window, ...], plan: Plan) -> Tensor:
+    even = torch.cat([_products(*picked(stack, window)) for window in windows], 1)
+    if not plan.imaginary:
+        return even
+    odd = torch.cat([_products(*picked_odd(stack, window)) for window in windows], 1)
+    return torch.stack([even, odd], 1)
 
 
-def _block_backward(stack: Tensor, grad: Tensor, scale: Scale, imaginary: bool) -> Tensor:
-    """Gradient of a block with respect to the stack, divided by ``copies``: what irfft2 wants."""
-    real = torch.view_as_real(stack)
-    out = torch.zeros_like(real)
-    even = grad[:, 0] if imaginary else grad
-    for ell, window in enumerate(scale.windows):
-        rows = picked(real, window, window.forward)
-        moved = (even[:, ell] + even[:, ell].mT) @ rows
-        out[:, :, window.rows, window.columns].addcmul_(
-            moved.view(*moved.shape[:2], *window.forward.shape), window.backward
-        )
-    if imaginary:
-        turned = turned_by_i(real)
-        for ell, window in enumerate(scale.windows):
-            moved = (grad[:, 1, ell].mT - grad[:, 1, ell]) @ picked(turned, window, window.odd)
-            moved = moved.view(*moved.shape[:2], *window.odd.shape) / scale.copies[window.columns]
-            out[:, :, window.rows, window.columns] += moved
-    return torch.view_as_complex(out)
+def _products(left: Tensor, right: Tensor) -> Tensor:
+    """(n, orientations, m, modes) x (n, 1, m, modes) -> (n, orientations, m, m)."""
+    return torch.bmm(left.flatten(1, 2), right[:, 0].mT).unflatten(1, left.shape[1:3])
+
+
+def _add_block_backward(out: Tensor, stack: Tensor, grad: Tensor, windows: tuple[Window, ...], imaginary: bool) -> None:
+    """Add the gradient of a block with respect to the stack, divided by ``copies``, which is what `maps_of` wants."""
+    even, first = grad[:, 0] if imaginary else grad, 0
+    for window in windows:
+        mine = slice(first, first + len(window.forward))
+        first = mine.stop
+        right = stack.flatten(2) if window.whole else picked(stack, window)[1][:, 0]
+        weights = (even[:, mine] + even[:, mine].mT).flatten(1, 2)
+        add_moved(out, torch.bmm(weights, right).unflatten(1, (-1, stack.shape[1])), window)
+        if imaginary:
+            turned = picked_odd(stack, window)[0]
+            moved = ((grad[:, 1, mine].mT - grad[:, 1, mine]) @ turned).sum(1)
+            place = out[:, :, window.columns, window.rows]
+            place += moved.view(place.shape) / window.copies
+
+
+def add_moved(out: Tensor, moved: Tensor, window: Window) -> None:
+    """Add (n, orientations, m, modes) times the backward weights to the window of a stack."""
+    place = out[:, :, window.columns, window.rows]
+    for one, weights in zip(moved.unbind(1), window.backward):
+        place.addcmul_(one.view(place.shape), weights)
 
 
 def _backward(saved: tuple[Tensor, ...], g1: Tensor, g2: Tensor, gb: Tensor, plan: Plan) -> Tensor:
-    J = len(plan.scales)
-    fx, waves, spectra = saved[0], saved[1 : 1 + J], list(saved[1 + J :])
-    half = fx[:, None, :, : plan.shape[1] // 2 + 1]
-    grad_half, grad_spectra = torch.zeros_like(half), [torch.zeros_like(s) for s in spectra]
-    start = 0
-    for j, scale in enumerate(plan.scales):
-        m = 1 + (j + 1) * plan.L
-        shape = (2, plan.L, m, m) if plan.imaginary else (plan.L, m, m)
-        block = gb[:, start : start + math.prod(shape)].view(-1, *shape)
-        start += math.prod(shape)
-        moved = _block_backward(stacked(half, spectra[: j + 1], scale), block, scale, plan.imaginary)
-        unstacked(moved, [grad_half, *grad_spectra[: j + 1]], scale, plan.L)
-    return transform_backward(waves, grad_half[:, 0], grad_spectra, (g1, g2), plan)
+    def add(out: Tensor, stack: Tensor, block: Tensor, j: int) -> None:
+        _add_block_backward(out, stack, block, plan.windows[j], plan.imaginary)
+
+    sizes = [math.prod(shape) for shape in plan.block_shapes]
+    blocks = [block.unflatten(1, shape) for block, shape in zip(gb.split(sizes, 1), plan.block_shapes)]
+    return stacked_backward(saved, (g1, g2), blocks, plan, add)
 
 
-def transform_backward(
-    waves: Sequence[Tensor], grad_half: Tensor, grad_spectra: list[Tensor], grads: tuple[Tensor, Tensor], plan: Plan
+def stacked_backward(
+    saved: tuple[Tensor, ...], grads: tuple[Tensor, Tensor], blocks: list[Tensor], plan: Plan, add: Any
 ) -> Tensor:
-    """Gradient for the maps from those for their half planes, for the transforms of the M_j, and for S1 and S2."""
-    ny, nx = plan.shape
-    grad_full = grad_half.new_zeros(len(grad_half), ny, nx)
-    for j, scale in enumerate(plan.scales):
-        grad_spectra[j][..., 0, 0] += grads[0][:, j]
-        _add_crop(grad_full, _wave_backward(waves[j], grad_spectra[j], grads[1][:, j], scale))
-    # Real maps: the gradient of Re-valued sums over the full and over the half plane.
-    return torch.fft.ifft2(grad_full).real + torch.fft.irfft2(grad_half, s=plan.shape)
+    """Gradient for the maps of `stacked`, from coarse to fine: ``add(out, stack, block, j)`` adds that of one block."""
+    J, f = len(plan.octaves), saved[0]
+    directions, stacks = saved[1 : 1 + J], saved[1 + J :]
+    grad_spectra: list[Tensor] = []
+    out = coarser = f
+    for j in reversed(range(J)):
+        octave, known = plan.octaves[j], 1 + j * plan.L
+        out = torch.zeros_like(stacks[j])
+        if j + 1 < J:
+            out[(slice(None), slice(None), *_inside(plan.octaves, j + 1))] = coarser[:, : known + plan.L]
+        add(out, stacks[j], blocks[j], j)
+        box = torch.view_as_complex(out)
+        grad_spectra.append(_unplaced(box[:, known:], octave.grid[0], octave.negative))
+        coarser = out
+    grad_f = torch.zeros_like(f)
+    grad_f[:, : plan.octaves[0].columns] = _unplaced(box[:, :1], plan.shape[0], plan.octaves[0].negative)[:, 0]
+    return transform_backward(f, directions, plan.octaves, grads, grad_f, grad_spectra[::-1], plan.shape[1])
 
 
-def unstacked(moved: Tensor, grads: list[Tensor], scale: Scale, L: int) -> None:
-    """Adjoint of `stacked`, added in place to the gradient of each half plane."""
-    for grad, part in zip(grads, moved.split([1, *[L] * (len(grads) - 1)], 1)):
-        grad[..., grad.shape[-2] - scale.negative :, : scale.columns] += part[..., : scale.negative, :]
-        grad[..., : scale.positive, : scale.columns] += part[..., scale.negative :, :]
-
-
-def _wave_backward(wave: Tensor, grad_spectrum: Tensor, g2: Tensor, scale: Scale) -> Tensor:
-    """Gradient with respect to the cropped transform of the map, through M = |W| and S2 = <|W|^2>."""
-    parts = torch.view_as_real(wave).square()
-    modulus = (parts[..., 0] + parts[..., 1]).sqrt_().clamp_min_(TINY[parts.dtype])
-    factor = torch.fft.irfft2(grad_spectrum, s=scale.grid).div_(modulus)
-    factor += (2.0 / math.prod(scale.grid)) * g2[..., None, None]
-    grad = torch.view_as_real(torch.fft.fft2(wave * factor))
-    out = grad[:, 0] * scale.filters[0]
-    for ell in range(1, len(scale.filters)):
-        out.addcmul_(grad[:, ell], scale.filters[ell])
-    return torch.view_as_complex(out)
+def _unplaced(box: Tensor, rows: int, negative: int) -> Tensor:
+    """Adjoint of `_place`: a plane of so many rows, zero outside the box."""
+    plane = box.new_zeros(*box.shape[:-1], rows)
+    plane[..., rows - negative :] = box[..., :negative]
+    plane[..., : box.shape[-1] - negative] = box[..., negative:]
+    return plane

@@ -15,13 +15,13 @@ from torch.autograd.function import once_differentiable
 
 from sundog.statistics.scattering_moments import (
     Plan,
-    Scale,
+    Window,
+    add_moved,
     picked,
+    picked_odd,
     stacked,
-    transform,
-    transform_backward,
+    stacked_backward,
     turned_by_i,
-    unstacked,
 )
 
 Pairs = tuple[tuple[int, int], ...]
@@ -41,17 +41,20 @@ class _Pairs(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, pairs: Pairs, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
         parts = x.split(1) if x.device.type == "cpu" else [x]  # one by one on a CPU: the pieces stay in cache
         keep = x.requires_grad
-        outs, saved = [], []
+        outs: list[tuple[Tensor, Tensor, Tensor]] = []
+        saved: list[Tensor] = []
         for part in parts:
-            s1, s2, fx, waves, spectra = transform(part.flatten(0, 1), plan, keep)
-            blocks = _blocks(fx, spectra, part.shape[:2], pairs, plan)
-            outs.append([value.unflatten(0, part.shape[:2]) for value in (s1, s2)] + [blocks])
-            saved += [fx, *waves, *spectra] if keep else []
-        ctx.plan, ctx.pairs, ctx.counts, ctx.channels = plan, pairs, [len(part) for part in parts], x.shape[1]
+            size = part.shape[:2]
+            s1, s2, f, stacks, directions = stacked(part.flatten(0, 1), plan, keep)
+            blocks = [_block(stack, size, pairs, windows, plan.imaginary).flatten(2)
+                      for stack, windows in zip(stacks, plan.windows)]  # fmt: skip
+            outs.append((s1.unflatten(0, size), s2.unflatten(0, size), torch.cat(blocks, 2)))
+            saved += [f, *directions, *stacks] if keep else []
+        ctx.plan, ctx.pairs, ctx.counts = plan, pairs, [len(part) for part in parts]
         if keep:
             ctx.save_for_backward(*saved)
-        s1, s2, blocks = (torch.cat([out[i] for out in outs]) for i in range(3))
-        return s1, s2, blocks
+        first, second, third = (torch.cat([out[i] for out in outs]) for i in range(3))
+        return first, second, third
 
     @staticmethod
     @once_differentiable  # type: ignore[misc]
@@ -61,74 +64,56 @@ class _Pairs(torch.autograd.Function):
         grads = []
         for i, (d1, d2, db) in enumerate(pieces):
             mine = saved[i * each : (i + 1) * each]
-            grads.append(_backward(mine, (d1.flatten(0, 1), d2.flatten(0, 1)), db, ctx.pairs, ctx.plan))
-        return torch.cat(grads).unflatten(0, (-1, ctx.channels)), None, None
+            moved = _backward(mine, (d1.flatten(0, 1), d2.flatten(0, 1)), db, ctx.pairs, ctx.plan)
+            grads.append(moved.unflatten(0, d1.shape[:2]))
+        return torch.cat(grads), None, None
 
 
-def _blocks(fx: Tensor, spectra: list[Tensor], size: tuple[int, ...], pairs: Pairs, plan: Plan) -> Tensor:
-    half = fx[:, None, :, : plan.shape[1] // 2 + 1]
-    out = []
-    for j, scale in enumerate(plan.scales):
-        real = torch.view_as_real(stacked(half, spectra[: j + 1], scale))
-        out.append(_block(real, size, pairs, scale, plan.imaginary).flatten(2))
-    return torch.cat(out, 2)
+def _block(stack: Tensor, size: tuple[int, ...], pairs: Pairs, windows: tuple[Window, ...], imaginary: bool) -> Tensor:
+    """(n, P, [2,] L, m, m) of a stack (n C, m, columns, rows, 2)."""
 
+    def products(left: Tensor, right: Tensor) -> Tensor:
+        left, right = left.unflatten(0, size), right.unflatten(0, size)
+        return torch.stack([left[:, a] @ right[:, b].mT for a, b in pairs], 1)
 
-def _block(real: Tensor, size: tuple[int, ...], pairs: Pairs, scale: Scale, imaginary: bool) -> Tensor:
-    """(n, P, [2,] L, m, m) of a real-viewed stack (n C, m, rows, columns, 2)."""
-    even, odd = [], []
-    turned = turned_by_i(real) if imaginary else real
-    for window in scale.windows:
-        rows = picked(real, window, window.forward).unflatten(0, size)
-        even.append(torch.stack([rows[:, a] @ rows[:, b].mT for a, b in pairs], 1))
-        if imaginary:
-            left = picked(turned, window, window.odd).unflatten(0, size)
-            right = real[:, :, window.rows, window.columns].flatten(2).unflatten(0, size)
-            odd.append(torch.stack([left[:, a] @ right[:, b].mT for a, b in pairs], 1))
+    even = torch.cat([products(*picked(stack, window)) for window in windows], 2)
     if not imaginary:
-        return torch.stack(even, 2)
-    return torch.stack([torch.stack(even, 2), torch.stack(odd, 2)], 2)
+        return even
+    odd = torch.cat([products(*picked_odd(stack, window)) for window in windows], 2)
+    return torch.stack([even, odd], 2)
 
 
-def _block_backward(real: Tensor, grad: Tensor, pairs: Pairs, scale: Scale, imaginary: bool) -> Tensor:
-    """Gradient of a block for the stack, divided by ``copies``: what irfft2 wants."""
-    n, m = len(grad), real.shape[1]
-    out = torch.zeros_like(real)
-    turned = turned_by_i(real) if imaginary else real
+def _add_block_backward(
+    out: Tensor, stack: Tensor, grad: Tensor, pairs: Pairs, windows: tuple[Window, ...], imaginary: bool
+) -> None:
+    """Add the gradient of a block for the stack, divided by the count of each mode in the full plane."""
+    n, first = len(grad), 0
     even = grad[:, :, 0] if imaginary else grad
-    for ell, window in enumerate(scale.windows):
-        rows = picked(real, window, window.forward).unflatten(0, (n, -1))
-        moved = torch.zeros_like(rows)
+    for window in windows:
+        mine = slice(first, first + len(window.forward))
+        first = mine.stop
+        right = picked(stack, window)[1].unflatten(0, (n, -1))
+        moved = right.new_zeros(*right.shape[:2], len(window.forward), *right.shape[3:])
         for p, (a, b) in enumerate(pairs):
-            moved[:, a] += even[:, p, ell] @ rows[:, b]
-            moved[:, b] += even[:, p, ell].mT @ rows[:, a]
-        place = out[:, :, window.rows, window.columns]
-        place.addcmul_(moved.flatten(0, 1).view(-1, m, *window.forward.shape), window.backward)
+            moved[:, a] += even[:, p, mine] @ right[:, b]
+            moved[:, b] += even[:, p, mine].mT @ right[:, a]
+        add_moved(out, moved.flatten(0, 1), window)
         if imaginary:
-            left = picked(turned, window, window.odd).unflatten(0, (n, -1))
-            right = picked(real, window, window.odd).unflatten(0, (n, -1))
-            moved, back = torch.zeros_like(left), torch.zeros_like(left)
+            turned, plain = (side.unflatten(0, (n, -1)) for side in picked_odd(stack, window))
+            weighted = plain * window.odd.flatten(1)[:, None]
+            moved, back = torch.zeros_like(turned), torch.zeros_like(turned)
             for p, (a, b) in enumerate(pairs):
-                moved[:, b] += grad[:, p, 1, ell].mT @ left[:, a]
-                back[:, a] += grad[:, p, 1, ell] @ right[:, b]
-            shape = (-1, m, *window.odd.shape)
-            moved = moved.flatten(0, 1).view(shape) - turned_by_i(back.flatten(0, 1).view(shape))
-            place += moved / scale.copies[window.columns]
-    return torch.view_as_complex(out)
+                moved[:, b] += grad[:, p, 1, mine].mT @ turned[:, a]
+                back[:, a] += grad[:, p, 1, mine] @ weighted[:, b]
+            place = out[:, :, window.columns, window.rows]
+            moved, back = (side.sum(2).flatten(0, 1).view(place.shape) for side in (moved, back))
+            place += (moved - turned_by_i(back)) / window.copies
 
 
 def _backward(saved: tuple[Tensor, ...], grads: tuple[Tensor, Tensor], gb: Tensor, pairs: Pairs, plan: Plan) -> Tensor:
-    J, parts = len(plan.scales), 2 if plan.imaginary else 1
-    fx, waves, spectra = saved[0], saved[1 : 1 + J], list(saved[1 + J :])
-    half = fx[:, None, :, : plan.shape[1] // 2 + 1]
-    grad_half, grad_spectra = torch.zeros_like(half), [torch.zeros_like(s) for s in spectra]
-    start = 0
-    for j, scale in enumerate(plan.scales):
-        m = 1 + (j + 1) * plan.L
-        shape = (parts, plan.L, m, m) if plan.imaginary else (plan.L, m, m)
-        block = gb[:, :, start : start + math.prod(shape)].unflatten(2, shape)
-        start += math.prod(shape)
-        real = torch.view_as_real(stacked(half, spectra[: j + 1], scale))
-        moved = _block_backward(real, block, pairs, scale, plan.imaginary)
-        unstacked(moved, [grad_half, *grad_spectra[: j + 1]], scale, plan.L)
-    return transform_backward(waves, grad_half[:, 0], grad_spectra, grads, plan)
+    def add(out: Tensor, stack: Tensor, block: Tensor, j: int) -> None:
+        _add_block_backward(out, stack, block, pairs, plan.windows[j], plan.imaginary)
+
+    sizes = [math.prod(shape) for shape in plan.block_shapes]
+    blocks = [block.unflatten(2, shape) for block, shape in zip(gb.split(sizes, 2), plan.block_shapes)]
+    return stacked_backward(saved, grads, blocks, plan, add)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sundog.statistics.scattering_moments import TINY
+from sundog.statistics.scattering_waves import TINY
 from sundog.statistics.wavelets import bump_constant
 
 
