@@ -152,18 +152,20 @@ def toy_seed(w: float, seed: int, tests: tuple[Dataset, Dataset], keep: Path) ->
     assert report is not None  # check is on
     yield sic_row(curve_of(cathode, *tests), **facts, method="Cathode", cpu=since(start), auc=round(report.auc, 4),
                   auc_error=round(report.auc_error, 4))
-    for name, background in (("RAnode", cathode), ("RAnode exact", TOY.log_background)):
+    for name, background, density in (("RAnode", cathode, "mixture"), ("RAnode flow", cathode, "flow"),
+                                      ("RAnode exact", TOY.log_background, "mixture")):
         start = time.process_time()
-        search = RAnode(REGION, seed=seed, background=background).fit(events)
+        search = RAnode(REGION, seed=seed, background=background, signal=density).fit(events)
         spent = since(start)
         yield sic_row(curve_of(search, *tests), **facts, method=name, cpu=spent, **fraction_row(search))
     # The same template meets the same background with all of the signal taken out, and with more put in.
     inside = TOY.in_signal_region(events)
     for aim, chosen in ((0.0, events[~is_signal]), (0.01, with_signal(events[~is_signal], 0.01, 30_000 + seed))):
-        start = time.process_time()
-        search = RAnode(REGION, seed=seed, background=cathode).fit(chosen)
-        yield {"what": "learned", "method": "RAnode", "w": aim, "seed": seed, "cpu": since(start),
-               "background inside": int((inside & ~is_signal).sum()), **fraction_row(search)}
+        for density in ("mixture", "flow"):
+            start = time.process_time()
+            search = RAnode(REGION, seed=seed, background=cathode, signal=density).fit(chosen)
+            yield {"what": "learned", "method": f"RAnode {density}", "w": aim, "seed": seed, "cpu": since(start),
+                   "background inside": int((inside & ~is_signal).sum()), **fraction_row(search)}
 
 
 def with_signal(background: Dataset, w: float, seed: int) -> Dataset:
@@ -180,7 +182,7 @@ def fraction_row(search: RAnode) -> Row:
     assert found is not None and search.fit_ is not None  # fitted
     return {"w_fit": found.value, "low": found.low, "high": found.high, "low_95": found.low_95,
             "high_95": found.high_95, "sigma": found.significance, "w_same_events": search.fit_.w,
-            "gaussians": len(search.fit_.signal.weights), "evidence": search.evidence_,
+            "gaussians": len(getattr(search.fit_, "start", search.fit_).signal.weights), "evidence": search.evidence_,
             **({} if search.control_ is None else {"control": search.control_.value})}
 
 

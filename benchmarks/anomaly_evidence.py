@@ -1,6 +1,7 @@
 """What does R-ANODE claim on di-jets with each scaling of its background? Fraction, control beside the window, SIC.
 
-    OMP_NUM_THREADS=1 python benchmarks/anomaly_evidence.py [--injections 0 1] [--scalings logit standard] [--starts 6]
+    OMP_NUM_THREADS=1 python benchmarks/anomaly_evidence.py [--injections 0 1]
+        [--scalings normal-scores logit standard] [--signal mixture] [--starts 6]
 
 Real input: ``dijets/lhcolike_dijets.npz`` in the data folder (``--data`` or SUNDOG_DATA). About 60 CPU s each.
 """
@@ -24,7 +25,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--injections", type=int, nargs="+", default=[0])
-    parser.add_argument("--scalings", nargs="+", default=["logit", "standard"])
+    parser.add_argument("--scalings", nargs="+", default=["normal-scores", "logit", "standard"])
+    parser.add_argument("--signal", default="mixture")
     parser.add_argument("--starts", type=int, default=6)
     o = parser.parse_args()
     torch.set_num_threads(1)
@@ -34,7 +36,8 @@ def main() -> None:
         for scaling in o.scalings:
             start = time.process_time()
             background = fit_template(trial.events, trial.region, family="flow", seed=trial.seed, scaling=scaling)
-            search = RAnode(trial.region, seed=trial.seed, background=background, starts=o.starts).fit(trial.events)
+            search = RAnode(trial.region, seed=trial.seed, background=background, starts=o.starts, signal=o.signal)
+            search.fit(trial.events)
             curve = trial.curve(search)
             print(f"injection {injection}, {scaling}: w = {search.signal_fraction_:.5f} (95 %: "
                   f"{search.signal_fraction_interval_[0]:.5f} to {search.signal_fraction_interval_[1]:.5f}; true "

@@ -58,7 +58,7 @@ def test_a_control_that_claims_a_signal_is_explained(low, said):
     control = SimpleNamespace(low_95=low)
     detector = SimpleNamespace(fraction_="w", control_=control, template_report_=None)
     facts = {"method": "ranode", "window": [3.3, 3.7], "unit": "TeV", "control_fraction": 0.005, "evidence": False}
-    assert any("--scaling logit" in line for line in _told(detector, facts)) is said
+    assert any("the learned background is wrong" in line for line in _told(detector, facts)) is said
 
 
 def test_clear_errors(file):

@@ -33,8 +33,8 @@ def search(
     window: Annotated[tuple[float, float], typer.Option(help="Edges of the signal region, in the unit of the mass.")],
     method: Annotated[str, typer.Option(help=" | ".join(METHODS))] = "ranode",
     feature: Annotated[list[str] | None, typer.Option("--feature", "-f", help="Use only these columns.")] = None,
-    scaling: Annotated[str | None, typer.Option(help="Of the features in the background: standard, auto, logit (for "
-                                                "features with hard edges) ...")] = None,
+    scaling: Annotated[str | None, typer.Option(help="Of the features in the background, in place of the method's own: "
+                                                "normal-scores, logit, auto, standard ...")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for scores.npz, signal.npz and signal.png.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Machine output: one JSON object on stdout.")] = False,
@@ -103,8 +103,7 @@ def _told(detector: Any, facts: dict[str, Any]) -> list[str]:
         lines.append("evidence for a signal" if facts["evidence"] else "no evidence for a signal")
         if detector.control_ is not None and detector.control_.low_95 > 0:
             lines.append("the learned background is wrong somewhere: it claims a signal beside the window too. "
-                         "Features with hard edges need --scaling logit; or choose fewer with --feature, or take "
-                         "--method cathode")
+                         "Leave --scaling out, or choose fewer features with --feature, or take --method cathode")
     return lines + [f"wrote {path}" for path in facts.get("files", ())]
 
 

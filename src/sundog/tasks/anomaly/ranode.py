@@ -20,13 +20,16 @@ from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
 from sundog.errors import OptionError
-from sundog.models.mixture import MixtureFit, climb, find_signal, split_signal
+from sundog.models.mixture import MixtureFit, find_signal, split_signal
 from sundog.tasks.anomaly.fraction import SignalFraction, check_fraction, signal_fraction
 from sundog.tasks.anomaly.regions import SignalRegion, gather, gather_any, mass_column
+from sundog.tasks.anomaly.signal_flow import FlowFit, climb_on, grow
 from sundog.tasks.anomaly.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.template import Template, TemplateReport, fit_template
 
 Background = Callable[[Any, Any], Any]
+SIGNALS = ("auto", "mixture", "flow")
+Law = MixtureFit | FlowFit
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +51,10 @@ class RAnode:
     """Density of a signal on a frozen background, with the signal fraction and its interval.
 
     p_S is a mixture of Gaussians in scaled features and mass, found by expectation-maximisation from the places
-    where events are most in excess of p_B. The fraction comes from cross-fitting: p_S learned on all folds but
-    one gives p_S / p_B on that fold, and the joined ratios a likelihood of w alone. With exact p_B its interval
-    is right whatever p_S looks like, for E_B[p_S / p_B] = 1. An error of p_B larger than w is not in it.
+    where events are most in excess of p_B, or a flow that climbs on from there. The fraction comes from
+    cross-fitting: p_S learned on all folds but one gives p_S / p_B on that fold, and the joined ratios a likelihood
+    of w alone. With exact p_B its interval is right whatever p_S looks like, for E_B[p_S / p_B] = 1. An error of
+    p_B larger than w is not in it.
 
     Parameters
     ----------
@@ -62,9 +66,11 @@ class RAnode:
     components : numbers of Gaussians tried; the Bayesian information criterion chooses
     folds : of the cross-fitting
     masses : law of the mass of the background, ``smooth`` or the published ``histogram`` and ``kde``
-    scaling : of the features in which p_S is a mixture of Gaussians, fitted to the events inside the window
+    scaling : of the features in which p_S is learned, fitted to the events inside the window
     width : scale of the excesses looked for, in standard deviations
     starts : places of most excess that the fit climbs from; more find a signal that errors of p_B outshine
+    signal : ``mixture``, ``flow`` for a signal of any shape, started from the mixture, or ``auto`` for the one of the
+        two that gives unseen events the larger likelihood
 
     Example
     -------
@@ -83,10 +89,11 @@ class RAnode:
     components: Sequence[int] = (1, 2, 4)
     folds: int = 5
     masses: str = "smooth"
-    scaling: Scaling | str = "standard"
+    scaling: Scaling | str = "normal-scores"
     width: float = 0.5
     starts: int = 6
-    fit_: MixtureFit | None = None
+    signal: str = "mixture"
+    fit_: Law | None = None
     fraction_: SignalFraction | None = None
     control_: SignalFraction | None = None
 
@@ -96,6 +103,9 @@ class RAnode:
             raise OptionError("settings of R-ANODE are unusable", got=f"folds={self.folds}, "
                               f"components={tuple(self.components)}", expected="folds >= 2, components >= 1",
                               do="pass folds=5, components=(1, 2, 4)")
+        if self.signal not in SIGNALS:
+            raise OptionError("unknown signal density", got=self.signal, expected=" | ".join(SIGNALS),
+                              do="choose one")
 
     def fit(self, x: Any, m: Any = None) -> RAnode:
         """The detector itself, fitted to events of the whole spectrum: (n, d) and (n,), or a Dataset.
@@ -113,8 +123,10 @@ class RAnode:
         self._scaling = unfitted.fit(inside.values, None, inside.names)
         self._labels = inside[:1]
         self._z, self._log_b = self._standardised(inside)
-        self.fit_ = self._best(self._z, self._log_b, self.components)
-        self.fraction_ = signal_fraction(self._cross_fitted(self._z, self._log_b))
+        laws = self._laws(self._z, self._log_b, self.components)
+        self._gaussians = len(_mixture(laws[0]).signal.weights)
+        kind, self.fraction_ = self._claimed(self._z, self._log_b)
+        self.fit_ = laws[kind]
         self.control_ = self._control()
         return self
 
@@ -183,7 +195,7 @@ class RAnode:
         for part in (range(middle, len(grid)), range(middle - 1, -1, -1)):
             at = self._fitted
             for i in part:
-                at = climb(self._z, self._log_b, at.signal, float(grid[i]), fixed_w=True, steps=60)
+                at = climb_on(self._z, self._log_b, at, float(grid[i]), self.seed)
                 gain[i] = at.gain
         return Profile(grid, gain)
 
@@ -243,8 +255,16 @@ class RAnode:
         z, mass = self._coordinates(inside)
         return z, self._conditional(inside) + self._masses.log_prob(mass) - self._log_slope(inside)
 
-    def _best(self, z: Tensor, log_b: Tensor, components: Sequence[int]) -> MixtureFit:
-        """The fit whose number of Gaussians the Bayesian information criterion prefers; stops at the first worse."""
+    def _laws(self, z: Tensor, log_b: Tensor, components: Sequence[int], with_mass: bool = True) -> list[Law]:
+        """The best mixture, the flow that climbs on from it, or both."""
+        mixture = self._mixture(z, log_b, components)
+        if self.signal == "mixture":
+            return [mixture]
+        flow = grow(z, log_b, mixture, seed=self.seed, w=self.w, with_mass=with_mass)
+        return [flow] if self.signal == "flow" else [mixture, flow]
+
+    def _mixture(self, z: Tensor, log_b: Tensor, components: Sequence[int]) -> MixtureFit:
+        """The mixture that the Bayesian information criterion prefers; stops at the first number that is worse."""
         one = find_signal(z, log_b, seed=self.seed, w=self.w, width=self.width, starts=self.starts)
         fits = []
         for k in components:
@@ -253,15 +273,20 @@ class RAnode:
                 return fits[-2]
         return fits[-1]
 
-    def _cross_fitted(self, z: Tensor, log_b: Tensor) -> np.ndarray:
-        """log p_S / p_B of every event, p_S learned without the fold that the event is in."""
-        components = [len(self._fitted.signal.weights)]
-        ratio = torch.empty(len(z), dtype=torch.float64)
+    def _claimed(self, z: Tensor, log_b: Tensor, with_mass: bool = True) -> tuple[int, SignalFraction]:
+        """Which law gives unseen events the larger likelihood, and the fraction that it finds."""
+        found = [signal_fraction(ratio) for ratio in self._cross_fitted(z, log_b, with_mass)]
+        kind = max(range(len(found)), key=lambda i: found[i].gain)
+        return kind, found[kind]
+
+    def _cross_fitted(self, z: Tensor, log_b: Tensor, with_mass: bool) -> np.ndarray:
+        """log p_S / p_B of every event, (laws, n), p_S learned without the fold that the event is in."""
+        ratio = torch.empty(2 if self.signal == "auto" else 1, len(z), dtype=torch.float64)
         for part in torch.randperm(len(z), generator=torch.Generator().manual_seed(self.seed)).chunk(self.folds):
             others = torch.ones(len(z), dtype=torch.bool)
             others[part] = False
-            signal = self._best(z[others], log_b[others], components).signal
-            ratio[part] = signal.log_prob(z[part]) - log_b[part]
+            for k, law in enumerate(self._laws(z[others], log_b[others], [self._gaussians], with_mass)):
+                ratio[k, part] = law.signal.log_prob(z[part]) - log_b[part]
         return ratio.numpy()
 
     def _control(self) -> SignalFraction | None:
@@ -273,7 +298,7 @@ class RAnode:
         slope = self._scaling.log_abs_det(values)
         known = torch.isfinite(slope)
         log_b = self._conditional(template.unseen) - slope
-        return signal_fraction(self._cross_fitted(self._scaling.forward(values)[known], log_b[known]))
+        return self._claimed(self._scaling.forward(values)[known], log_b[known], with_mass=False)[1]
 
     def _pseudo_experiment(self, w: float, seed: int) -> SignalFraction:
         assert self._template is not None  # checked by pseudo_experiments
@@ -285,15 +310,20 @@ class RAnode:
             signal = signal[self.region.contains(signal)]
             drawn = Dataset.from_arrays(torch.cat([drawn.values, signal.values]),
                                         torch.cat([mass_column(drawn), mass_column(signal)]))
-        return signal_fraction(self._cross_fitted(*self._standardised(drawn)))
+        return self._claimed(*self._standardised(drawn))[1]
 
     @property
-    def _fitted(self) -> MixtureFit:
+    def _fitted(self) -> Law:
         return _done(self.fit_)
 
     @property
     def _fraction(self) -> SignalFraction:
         return _done(self.fraction_)
+
+
+def _mixture(law: Law) -> MixtureFit:
+    """The mixture itself, or that which the flow started from."""
+    return law.start if isinstance(law, FlowFit) else law
 
 
 def _criterion(fit: MixtureFit, n: int) -> float:

@@ -86,7 +86,7 @@ def rows(order: Order) -> Iterator[dict[str, Any]]:
 def signals(order: Order) -> dict[str, Dataset]:
     """What the figure of samples shows: data and true signal in the window, learned signal, templates."""
     trial = order.trial(0)
-    search = RAnode(trial.region, seed=trial.seed, background=_shared(trial, "flow-logit")).fit(trial.events)
+    search = RAnode(trial.region, seed=trial.seed, background=_shared(trial, "flow-normal-scores")).fit(trial.events)
     n = 20_000 if not order.quick else 2000
     model = _shared(trial, "sigma")
     drawn = {how: model.template_for(trial.region, how).sample(n, 1) for how in ("context", "linear", "none")}
@@ -110,7 +110,8 @@ def _kept(order: Order, name: str, injection: int, injected: int, w: float | Non
     if path.exists():
         return dict(json.loads(path.read_text()))
     trial = order.trial(injection, max(injected, 1))
-    search = RAnode(trial.region, seed=trial.seed, w=w, background=_shared(trial, "flow-logit")).fit(trial.events)
+    background = _shared(trial, "flow-normal-scores")
+    search = RAnode(trial.region, seed=trial.seed, w=w, background=background).fit(trial.events)
     found = search.fraction_
     assert found is not None  # fit has been called
     row = {"method": "ranode", "fixed": w, "true_fraction": 0.0 if injected == 0 else trial.true_fraction,

@@ -27,9 +27,8 @@ from sundog.verdicts.twosample import classifier_two_sample
 CHECKED = 0.1  # share of the sidebands kept away from the generator, to test it on
 CHECK_ROWS = 50_000  # of the test: its error is then 0.0018
 GOOD_AUC = 0.505  # above it, plus two errors, a template spoils the search (docs/anomaly.md)
-# Flow matching wants bounded features unfolded. So does a spline flow on features with hard edges and enough
-# training (di-jets: docs/anomaly.md); on unbounded ones, or trained briefly, it does better without.
-SCALINGS = {"flow-matching": "logit", "flow": "standard"}
+# A spline flow sees features between edges, or with long tails, as it sees Gaussians: docs/anomaly.md has the numbers.
+SCALINGS = {"flow-matching": "logit", "flow": "normal-scores"}
 PLANS = {"flow-matching": Plan(steps=2000, batch=4096), "flow": Plan(steps=1500, batch=1024)}
 
 
