@@ -1,6 +1,7 @@
 """How well are components separated? Numbers of docs/separation.md.
 
     python benchmarks/separation.py noise        MHD dust + white noise, map signal-to-noise 1 and 0.5, 256 x 256
+    python benchmarks/separation.py schemes      the same with each way of solving: bias, average, diffusive
     python benchmarks/separation.py polarised    MHD dust Q and U + white noise, two channels, 256 x 256
     python benchmarks/separation.py cib          MHD dust + a Planck CIB patch, 128 x 128, not periodic
     python benchmarks/separation.py coverage     posterior of spectrum and sparsity: how often the truth is inside
@@ -138,6 +139,42 @@ def noise(bench: Bench, data: Path, seeds: int) -> None:
                 if part:
                     print(told(f"S/N {snr} seed {seed} {name}", part), f"{part['cpu']:.0f} CPU s", part["losses"],
                           flush=True)  # fmt: skip
+
+
+def schemes(bench: Bench, data: Path, seeds: int) -> None:
+    """Every way of solving on the mixtures of `noise`; the last lines are rows of the table."""
+    truth = dust(data, "I_1", 256)
+    rows = []
+    for snr in (1.0, 0.5):
+        sigma = 1 / snr
+        for method in ("bias", "average", "diffusive"):
+            parts = []
+            for seed in range(seeds):
+                d = truth + sigma * torch.randn(256, 256, generator=generator(500 + seed))
+
+                def job(d=d, method=method, sigma=sigma, seed=seed):  # type: ignore[no-untyped-def]
+                    found = separate(d, lambda n, g: sigma * torch.randn(n, 256, 256, generator=g), seed=seed,
+                                     method=method)  # fmt: skip
+                    return facts(found.signal, truth, sigma**2) | {"evaluations": found.report.evaluations,
+                                                                   "losses": found.report.losses}  # fmt: skip
+
+                part = bench.part(f"schemes-{snr}-{method}-{seed}", job)
+                if part:
+                    parts.append(part)
+                    print(told(f"S/N {snr} seed {seed} {method}", part), f"{part['cpu']:.0f} CPU s", part["losses"],
+                          flush=True)  # fmt: skip
+            if parts:
+                rows.append((snr, method, parts))
+    for snr, method, parts in rows:
+        ranges = [[limit for part in parts for limit in worst(part, above)] for above in (0.25, 0.1)]
+        kurtoses, errors = [part["kurtosis"] for part in parts], [part["error"] for part in parts]
+        minkowski = np.array([part["minkowski"] for part in parts])
+        spread = minkowski.std(0, ddof=1) if len(parts) > 1 else np.zeros(3)
+        print(f"| {snr:g} | {method} | {len(parts)} | {np.mean([part['cpu'] for part in parts]):.0f} | "
+              + " | ".join(f"{min(r):.2f} to {max(r):.2f}" for r in ranges)
+              + f" | {min(kurtoses):.1f} to {max(kurtoses):.1f} | "
+              + ", ".join(f"{m:.3f} ± {s:.3f}" for m, s in zip(minkowski.mean(0), spread))
+              + f" | {np.mean(errors):.2f} |")  # fmt: skip
 
 
 def polarised(bench: Bench, data: Path, seeds: int) -> None:
@@ -290,7 +327,7 @@ def coverage(bench: Bench, data: Path, seeds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("noise", "polarised", "cib", "coverage"))
+    parser.add_argument("what", choices=("noise", "schemes", "polarised", "cib", "coverage"))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--out", type=Path, default=Path.home() / ".cache" / "sundog-benchmarks" / "separation")
     parser.add_argument("--seeds", type=int, default=3)

@@ -7,6 +7,7 @@
     python benchmarks/synthesis.py gaps       a dust map with gaps, against constrained Gaussian fields
     python benchmarks/synthesis.py line       a helium-jet signal: increments, their skewness and flatness
     python benchmarks/synthesis.py cube       a lognormal cube 64^3
+    python benchmarks/synthesis.py sky        large-scale structure on the sphere, nside 64, against Gaussian skies
     python benchmarks/synthesis.py side       512^2 and 1024^2 with and without coarse grids
     python benchmarks/synthesis.py scaling    lines and cubes: time and memory of forward + gradient
 
@@ -283,6 +284,52 @@ def bench_cube(o: Options) -> Iterator[Facts]:
            "power_ratio": [round(float(v), 3) for v in ratio.aminmax()],
            **{f"{word}_truth_synthesis_gaussian": [round(moment(y, p), 2) for y in (truth, found.x, gauss)]
               for p, word in ((3, "skewness"), (4, "kurtosis"))}}  # fmt: skip
+
+
+def base_faces(sky: Tensor) -> Tensor:
+    """HEALPix skies (n, pixels) in NESTED order as images of the 12 base faces, (12 n, nside, nside)."""
+    nside = math.isqrt(sky.shape[-1] // 12)
+    place = np.arange(nside**2)
+    x, y = (sum(((place >> (2 * b + odd)) & 1) << b for b in range(nside.bit_length())) for odd in (0, 1))
+    image = torch.empty(*sky.shape[:-1], 12, nside, nside)
+    image[..., y, x] = sky.unflatten(-1, (12, nside**2)).float()
+    return image.flatten(0, -3)
+
+
+def face_errors(sky: Tensor, truth: Tensor) -> Facts:
+    """Root-mean-square errors of V0, V1, V2 as in `errors`, on the base faces, which are alike for all skies."""
+    found = []
+    for x in (sky, truth[None]):
+        smooth = gaussian_smooth(base_faces(x), 1.5, periodic=False)
+        each = minkowski_functionals(smooth, torch.linspace(-2, 2.5, 19), periodic=False)
+        found.append([getattr(each, name).unflatten(0, (-1, 12)).mean(1) for name in ("v0", "v1", "v2")])
+    return {name: round(float((a - b).square().mean(1).sqrt().mean() / b.abs().max()), 4)
+            for name, a, b in zip(("V0", "V1", "V2"), *found)}  # fmt: skip
+
+
+def bench_sky(o: Options) -> Iterator[Facts]:
+    path = o.data / "fields" / "lss_sphere_nside128_nest.npy"
+    if not path.exists():
+        sys.exit(f"skipped: {path} is absent; set SUNDOG_DATA or --data")
+    truth = standard(torch.from_numpy(np.load(path)).float().reshape(-1, 4).mean(1))
+    model = fitted(truth[None], domain="sphere", nested=True, iterations=100)
+    start = time.process_time()
+    found = [model.synthesise(1, generator(seed))[0] for seed in range(o.seeds)]
+    cpu, sky = (time.process_time() - start) / o.seeds, model.constraints
+    maps, gauss = torch.stack([f.x.flatten() for f in found]), sky.start(10, generator(100))[:, 0]
+
+    def power(x: Tensor) -> Tensor:
+        return sky._powers(sky._analysed(x))  # type: ignore[union-attr, return-value]
+
+    yield {
+        "nside": 64, "cpu_s": round(cpu, 1), "evaluations": found[0].evaluations, "energy": max(f.loss for f in found),
+        "energy_of_the_start": float(sky.energies(gauss[:1, None])),
+        "power_ratio": [round(float(v), 4) for v in (power(maps) / power(truth[None])).aminmax()],
+        "synthesis": face_errors(maps, truth), "gaussian": face_errors(gauss, truth),
+        **{f"{word}_truth_synthesis_gaussian": [round(moment(x, p), 2) for x in (truth, maps, gauss)]
+           for p, word in ((3, "skewness"), (4, "kurtosis"))},
+        "correlation_of_two_seeds": round(float((maps[0] * maps[-1]).mean()), 3),
+    }  # fmt: skip
 
 
 def bench_side(o: Options) -> Iterator[Facts]:

@@ -116,8 +116,9 @@ def test_large_scale_structure_on_the_sphere() -> None:
 def test_bad_skies_are_named() -> None:
     with pytest.raises(OptionError, match="HEALPix"):
         MicrocanonicalModel((1000,), domain="sphere")
-    with pytest.raises(OptionError, match="sphere"):
-        MicrocanonicalModel((768,), domain="sphere", boundary="edge-mask")
+    for options in ({"boundary": "edge-mask"}, {"canvas": (3072,)}, {"inpaint": True, "mask": torch.ones(768)}):
+        with pytest.raises(OptionError, match=f"the sphere does not know: got {next(iter(options))},.*square patches"):
+            MicrocanonicalModel((768,), domain="sphere", **options)
     model = MicrocanonicalModel((768,), domain="sphere", levels=0, iterations=1)
     model.prepare(gaussian_sky(8, seed=0)[None], None)
     with pytest.raises(OptionError, match="gaps"):

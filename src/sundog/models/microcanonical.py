@@ -113,10 +113,7 @@ class MicrocanonicalModel(Model):
         self.layout = layout_of(tuple(shape), domain, context_dim, canvas)
         seen, drawn, channels = self.layout.seen, self.layout.drawn, self.layout.channels
         valid = given_mask(mask, seen)
-        _check_options(boundary, mask, inpaint, mean_field, self.layout)
-        if domain == "sphere" and (inpaint or canvas is not None or boundary != "periodic"):
-            raise OptionError("an option that the sphere does not know", got="inpaint, canvas or boundary",
-                              expected="none of them", do="leave it out; mask= is understood")  # fmt: skip
+        _check_options(boundary, mask, inpaint, mean_field, self.layout, sphere=domain == "sphere")
         if J is None and domain == "sphere":
             J = max(1, int(math.log2(2 * nside_of(seen[0]))) - 2)
         elif J is None:
@@ -346,7 +343,17 @@ class MicrocanonicalModel(Model):
             )  # fmt: skip
 
 
-def _check_options(boundary: str, mask: Any, inpaint: bool | int, mean_field: int, layout: Layout) -> None:
+def _check_options(
+    boundary: str, mask: Any, inpaint: bool | int, mean_field: int, layout: Layout, *, sphere: bool
+) -> None:
+    if sphere:
+        given = {"inpaint": bool(inpaint), "canvas": layout.seen != layout.drawn, "boundary": boundary != "periodic"}
+        unknown = [name for name, asked in given.items() if asked]
+        if unknown:
+            raise OptionError("options that the sphere does not know", got=", ".join(unknown),
+                              expected="mask= alone: missing pixels enter no average",
+                              do="leave them out; to fill gaps, or draw more sky, cut square patches and fit those",
+                              )  # fmt: skip
     if boundary not in ("periodic", "edge-mask"):
         raise OptionError("unknown boundary", got=boundary, expected="periodic | edge-mask", do="choose one of them")
     if inpaint and mask is None:
