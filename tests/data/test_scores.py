@@ -61,10 +61,19 @@ def test_density_is_normalised_and_right():
     assert float(log_p.abs().max()) < 0.2  # a thirtieth of the events in each piece: 4 % errors, and edges of pieces
 
 
-def test_edge_is_passed_by_a_hair_only(scaling):
+def test_edge_is_passed_by_little_and_seldom(scaling):
     x = scaling.inverse(torch.randn(100_000, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64))
-    assert x[:, 0].min() > -1e-3 and x[:, 0].max() < 1.001
+    assert x[:, 0].min() > -0.01 and x[:, 0].max() < 1.01
     assert int((x[:, 0] < 0).sum()) <= 5 + 4 * 5**0.5  # once in 20,000 is expected
+
+
+def test_the_next_extreme_is_not_thrown_out():
+    """The largest of 5000 fresh Gaussians lies at z of about 4 on training sets of 10,000, close neighbours or not."""
+    g = torch.Generator().manual_seed(8)
+    for _ in range(30):
+        x = torch.randn(15_000, 4, generator=g, dtype=torch.float64)
+        x[0] = x[:10_000].amax(0) + 1e-4  # the two largest happen to lie close together
+        assert NormalScores().fit(x[:10_000]).forward(x).abs().max() < 6.5
 
 
 def test_repeated_numbers_weights_and_images():

@@ -15,6 +15,7 @@ from sundog.errors import OptionError, ShapeError
 
 Curve = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # (numbers, x knots, z knots, slopes) -> numbers
 FEWEST = 3  # knots: with two the map is a straight line
+TAIL = 6  # pieces at each end that the straight line beyond it is taken from
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class NormalScores(Scaling):
 
     F is known at ``count`` quantiles, evenly spaced in z, the last ones the extremes of the training data. Between
     them z is a monotone rational quadratic, smooth to its first derivative; beyond them a straight line, so that
-    the support is the whole line: draws pass a hard edge by a hair, once in as many draws as there were training
-    events.
+    the support is the whole line: once in as many draws as there were training events, one passes a hard edge by
+    half a per cent of the range or so.
 
     Source: Gregory & Delbourgo 1982, eq. 4 and 5; Fritsch & Butland 1984 for the slopes.
 
@@ -98,11 +99,15 @@ def _knots(column: Tensor, weights: Tensor | None, count: int) -> tuple[Tensor, 
 
 
 def _slopes(x: Tensor, z: Tensor) -> Tensor:
-    """dz/dx at the knots: a weighted harmonic mean of the slopes on either side, which keeps the curve monotone."""
+    """dz/dx at the knots: a weighted harmonic mean of the slopes on either side, which keeps the curve monotone.
+
+    At the ends the gentlest of the last few: two numbers that happen to lie close together must not throw the next
+    one out to z = 10.
+    """
     h, s = x.diff(), z.diff() / x.diff()
     share = (h[:-1] + 2 * h[1:]) / (3 * (h[:-1] + h[1:]))
     inner = 1 / (share / s[:-1] + (1 - share) / s[1:])
-    return torch.cat([s[:1], inner, s[-1:]])
+    return torch.cat([s[:TAIL].amin()[None], inner, s[-TAIL:].amin()[None]])
 
 
 def _rise(v: Tensor, x: Tensor, z: Tensor, d: Tensor) -> Tensor:
