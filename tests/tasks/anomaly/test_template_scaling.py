@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sundog import Dataset, Plan
+from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, SignalRegion
 from sundog.tasks.anomaly.template import SCALINGS, fit_template
 
@@ -54,3 +55,15 @@ def test_a_signal_is_found_with_the_default_background():
     assert search.evidence_
     drawn = search.sample_signal(2000, seed=0).values
     assert ((drawn.mean(0) - torch.tensor([4.0, 3.0])).abs() < 0.4).all()
+
+
+@pytest.mark.slow
+def test_events_beyond_the_sidebands_keep_a_density():
+    """Of 4700 events in the window some lie beyond all 10,300 beside it: between edges they have none to speak of."""
+    toy = ResonantToy()
+    events = toy.background(15_000, seed=0)
+    inside = events[REGION.contains(events)]
+    truth = toy.log_background(inside.values, inside.context)
+    off = {scaling: float((fit_template(events, REGION, scaling=scaling, check=False, **SMALL).log_prob(inside)
+                           - truth).std()) for scaling in (SCALINGS["flow"], "logit")}
+    assert off[SCALINGS["flow"]] < 0.5 < 2 < off["logit"]

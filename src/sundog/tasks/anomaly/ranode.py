@@ -306,8 +306,8 @@ class RAnode:
         n_signal = int(np.random.default_rng(seed).binomial(n, w))
         drawn = self._template.sample(n - n_signal, seed, self._masses.sample(n - n_signal, seed))
         if n_signal:
-            signal = self.sample_signal(n_signal, seed)
-            signal = signal[self.region.contains(signal)]
+            signal = self.sample_signal(2 * n_signal + 100, seed)  # some draws lie beside the window
+            signal = signal[self.region.contains(signal)][:n_signal]
             drawn = Dataset.from_arrays(torch.cat([drawn.values, signal.values]),
                                         torch.cat([mass_column(drawn), mass_column(signal)]))
         return self._claimed(*self._standardised(drawn))[1]
