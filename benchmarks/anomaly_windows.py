@@ -4,7 +4,8 @@
     python benchmarks/anomaly_windows.py show
 
 Events: injection 0 of the LHC-Olympics-like benchmark (416,000 events, 3.0 TeV and above); windows of 0.4 TeV from 3.2
-to 4.4 TeV, 0.2 apart. Options: --data FOLDER, --results FOLDER, --parts sigma cathode-0 ... Times are CPU seconds.
+to 4.4 TeV, 0.2 apart. Part ``choice-K``: injection test K of ``choose_interpolation`` in every second window.
+Options: --data FOLDER, --results FOLDER, --parts sigma cathode-flow-0 choice-0 ... Times are CPU seconds.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import Any
 import torch
 
 from sundog.models.matching import FlowMatching
-from sundog.tasks.anomaly import Cathode, Sigma, SignalRegion, sliding_windows
+from sundog.tasks.anomaly import Cathode, Sigma, SignalRegion, choose_interpolation, sliding_windows
 from sundog.tasks.anomaly.references import fit_ratio
+from sundog.tasks.anomaly.sigma_choice import InterpolationChoice
 from sundog.tasks.anomaly.sigma_field import PLAN, fit_everything, window_template
 from sundog.tasks.anomaly.trial import FAST, Trial, dijet_trial
 from sundog.train.plan import Plan
@@ -30,6 +32,7 @@ from sundog.train.plan import Plan
 WINDOWS = sliding_windows(3.2, 4.4, 0.4)
 STAGES = 2  # evaluations per midpoint step
 MEMBERS, OVERSAMPLING = 5, 3.0
+CHOSEN, TESTS, FPR = WINDOWS[::2], 3, 1e-2  # windows, injection tests and background efficiency of the choice
 
 
 def seconds(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -75,6 +78,13 @@ def whole(trial: Trial) -> dict[str, Any]:
     return {"first": first, "four more": more, "memory_mib": memory()}
 
 
+def choice(trial: Trial, test: int) -> dict[str, Any]:
+    """One injection test: an artificial signal in each window, and what every interpolation makes of it."""
+    found, spent = seconds(lambda: choose_interpolation(trial.events, windows=CHOSEN, tests=1, fpr=FPR, members=3,
+                                                        seed=1000 * test))
+    return {"sic": [dict(one.sic) for one in found], "cpu": spent, "memory_mib": memory()}
+
+
 def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -84,6 +94,7 @@ def parts(trial: Trial) -> dict[str, Callable[[], dict[str, Any]]]:
     for family in ("flow", "flow-matching"):
         for i, region in enumerate(WINDOWS):
             found[f"cathode-{family}-{i}"] = lambda region=region, family=family: cathode(trial, region, family)
+    found |= {f"choice-{test}": lambda test=test: choice(trial, test) for test in range(TESTS)}
     return found | {"whole": lambda: whole(trial)}
 
 
@@ -103,6 +114,15 @@ def show(folder: Path) -> None:
         group = [row["cpu"] for name, row in rows.items() if name.startswith(f"cathode-{family}-") and
                  name.removeprefix(f"cathode-{family}-").isdigit()]
         print(f"cathode, {family}: {len(group)} windows, {sum(group):.0f} s: {[round(cpu, 1) for cpu in group]}")
+
+
+    show_choice([row for name, row in rows.items() if name.startswith("choice-")])
+
+
+def show_choice(rows: list[dict[str, Any]]) -> None:
+    for i, region in enumerate(CHOSEN if rows else ()):
+        joined = {how: tuple(row["sic"][i][how][0] for row in rows) for how in rows[0]["sic"][i]}
+        print(f"{len(rows)} tests, {sum(row['cpu'] for row in rows):.0f} s:", InterpolationChoice(region, joined, FPR))
 
 
 def main() -> None:
