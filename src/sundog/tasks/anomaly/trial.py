@@ -238,7 +238,7 @@ def _cathode(trial: Trial, family: str) -> Any:
     flow = family != "flow-matching"
     return Cathode(trial.region, seed=trial.seed, template="flow" if flow else family, members=trial.members,
                    check=False, plan=trial.plan(Plan(steps=1500, batch=1024) if flow else FAST),
-                   scaling="standard" if family == "flow" else "logit",
+                   scaling={"flow": "standard", "flow-matching": "logit"}.get(family, family.removeprefix("flow-")),
                    options={} if flow else {"sampling": "bf16", "steps": 10},
                    out=trial.folder / f"{trial.name}-{family}" if flow else None).fit(trial.events)
 
@@ -277,6 +277,7 @@ METHODS: dict[str, tuple[Callable[[Trial], Any], tuple[str, ...], bool]] = {
     "sigma-context": (lambda t: _windowed(t, "context"), ("sigma",), True),
     "cathode-flow": (lambda t: _cathode(t, "flow"), ("flow",), True),
     "cathode-logit": (lambda t: _cathode(t, "flow-logit"), ("flow-logit",), True),
+    "cathode-scores": (lambda t: _cathode(t, "flow-normal-scores"), ("flow-normal-scores",), True),
     "ranode": (lambda t: _ranode(t, "flow-normal-scores"), ("flow-normal-scores",), False),
     "ranode-flow": (lambda t: _ranode(t, "flow-normal-scores", signal="flow"), ("flow-normal-scores",), False),
     "ranode-logit": (lambda t: _ranode(t, "flow-logit"), ("flow-logit",), False),
