@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sundog.errors import OptionError, SampleSizeError, ShapeError
 from sundog.tasks.separation import posterior, separate
-from sundog.tasks.separation.posterior import reduced
+from sundog.tasks.separation.posterior import _conditional, _neural, reduced
 
 
 def red(side: int, seed: int) -> Tensor:
@@ -49,3 +49,50 @@ def test_bad_input_is_named() -> None:
     open_map = separate(maps[0], maps[1:], J=1, boundary="edge-mask", eras=1, iterations=2, polish=0, draws=12)
     with pytest.raises(ShapeError):
         posterior(open_map, maps)
+
+
+@pytest.mark.slow
+def test_the_flow_finds_the_conditional_of_a_gaussian() -> None:
+    """mu ~ N(m, C), y = A mu + N(0, s^2): the posterior is known; m + C A^T (A C A^T + s^2)^-1 (y - A m)."""
+    g, n = torch.Generator().manual_seed(0), 2000
+    root = torch.tensor([[1.0, 0, 0], [0.5, 1, 0], [0.2, 0.3, 0.7]]).double()
+    A = torch.tensor([[1.0, 0.3, 0], [0.2, 0.8, 0.1], [0, 0.4, 1.2]]).double()
+    m, s, C = torch.tensor([1.0, -2, 5]).double(), 0.6, root @ root.T
+    mu = m + torch.randn(n, 3, generator=g, dtype=torch.float64) @ root.T
+    seen = mu @ A.T + s * torch.randn(n, 3, generator=g, dtype=torch.float64)
+    y = torch.tensor([1.5, -1.0, 4.0]).double()
+    gain = C @ A.T @ torch.linalg.inv(A @ C @ A.T + s**2 * torch.eye(3))
+    mean, width = m + gain @ (y - A @ m), (C - gain @ A @ C).diagonal().sqrt()
+    draws = _neural(mu, seen, y, 0)
+    # 1000 draws know the mean to 0.03 and the width to 0.02 of the width; the rest is for the training
+    assert ((draws.mean(0) - mean) / width).abs().max() < 0.25
+    assert (draws.std(0) / width - 1).abs().max() < 0.15
+    elsewhere = _neural(mu, seen, y + 1, 0)
+    assert ((elsewhere.mean(0) - mean) / width).abs().max() > 0.5
+
+
+@pytest.mark.slow
+def test_the_flow_finds_two_answers_where_a_gaussian_finds_none() -> None:
+    """y = mu^2 + N(0, 0.1^2) at y = 1: mu is 1 or -1 to 0.05."""
+    g = torch.Generator().manual_seed(0)
+    mu = torch.randn(2000, 1, generator=g, dtype=torch.float64)
+    seen, y = mu**2 + 0.1 * torch.randn(2000, 1, generator=g, dtype=torch.float64), torch.ones(1).double()
+    draws = _neural(mu, seen, y, 0)
+    assert abs(float(draws.abs().mean()) - 1) < 0.08
+    assert float(draws.abs().std()) < 0.25
+    assert 0.35 < float((draws > 0).double().mean()) < 0.65
+    mean, covariance = _conditional(mu, seen, y)
+    assert abs(float(mean)) < 0.2
+    assert float(covariance) > 0.8
+
+
+@pytest.mark.slow
+def test_the_flow_answers_about_a_separation() -> None:
+    truth = red(64, 0)
+    d = truth + noise(1, torch.Generator().manual_seed(100))[0]
+    found = separate(d, noise, bins=6, J=4, eras=2, iterations=10, polish=0, draws=32)
+    true = reduced(found, truth[None])[0]
+    answer = posterior(found, noise, samples=300, method="flow")
+    assert len(answer.names) == len(true) and answer.samples.shape == (1000, len(true))
+    assert ((answer.mean - true) / answer.std).square().mean().sqrt() < 2
+    assert ((reduced(found, d[None])[0] - true) / answer.std).square().mean().sqrt() > 2

@@ -154,21 +154,27 @@ def _bursting(s: Tensor, strength: float) -> Tensor:
     return smooth + (s - smooth) * (strength * (local - local.mean()) / local.std().clamp_min(1e-12)).clamp(-3, 3).exp()
 
 
-def _conditional(mu: Tensor, seen: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of mu at seen = y, of the joint Gaussian of the rows."""
+def _regression(mu: Tensor, seen: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The linear prediction (q,) of mu at seen = y, and what the rows differ from theirs (n, q)."""
     a, b = mu - mu.mean(0), seen - seen.mean(0)
     scale = b.std(0).clamp_min(1e-6)
     b, step = b / scale, (y - seen.mean(0)) / scale
     n = len(mu) - 1
     ridge = 1e-3 * torch.eye(b.shape[1], dtype=b.dtype)
     slope = torch.linalg.solve(b.T @ b / n + ridge, b.T @ a / n)
-    rest = a - b @ slope
+    return mu.mean(0) + step @ slope, a - b @ slope
+
+
+def _conditional(mu: Tensor, seen: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of mu at seen = y, of the joint Gaussian of the rows."""
+    mean, rest = _regression(mu, seen, y)
     # the residuals of a regression with p columns on n rows are too small by (n - p) / n
-    return mu.mean(0) + step @ slope, rest.T @ rest / max(1, n - b.shape[1])
+    return mean, rest.T @ rest / max(1, len(mu) - 1 - seen.shape[1])
 
 
 def _neural(mu: Tensor, seen: Tensor, y: Tensor, seed: int) -> Tensor:
-    """Draws (1000, q) of a flow of mu given y."""
-    data = Dataset.from_arrays(mu.float(), context=seen.float())
+    """Draws (1000, q) of p(mu | y): a flow, with y as context, of what the linear regression leaves of mu."""
+    mean, rest = _regression(mu, seen, y)
+    data = Dataset.from_arrays(rest.float(), context=seen.float())
     run = fit("flow", data, plan=Plan(steps=400, batch=256), seed=seed, device="cpu")
-    return run.sample(1000, context=y.float()[None].expand(1000, -1), seed=seed).values.double()
+    return mean + run.sample(1000, context=y.float()[None].expand(1000, -1), seed=seed).values.double()
