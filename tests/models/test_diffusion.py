@@ -292,6 +292,7 @@ def test_digits_beat_the_gaussian_in_the_judge():
     assert ours["Fréchet distance"] < 0.15 * theirs["Fréchet distance"]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_density_of_an_untrained_network_is_the_gaussian_of_the_data() -> None:
     """Vectors with correlations, and periodic maps: log N(x; m, C + sigma_min^2), whatever the solver's path."""

@@ -96,6 +96,7 @@ def test_measured_values_carry_error_and_unit(report):
     assert measured(verdict["copies"]) == ""
 
 
+@pytest.mark.slow
 def test_a_missing_folder_is_named_and_nothing_is_left_behind(report, tmp_path):
     verdict, _ = report
     with pytest.raises(FileError, match="cannot write"):

@@ -72,6 +72,7 @@ def toy_sic(false_positive_rates, noise=0.0, n=400_000):
     return [float((score_s > cut).double().mean()) / math.sqrt(f) for cut, f in zip(cuts, false_positive_rates)]
 
 
+@pytest.mark.slow
 def test_toy_has_the_known_sic():
     """9.58 / 16.47 / 12.07 at FPR 1e-2 / 1e-3 / 1e-4 in a plain sample, which holds some 100 events at the last;
     importance weights on two million events give 9.57 / 16.51 / 11.23."""

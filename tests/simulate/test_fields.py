@@ -96,6 +96,7 @@ def test_surrogate_gaussianises_dust_and_keeps_cross_spectra():
         phase_randomised(Dataset.from_arrays(torch.randn(4, 2)), seed=0)
 
 
+@pytest.mark.slow
 def test_dust_is_positive_skewed_steep_and_periodic():
     maps = filamentary_field(9, 128, seed=0)
     x = maps.values.double()

@@ -115,6 +115,7 @@ def test_training_rows_in_the_truth_are_noted():
     assert any("training rows" in note for note in verdict.notes)
 
 
+@pytest.mark.slow
 def test_honest_images_pass_and_a_gaussian_surrogate_fails():
     real, fake = maps(240, 0), maps(120, 1)
     honest = judge(image_set(real), image_set(fake), splits=6)

@@ -124,6 +124,7 @@ def test_ranode_is_silent_without_signal():
     assert "no evidence" in str(search.fraction_)
 
 
+@pytest.mark.slow
 def test_a_poor_template_is_no_evidence():
     """Negative control: five steps of training leave a wrong p_B, and the bare interval takes that for a signal."""
     background = TOY.background(15_000, seed=10)
