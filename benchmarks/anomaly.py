@@ -6,7 +6,7 @@
     python benchmarks/anomaly.py coverage  R-ANODE with the exact background: w, intervals, null toys
     python benchmarks/anomaly.py show      the tables of a results file
 
-Options: --data FOLDER, --seeds N, --first SEED, --results FILE (one JSON line per result, appended as they come).
+Options: --data FOLDER, --seeds N, --first SEED, --signals mixture flow, --results FILE (one JSON line per result, appended as they come).
 Times are CPU seconds of this process.
 """
 
@@ -129,17 +129,17 @@ def since(start: float) -> float:
     return round(time.process_time() - start, 1)
 
 
-def toy(w: float, seeds: range, keep: Path) -> Iterator[Row]:
+def toy(w: float, seeds: range, keep: Path, signals: list[str]) -> Iterator[Row]:
     """Every method on the same events; the test sample is common to all seeds."""
     tests = window(TOY.background(1_600_000, 10_001)), window(TOY.signal(40_000, 10_002))
     score = torch.cat([TOY.log_likelihood_ratio(e.values, e.context) for e in tests])
     yield sic_row(sic_curve(np.repeat([0, 1], [len(e) for e in tests]), score), what="toy", w=w, method="optimal",
                   seed=-1, cpu=0.0)
     for seed in seeds:
-        yield from toy_seed(w, seed, tests, keep)
+        yield from toy_seed(w, seed, tests, keep, signals)
 
 
-def toy_seed(w: float, seed: int, tests: tuple[Dataset, Dataset], keep: Path) -> Iterator[Row]:
+def toy_seed(w: float, seed: int, tests: tuple[Dataset, Dataset], keep: Path, signals: list[str]) -> Iterator[Row]:
     events, is_signal = toy_events(w, seed)
     facts = {"what": "toy", "w": w, "seed": seed, "true w": true_fraction(events, is_signal)}
     start = time.process_time()
@@ -152,8 +152,8 @@ def toy_seed(w: float, seed: int, tests: tuple[Dataset, Dataset], keep: Path) ->
     assert report is not None  # check is on
     yield sic_row(curve_of(cathode, *tests), **facts, method="Cathode", cpu=since(start), auc=round(report.auc, 4),
                   auc_error=round(report.auc_error, 4))
-    for name, background, density in (("RAnode", cathode, "mixture"), ("RAnode flow", cathode, "flow"),
-                                      ("RAnode exact", TOY.log_background, "mixture")):
+    searches = [(f"RAnode {signal}", cathode, signal) for signal in signals]
+    for name, background, density in (*searches, ("RAnode exact", TOY.log_background, "mixture")):
         start = time.process_time()
         search = RAnode(REGION, seed=seed, background=background, signal=density).fit(events)
         spent = since(start)
@@ -161,7 +161,7 @@ def toy_seed(w: float, seed: int, tests: tuple[Dataset, Dataset], keep: Path) ->
     # The same template meets the same background with all of the signal taken out, and with more put in.
     inside = TOY.in_signal_region(events)
     for aim, chosen in ((0.0, events[~is_signal]), (0.01, with_signal(events[~is_signal], 0.01, 30_000 + seed))):
-        for density in ("mixture", "flow"):
+        for density in signals:
             start = time.process_time()
             search = RAnode(REGION, seed=seed, background=cathode, signal=density).fit(chosen)
             yield {"what": "learned", "method": f"RAnode {density}", "w": aim, "seed": seed, "cpu": since(start),
@@ -242,13 +242,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("runs/anomaly.jsonl"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--signals", nargs="+", default=["mixture"], help="densities of R-ANODE's signal")
     parser.add_argument("--w", type=float, nargs="+", default=[0.006])
     given = parser.parse_args()
     if given.what != "show":
         seeds = range(given.first, given.first + given.seeds)
         given.results.parent.mkdir(parents=True, exist_ok=True)
         keep = given.results.parent / "anomaly-templates"  # trained once: a second start goes on from there
-        work = {"lhco": lambda: lhco(given.data, seeds), "toy": lambda: toy(given.w[0], seeds, keep),
+        work = {"lhco": lambda: lhco(given.data, seeds), "toy": lambda: toy(given.w[0], seeds, keep, given.signals),
                 "dijets": lambda: dijets(given.data, seeds, keep),
                 "coverage": lambda: coverage(given.w, seeds)}[given.what]()
         with given.results.open("a") as file:
