@@ -6,8 +6,8 @@
     python benchmarks/anomaly.py coverage  R-ANODE with the exact background: w, intervals, null toys
     python benchmarks/anomaly.py show      the tables of a results file
 
-Options: --data FOLDER, --seeds N, --first SEED, --signals mixture flow, --results FILE (one JSON line per result, appended as they come).
-Times are CPU seconds of this process.
+Options: --data FOLDER, --seeds N, --first SEED, --signals mixture flow (of R-ANODE), --results FILE (one JSON
+line per result, appended as they come). Times are CPU seconds of this process.
 """
 
 from __future__ import annotations
