@@ -83,7 +83,7 @@ class Plain:
 def fft_floor(side: int, J: int, L: int) -> float:
     """CPU seconds of the Fourier transforms alone that forward + gradient need on the grids used."""
     z, r = torch.randn(side, side, dtype=torch.complex64), torch.randn(side, side)
-    full, half = cpu(lambda: torch.fft.fft2(z), 25), cpu(lambda: torch.fft.rfft2(r), 25)
+    full, half = cpu(lambda: torch.fft.fft2(z)), cpu(lambda: torch.fft.rfft2(r))
     area = sum((grid_size(side, j, ACCURACY["default"][0]) / side) ** 2 for j in range(J))
     return 2 * (full + L * area * (full + half))
 
@@ -92,22 +92,48 @@ def slope(measure: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], object
     return lambda: torch.autograd.grad(measure(x).sum(), x)
 
 
+def spent(job: Callable[[], object], calls: int) -> float:
+    """CPU seconds per call, after one more call that brings the data into the cache."""
+    job()
+    start = time.process_time()
+    for _ in range(calls):
+        job()
+    return (time.process_time() - start) / calls
+
+
 def cost() -> None:
+    """Rounds in which every job is timed once, so that the load of the machine is shared; medians over the rounds."""
     x = lognormal(256).requires_grad_()
-    for L in (4, 8):
-        plain = Plain(256, 7, L)
-        slow = cpu(slope(plain, x), 3)
-        floor = fft_floor(256, 7, L)
-        for accuracy in ("fast", "default", "accurate"):
-            phi = ScatteringCovariance((256, 256), 7, L, isotropic=True, accuracy=accuracy)
-            fast = cpu(slope(lambda x, phi=phi: phi(x).normalised().vector, x))
+    for L, rounds in ((4, 9), (8, 3)):
+        plain = slope(Plain(256, 7, L), x)
+        measures = {accuracy: ScatteringCovariance((256, 256), 7, L, isotropic=True, accuracy=accuracy)
+                    for accuracy in ("fast", "default", "accurate")}  # fmt: skip
+        ours = {accuracy: slope(lambda x, phi=phi: phi(x).normalised().vector, x) for accuracy, phi in measures.items()}
+        plain()
+        times: dict[str, list[float]] = {name: [] for name in ("plain", "floor", *ours)}
+        for _ in range(rounds):
+            times["plain"].append(timed(plain))
+            times["floor"].append(fft_floor(256, 7, L))
+            for accuracy, job in ours.items():
+                times[accuracy].append(spent(job, 3))
+        slow, floor = statistics.median(times["plain"]), statistics.median(times["floor"])
+        for accuracy, phi in measures.items():
             with torch.no_grad():
                 forward = cpu(lambda phi=phi: phi(x).normalised().vector)
+            fast = statistics.median(times[accuracy])
+            each = sorted(a / b for a, b in zip(times["plain"], times[accuracy]))
             print(
                 f"L={L} {accuracy:9s} forward {forward * 1e3:6.1f} ms, with gradient {fast * 1e3:6.1f} ms; plain "
-                f"{slow * 1e3:7.1f} ms: ratio {slow / fast:5.1f}; FFT floor {floor * 1e3:5.1f} ms ({fast / floor:.1f}x)"
-            )
-        print(f"L={L} extra memory {memory(256, 7, L):.0f} MB")
+                f"{slow * 1e3:7.1f} ms: ratio {statistics.median(each):5.1f} ({each[0]:.1f} to {each[-1]:.1f}); "
+                f"FFT floor {floor * 1e3:5.1f} ms ({fast / floor:.1f}x)", flush=True,
+            )  # fmt: skip
+        print(f"L={L} extra memory {memory(256, 7, L):.0f} MB", flush=True)
+
+
+def timed(job: Callable[[], object]) -> float:
+    start = time.process_time()
+    job()
+    return time.process_time() - start
 
 
 def memory(side: int, J: int, L: int) -> float:
