@@ -9,6 +9,7 @@ from torch import nn
 
 from sundog import Dataset, Plan
 from sundog.errors import OptionError, SampleSizeError
+from sundog.models.matching import FlowMatching
 from sundog.nets.residual import GatedResidualMLP, InterpolatedField
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, Sigma, SignalRegion, choose_interpolation, sic_curve
@@ -130,6 +131,18 @@ def test_interpolation_leaves_the_signal_out(run, mixture):
     for how in ("linear", "context"):
         assert shares[how] < expected + 4 * math.sqrt(expected / n) + 0.006
         assert shares[how] < shares["none"] - 0.01
+
+
+def test_low_precision_draws_nearly_the_same_events(run):
+    draw = {}
+    for sampling in ("bf16", "float32"):
+        model = FlowMatching(**{**run.model.config(), "sampling": sampling}).eval()
+        model.load_state_dict(run.model.state_dict())
+        with torch.no_grad():
+            draw[sampling] = model.sample(500, torch.zeros(500, 1), torch.Generator().manual_seed(0))
+    assert draw["bf16"].dtype == torch.float32 and torch.isfinite(draw["bf16"]).all()
+    apart = (draw["bf16"] - draw["float32"]).abs()
+    assert 0 < float(apart.mean()) < 0.02  # eight bits of a velocity of order one
 
 
 def test_template_density_is_normalised_and_near_the_truth(run, mixture):

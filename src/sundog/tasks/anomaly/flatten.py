@@ -104,7 +104,8 @@ class Flattening:
     >>> toy = ResonantToy().background(20_000, seed=0)
     >>> flat = Flattening.fit(toy.values, toy.context[:, 0])
     >>> y = flat.forward(toy.values, toy.context[:, 0])
-    >>> bool((y.std(0) - 1).abs().max() < 0.02), torch.allclose(flat.inverse(y, toy.context[:, 0]), toy.values)
+    >>> again = flat.inverse(y, toy.context[:, 0])
+    >>> bool((y.std(0) - 1).abs().max() < 0.02), torch.allclose(again, toy.values, atol=1e-5)
     (True, True)
     """
 
