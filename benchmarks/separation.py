@@ -142,17 +142,19 @@ def noise(bench: Bench, data: Path, seeds: int) -> None:
 
 
 def schemes(bench: Bench, data: Path, seeds: int) -> None:
-    """Every way of solving on the mixtures of `noise`; the last lines are rows of the table."""
+    """Every way of solving, and Wiener, on the mixtures of `noise`; the last lines are rows of the table."""
     truth = dust(data, "I_1", 256)
     rows = []
     for snr in (1.0, 0.5):
         sigma = 1 / snr
-        for method in ("bias", "average", "diffusive"):
+        for method in ("bias", "average", "diffusive", "wiener"):
             parts = []
             for seed in range(seeds):
                 d = truth + sigma * torch.randn(256, 256, generator=generator(500 + seed))
 
                 def job(d=d, method=method, sigma=sigma, seed=seed):  # type: ignore[no-untyped-def]
+                    if method == "wiener":
+                        return facts(wiener(d, truth, sigma**2), truth, sigma**2) | {"losses": {}}
                     found = separate(d, lambda n, g: sigma * torch.randn(n, 256, 256, generator=g), seed=seed,
                                      method=method)  # fmt: skip
                     return facts(found.signal, truth, sigma**2) | {"evaluations": found.report.evaluations,
