@@ -78,7 +78,7 @@ def main() -> None:
                   f"{found['corrected'][0][i, b] / power[i, b]:.3f} | {1.5**0.5 * scatter[i, b] / power[i, b]:.3f} | "
                   f"{r:.3f} | {found['raw'][1][i, b]:.3f} | {found['corrected'][1][i, b]:.3f} |")
     for kind, maps in fakes.items():
-        print(f"\n{kind}:\n{judge_skies(real, [maps])}", flush=True)
+        print(f"\n{kind}:\n{judge_skies(real, [maps], patches=100)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,8 @@ def test_transfer_functions_repair_the_spectrum_and_raw_maps_stay() -> None:
     faint = [{"kappa": 0.8 * sky["kappa"]} for sky in skies]
     transfer = transfer_function(skies[:2], faint[:2], 48)
     assert np.allclose(transfer["kappa"][4:45], 1.25, rtol=1e-3)
+    bright = apply_transfer({"kappa": faint[3]["kappa"] + 40}, transfer)["kappa"]
+    assert bright.mean() == pytest.approx(40 + faint[3]["kappa"].mean(), abs=1e-3)  # a mean is no spectrum
     repaired = apply_transfer(faint[3], transfer)
     assert np.abs(repaired["kappa"] - skies[3]["kappa"]).std() < 0.05 * skies[3]["kappa"].std()
     sky = assemble(lambda k, g: 0.8 * k, skies[3]["kappa"], 32, layout=SMALL, names=("kappa",), transfer=transfer)

@@ -290,7 +290,7 @@ def transfer_function(truth: Sequence[dict[str, Array]], made: Sequence[dict[str
     """Name -> t_l = sqrt(C_l of the truth / C_l of what was made), (lmax + 1,), from skies that training never saw.
 
     Spectra are summed over the skies, then averaged in bins of relative width ``width`` (at least 8 wide), and t_l is
-    interpolated between the bins.
+    interpolated between the bins; t_0 = 1, so that means stay.
 
     Parameters
     ----------
@@ -305,6 +305,7 @@ def transfer_function(truth: Sequence[dict[str, Array]], made: Sequence[dict[str
         ell = 0.5 * (edges + np.append(edges[1:], lmax + 1) - 1)
         ratio = np.add.reduceat(real * weight, edges) / np.maximum(np.add.reduceat(fake * weight, edges), 1e-300)
         found[name] = np.interp(np.arange(lmax + 1), ell, np.sqrt(ratio))
+        found[name][0] = 1.0  # the monopole is in no bin: the mean of a map stays
     return found
 
 
