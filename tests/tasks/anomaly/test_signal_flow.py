@@ -64,7 +64,7 @@ def test_flow_is_a_density(fits):
         along = flow.signal.log_prob(torch.cat([at.expand(len(m), 2), m], 1)).exp()
         there = float(features.log_prob(at[None]).exp())
         assert float(torch.trapezoid(along, m[:, 0])) == pytest.approx(there, rel=1e-4)
-    with pytest.raises(ValueError, match="together"):
+    with pytest.raises(OptionError, match="together"):
         flow.signal.marginal([1])
 
 

@@ -28,7 +28,7 @@ from sundog.tasks.anomaly.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.template import Template, TemplateReport, fit_template
 
 Background = Callable[[Any, Any], Any]
-SIGNALS = ("auto", "mixture", "flow")
+SIGNALS = ("mixture", "flow")
 Law = MixtureFit | FlowFit
 
 
@@ -69,8 +69,7 @@ class RAnode:
     scaling : of the features in which p_S is learned, fitted to the events inside the window
     width : scale of the excesses looked for, in standard deviations
     starts : places of most excess that the fit climbs from; more find a signal that errors of p_B outshine
-    signal : ``mixture``, ``flow`` for a signal of any shape, started from the mixture, or ``auto`` for the one of the
-        two that gives unseen events the larger likelihood
+    signal : ``mixture``, or ``flow`` for a signal of any shape, started from the mixture
 
     Example
     -------
@@ -123,10 +122,9 @@ class RAnode:
         self._scaling = unfitted.fit(inside.values, None, inside.names)
         self._labels = inside[:1]
         self._z, self._log_b = self._standardised(inside)
-        laws = self._laws(self._z, self._log_b, self.components)
-        self._gaussians = len(_mixture(laws[0]).signal.weights)
-        kind, self.fraction_ = self._claimed(self._z, self._log_b)
-        self.fit_ = laws[kind]
+        self.fit_ = self._law(self._z, self._log_b, self.components)
+        self._gaussians = len(_mixture(self.fit_).signal.weights)
+        self.fraction_ = self._claimed(self._z, self._log_b)
         self.control_ = self._control()
         return self
 
@@ -255,13 +253,12 @@ class RAnode:
         z, mass = self._coordinates(inside)
         return z, self._conditional(inside) + self._masses.log_prob(mass) - self._log_slope(inside)
 
-    def _laws(self, z: Tensor, log_b: Tensor, components: Sequence[int], with_mass: bool = True) -> list[Law]:
-        """The best mixture, the flow that climbs on from it, or both."""
+    def _law(self, z: Tensor, log_b: Tensor, components: Sequence[int], with_mass: bool = True) -> Law:
+        """The best mixture, or the flow that climbs on from it."""
         mixture = self._mixture(z, log_b, components)
         if self.signal == "mixture":
-            return [mixture]
-        flow = grow(z, log_b, mixture, seed=self.seed, w=self.w, with_mass=with_mass)
-        return [flow] if self.signal == "flow" else [mixture, flow]
+            return mixture
+        return grow(z, log_b, mixture, seed=self.seed, w=self.w, with_mass=with_mass)
 
     def _mixture(self, z: Tensor, log_b: Tensor, components: Sequence[int]) -> MixtureFit:
         """The mixture that the Bayesian information criterion prefers; stops at the first number that is worse."""
@@ -273,21 +270,15 @@ class RAnode:
                 return fits[-2]
         return fits[-1]
 
-    def _claimed(self, z: Tensor, log_b: Tensor, with_mass: bool = True) -> tuple[int, SignalFraction]:
-        """Which law gives unseen events the larger likelihood, and the fraction that it finds."""
-        found = [signal_fraction(ratio) for ratio in self._cross_fitted(z, log_b, with_mass)]
-        kind = max(range(len(found)), key=lambda i: found[i].gain)
-        return kind, found[kind]
-
-    def _cross_fitted(self, z: Tensor, log_b: Tensor, with_mass: bool) -> np.ndarray:
-        """log p_S / p_B of every event, (laws, n), p_S learned without the fold that the event is in."""
-        ratio = torch.empty(2 if self.signal == "auto" else 1, len(z), dtype=torch.float64)
+    def _claimed(self, z: Tensor, log_b: Tensor, with_mass: bool = True) -> SignalFraction:
+        """The fraction from p_S / p_B of every event, p_S learned without the fold that the event is in."""
+        ratio = torch.empty(len(z), dtype=torch.float64)
         for part in torch.randperm(len(z), generator=torch.Generator().manual_seed(self.seed)).chunk(self.folds):
             others = torch.ones(len(z), dtype=torch.bool)
             others[part] = False
-            for k, law in enumerate(self._laws(z[others], log_b[others], [self._gaussians], with_mass)):
-                ratio[k, part] = law.signal.log_prob(z[part]) - log_b[part]
-        return ratio.numpy()
+            law = self._law(z[others], log_b[others], [self._gaussians], with_mass)
+            ratio[part] = law.signal.log_prob(z[part]) - log_b[part]
+        return signal_fraction(ratio.numpy())
 
     def _control(self) -> SignalFraction | None:
         """The fraction that the search claims among unseen sideband events, where there is no signal to speak of."""
@@ -298,7 +289,7 @@ class RAnode:
         slope = self._scaling.log_abs_det(values)
         known = torch.isfinite(slope)
         log_b = self._conditional(template.unseen) - slope
-        return self._claimed(self._scaling.forward(values)[known], log_b[known], with_mass=False)[1]
+        return self._claimed(self._scaling.forward(values)[known], log_b[known], with_mass=False)
 
     def _pseudo_experiment(self, w: float, seed: int) -> SignalFraction:
         assert self._template is not None  # checked by pseudo_experiments
@@ -310,7 +301,7 @@ class RAnode:
             signal = signal[self.region.contains(signal)][:n_signal]
             drawn = Dataset.from_arrays(torch.cat([drawn.values, signal.values]),
                                         torch.cat([mass_column(drawn), mass_column(signal)]))
-        return self._claimed(*self._standardised(drawn))[1]
+        return self._claimed(*self._standardised(drawn))
 
     @property
     def _fitted(self) -> Law:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sundog.errors import OptionError
 from sundog.models.flow import NormalizingFlow
 from sundog.models.mixture import GaussianSignal, MixtureFit, climb
 
@@ -54,7 +55,8 @@ class FlowSignal:
     def marginal(self, columns: list[int]) -> FeatureLaw:
         """The law of the features without the mass."""
         if columns != list(range(len(self.mean) - 1)):
-            raise ValueError(f"a flow knows the features together, not columns {columns}")
+            raise OptionError("a flow knows its features together", got=f"columns {columns}", expected="all of them",
+                              do="take a mixture of Gaussians for the law of some")
         return FeatureLaw(self)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
