@@ -10,8 +10,8 @@ from torch import Tensor
 from sundog.data.scaling import Scaling
 from sundog.errors import OptionError
 from sundog.models.classifier import Classifier
-from sundog.tasks.anomaly.detector import TemplateDetector
-from sundog.tasks.anomaly.references import features, fit_ratio, scored
+from sundog.tasks.anomaly.detector import TemplateDetector, classified
+from sundog.tasks.anomaly.references import scored
 from sundog.tasks.anomaly.regions import SignalRegion, gather
 from sundog.tasks.anomaly.template import Template, fit_template
 from sundog.train.plan import Plan
@@ -76,10 +76,7 @@ class Cathode(TemplateDetector):
         self.template_ = fit_template(events, self.region, family=self.template, seed=self.seed, plan=self.plan,
                                       scaling=self.scaling, law=self.masses, check=self.check, out=self.out,
                                       **self.options)
-        inside = events[self.region.contains(events)]
-        drawn = self.template_.sample(round(self.oversampling * len(inside)), self.seed)
-        self.classifier_ = fit_ratio(features(inside, self.with_mass), features(drawn, self.with_mass),
-                                     seed=self.seed, members=self.members)
+        self.classifier_ = classified(self, self.template_, events)
         return self
 
     def score_samples(self, x: Any, m: Any = None) -> Tensor:

@@ -11,8 +11,8 @@ from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.errors import OptionError
 from sundog.models.classifier import Classifier
-from sundog.tasks.anomaly.detector import TemplateDetector
-from sundog.tasks.anomaly.references import features, fit_ratio, scored
+from sundog.tasks.anomaly.detector import TemplateDetector, classified
+from sundog.tasks.anomaly.references import scored
 from sundog.tasks.anomaly.regions import SignalRegion, gather
 from sundog.tasks.anomaly.sigma_field import (
     INTERPOLATIONS,
@@ -129,10 +129,7 @@ class Sigma(TemplateDetector):
     def _look(self) -> Sigma:
         events = self._events
         self.template_ = self._template(self.region, self.interpolation, check=self.check)
-        inside = events[self.region.contains(events)]
-        drawn = self.template_.sample(round(self.oversampling * len(inside)), self.seed)
-        self.classifier_ = fit_ratio(features(inside, self.with_mass), features(drawn, self.with_mass),
-                                     seed=self.seed, members=self.members)
+        self.classifier_ = classified(self, self.template_, events)
         return self
 
     def _template(self, region: SignalRegion, how: str, *, check: bool) -> Template:

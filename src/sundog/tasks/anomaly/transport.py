@@ -9,7 +9,7 @@ a residual network trained against a critic (``Transit``). What follows the temp
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -25,7 +25,8 @@ from sundog.models.base import Batch
 from sundog.models.classifier import Classifier
 from sundog.models.transport import Mover
 from sundog.statistics.distance import wasserstein_1
-from sundog.tasks.anomaly.references import features, fit_ratio, scored
+from sundog.tasks.anomaly.detector import TemplateSearch, classified
+from sundog.tasks.anomaly.references import scored
 from sundog.tasks.anomaly.regions import SignalRegion, gather, mass_column
 from sundog.tasks.anomaly.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.template import CHECK_ROWS, CHECKED, TemplateReport
@@ -66,7 +67,7 @@ class TransportTemplate:
                        provenance={"drawn_by": "transport of sideband events", "seed": seed})
 
 
-class TransportDetector(ABC):
+class TransportDetector(TemplateSearch[TransportTemplate]):
     """Classifier between the data inside the window and sideband events carried there. Abstract.
 
     A method is a dataclass with the fields listed here, and says in ``learn`` how events are carried.
@@ -99,10 +100,7 @@ class TransportDetector(ABC):
         events = gather(x, m, unit=self.region.unit)
         self.region.check(events)
         self.template_ = self._template(events)
-        inside = events[self.region.contains(events)]
-        drawn = self.template_.sample(round(self.oversampling * len(inside)), self.seed)
-        self.classifier_ = fit_ratio(features(inside, self.with_mass), features(drawn, self.with_mass),
-                                     seed=self.seed, members=self.members)
+        self.classifier_ = classified(self, self.template_, events)
         return self
 
     def _template(self, events: Dataset) -> TransportTemplate:
@@ -119,23 +117,6 @@ class TransportDetector(ABC):
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
         """Estimate of log p_data(x) / p_B(x) inside the window, float64 (n,)."""
         return scored(self.classifier_, x, m, self.with_mass)
-
-    def sample_background(self, n: int, m: Any = None, *, seed: int = 0) -> Dataset:
-        """n template events inside the window, or at the masses m (n,)."""
-        return self.fitted_template.sample(n, seed, m)
-
-    @property
-    def template_report_(self) -> TemplateReport | None:
-        """How well carried events reproduce sideband events that were neither carried nor trained on."""
-        return self.fitted_template.report
-
-    @property
-    def fitted_template(self) -> TransportTemplate:
-        """The template, once fitted."""
-        if self.template_ is None:
-            raise OptionError("the detector has not been fitted", got="no template", expected="fit first",
-                              do="call fit(x, m)")
-        return self.template_
 
 
 @dataclass(eq=False)

@@ -180,6 +180,7 @@ def measure(trial: Trial, method: str) -> dict[str, Any]:
     curve = trial.curve(detector)
     row: dict[str, Any] = {
         "trial": trial.name, "method": method, "seed": trial.seed, "n_signal": trial.n_signal, "quick": trial.quick,
+        "members": trial.members,
         "true_fraction": trial.true_fraction, "n_background": int(trial.region.contains(trial.events).sum()),
         "max_sic": curve.max_sic, "cut": curve.cut, "own": own, "cpu": own + sum(trial.cost(name) for name in needs),
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
