@@ -28,7 +28,8 @@ from torch import Tensor
 
 import sundog
 from sundog.data.atomic import write_text
-from sundog.data.scaling import Chain, Standard
+from sundog.data.scaling import Scaling
+from sundog.data.scaling.chain import named_scaling
 from sundog.data.sphere import analysis, gaussian_beam, scaled
 from sundog.data.tiles import TileLayout, read_row
 from sundog.simulate.sky import simulate_sky
@@ -36,12 +37,15 @@ from sundog.simulate.sky import simulate_sky
 NSIDE, LMAX, BEAM, LAYOUT = 512, 1024, 12.0, TileLayout(size=64, pixel_arcmin=6.0, overlap=8)
 NAMES, UNITS = ("kappa", "tsz", "ksz", "cib", "radio"), ("", "uK", "uK", "uK", "uK")
 METHODS: dict[str, dict[str, object]] = {
-    "gaussian": {"method": "flow-matching"},  # never trained
+    "gaussian": {"method": "flow-matching"},  # this and its variants below are never trained
     "flow-matching": {"method": "flow-matching"},
     "flow-matching from white noise": {"method": "flow-matching", "noise": "white"},
     "gan": {"method": "gan"},
     "gan without noise (published)": {"method": "gan", "noise": "none"},
+    "gaussian on a log-modulus scale": {"method": "flow-matching", "scaling": "log-modulus"},
+    "gaussian without a window": {"method": "flow-matching", "periodic": True},
 }
+UNTRAINED = [name for name in METHODS if name.startswith("gaussian")]
 RINGS, TESTED, BOOTSTRAPS = 8, 400, 200
 
 
@@ -113,8 +117,8 @@ def part(o: argparse.Namespace, method: str, budget: float) -> dict[str, object]
     data = sundog.Dataset.from_arrays(learn, names=NAMES, units=UNITS, held_out_fraction=0.0,
                                       pixel_arcmin=LAYOUT.pixel_arcmin)
     options = {"parameters": o.parameters, "symmetry": "dihedral", **METHODS[method]}
-    scaling = Chain((Standard(),))
-    steps = 0 if method == "gaussian" else steps_for(budget, data, scaling, options)
+    scaling = named_scaling(str(options.pop("scaling", "standard")))
+    steps = 0 if method in UNTRAINED else steps_for(budget, data, scaling, options)
     start = time.process_time()
     plan = sundog.Plan(steps=steps, batch=32, validate_every=max(1, steps // 3), ema=0.995)
     run = sundog.fit("translate", data, plan=plan, seed=o.seed, scaling=scaling, **options)
@@ -126,7 +130,7 @@ def part(o: argparse.Namespace, method: str, budget: float) -> dict[str, object]
             "found": with_errors(spectra(truth), spectra(fakes))}
 
 
-def steps_for(budget: float, data: sundog.Dataset, scaling: Chain, options: dict[str, object]) -> int:
+def steps_for(budget: float, data: sundog.Dataset, scaling: Scaling, options: dict[str, object]) -> int:
     """Steps that the budget buys on this machine, from a short training."""
     spent = []
     for steps in (4, 12):
@@ -181,7 +185,7 @@ def main() -> None:
     o.out.mkdir(parents=True, exist_ok=True)
     for budget in [] if o.show else o.cpu_seconds:
         for method in o.methods:
-            path = o.out / f"part-{list(METHODS).index(method)}-{0 if method == 'gaussian' else budget:.0f}.json"
+            path = o.out / f"part-{list(METHODS).index(method)}-{0 if method in UNTRAINED else budget:.0f}.json"
             if not path.exists():
                 write_text(path, json.dumps(part(o, method, budget)))
                 print(f"{method}, {budget:.0f} CPU s: done", flush=True)
