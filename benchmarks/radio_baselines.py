@@ -35,7 +35,7 @@ from sundog.verdicts.transfer import transfer
 
 PARTS = ("diffusion", "flow-matching", "scattering", "gaussian")
 OPTIONS = {
-    "diffusion": {"skip": "covariance", "symmetry": "dihedral", "parameters": 400_000, "steps": 25},
+    "diffusion": {"skip": "covariance", "symmetry": "dihedral", "parameters": 400_000, "steps": 40},
     "flow-matching": {"parameters": 400_000, "steps": 13},  # midpoint: 26 evaluations
 }
 SCATTERING = {"iterations": 60}

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.fft import dctn
 
 from sundog.errors import DataError
 from sundog.models import gaussian
@@ -18,6 +20,13 @@ def rows(n=200, d=6, seed=0):
     return torch.randn(n, d, generator=g, dtype=torch.float64) @ mix + 3
 
 
+def images(n=60):
+    """Maps of 4 x 5: white noise, and a slope down that differs between them."""
+    g = torch.Generator().manual_seed(2)
+    slope = 2 * torch.randn(n, 1, 1, 1, generator=g, dtype=torch.float64)
+    return torch.randn(n, 1, 4, 5, generator=g, dtype=torch.float64) + slope * torch.arange(4).double()[:, None]
+
+
 def fitted(covariance, x):
     return GaussianDenoiser(torch.zeros(x.shape[1:]), covariance).double().fit(x)
 
@@ -28,9 +37,9 @@ def dense(x, sigma, mean, c):
 
 def cases():
     x = rows()
-    images = x[:, :4].reshape(50, 1, 4, 4)
+    maps = x[:, :4].reshape(50, 1, 4, 4)
     return {"isotropic": fitted(Isotropic((6,)), x), "principal": fitted(Principal((6,)), x),
-            "part": fitted(Principal((6,), 2), x), "spectral": fitted(Spectral((1, 4, 4)), images),
+            "part": fitted(Principal((6,), 2), x), "cosines": fitted(Principal((1, 4, 5), 6), images()), "spectral": fitted(Spectral((1, 4, 4)), maps),
             "odd": fitted(Spectral((1, 3, 5)), torch.randn(9, 1, 3, 5, dtype=torch.float64))}
 
 
@@ -46,13 +55,26 @@ def test_principal_components_are_the_sample_covariance():
     assert torch.allclose(matrix(fitted(Principal((6,)), x)), torch.cov(x.T, correction=0), rtol=1e-6)
 
 
-def test_a_part_of_the_components_keeps_the_largest_and_the_total():
+def test_a_part_is_turned_and_the_rest_keeps_its_own_variances():
     x = rows()
-    c, all_of_it = matrix(fitted(Principal((6,), 2), x)), torch.linalg.eigvalsh(torch.cov(x.T, correction=0)).flip(0)
-    found = torch.linalg.eigvalsh(c).flip(0)
-    assert torch.allclose(found[:2], all_of_it[:2], rtol=1e-6)
-    assert torch.allclose(found.sum(), all_of_it.sum(), rtol=1e-6)
-    assert torch.allclose(found[2:], all_of_it[2:].mean().expand(4), rtol=1e-6)
+    c, full = matrix(fitted(Principal((6,), 2), x)), torch.cov(x.T, correction=0)
+    loud = full.diag().argsort(descending=True)[:2]
+    wanted = torch.diag(full.diag())
+    wanted[loud[:, None], loud] = full[loud[:, None], loud]
+    assert torch.allclose(c, wanted, rtol=1e-6, atol=1e-9)
+    assert not torch.allclose(c, full, rtol=0.1, atol=0.1)
+
+
+def test_images_are_diagonal_in_cosine_modes_but_for_the_loudest():
+    x = images() @ torch.linspace(0.1, 2, 5).double().diag()
+    c = matrix(fitted(Principal((1, 4, 5), 6), x))
+    modes = dctn((x - x.mean(0)).numpy(), axes=(-2, -1), norm="ortho").reshape(len(x), 20)
+    full = modes.T @ modes / len(x)
+    loud = np.argsort(-full.diagonal())[:6]
+    wanted = np.diag(full.diagonal())
+    wanted[np.ix_(loud, loud)] = full[np.ix_(loud, loud)]
+    cosines = dctn(np.eye(20).reshape(20, 4, 5), axes=(-2, -1), norm="ortho").reshape(20, 20)
+    assert np.allclose(cosines.T @ c.numpy() @ cosines, wanted, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", cases())
@@ -133,21 +155,13 @@ def test_around_a_wrong_gaussian_the_solver_is_still_of_order_two():
     assert all(1.6 < math.log2(a / b) < 2.6 for a, b in zip(errors, errors[1:]))
 
 
-def test_random_projection_finds_the_leading_components(monkeypatch):
-    g = torch.Generator().manual_seed(0)
-    x = torch.randn(300, 60, generator=g) * torch.logspace(0, -2, 60)
-    exact = gaussian._components(x, 8)
-    monkeypatch.setattr(gaussian, "EXACT_UP_TO", 10)
-    found = gaussian._components(x, 8)
-    assert torch.allclose(found[0], exact[0], rtol=1e-3)
-    assert torch.allclose((found[1] @ exact[1].T).abs().diag(), torch.ones(8).double(), atol=1e-2)
-
-
 def test_few_rows_give_few_components_and_global_numbers_stay():
     state = torch.get_rng_state()
     denoiser = fitted(Principal((6,)), rows(n=9))
-    assert int(denoiser.covariance.kept) == 2
-    assert float(denoiser.covariance.spectrum()[1].sum()) == 6
+    covariance = denoiser.covariance
+    assert torch.equal(covariance.axes[2:], torch.eye(6).double()[2:])  # a quarter of nine rows: two are turned
+    assert not torch.allclose(covariance.axes[:2, :2].abs(), torch.eye(2).double())
+    assert torch.allclose(matrix(denoiser).diag(), rows(n=9).var(0, correction=0))
     assert torch.equal(state, torch.get_rng_state())
 
 

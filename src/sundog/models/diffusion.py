@@ -38,6 +38,7 @@ __all__ = ["Diffusion", "GaussianDenoiser", "NoiseRange"]
 SAMPLERS: dict[str, Callable[..., Tensor]] = {"dpm_solver_2m": dpm_solver_2m, "heun": heun, "euler": euler}
 ENTRIES = 2**19  # numbers denoised at once: what fits a processor's caches draws fastest
 EXACT_TRACE_UP_TO = 16  # dimensions; above it one random probe costs less than the exact divergence
+QUIET = 0.1  # share of the directions that may be quieter than what sets sigma_min
 SCORED = (256, 1024)  # fewest and most noisy images behind a held-out score
 
 
@@ -57,7 +58,8 @@ class NoiseRange:
 
         sigma_data^2 = mean of v.  sigma_max = reach x the largest standard deviation, so that the start forgets
         the data: on top of N(0, sigma_max^2) a reach of 40 leaves 0.03 % of the largest mode unexplained.
-        sigma_min = a tenth of the smallest standard deviation (0.0001 to 0.004 sigma_data).  EDM's levels for
+        sigma_min = a tenth of the standard deviation that one direction in ten stays below (0.0001 to 0.004
+        sigma_data): levels that only the quietest modes could tell apart cost accuracy at all others.  EDM's levels for
         white data, ln(sigma / sigma_data) ~ N(-0.5, 1.2^2), are widened and raised where the energy sits in few
         modes: by E = mean of ln(v / sigma_data^2) / 2 over the energy, to N(E / 10 - 0.5, 1.2^2 + E^2 / 9).
         The rule for E is ours, set once on 80 x 80 radio galaxies (E = 3.1, N(-0.2, 1.6^2)).
@@ -67,7 +69,9 @@ class NoiseRange:
         variances, count = variances[seen], count[seen]
         total = (variances * count).sum()
         sigma_data = float((total / count.sum()).sqrt())
-        low, high = float(variances.min().sqrt()), float(variances.max().sqrt())
+        rising = variances.argsort()
+        below = count[rising].cumsum(0) / count.sum()
+        low, high = (float(variances[rising[i]].sqrt()) for i in (int((below < QUIET).sum()), -1))
         share = variances * count / total
         energy = float((share * (variances.clamp(min=1e-300) / sigma_data**2).log()).sum()) / 2
         return NoiseRange(
@@ -90,7 +94,7 @@ class Diffusion(Density):
     symmetry : ``none``, or ``dihedral``: the law does not change under flips (and quarter turns of square images)
     parameters : of the U-Net, 0.4e6 to 30e6
     hidden : widths of the MLP for vectors
-    components : principal components of ``skip="covariance"``
+    components : how many of the loudest modes ``skip="covariance"`` turns to their principal axes
     noise : (mean, std) of ln(sigma / sigma_data) in training; by the rule of `NoiseRange` when None
     weight : of the loss of each noise level: ``residual``, 1 / r^2, or ``edm``, (sigma^2 + sigma_data^2) /
         (sigma sigma_data)^2; the same with ``skip="edm"``
@@ -190,7 +194,7 @@ class Diffusion(Density):
         covariance = self.gaussian.covariance
         if self.skip == "edm":
             # One variance is all that the skip knows, but the range of noise needs the largest.
-            covariance = Spectral(self.grid) if self.stationary else Principal(self.grid, 16)
+            covariance = Spectral(self.grid) if self.stationary else Principal(self.grid, 256)
             covariance.fit(x - self.gaussian.mean)
         # A start that knows the covariance has only the shape of the law left to forget.
         levels = NoiseRange.of(covariance, 40.0 if self.skip == "edm" else 5.0)

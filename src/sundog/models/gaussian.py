@@ -1,14 +1,15 @@
 """The Gaussian law, as far as diffusion needs it: three forms of covariance and the exact denoiser.
 
 A covariance C is known here by what a function of it does to a vector, g(C) x, in the basis where C is diagonal:
-one variance for all (`Isotropic`), principal components and one variance for the rest (`Principal`: centred
-objects, events), or one variance per Fourier mode (`Spectral`: stationary periodic maps).
+one variance for all (`Isotropic`), principal components of the loudest modes and one variance for each of the rest
+(`Principal`: centred objects, events), or one variance per Fourier mode (`Spectral`: stationary periodic maps).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import prod
 
 import torch
@@ -18,7 +19,6 @@ from sundog.errors import DataError
 
 Gain = Callable[[Tensor], Tensor]
 ROWS = 8192  # of a sample that principal components are taken from
-EXACT_UP_TO = 2048  # rows or columns; beyond, the leading components are found by random projection
 BLOCK = 256  # maps transformed at once
 
 
@@ -46,55 +46,78 @@ class Isotropic(nn.Module):
 
 
 class Principal(nn.Module):
-    """C = V diag(v) V^T + rest (1 - V V^T): the leading principal components, and one variance for the rest.
+    """C diagonal in a basis of its own: principal components of the loudest modes, and every other mode by itself.
 
-    No more components are kept than a quarter of the rows they are taken from: beyond, they would describe
-    those rows and not the law behind them.
+    The modes are the entries of a vector, and the cosine modes of an image (channels apart). The ``components``
+    modes of the largest variance are turned to their principal axes; each of the rest keeps its own variance, so
+    that noise is removed from the finest scales as well as from the largest. No more modes are turned than a
+    quarter of the rows they are measured on: beyond, the axes would describe those rows and not the law behind them.
     """
 
-    vectors: Tensor
+    axes: Tensor
+    order: Tensor
     variances: Tensor
-    rest: Tensor
-    kept: Tensor
 
     def __init__(self, shape: Sequence[int], components: int = 300) -> None:
         super().__init__()
         self.shape, d = tuple(shape), prod(shape)
         most = min(components, d)
-        self.register_buffer("vectors", torch.zeros(most, d))
-        self.register_buffer("variances", torch.ones(most))
-        self.register_buffer("rest", torch.ones(()))
-        self.register_buffer("kept", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("axes", torch.eye(most))  # its columns are the principal axes
+        self.register_buffer("order", torch.arange(d))  # modes, loudest first
+        self.register_buffer("variances", torch.ones(d))
 
     def fit(self, x: Tensor) -> None:
-        """Take the components from centred rows x (n, *shape)."""
-        rows = x.flatten(1)
-        if len(rows) > ROWS:
-            rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:ROWS]]
-        n, d = rows.shape
-        most = min(len(self.variances), max(1, n // 4))
-        variances, vectors = _components(rows, most)
-        total = float(rows.double().square().sum() / n)
-        rest = max(0.0, total - float(variances.sum())) / max(1, d - most)
-        self.vectors.zero_()
-        self.vectors[:most] = vectors.to(self.vectors)
-        self.variances.fill_(rest)
-        self.variances[:most] = variances.to(self.variances)
-        self.rest.fill_(rest if most < d else float(variances.min()))
-        self.kept.fill_(most)
+        """Take variances and axes from centred rows x (n, *shape)."""
+        if len(x) > ROWS:
+            x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:ROWS]]
+        modes = torch.cat([self._modes(part) for part in x.split(BLOCK)])
+        variances = modes.square().mean(0, dtype=torch.float64)
+        order = variances.argsort(descending=True, stable=True)
+        most = min(len(self.axes), max(1, len(x) // 4))
+        loud = modes[:, order[:most]].double()
+        turned, axes = torch.linalg.eigh(loud.T @ loud / len(loud))
+        variances = variances[order]
+        variances[:most] = turned.flip(0).clamp(min=0)
+        self.axes.copy_(torch.eye(len(self.axes)))
+        self.axes[:most, :most] = axes.flip(1).to(self.axes)
+        self.order.copy_(order)
+        self.variances.copy_(variances)
 
     def spectrum(self) -> tuple[Tensor, Tensor]:
-        """Variances and how many directions have each: (m,), (m,)."""
-        count = torch.ones(len(self.variances) + 1).to(self.variances)
-        count[int(self.kept):-1] = 0  # unused rows of the table
-        count[-1] = prod(self.shape) - int(self.kept)
-        return torch.cat([self.variances, self.rest[None]]), count
+        """Variances and how many directions have each: (d,), (d,)."""
+        return self.variances, torch.ones_like(self.variances)
 
     def filtered(self, x: Tensor, gain: Gain) -> Tensor:
-        """g(C) x for every row: (n, *shape); gain maps variances (1, m) to factors (1 or n, m)."""
-        flat, rest = x.flatten(1), gain(self.rest[None, None])
-        along = (gain(self.variances[None]) - rest) * (flat @ self.vectors.T)
-        return (rest * flat + along @ self.vectors).reshape(x.shape)
+        """g(C) x for every row: (n, *shape); gain maps variances (1, d) to factors (1 or n, d)."""
+        modes, most, factor = self._modes(x)[:, self.order], len(self.axes), gain(self.variances[None])
+        loud = (factor[:, :most] * (modes[:, :most] @ self.axes)) @ self.axes.T
+        found = torch.empty_like(modes)
+        found[:, self.order] = torch.cat([loud, factor[:, most:] * modes[:, most:]], 1)
+        return self._image(found)
+
+    def _modes(self, x: Tensor) -> Tensor:
+        """Orthonormal modes of every row, (n, d)."""
+        if len(self.shape) > 1:
+            down, across = (_cosines(size, x.dtype, x.device) for size in self.shape[-2:])
+            x = down @ x @ across.T
+        return x.flatten(1)
+
+    def _image(self, modes: Tensor) -> Tensor:
+        """Rows (n, *shape) with these modes."""
+        x = modes.reshape(-1, *self.shape)
+        if len(self.shape) > 1:
+            down, across = (_cosines(size, x.dtype, x.device) for size in self.shape[-2:])
+            x = down.T @ x @ across
+        return x
+
+
+@cache
+def _cosines(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Orthonormal (n, n) of the cosine transform (DCT-II): row k is cos(pi (i + 1/2) k / n), normalised."""
+    k, i = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)
+    waves = torch.cos(torch.pi * (i + 0.5) * k / n) * math.sqrt(2 / n)
+    waves[0] /= math.sqrt(2)
+    return waves.to(dtype=dtype, device=device)
 
 
 class Spectral(nn.Module):
@@ -250,30 +273,3 @@ def _push(v: Tensor, sigma: float, after: float) -> Tensor:
 
 def _column(sigma: Tensor, like: Tensor) -> Tensor:
     return sigma.to(like).reshape(-1, 1)
-
-
-def _components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` largest variances of centred rows (n, d), largest first, and their directions (count, d)."""
-    n, d = rows.shape
-    if d <= min(n, EXACT_UP_TO):
-        rows = rows.double()
-        variances, vectors = torch.linalg.eigh(rows.T @ rows / n)
-        return variances.flip(0)[:count].clamp(min=0), vectors.T.flip(0)[:count]
-    if n <= EXACT_UP_TO:
-        left = torch.linalg.eigh((rows @ rows.T).double())[1].flip(1)[:, :count]
-    else:
-        left = _range(rows, count)
-    _, s, vectors = torch.linalg.svd((left.to(rows).T @ rows).double(), full_matrices=False)
-    return (s.square() / n)[:count], vectors[:count]
-
-
-def _range(rows: Tensor, count: int) -> Tensor:
-    """Orthonormal (n, count + 10) that spans the leading left directions of the rows.
-
-    Source: Halko, Martinsson & Tropp 2011, algorithm 4.4 (random projection, subspace iteration).
-    """
-    generator = torch.Generator().manual_seed(0)
-    y = rows @ torch.randn(rows.shape[1], count + 10, generator=generator, dtype=torch.float32).to(rows)
-    for _ in range(4):
-        y = rows @ torch.linalg.qr(rows.T @ torch.linalg.qr(y)[0])[0]
-    return torch.linalg.qr(y)[0]
