@@ -30,8 +30,12 @@ from sundog.data.scaling import Asinh, Chain, Standard
 from sundog.models.base import Batch, Noise
 from sundog.models.families import build
 from sundog.statistics import frechet_radiomic_distance, radiomic_features, wasserstein_1
+from sundog.statistics.catalogue import Frame, features
+from sundog.statistics.image_entries import spectrum_vectors
 from sundog.tasks.radio import lie_detector, source_numbers
+from sundog.train.run import Run
 from sundog.verdicts.transfer import transfer
+from sundog.verdicts.twosample import classifier_two_sample
 
 PARTS = ("diffusion", "flow-matching", "scattering", "gaussian")
 OPTIONS = {
@@ -39,6 +43,8 @@ OPTIONS = {
     "flow-matching": {"parameters": 400_000, "steps": 13},  # midpoint: 26 evaluations
 }
 SCATTERING = {"iterations": 60}
+LEVELS = (0.02, 0.05, 0.2, 1.0, 5.0, 20.0, 80.0)
+MOMENTS = 4  # features of the judge before those of the power spectrum
 
 
 def trained(family: str, train: sundog.Dataset, o: argparse.Namespace) -> tuple[sundog.Dataset, dict[str, float]]:
@@ -128,10 +134,51 @@ def table(train: sundog.Dataset, held_out: sundog.Dataset, o: argparse.Namespace
             fakes = sundog.load(file)
             print(f"\n{part}: {transfer(train, held_out, fakes, 'fr', seed=o.seed)}")
             print(lie_detector(held_out.values, fakes.values[: o.judged], seed=o.seed))
+            print(by_scale(held_out.values, fakes.values[: o.judged], o.seed))
+            if part == "diffusion":
+                print(by_level(sundog.load_run(o.out / f"run-{part}-{o.seed}"), held_out))
             print(counted(held_out.values, fakes.values))
             measured = [radiomic_features(x.values) for x in (held_out, fakes)]
             for scale in ("robust", "zscore"):
                 print(f"{scale}: {frechet_radiomic_distance(*measured, scale=scale, seed=o.seed)}")
+
+
+def by_scale(real: Tensor, fake: Tensor, seed: int) -> str:
+    """AUC of the judge's classifier: all of its features, the finer half of the power spectrum, all but those."""
+    frame = Frame.of(real)
+    a, b, bins = features(real, frame), features(fake, frame), spectrum_vectors(real, frame).shape[1]
+    fine = [name in range(MOMENTS + bins // 2, MOMENTS + bins) for name in range(a.shape[1])]
+    n = min(len(a) // 2, len(b))
+    lines = ["| classifier AUC | fake | null |", "|---|---|---|"]
+    for label, kept in (("all features", [True] * len(fine)), ("finer half of the spectrum", fine),
+                        ("all others", [not f for f in fine])):
+        found = []
+        for split in range(6):
+            order = torch.randperm(len(a), generator=torch.Generator().manual_seed(seed + split))
+            one, other = a[order[:n]][:, kept], a[order[n : 2 * n]][:, kept]
+            found.append([classifier_two_sample(one, x, seed + split).auc for x in (b[:n][:, kept], other)])
+        ours, null = np.mean(found, 0)
+        lines.append(f"| {label} | {ours:.3f} ± {np.std(found, 0)[0]:.3f} | {null:.3f} ± {np.std(found, 0)[1]:.3f} |")
+    return "\n".join(lines)
+
+
+@torch.no_grad()
+def by_level(run: Run, held_out: sundog.Dataset) -> str:
+    """Held-out error of the denoiser and of its linear part, in that of EDM's scalar skip, at single noise levels."""
+    model, z = run.model, run.scaling.forward(held_out.values).float()
+    context = held_out.context if run.context_scaling is None else run.context_scaling.forward(held_out.context)
+    lines = ["| sigma / sigma_data | network | linear |", "|---|---|---|"]
+    for level in LEVELS:
+        sigma = level * model.sigma_data
+        x = z + sigma * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+        parts = torch.arange(len(z)).split(32)
+        shares = []
+        for found in (torch.cat([model.denoise(x[rows], sigma, context[rows].float()) for rows in parts]),
+                      model.gaussian(x[:, None], sigma)[:, 0]):
+            share = (found - z).square().mean((1, 2)) * (level**2 + 1) / sigma**2
+            shares.append(f"{share.mean():.3f} ± {share.std() / len(z) ** 0.5:.3f}")
+        lines.append(f"| {level:g} | " + " | ".join(shares) + " |")
+    return "\n".join(lines)
 
 
 def counted(real: Tensor, fake: Tensor) -> str:

@@ -39,7 +39,9 @@ def cases():
     x = rows()
     maps = x[:, :4].reshape(50, 1, 4, 4)
     return {"isotropic": fitted(Isotropic((6,)), x), "principal": fitted(Principal((6,)), x),
-            "part": fitted(Principal((6,), 2), x), "cosines": fitted(Principal((1, 4, 5), 6), images()), "spectral": fitted(Spectral((1, 4, 4)), maps),
+            "part": fitted(Principal((6,), 2), x),
+            "cosines": fitted(Principal((1, 4, 5), 6), images()),
+            "spectral": fitted(Spectral((1, 4, 4)), maps),
             "odd": fitted(Spectral((1, 3, 5)), torch.randn(9, 1, 3, 5, dtype=torch.float64))}
 
 
