@@ -59,7 +59,7 @@ class NoiseRange:
         sigma_data^2 = mean of v.  sigma_max = reach x the largest standard deviation, so that the start forgets
         the data: on top of N(0, sigma_max^2) a reach of 40 leaves 0.03 % of the largest mode unexplained.
         sigma_min = a tenth of the standard deviation that one direction in ten stays below (0.0001 to 0.004
-        sigma_data): levels that only the quietest modes could tell apart cost accuracy at all others.  EDM's levels for
+        sigma_data): levels that only quieter modes could tell apart cost accuracy at all others.  EDM's levels for
         white data, ln(sigma / sigma_data) ~ N(-0.5, 1.2^2), are widened and raised where the energy sits in few
         modes: by E = mean of ln(v / sigma_data^2) / 2 over the energy, to N(E / 10 - 0.5, 1.2^2 + E^2 / 9).
         The rule for E is ours, set once on 80 x 80 radio galaxies (E = 3.1, N(-0.2, 1.6^2)).
