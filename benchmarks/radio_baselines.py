@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from radio_diffusion import gaussian_rival, judged, peaked, show, sources
+from radio_diffusion import gaussian_rival, judged, peaked, shares, show, sources
 from torch import Tensor
 
 import sundog
@@ -51,7 +51,7 @@ def trained(family: str, train: sundog.Dataset, o: argparse.Namespace) -> tuple[
     """Fakes with the classes of the training set, and what they cost."""
     options = OPTIONS[family]
     data = train if family == "diffusion" else turned(train)  # flow matching knows no symmetry: it is shown all turns
-    steps = steps_for(family, o.cpu_seconds, o.batch)
+    steps = o.training_steps or steps_for(family, o.cpu_seconds, o.batch)
     plan = sundog.Plan(steps=steps, batch=o.batch, precision="bf16", ema=0.998, validate_every=max(1, steps // 5),
                        validation_fraction=0.1 if family == "diffusion" else 0.02)
     start = time.process_time()
@@ -147,7 +147,7 @@ def by_scale(real: Tensor, fake: Tensor, seed: int) -> str:
     """AUC of the judge's classifier: all of its features, the finer half of the power spectrum, all but those."""
     frame = Frame.of(real)
     a, b, bins = features(real, frame), features(fake, frame), spectrum_vectors(real, frame).shape[1]
-    fine = [name in range(MOMENTS + bins // 2, MOMENTS + bins) for name in range(a.shape[1])]
+    fine = [MOMENTS + bins // 2 <= i < MOMENTS + bins for i in range(a.shape[1])]
     n = min(len(a) // 2, len(b))
     lines = ["| classifier AUC | fake | null |", "|---|---|---|"]
     for label, kept in (("all features", [True] * len(fine)), ("finer half of the spectrum", fine),
@@ -162,22 +162,16 @@ def by_scale(real: Tensor, fake: Tensor, seed: int) -> str:
     return "\n".join(lines)
 
 
-@torch.no_grad()
 def by_level(run: Run, held_out: sundog.Dataset) -> str:
     """Held-out error of the denoiser and of its linear part, in that of EDM's scalar skip, at single noise levels."""
     model, z = run.model, run.scaling.forward(held_out.values).float()
     context = held_out.context if run.context_scaling is None else run.context_scaling.forward(held_out.context)
+    columns = [shares(denoise, z, model.sigma_data, LEVELS) for denoise in (
+        lambda rows, x, sigma: model.denoise(x, sigma, context[rows].float()),
+        lambda rows, x, sigma: model.gaussian(x[:, None], sigma)[:, 0])]
     lines = ["| sigma / sigma_data | network | linear |", "|---|---|---|"]
-    for level in LEVELS:
-        sigma = level * model.sigma_data
-        x = z + sigma * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
-        parts = torch.arange(len(z)).split(32)
-        shares = []
-        for found in (torch.cat([model.denoise(x[rows], sigma, context[rows].float()) for rows in parts]),
-                      model.gaussian(x[:, None], sigma)[:, 0]):
-            share = (found - z).square().mean((1, 2)) * (level**2 + 1) / sigma**2
-            shares.append(f"{share.mean():.3f} ± {share.std() / len(z) ** 0.5:.3f}")
-        lines.append(f"| {level:g} | " + " | ".join(shares) + " |")
+    for level, *pairs in zip(LEVELS, *columns):
+        lines.append(f"| {level:g} | " + " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in pairs) + " |")
     return "\n".join(lines)
 
 
@@ -202,6 +196,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--part", choices=[*PARTS, "table"], required=True)
     parser.add_argument("--cpu-seconds", type=float, default=400)
+    parser.add_argument("--training-steps", type=int, help="in place of what --cpu-seconds buy on this machine")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--samples", type=int, default=320)
     parser.add_argument("--judged", type=int, default=160)

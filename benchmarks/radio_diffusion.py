@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -36,15 +37,13 @@ ROWS = ("classifier AUC", "Fréchet distance", "precision", "recall", "density",
 
 
 def sources(folder: Path, held_out: float, classes: bool = False,
-            split: int = 0, native: bool = False) -> tuple[sundog.Dataset, sundog.Dataset, float]:
+            split: int = 0) -> tuple[sundog.Dataset, sundog.Dataset, float]:
     """Training and held-out images, split by cells of the sky, and the smallest angle between the two (degrees).
 
     With ``classes`` only FR I and FR II sources, and the context "fr": -1 or +1. Each number ``split`` is another one.
-    Sides of 1.5 times the source, resized to 80 pixels; or, ``native``, the central 80 pixels of the survey as it is.
     """
-    with np.load(folder / "radio" / f"mirabest_first_{'native112' if native else 'las80'}_f16.npz") as file:
+    with np.load(folder / "radio" / "mirabest_first_las80_f16.npz") as file:
         images, ra, dec, fr = file["images"].astype(np.float32), file["ra"], file["dec"], file["fr"]
-    images = images[:, 16:96, 16:96] if native else images
     good = (images.max((1, 2)) > 0) & ((fr < 3) | (not classes))
     images, ra, dec, fr = images[good], ra[good], dec[good], 2.0 * fr[good] - 3
     out, nearest = sky_split(ra, dec, held_out, split)
@@ -106,6 +105,23 @@ def distances(real: Tensor, fake: Tensor, seed: int) -> dict[str, tuple[float, f
                                 float(wasserstein_1(a[name][other], a[name][one]) / scale)))
     return {name: (float(np.mean([f for f, _ in pairs])), float(np.mean([z for _, z in pairs])),
                    float(np.quantile([z for _, z in pairs], 0.95))) for name, pairs in found.items()}
+
+
+@torch.no_grad()
+def shares(denoise: Callable[[Tensor, Tensor, Tensor], Tensor], z: Tensor, scale: Tensor,
+           levels: Sequence[float]) -> list[tuple[float, float]]:
+    """Error of a denoiser of (rows, x, sigma) in that of EDM's scalar skip at each sigma / scale: mean, standard error.
+
+    mean of |D - x_0|^2 / c_out^2 at noise that never changes, c_out^2 = sigma^2 scale^2 / (sigma^2 + scale^2)
+    """
+    found = []
+    for level in levels:
+        sigma, e = level * scale, torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+        wrong = torch.cat([denoise(rows, z[rows] + sigma * e[rows], sigma) - z[rows]
+                           for rows in torch.arange(len(z)).split(32)])
+        share = wrong.square().mean((1, 2)) * (level**2 + 1) / sigma**2
+        found.append((float(share.mean()), float(share.std()) / len(z) ** 0.5))
+    return found
 
 
 def gaussian_rival(train: sundog.Dataset, n: int, seed: int) -> Tensor:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from radio_diffusion import distances, peaked, sources, steps_for
+from radio_diffusion import distances, peaked, shares, sources, steps_for
 from torch import Tensor
 
 import sundog
@@ -47,18 +47,6 @@ def from_white(model: Diffusion, n: int, generator: torch.Generator) -> Tensor:
     sigmas = noise_levels(model.steps, sigma_min=float(model.sigma_min), sigma_max=float(model.sigma_max))
     x = float(model.sigma_max) * torch.randn(n, *model.grid, generator=generator)
     return torch.cat([dpm_solver_2m(model.denoise, part, sigmas) for part in x.split(32)]).reshape(n, *model.shape)
-
-
-def held_out_losses(model: Diffusion, z: Tensor) -> list[float]:
-    """Mean of |D - x_0|^2 in EDM's weighting at each of the levels, at fixed noise."""
-    found = []
-    for level in LEVELS:
-        sigma = level * float(model.sigma_data)
-        e = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
-        wrong = torch.cat([model.denoise(part + sigma * noise, sigma) - part
-                           for part, noise in zip(z.split(32), e.split(32))])
-        found.append(float(wrong.square().mean()) * (level**2 + 1) / (level * float(model.sigma_data)) ** 2)
-    return found
 
 
 def judged(held_out: sundog.Dataset, train: sundog.Dataset, fakes: Tensor, seed: int) -> dict[str, list[float]]:
@@ -90,7 +78,9 @@ def part(o: argparse.Namespace, arm: str, seed: int) -> dict[str, object]:
     model = run.model
     assert isinstance(model, Diffusion)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        losses = held_out_losses(model, run.scaling.forward(held_out.values).float())
+        z = run.scaling.forward(held_out.values).float()
+        found = shares(lambda rows, x, sigma: model.denoise(x, sigma), z, model.sigma_data, LEVELS)
+        losses = [value for value, _ in found]
         white = from_white(model, SAMPLES, torch.Generator().manual_seed(seed + 1)).float()
         drawn = {"gaussian": peaked(run.sample(SAMPLES, seed=seed + 1).values),
                  "white": peaked(run.scaling.inverse(white).float())}

@@ -12,7 +12,7 @@ from sundog.models import diffusion, symmetry
 from sundog.models.base import Batch, Noise
 from sundog.models.diffusion import Diffusion, GaussianDenoiser, NoiseRange
 from sundog.models.families import build
-from sundog.models.gaussian import Isotropic
+from sundog.models.gaussian import Isotropic, Principal
 from sundog.simulate.fields import gaussian_field
 from sundog.statistics.spectra import power_spectrum
 
@@ -130,6 +130,17 @@ def test_white_data_get_the_levels_of_edm():
     assert math.isclose(levels.p_std, 1.2)
     assert math.isclose(levels.sigma_min, 0.002)
     assert math.isclose(levels.sigma_max, 20.0)
+
+
+@pytest.mark.parametrize(("share", "moved"), [(0.05, False), (0.2, True)])
+def test_sigma_min_is_set_by_the_quietest_tenth(share, moved):
+    """Modes of a hundredth of the standard deviation: few of them leave sigma_min alone, a fifth sets it."""
+    covariance = Principal((100,))
+    covariance.variances[int(100 * (1 - share)):] = 0.01**2
+    levels = NoiseRange.of(covariance, 5.0)
+    expected = 0.1 * 0.01 if moved else 4e-3 * levels.sigma_data
+    assert math.isclose(levels.sigma_min, expected, rel_tol=1e-5)
+
 
 
 def test_levels_follow_the_data_and_their_unit():
