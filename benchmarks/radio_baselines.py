@@ -1,11 +1,12 @@
 """Diffusion beside its rivals on real FIRST cut-outs: one table, one budget, one split by sky position.
 
-Class-conditional diffusion and flow matching (U-Nets of one size, the same CPU seconds, the same turned images),
-scattering synthesis (nothing trained), a Gaussian with the covariance of the data; all judged against held-out sources
-beside real against real. Then a classifier of FR I against FR II learns from real and is asked about fakes, and the
-other way round.
+Diffusion conditional on class and size, diffusion and flow matching conditional on the class (U-Nets of one size, the
+same turned images), scattering synthesis (nothing trained), a Gaussian with the covariance of the data; all judged
+against held-out sources beside real against real. The fakes of known size are judged once more after their projection
+on what the resizing of a cut-out of that many native pixels can make. Then a classifier of FR I against FR II learns
+from real and is asked about fakes, and the other way round.
 
-    python benchmarks/radio_baselines.py --part diffusion --cpu-seconds 400 --out FOLDER   # also flow-matching,
+    python benchmarks/radio_baselines.py --part sized --cpu-seconds 1800 --out FOLDER      # also class, flow-matching,
     python benchmarks/radio_baselines.py --part scattering --out FOLDER                    # scattering, gaussian
     python benchmarks/radio_baselines.py --part table --out FOLDER
 
@@ -19,6 +20,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +39,9 @@ from sundog.train.run import Run
 from sundog.verdicts.transfer import transfer
 from sundog.verdicts.twosample import classifier_two_sample
 
-PARTS = ("diffusion", "flow-matching", "scattering", "gaussian")
-OPTIONS = {
+PARTS = ("sized", "sized-projected", "diffusion", "flow-matching", "scattering", "gaussian")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "sized": {"skip": "conditional", "symmetry": "dihedral", "parameters": 400_000, "steps": 40},
     "diffusion": {"skip": "covariance", "symmetry": "dihedral", "parameters": 400_000, "steps": 40},
     "flow-matching": {"parameters": 400_000, "steps": 13},  # midpoint: 26 evaluations
 }
@@ -47,22 +50,29 @@ LEVELS = (0.02, 0.05, 0.2, 1.0, 5.0, 20.0, 80.0)
 MOMENTS = 4  # features of the judge before those of the power spectrum
 
 
-def trained(family: str, train: sundog.Dataset, o: argparse.Namespace) -> tuple[sundog.Dataset, dict[str, float]]:
+def trained(part: str, train: sundog.Dataset, o: argparse.Namespace) -> tuple[sundog.Dataset, dict[str, float]]:
     """Fakes with the classes of the training set, and what they cost."""
-    options = OPTIONS[family]
-    data = train if family == "diffusion" else turned(train)  # flow matching knows no symmetry: it is shown all turns
-    steps = o.training_steps or steps_for(family, o.cpu_seconds, o.batch)
+    family, options = part if part == "flow-matching" else "diffusion", OPTIONS[part]
+    data = turned(train) if part == "flow-matching" else train  # flow matching knows no symmetry: it is shown all turns
+    scaling = Standard() if part == "sized" else Chain((Asinh(), Standard()))
+    steps = o.training_steps or steps_for(family, options, o.cpu_seconds, o.batch)
     plan = sundog.Plan(steps=steps, batch=o.batch, precision="bf16", ema=0.998, validate_every=max(1, steps // 5),
                        validation_fraction=0.1 if family == "diffusion" else 0.02)
     start = time.process_time()
-    run = sundog.fit(family, data, plan=plan, seed=o.seed, scaling=Chain((Asinh(), Standard())), **options)
+    run = sundog.fit(family, data, plan=plan, seed=o.seed, scaling=scaling, **options)
     cost = {"steps": steps, "train_cpu_s": time.process_time() - start, "score": run.history.best_score}
     start = time.process_time()
     with torch.autocast("cpu", torch.bfloat16):
         fakes = run.sample(o.samples, context=train.context[torch.randperm(
             len(train), generator=torch.Generator().manual_seed(o.seed))[: o.samples]], seed=o.seed + 1)
-    run.save(o.out / f"run-{family}-{o.seed}")
+    run.save(o.out / f"run-{part}-{o.seed}")
     return fakes, cost | {"sample_cpu_s": time.process_time() - start}
+
+
+def of_class(data: sundog.Dataset) -> sundog.Dataset:
+    """Without the sizes."""
+    return sundog.Dataset.from_arrays(data.values, data.context[:, :1], names=data.names, units=data.units,
+                                      context_names=data.context_names[:1], held_out_fraction=0.0)
 
 
 def turned(train: sundog.Dataset) -> sundog.Dataset:
@@ -73,9 +83,30 @@ def turned(train: sundog.Dataset) -> sundog.Dataset:
                                       context_names=train.context_names, held_out_fraction=0.0)
 
 
-def steps_for(family: str, cpu_seconds: float, batch: int) -> int:
+def projected(images: Tensor, ln_side: Tensor) -> Tensor:
+    """Images as near as linear interpolation between e^ln_side native pixels can come to them: (n, 80, 80).
+
+    The cut-outs were sampled at centre + (j - 39.5) / 80 side, a linear map of native pixels onto 80 of whose range
+    this is the orthogonal projection; the real images change by the rounding of their 16-bit floats. Cut-outs of more
+    than 80 pixels are left alone.
+    """
+    found = images.double().clone()
+    for image, side in zip(found, ln_side.double().exp().tolist(), strict=True):
+        if side < 80:
+            at = (np.arange(80) - 39.5) / 80 * side - 0.5  # native pixels lie at the integers
+            left = np.floor(at).astype(int)
+            linear = np.zeros((80, left.max() - left.min() + 2))
+            linear[np.arange(80), left - left.min()] = 1 - (at - left)
+            linear[np.arange(80), left - left.min() + 1] = at - left
+            axes, size, _ = np.linalg.svd(linear, full_matrices=False)
+            onto = torch.from_numpy(axes[:, size > 1e-6 * size[0]])
+            image.copy_(onto @ (onto.T @ image @ onto) @ onto.T)
+    return found.float()
+
+
+def steps_for(family: str, options: dict[str, Any], cpu_seconds: float, batch: int) -> int:
     """How many training steps the budget buys on this machine, validation included."""
-    model = build(family, (80, 80), 1, dict(OPTIONS[family]))
+    model = build(family, (80, 80), 1, dict(options))
     data = Batch(torch.randn(batch, 80, 80), torch.randn(batch, 1))
     spent = []
     for i in range(8):
@@ -98,14 +129,16 @@ def synthesised(train: sundog.Dataset, o: argparse.Namespace) -> tuple[Tensor, d
 
 def make(part: str, train: sundog.Dataset, held_out: sundog.Dataset, o: argparse.Namespace) -> None:
     """One row of the table: fakes as .npz, its numbers as .json."""
-    name = f"{part}-{o.seed}"
-    if (o.out / f"{name}.json").exists():
+    if (o.out / f"{part}-{o.seed}.json").exists():
         return
     if part in OPTIONS:
         fakes, cost = trained(part, train, o)
         images = peaked(fakes.values)
-        sundog.Dataset.from_arrays(images.half(), fakes.context, names=train.names, units=train.units,
-                                   context_names=train.context_names).save(o.out / f"{name}.npz")
+        kept(part, images, fakes, o)
+        if part == "sized":
+            onto = peaked(projected(images, fakes.context[:, 1]))
+            kept("sized-projected", onto, fakes, o)
+            record("sized-projected", onto, cost, train, held_out, o)
     elif part == "scattering":
         images, cost = synthesised(train, o)
         images = peaked(images)
@@ -113,10 +146,22 @@ def make(part: str, train: sundog.Dataset, held_out: sundog.Dataset, o: argparse
         start = time.process_time()
         images = gaussian_rival(train, o.judged, o.seed + 1)
         cost = {"sample_cpu_s": time.process_time() - start}
+    record(part, images, cost, train, held_out, o)
+
+
+def kept(part: str, images: Tensor, fakes: sundog.Dataset, o: argparse.Namespace) -> None:
+    """The fakes, as they are judged."""
+    sundog.Dataset.from_arrays(images.half(), fakes.context, names=fakes.names, units=fakes.units,
+                               context_names=fakes.context_names).save(o.out / f"{part}-{o.seed}.npz")
+
+
+def record(part: str, images: Tensor, cost: dict[str, float], train: sundog.Dataset, held_out: sundog.Dataset,
+           o: argparse.Namespace) -> None:
+    """The numbers of one row."""
     plain = [sundog.Dataset.from_arrays(x.values, names=x.names, units=x.units, held_out_fraction=0.0)
              for x in (held_out, train)]
     row = judged(part, plain[0], images[: o.judged], plain[1], o.seed)
-    (o.out / f"{name}.json").write_text(json.dumps(row | {"cost": cost}, indent=1))
+    (o.out / f"{part}-{o.seed}.json").write_text(json.dumps(row | {"cost": cost}, indent=1))
     print(part, json.dumps(cost), flush=True)
 
 
@@ -128,14 +173,14 @@ def table(train: sundog.Dataset, held_out: sundog.Dataset, o: argparse.Namespace
     print("\n| CPU s | training | sampling |\n|---|---|---|")
     for row in rows:
         print(f"| {row['name']} | {row['cost'].get('train_cpu_s', 0):.0f} | {row['cost']['sample_cpu_s']:.0f} |")
-    for part in OPTIONS:
+    for part in PARTS:
         file = o.out / f"{part}-{o.seed}.npz"
         if file.exists():
             fakes = sundog.load(file)
             print(f"\n{part}: {transfer(train, held_out, fakes, 'fr', seed=o.seed)}")
             print(lie_detector(held_out.values, fakes.values[: o.judged], seed=o.seed))
             print(by_scale(held_out.values, fakes.values[: o.judged], o.seed))
-            if part == "diffusion":
+            if part in ("sized", "diffusion"):
                 print(by_level(sundog.load_run(o.out / f"run-{part}-{o.seed}"), held_out))
             print(counted(held_out.values, fakes.values))
             measured = [radiomic_features(x.values) for x in (held_out, fakes)]
@@ -165,10 +210,11 @@ def by_scale(real: Tensor, fake: Tensor, seed: int) -> str:
 def by_level(run: Run, held_out: sundog.Dataset) -> str:
     """Held-out error of the denoiser and of its linear part, in that of EDM's scalar skip, at single noise levels."""
     model, z = run.model, run.scaling.forward(held_out.values).float()
-    context = held_out.context if run.context_scaling is None else run.context_scaling.forward(held_out.context)
+    context = held_out.context[:, : model.context_dim]
+    context = context if run.context_scaling is None else run.context_scaling.forward(context)
     columns = [shares(denoise, z, model.sigma_data, LEVELS) for denoise in (
         lambda rows, x, sigma: model.denoise(x, sigma, context[rows].float()),
-        lambda rows, x, sigma: model.gaussian(x[:, None], sigma)[:, 0])]
+        lambda rows, x, sigma: model.gaussian.given(context[rows].float())(x[:, None], sigma)[:, 0])]
     lines = ["| sigma / sigma_data | network | linear |", "|---|---|---|"]
     for level, *pairs in zip(LEVELS, *columns):
         lines.append(f"| {level:g} | " + " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in pairs) + " |")
@@ -194,7 +240,8 @@ def counted(real: Tensor, fake: Tensor) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
-    parser.add_argument("--part", choices=[*PARTS, "table"], required=True)
+    parts = [part for part in PARTS if part != "sized-projected"]
+    parser.add_argument("--part", choices=[*parts, "table"], required=True)
     parser.add_argument("--cpu-seconds", type=float, default=400)
     parser.add_argument("--training-steps", type=int, help="in place of what --cpu-seconds buy on this machine")
     parser.add_argument("--batch", type=int, default=8)
@@ -210,7 +257,7 @@ def main() -> None:
     if o.part == "table":
         table(train, held_out, o)
     else:
-        make(o.part, train, held_out, o)
+        make(o.part, train if o.part == "sized" else of_class(train), held_out, o)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from sundog.models.gaussian import GaussianDenoiser, Principal
 from sundog.statistics import pixel_metrics, shape_features, shape_metrics, wasserstein_1
 
 CELL = 8.0  # degrees: sources of one cell of the sky are all trained on, or all held out
+NATIVE = 1.8  # arcsec per pixel of FIRST
 SPLITS = 24
 ROWS = ("classifier AUC", "Fréchet distance", "precision", "recall", "density", "coverage")
 
@@ -40,16 +41,18 @@ def sources(folder: Path, held_out: float, classes: bool = False,
             split: int = 0) -> tuple[sundog.Dataset, sundog.Dataset, float]:
     """Training and held-out images, split by cells of the sky, and the smallest angle between the two (degrees).
 
-    With ``classes`` only FR I and FR II sources, and the context "fr": -1 or +1. Each number ``split`` is another one.
+    With ``classes`` only FR I and FR II sources, and the contexts "fr", -1 or +1, and "ln_side", the logarithm of how
+    many native pixels wide the cut-out was that became 80 x 80. Each number ``split`` is another one.
     """
     with np.load(folder / "radio" / "mirabest_first_las80_f16.npz") as file:
         images, ra, dec, fr = file["images"].astype(np.float32), file["ra"], file["dec"], file["fr"]
+        side = np.clip(1.5 * np.maximum(file["size_arcsec"], 10) / NATIVE, 16, 300)
     good = (images.max((1, 2)) > 0) & ((fr < 3) | (not classes))
-    images, ra, dec, fr = images[good], ra[good], dec[good], 2.0 * fr[good] - 3
+    images, ra, dec, told = images[good], ra[good], dec[good], np.stack([2.0 * fr - 3, np.log(side)], 1)[good]
     out, nearest = sky_split(ra, dec, held_out, split)
     peak = images / images.max((1, 2), keepdims=True)
-    made = [sundog.Dataset.from_arrays(peak[rows], fr[rows] if classes else None, names=["brightness"], units="peak",
-                                       context_names=["fr"] if classes else None, held_out_fraction=0.0)
+    made = [sundog.Dataset.from_arrays(peak[rows], told[rows] if classes else None, names=["brightness"], units="peak",
+                                       context_names=["fr", "ln_side"] if classes else None, held_out_fraction=0.0)
             for rows in (~out, out)]
     return made[0], made[1], nearest
 

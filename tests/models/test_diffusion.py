@@ -22,6 +22,7 @@ IMAGES = {
     "covariance": {"shape": (9, 8), "skip": "covariance", **TINY},
     "stationary": {"shape": (2, 8, 8), "skip": "covariance", "stationary": True, "symmetry": "dihedral", **TINY},
     "conditional": {"shape": (8, 8), "context_dim": 2, "symmetry": "dihedral", **TINY},
+    "given": {"shape": (8, 8), "context_dim": 2, "skip": "conditional", "symmetry": "dihedral", **TINY},
 }
 
 
@@ -81,10 +82,10 @@ class TestImages:
             assert torch.allclose(model.sample(5, given, seeded()), whole, rtol=1e-3, atol=1e-3 * whole.std())
 
     def test_untrained_it_is_the_gaussian_denoiser(self, name):
-        model, x, c = prepared(name, awake=False)
-        z = x.reshape(-1, *model.grid)
+        model, x, c = prepared(name, awake=False, n=80)
+        z, law = x.reshape(-1, *model.grid), model.gaussian if c is None else model.gaussian.given(c)
         for sigma in (0.01, 1.0, 30.0):
-            assert torch.equal(model.denoise(x, sigma, c).reshape(z.shape), model.gaussian(z, torch.tensor(sigma)))
+            assert torch.equal(model.denoise(x, sigma, c).reshape(z.shape), law(z, torch.tensor(sigma)))
 
     def test_bf16_trains_on_the_same_loss(self, name):
         model, x, c = prepared(name)
@@ -205,8 +206,9 @@ def test_the_plain_sampler_would_miss_it():
 # -- context and guidance ----------------------------------------------------------------------------------------
 
 
-def test_guidance_zero_is_unconditional_and_one_conditional():
-    model, x, c = prepared("conditional")
+@pytest.mark.parametrize("name", ["conditional", "given"])
+def test_guidance_zero_is_unconditional_and_one_conditional(name):
+    model, x, c = prepared(name, n=80)
     with torch.no_grad():
         none, given = model.denoise(x, 0.5), model.denoise(x, 0.5, c)
         assert not torch.allclose(none, given)
@@ -225,6 +227,38 @@ def test_the_network_is_told_that_there_is_no_context():
     model, x, c = prepared("conditional")
     with torch.no_grad():
         assert not torch.allclose(model.denoise(x, 0.5, torch.zeros_like(c)), model.denoise(x, 0.5), atol=1e-4)
+
+
+def widening(n=4000, seed=4):
+    """Images whose brightness and scatter follow a number c: mean c, standard deviation e^(c / 2)."""
+    c = 2 * torch.rand(n, 1, generator=seeded(seed)) - 1
+    return c[..., None] + torch.exp(c / 2)[..., None] * torch.randn(n, 6, 6, generator=seeded(seed + 1)), c
+
+
+@pytest.mark.parametrize(("skip", "follows"), [("conditional", True), ("covariance", False)])
+def test_untrained_it_draws_the_gaussian_of_the_context(skip, follows):
+    """Mean and scatter within 6 % at contexts inside; with one covariance for all (the control) neither is right."""
+    model = make(awake=False, shape=(6, 6), context_dim=1, skip=skip, parameters=1e4, steps=4)
+    model.prepare(*widening())
+    for c in (-0.7, 0.0, 0.6):
+        with torch.no_grad():
+            x = model.sample(1000, torch.full((1000, 1), c), seeded())
+        right = abs(float(x.mean()) - c) < 0.06 and abs(float(x.std()) / math.exp(c / 2) - 1) < 0.06
+        assert right is (follows or (c == 0.0 and right)), (c, float(x.mean()), float(x.std()))
+
+
+@torch.no_grad()
+def test_density_given_a_context():
+    """Untrained, the density of the smoothed law of that context: that of the Gaussian itself, row by row."""
+    model = make(awake=False, shape=(3,), context_dim=1, skip="conditional", hidden=(8,))
+    x, c = widening()
+    model.prepare(x[:, 0, :3], c)
+    found = model.log_prob(x[:50, 0, :3], c[:50])
+    mean, scatter = c[:50], (torch.exp(c[:50]) + model.sigma_min**2).sqrt()
+    exact = torch.distributions.Normal(mean, scatter).log_prob(x[:50, 0, :3]).sum(1)
+    # Each place has the mean of some 250 rows: 0.06 of the scatter, in three entries.
+    assert (found - exact).abs().mean() < 0.12
+    assert (model.log_prob(x[:50, 0, :3], -c[:50]) - exact).abs().mean() > 0.3
 
 
 # -- details -----------------------------------------------------------------------------------------------------
@@ -249,7 +283,8 @@ def test_the_symmetry_enters_the_covariance():
 
 
 @pytest.mark.parametrize("bad", [{"skip": "none"}, {"sampler": "rk4"}, {"symmetry": "mirror"}, {"shape": (1, 2, 3, 4)},
-                                 {"shape": (3,), "stationary": True}, {"steps": 1}, {"context_dropout": 1.0}])
+                                 {"shape": (3,), "stationary": True}, {"skip": "conditional"}, {"steps": 1},
+                                 {"context_dropout": 1.0}])
 def test_impossible_options_are_named(bad):
     with pytest.raises(OptionError):
         Diffusion(**{"shape": (8, 8), **TINY, **bad})

@@ -49,7 +49,7 @@ def matrix(denoiser):
     """C written out, column by column."""
     d = denoiser.mean.numel()
     unit = torch.eye(d, dtype=torch.float64).reshape(d, *denoiser.mean.shape)
-    return denoiser.covariance.filtered(unit, lambda v: v).reshape(d, d)
+    return denoiser.covariance.filtered(unit, denoiser.covariance.spectrum()[0][None]).reshape(d, d)
 
 
 def test_principal_components_are_the_sample_covariance():
@@ -121,6 +121,83 @@ class TestEveryForm:
         spread = ((c.diag()[:, None] * c.diag() + c**2) / n).sqrt()
         assert ((torch.cov(x.T) - c).abs() < 4.5 * spread).all()
         assert ((torch.cov(x.T) - 1.2 * c).abs() > 4.5 * spread).any()  # 20 % too much is seen
+
+
+def falling(n=6000, seed=6):
+    """Vectors given c in [-1, 1]: mean (c, 0, 0), standard deviations (1, e^c, e^(4 c)): seven decades of variance."""
+    g = torch.Generator().manual_seed(seed)
+    c = 2 * torch.rand(n, 1, generator=g, dtype=torch.float64) - 1
+    return torch.randn(n, 3, generator=g, dtype=torch.float64) * scatter(c) + c * torch.eye(3).double()[0], c
+
+
+def scatter(c):
+    return torch.cat([torch.ones_like(c), c.exp(), (4 * c).exp()], 1)
+
+
+class TestByContext:
+    """Mean and variances that follow a context."""
+
+    def fitted(self, covariance):
+        x, c = falling()
+        return GaussianDenoiser(torch.zeros(3), covariance, 1).double().fit(x, c)
+
+    def test_mean_and_variances_are_those_of_the_context(self):
+        """Within 4.5 standard errors of the 375 rows of a place and a quarter, for what the places blur."""
+        denoiser = self.fitted(Principal((3,), 1))
+        c = torch.linspace(-0.8, 0.8, 9).double()[:, None]
+        mean, variances = denoiser.by_context(c)
+        assert ((mean - c * torch.eye(3).double()[0]).abs() < 4.5 * scatter(c) / 200**0.5).all()
+        found, order = variances.sqrt(), denoiser.covariance.order
+        assert ((found / scatter(c)[:, order] - 1).abs() < 0.25).all()
+        pooled = denoiser.covariance.spectrum()[0].sqrt()
+        assert (pooled / scatter(c)[:, order]).max() > 20  # what one variance for all would be off by
+
+    def test_posterior_mean_row_by_row(self):
+        denoiser = self.fitted(Principal((3,), 1))
+        x, c = falling(50, seed=7)
+        mean, variances = denoiser.by_context(c)
+        order = denoiser.covariance.order
+        v = torch.empty_like(variances)
+        v[:, order] = variances
+        expected = mean + v / (v + 0.25) * (x - mean)
+        assert torch.allclose(denoiser.given(c)(x, torch.tensor(0.5)), expected)
+        few = dpm_solver_2m(denoiser.given(c), x, noise_levels(3, sigma_min=0.01, sigma_max=5.0),
+                            around=denoiser.given(c))
+        exact = mean + (v / (v + 25)).sqrt() * (x - mean)
+        assert torch.allclose(few, exact, rtol=1e-6, atol=1e-6)
+
+    def test_hidden_contexts_get_the_law_of_all_data(self):
+        denoiser = self.fitted(Principal((3,)))
+        x, c = falling(6, seed=8)
+        known = torch.tensor([0.0, 1, 0, 1, 1, 0])[:, None]
+        both = denoiser.given(c, known)(x, torch.tensor(0.5))
+        hidden = known[:, 0] == 0
+        assert torch.allclose(both[hidden], denoiser(x, torch.tensor(0.5))[hidden])
+        assert torch.allclose(both[~hidden], denoiser.given(c)(x, torch.tensor(0.5))[~hidden])
+        assert not torch.allclose(both[hidden], denoiser.given(c)(x, torch.tensor(0.5))[hidden], rtol=0.01)
+
+    def test_stationary_fields_have_one_level_and_a_spectrum_for_each_context(self):
+        g = torch.Generator().manual_seed(2)
+        c = 2 * torch.rand(3000, 1, generator=g, dtype=torch.float64) - 1
+        white = torch.randn(3000, 1, 6, 6, generator=g, dtype=torch.float64)
+        x = c[..., None, None] + c.exp()[..., None, None] * white
+        denoiser = GaussianDenoiser(torch.zeros(1, 6, 6), Spectral((1, 6, 6)), 1).double().fit(x, c)
+        mean, power = denoiser.by_context(torch.tensor([[-0.7], [0.7]]).double())
+        assert (mean - mean[:, :, :1, :1]).abs().max() == 0
+        assert torch.allclose(mean[:, 0, 0, 0], torch.tensor([-0.7, 0.7]).double(), atol=0.1)
+        assert torch.allclose(power[:, 1:].mean(1), torch.tensor([-1.4, 1.4]).double().exp(), rtol=0.15)
+
+    def test_two_classes_have_a_law_each(self):
+        """As many places as there are different contexts; the rows of a class have the moments of that class."""
+        g = torch.Generator().manual_seed(1)
+        c = (torch.rand(900, 1, generator=g) < 0.4).double()
+        x = (1 + 9 * c) * torch.randn(900, 2, generator=g, dtype=torch.float64) + c
+        denoiser = GaussianDenoiser(torch.zeros(2), Principal((2,), 1), 1).double().fit(x, c)
+        mean, variances = denoiser.by_context(torch.tensor([[0.0], [1.0]]).double())
+        for i in range(2):
+            own = x[c[:, 0] == i]
+            assert torch.allclose(mean[i], own.mean(0), atol=0.15 * own.std())
+            assert torch.allclose(variances[i].sum(), own.var(0).sum(), rtol=0.1)
 
 
 def test_what_the_rest_of_the_denoiser_adds():

@@ -6,7 +6,8 @@
 D_w is the exact denoiser of a Gaussian with the covariance of the data and r its root mean square error, so that
 the network F always has targets of unit variance. With the covariance sigma_data^2 1 this is EDM: D_w = c_skip x
 and r = c_out. With the full covariance (principal components, or the power spectrum of stationary fields) an
-untrained network already draws exact Gaussian fakes, and what is learned is only what a Gaussian is not.
+untrained network already draws exact Gaussian fakes, and what is learned is only what a Gaussian is not. Where mean
+and variances depend on a context (the size of a source decides where its beam cuts the spectrum), D_w knows that too.
 The density follows from the same flow, d ln p / d ln sigma = -div(x - D).
 
 Source: Karras et al. 2022, eq. 7 and table 1; Song et al. 2021, section 4.3 (density); Karras et al. 2024, eq. 14
@@ -89,12 +90,13 @@ class Diffusion(Density):
     Parameters
     ----------
     shape, context_dim : of one sample, and of its condition (0 for none)
-    skip : ``edm`` (one variance) or ``covariance`` (linear-optimal)
+    skip : ``edm`` (one variance), ``covariance`` (linear-optimal), or ``conditional`` (linear-optimal for each context:
+        mean and variances follow it)
     stationary : periodic fields without a centre: the covariance is a power spectrum, the U-Net wraps around
     symmetry : ``none``, or ``dihedral``: the law does not change under flips (and quarter turns of square images)
     parameters : of the U-Net, 0.4e6 to 30e6
     hidden : widths of the MLP for vectors
-    components : how many of the loudest modes ``skip="covariance"`` turns to their principal axes
+    components : how many of the loudest modes are turned to their principal axes (not with ``skip="edm"``)
     noise : (mean, std) of ln(sigma / sigma_data) in training; by the rule of `NoiseRange` when None
     weight : of the loss of each noise level: ``residual``, 1 / r^2, or ``edm``, (sigma^2 + sigma_data^2) /
         (sigma sigma_data)^2; the same with ``skip="edm"``
@@ -102,7 +104,7 @@ class Diffusion(Density):
         others
     context_dropout : share of training rows whose context is hidden, so that the network knows both laws
     guidance : w in D = D_none + w (D_context - D_none): 0 is unconditional, 1 conditional, above exaggerates
-    sampler, steps, rho : ``dpm_solver_2m`` (with ``skip="covariance"`` around the exact flow of the Gaussian),
+    sampler, steps, rho : ``dpm_solver_2m`` (around the exact flow of the Gaussian, but with ``skip="edm"``),
         ``heun`` or ``euler``; number of noise levels and their spacing
     learning_rate : of Adam; 0.001 for images and 0.003 for vectors when None
 
@@ -159,7 +161,8 @@ class Diffusion(Density):
         self.sampler, self.steps, self.rho = sampler, steps, rho
         self.learning_rate = learning_rate or (3e-3 if len(shape) == 1 else 1e-3)
         self.default_batch = 1024 if len(shape) == 1 else 32  # type: ignore[misc]
-        self.gaussian = GaussianDenoiser(torch.zeros(self.grid), self._covariance(components))
+        self.gaussian = GaussianDenoiser(torch.zeros(self.grid), self._covariance(components),
+                                         context_dim if skip == "conditional" else 0)
         start = NoiseRange.of(self.gaussian.covariance, 40.0)
         for name in NoiseRange.__dataclass_fields__:
             self.register_buffer(name, torch.tensor(getattr(start, name)))
@@ -190,7 +193,7 @@ class Diffusion(Density):
         x = x.reshape(-1, *self.grid)
         if self.symmetry == "dihedral":
             x = all_turned(x, ROWS)
-        self.gaussian.fit(x)
+        self.gaussian.fit(x, context)
         covariance = self.gaussian.covariance
         if self.skip == "edm":
             # One variance is all that the skip knows, but the range of noise needs the largest.
@@ -217,11 +220,12 @@ class Diffusion(Density):
         z = x.reshape(-1, *self.grid)
         sigma = torch.as_tensor(sigma)
         if context is None or w == 0 or not self.context_dim:
-            return self._denoise(z, sigma, self._told(len(z), None)).reshape(x.shape)
+            return self._denoise(z, sigma, None).reshape(x.shape)
         if w == 1:
-            return self._denoise(z, sigma, self._told(len(z), context)).reshape(x.shape)
-        told = torch.cat([self._told(len(z), None), self._told(len(z), context)])  # type: ignore[list-item]
-        both = self._denoise(torch.cat([z, z]), sigma if sigma.ndim == 0 else torch.cat([sigma, sigma]), told)
+            return self._denoise(z, sigma, context).reshape(x.shape)
+        hidden = torch.cat([torch.zeros_like(context[:, :1]), torch.ones_like(context[:, :1])])
+        both = self._denoise(torch.cat([z, z]), sigma if sigma.ndim == 0 else torch.cat([sigma, sigma]),
+                             torch.cat([context, context]), hidden)
         none, given = both.chunk(2)
         return torch.lerp(none, given, w).reshape(x.shape)
 
@@ -230,28 +234,34 @@ class Diffusion(Density):
         sigma = torch.as_tensor(sigma).to(x)
         return (self.denoise(x, sigma, context) - x) / sigma.square().reshape(-1, *[1] * (x.ndim - 1))
 
-    def _denoise(self, x: Tensor, sigma: Tensor, told: Tensor | None) -> Tensor:
-        linear, residual, error = self._parts(x, sigma, told)
+    def _denoise(self, x: Tensor, sigma: Tensor, context: Tensor | None, given: Tensor | None = None) -> Tensor:
+        linear, residual, error = self._parts(x, sigma, context, given)
         return linear + _rows(error, x) * residual
 
-    def _parts(self, x: Tensor, sigma: Tensor, told: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """D_w (n, *grid), F (n, *grid) and r (n or 1, 1) of D = D_w + r F."""
-        removed = self.gaussian.removed(x, sigma)
+    def _parts(self, x: Tensor, sigma: Tensor, context: Tensor | None, given: Tensor | None = None
+               ) -> tuple[Tensor, Tensor, Tensor]:
+        """D_w (n, *grid), F (n, *grid) and r (n or 1, 1) of D = D_w + r F; a context counts where ``given`` (n, 1)."""
+        law, told = self._law(context, given), self._told(len(x), context, given)
+        removed = law.removed(x, sigma)
         linear = x - removed
         square = sigma.to(x).reshape(-1, 1).square()
         if self.skip == "edm":
-            inputs = [(x - self.gaussian.mean) / _rows(self.gaussian.mean_square(lambda v: v + square).sqrt(), x)]
+            inputs = [(x - self.gaussian.mean) / _rows(law.mean_square(lambda v: v + square).sqrt(), x)]
         else:
-            left = self.gaussian.mean_square(lambda v: square * (square / (v + square))).sqrt()
-            kept = self.gaussian.mean_square(lambda v: v * (v / (v + square))).sqrt()
-            inputs = [removed / _rows(left, x), (linear - self.gaussian.mean) / _rows(kept, x)]
+            left = law.mean_square(lambda v: square * (square / (v + square))).sqrt()
+            kept = law.mean_square(lambda v: v * (v / (v + square))).sqrt()
+            inputs = [removed / _rows(left, x), (linear - law.centre) / _rows(kept, x)]
         level = (square.log() / 8).expand(len(x), 1)
         if len(self.grid) == 1:
             more = [*inputs[1:], *([] if told is None else [told])]
             residual = self.network(inputs[0], level, torch.cat(more, 1) if more else None)
         else:
             residual = self.network(torch.cat(inputs, 1), level, told)
-        return linear, residual.to(x.dtype), self.gaussian.error(sigma)
+        return linear, residual.to(x.dtype), law.error(sigma)
+
+    def _law(self, context: Tensor | None, given: Tensor | None = None) -> GaussianDenoiser:
+        """The Gaussian of these contexts, or of all data."""
+        return self.gaussian if context is None else self.gaussian.given(context, given)
 
     def _told(self, n: int, context: Tensor | None, given: Tensor | None = None) -> Tensor | None:
         """What the network is told: the context and a 1 beside it, or zeros where there is none (n, c + 1)."""
@@ -277,8 +287,7 @@ class Diffusion(Density):
         given = noise.uniform(1) >= self.context_dropout
         if self.symmetry == "dihedral":
             x_0 = turned(x_0, (noise.uniform(1)[:, 0] * positions(self.grid)).long())
-        linear, residual, error = self._parts(x_0 + _rows(sigma[:, None], x_0) * e, sigma,
-                                              self._told(len(x_0), batch.context, given))
+        linear, residual, error = self._parts(x_0 + _rows(sigma[:, None], x_0) * e, sigma, batch.context, given)
         wanted = (x_0 - linear) / _rows(error, x_0)
         wrong = (residual - wanted).square().flatten(1).mean(1)
         if self.weight == "edm":
@@ -305,7 +314,7 @@ class Diffusion(Density):
         losses = []
         for part in torch.arange(count, device=x.device).split(self._at_once()):
             x_0, s = x[rows[part]], sigma[part]
-            told = self._told(len(x_0), None if context is None else context[rows[part]])
+            told = None if context is None else context[rows[part]]
             wrong = self._denoise(x_0 + _rows(s[:, None], x_0) * e[part], s, told) - x_0
             weight = (s.square() + self.sigma_data**2) / (s * self.sigma_data).square()
             losses.append(weight * wrong.square().flatten(1).mean(1))
@@ -321,7 +330,8 @@ class Diffusion(Density):
         """
         levels = noise_levels(steps or self.steps, sigma_min=float(self.sigma_min), sigma_max=float(self.sigma_max),
                               rho=self.rho)
-        start = self.gaussian.sample(n, generator, float(self.sigma_max))
+        context = None if (self.guidance if guidance is None else guidance) == 0 else context
+        start = self._law(context).sample(n, generator, float(self.sigma_max))
         drawn = []
         for rows in torch.arange(n, device=start.device).split(self._at_once()):
             given = None if context is None else context[rows]
@@ -330,7 +340,7 @@ class Diffusion(Density):
                 return self.denoise(x, sigma, given, guidance)
 
             # Around the Gaussian flow only what the network adds is left to the solver.
-            exact = {"around": self.gaussian} if self.sampler == "dpm_solver_2m" and self.skip == "covariance" else {}
+            exact = {"around": self._law(given)} if self.sampler == "dpm_solver_2m" and self.skip != "edm" else {}
             drawn.append(SAMPLERS[self.sampler](denoise, start[rows].reshape(-1, *self.grid), levels, **exact))
         return torch.cat(drawn).reshape(n, *self.shape)
 
@@ -346,7 +356,7 @@ class Diffusion(Density):
         so that the result is a function of x alone.
         """
         x = x.reshape(-1, *self.grid)
-        told = self._told(len(x), context)
+        law = self._law(context)
         g = torch.Generator(x.device).manual_seed(0)
         probe = torch.randint(0, 2, x.shape, generator=g, device=x.device).to(x.dtype) * 2 - 1
 
@@ -355,18 +365,18 @@ class Diffusion(Density):
             here = y[:, :-1].reshape(-1, *self.grid)
 
             def added(z: Tensor) -> Tensor:  # r F, as rows for the exact divergence and as images for the probe
-                _, residual, error = self._parts(z.reshape(-1, *self.grid), sigma, told)
+                _, residual, error = self._parts(z.reshape(-1, *self.grid), sigma, context)
                 return (_rows(error, residual) * residual).reshape(z.shape)
 
             value, change = divergence_exact(added, y[:, :-1]) if self.exact else divergence_hutchinson(
                 added, here, probe)
-            moved = self.gaussian.removed(here, sigma).flatten(1) - value.flatten(1)
-            return torch.cat([moved, (self.gaussian.trace(math.exp(t)).to(x) - change)[:, None]], 1)
+            moved = law.removed(here, sigma).flatten(1) - value.flatten(1)
+            return torch.cat([moved, (law.trace(math.exp(t)).to(x) - change)[:, None]], 1)
 
         start = torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], 1)
         low, high = math.log(float(self.sigma_min)), math.log(float(self.sigma_max))
         end = integrate(field, start, low, high, method=method, steps=steps)
-        return self.gaussian.log_prob(end[:, :-1].reshape(-1, *self.grid), float(self.sigma_max)) + end[:, -1]
+        return law.log_prob(end[:, :-1].reshape(-1, *self.grid), float(self.sigma_max)) + end[:, -1]
 
     def _at_once(self) -> int:
         return max(1, ENTRIES // math.prod(self.grid))
@@ -397,13 +407,17 @@ def _check(options: dict[str, Any]) -> None:
         raise OptionError("diffusion draws vectors or images", got=f"samples of shape {tuple(shape)}",
                           expected="(d,), (ny, nx) or (channels, ny, nx)", do="reshape the data")
     vector = len(shape) == 1
-    known = {"skip": ("edm", "covariance"), "sampler": tuple(SAMPLERS), "weight": ("residual", "edm"),
+    known = {"skip": ("edm", "covariance", "conditional"), "sampler": tuple(SAMPLERS), "weight": ("residual", "edm"),
              "symmetry": ("none",) if vector else ("none", "dihedral"),
              "stationary": (False,) if vector else (False, True)}
     for name, words in known.items():
         if options[name] not in words:
             raise OptionError(f"unknown {name}" + (" for vectors" if vector else ""), got=options[name],
                               expected=" | ".join(map(str, words)), do="choose one of these")
+    if options["skip"] == "conditional" and not options["context_dim"]:
+        raise OptionError("skip='conditional' needs a context", got="samples without context",
+                          expected="data with context columns that the covariance depends on, such as sizes",
+                          do="pass context, or take skip='covariance'")
     if options["noise"] is not None and (len(options["noise"]) != 2 or not options["noise"][1] > 0):
         raise OptionError("noise levels of training", got=options["noise"],
                           expected="(mean, std) of ln(sigma / sigma_data)",

@@ -3,12 +3,14 @@
 A covariance C is known here by what a function of it does to a vector, g(C) x, in the basis where C is diagonal:
 one variance for all (`Isotropic`), principal components of the loudest modes and one variance for each of the rest
 (`Principal`: centred objects, events), or one variance per Fourier mode (`Spectral`: stationary periodic maps).
+Where the law depends on a context, mean and variances follow it and the basis stays (`ByContext`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache
 from math import prod
 
@@ -20,6 +22,8 @@ from sundog.errors import DataError
 Gain = Callable[[Tensor], Tensor]
 ROWS = 8192  # of a sample that principal components are taken from
 BLOCK = 256  # maps transformed at once
+PLACES = 16  # in the space of contexts, where mean and variances are measured
+ROWS_PER_PLACE = 32  # on average, at least
 
 
 class Isotropic(nn.Module):
@@ -40,9 +44,13 @@ class Isotropic(nn.Module):
         """Variances and how many directions have each: (1,), (1,)."""
         return self.variance[None], torch.full_like(self.variance[None], prod(self.shape))
 
-    def filtered(self, x: Tensor, gain: Gain) -> Tensor:
-        """g(C) x for every row: (n, *shape); gain maps variances (1, m) to factors (1 or n, m)."""
-        return gain(self.variance[None, None]).reshape(-1, *[1] * len(self.shape)) * x
+    def squares(self, x: Tensor) -> Tensor:
+        """What the variances are the mean of, of every row: (n, 1)."""
+        return x.flatten(1).square().mean(1, keepdim=True)
+
+    def filtered(self, x: Tensor, factor: Tensor) -> Tensor:
+        """Every row with its directions multiplied by factors (1 or n, 1): (n, *shape)."""
+        return factor.reshape(-1, *[1] * len(self.shape)) * x
 
 
 class Principal(nn.Module):
@@ -87,9 +95,14 @@ class Principal(nn.Module):
         """Variances and how many directions have each: (d,), (d,)."""
         return self.variances, torch.ones_like(self.variances)
 
-    def filtered(self, x: Tensor, gain: Gain) -> Tensor:
-        """g(C) x for every row: (n, *shape); gain maps variances (1, d) to factors (1 or n, d)."""
-        modes, most, factor = self._modes(x)[:, self.order], len(self.axes), gain(self.variances[None])
+    def squares(self, x: Tensor) -> Tensor:
+        """What the variances are the mean of, of every row: (n, d)."""
+        modes, most = self._modes(x)[:, self.order], len(self.axes)
+        return torch.cat([modes[:, :most] @ self.axes, modes[:, most:]], 1).square()
+
+    def filtered(self, x: Tensor, factor: Tensor) -> Tensor:
+        """Every row with its directions multiplied by factors (1 or n, d): (n, *shape)."""
+        modes, most = self._modes(x)[:, self.order], len(self.axes)
         loud = (factor[:, :most] * (modes[:, :most] @ self.axes)) @ self.axes.T
         found = torch.empty_like(modes)
         found[:, self.order] = torch.cat([loud, factor[:, most:] * modes[:, most:]], 1)
@@ -146,13 +159,91 @@ class Spectral(nn.Module):
             count[..., -1] = 1
         return self.power.flatten(), count.flatten()
 
-    def filtered(self, x: Tensor, gain: Gain) -> Tensor:
-        """g(C) x for every map: (n, *shape); gain maps variances (1, m) to factors (1 or n, m)."""
-        factor = gain(self.power.reshape(1, -1)).reshape(-1, *self.power.shape)
-        return torch.fft.irfft2(factor * torch.fft.rfft2(x), s=self.shape[-2:])
+    def squares(self, x: Tensor) -> Tensor:
+        """What the variances are the mean of, of every map: (n, m)."""
+        return (torch.fft.rfft2(x).abs().square() / (self.shape[-2] * self.shape[-1])).flatten(1)
+
+    def filtered(self, x: Tensor, factor: Tensor) -> Tensor:
+        """Every map with its directions multiplied by factors (1 or n, m): (n, *shape)."""
+        return torch.fft.irfft2(factor.reshape(-1, *self.power.shape) * torch.fft.rfft2(x), s=self.shape[-2:])
 
 
 Covariance = Isotropic | Principal | Spectral
+
+
+class ByContext(nn.Module):
+    """Mean and variances of a Gaussian law as smooth functions of a context c.
+
+        m(c) = sum_j w_j(c) m_j,     ln v(c) = sum_j w_j(c) ln v_j,
+        w_j(c) ~ exp(-|c - c_j|^2 / 2 h^2),     sum_j w_j = 1
+
+    with up to ``PLACES`` centres c_j (k-means) that lie about 2 h apart. Means and variances are measured on rows
+    weighted by w_j, the variances after their trend (the same sum, with the mean of ln power in place of ln v_j) was
+    divided out: where they fall by decades along c, they would otherwise be those of the loudest neighbours.
+
+    centres (j, c), means (j, *shape), logs (j, m)
+    """
+
+    centres: Tensor
+    width: Tensor
+    means: Tensor
+    logs: Tensor
+
+    def __init__(self, shape: Sequence[int], directions: int, context_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.full((PLACES, context_dim), math.inf))  # at infinity: not in use
+        self.centres[0] = 0
+        self.register_buffer("width", torch.ones(()))
+        self.register_buffer("means", torch.zeros(PLACES, *shape))
+        self.register_buffer("logs", torch.zeros(PLACES, directions))
+
+    def fit(self, x: Tensor, context: Tensor, squares: Callable[[Tensor], Tensor], uniform: bool) -> None:
+        """Take everything from rows x (n, *shape) and their contexts; squares(x) (n, m) average to the variances.
+
+        Where ``context`` (k, c) has fewer rows than x, x is k images in several positions, one after the other. A
+        ``uniform`` mean is one number per channel.
+        """
+        self._place(context)
+        context = context.repeat(len(x) // len(context), 1)
+        weights = self._weights(context)
+        total = weights.sum(0).double().clamp(min=1e-30)
+
+        def averages(of: Callable[[slice], Tensor]) -> Tensor:
+            parts = (slice(start, start + BLOCK) for start in range(0, len(x), BLOCK))
+            found = sum(weights[rows].double().T @ of(rows).flatten(1).double() for rows in parts)
+            return found / total[:, None]  # type: ignore[no-any-return, operator]
+
+        def power(rows: slice) -> Tensor:
+            return squares(x[rows] - self(context[rows])[0]).clamp(min=1e-30)
+
+        means = averages(lambda rows: x[rows]).reshape(self.means.shape)
+        self.means.copy_(means.mean((-2, -1), keepdim=True) if uniform else means)
+        self.logs.copy_(averages(lambda rows: power(rows).log()))
+        self.logs.add_(averages(lambda rows: power(rows) / self(context[rows])[1]).clamp(min=1e-30).log())
+
+    def forward(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (n, *shape) and variance of every direction (n, m) given contexts (n, c)."""
+        with torch.autocast(context.device.type, enabled=False):  # bf16 would know a variance to some per cent only
+            weights = self._weights(context)
+            return (weights @ self.means.flatten(1)).reshape(-1, *self.means.shape[1:]), (weights @ self.logs).exp()
+
+    def _place(self, context: Tensor) -> None:
+        from sklearn.cluster import KMeans
+
+        different = len(context.unique(dim=0))
+        count = max(1, min(PLACES, len(context) // ROWS_PER_PLACE, different))
+        some = torch.randperm(len(context), generator=torch.Generator().manual_seed(0))[:ROWS]
+        found = KMeans(count, n_init=4, random_state=0).fit(context.double().cpu()[some].numpy())
+        centres = torch.from_numpy(found.cluster_centers_)
+        self.centres.fill_(math.inf)
+        self.centres[:count] = centres.to(self.centres)
+        if count > 1:
+            apart = float(torch.cdist(centres, centres).fill_diagonal_(math.inf).min(1).values.median())
+            self.width.fill_(apart / (2 if count < different else 10))  # classes keep a law of their own
+
+    def _weights(self, context: Tensor) -> Tensor:
+        apart = (context[:, None] - self.centres).square().sum(2)
+        return torch.softmax(-apart / (2 * self.width.square()), 1)
 
 
 class GaussianDenoiser(nn.Module):
@@ -165,6 +256,7 @@ class GaussianDenoiser(nn.Module):
     ----------
     mean : (*shape) m
     covariance : C, as one of `Isotropic`, `Principal`, `Spectral`; or a number, the variance of every entry
+    context_dim : c of the contexts that mean and variances follow, see `given`; 0 for none
 
     Example
     -------
@@ -175,18 +267,21 @@ class GaussianDenoiser(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, mean: Tensor, covariance: Covariance | float) -> None:
+    def __init__(self, mean: Tensor, covariance: Covariance | float, context_dim: int = 0) -> None:
         super().__init__()
+        self.rows: tuple[Tensor, Tensor] | None = None  # mean and variances of each row, of a law given contexts
         if not isinstance(covariance, nn.Module):
             variance, covariance = float(covariance), Isotropic(mean.shape)
             covariance.variance.fill_(variance)
         self.register_buffer("mean", mean.clone())
         self.covariance = covariance
+        self.by_context = ByContext(mean.shape, len(covariance.spectrum()[0]), context_dim) if context_dim else None
 
-    def fit(self, x: Tensor) -> GaussianDenoiser:
+    def fit(self, x: Tensor, context: Tensor | None = None) -> GaussianDenoiser:
         """The denoiser itself, with mean and covariance of the rows x (n, *shape).
 
-        The mean is one map for principal components, and one number per channel for the other two.
+        The mean is one map for principal components, and one number per channel for the other two. With
+        ``context_dim`` both are measured as functions of the context as well; see `ByContext.fit` for its shape.
 
         Raises
         ------
@@ -203,7 +298,25 @@ class GaussianDenoiser(nn.Module):
             raise DataError("there is nothing to learn", got=f"{len(x)} rows, all the same", expected="rows that vary",
                             do="check the selection that produced them")
         self.covariance.fit(centred)
+        if self.by_context is not None and context is not None:
+            self.by_context.fit(x, context, self.covariance.squares, not isinstance(self.covariance, Principal))
         return self
+
+    def given(self, context: Tensor, known: Tensor | None = None) -> GaussianDenoiser:
+        """The law of rows with these contexts (n, c); where they are not ``known`` (n, 1), that of all data."""
+        if self.by_context is None:
+            return self
+        law, (mean, variances) = copy(self), self.by_context(context)
+        if known is not None:
+            variances = torch.where(known > 0, variances, self.covariance.spectrum()[0])
+            mean = torch.where(known.reshape(-1, *[1] * (mean.ndim - 1)) > 0, mean, self.mean)
+        law.rows = mean, variances
+        return law
+
+    @property
+    def centre(self) -> Tensor:
+        """m, of all data (*shape) or of each row (n, *shape)."""
+        return self.mean if self.rows is None else self.rows[0]
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D(x; sigma): (n, *shape); sigma is one number or one per row, (n,)."""
@@ -212,14 +325,14 @@ class GaussianDenoiser(nn.Module):
     def removed(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x - D(x; sigma) = sigma^2 (C + sigma^2)^-1 (x - m), without the cancellation of the difference."""
         square = _column(sigma, x).square()
-        return self._filtered(x - self.mean, lambda v: square / (v + square))
+        return self._filtered(x - self.centre, lambda v: square / (v + square))
 
     def carried(self, x: Tensor, sigma: float, after: float) -> Tensor:
         """x (n, *shape) taken from noise sigma to ``after`` by the flow of this law, exactly.
 
         m + ((C + after^2) / (C + sigma^2))^(1/2) (x - m)
         """
-        return self.mean + self._filtered(x - self.mean, lambda v: ((v + after**2) / (v + sigma**2)).sqrt())
+        return self.centre + self._filtered(x - self.centre, lambda v: ((v + after**2) / (v + sigma**2)).sqrt())
 
     def pushed(self, rest: Tensor, sigma: float, after: float) -> Tensor:
         """What a constant ``rest`` of the denoiser adds to x while this law carries it: (n, *shape).
@@ -232,24 +345,24 @@ class GaussianDenoiser(nn.Module):
     def sample(self, n: int, generator: torch.Generator, sigma: float = 0.0) -> Tensor:
         """n draws of N(m, C + sigma^2): noisy data, or the data themselves at sigma = 0; (n, *shape)."""
         white = torch.randn(n, *self.mean.shape, generator=generator, device=generator.device, dtype=self.mean.dtype)
-        return self.mean + self._filtered(white, lambda v: (v + sigma**2).sqrt())
+        return self.centre + self._filtered(white, lambda v: (v + sigma**2).sqrt())
 
     def log_prob(self, x: Tensor, sigma: float = 0.0) -> Tensor:
         """Log-density of N(m, C + sigma^2) at the rows x (n, *shape): (n,)."""
-        variances, count = (part.double() for part in self.covariance.spectrum())
-        white = self._filtered(x - self.mean, lambda v: (v + sigma**2).rsqrt()).flatten(1).double()
-        volume = (count * (variances + sigma**2).log()).sum() + count.sum() * math.log(2 * math.pi)
+        variances, count = (part.double() for part in self._spectrum())
+        white = self._filtered(x - self.centre, lambda v: (v + sigma**2).rsqrt()).flatten(1).double()
+        volume = (count * (variances + sigma**2).log()).sum(1) + count.sum() * math.log(2 * math.pi)
         return (-0.5 * (white.square().sum(1) + volume)).to(x.dtype)
 
     def trace(self, sigma: float) -> Tensor:
-        """Divergence of x - D(x; sigma), the sum of sigma^2 / (v + sigma^2) over the variances v of C: a scalar."""
-        variances, count = (part.double() for part in self.covariance.spectrum())
-        return (count * (sigma**2 / (variances + sigma**2))).sum()
+        """Divergence of x - D(x; sigma), the sum of sigma^2 / (v + sigma^2) over the variances v of C: (1 or n,)."""
+        variances, count = (part.double() for part in self._spectrum())
+        return (count * (sigma**2 / (variances + sigma**2))).sum(1)
 
     def mean_square(self, of: Callable[[Tensor], Tensor]) -> Tensor:
         """Mean over the entries of a map of the variance that each variance of C becomes: (1 or n, 1)."""
-        variances, count = self.covariance.spectrum()
-        return (of(variances[None]) * count).sum(1, keepdim=True) / count.sum()
+        variances, count = self._spectrum()
+        return (of(variances) * count).sum(1, keepdim=True) / count.sum()
 
     def error(self, sigma: Tensor) -> Tensor:
         """Root mean square per entry of D - x_0, for any law with this covariance: (1 or n, 1).
@@ -259,10 +372,15 @@ class GaussianDenoiser(nn.Module):
         square = _column(sigma, self.mean).square()
         return self.mean_square(lambda v: v * (square / (v + square))).sqrt()
 
+    def _spectrum(self) -> tuple[Tensor, Tensor]:
+        """Variances (1 or n, m) and how many directions have each (m,)."""
+        variances, count = self.covariance.spectrum()
+        return variances[None] if self.rows is None else self.rows[1], count
+
     def _filtered(self, x: Tensor, gain: Gain) -> Tensor:
         # Products with the components must not be rounded to bf16: what is left of x at low noise is tiny.
         with torch.autocast(x.device.type, enabled=False):
-            return self.covariance.filtered(x, gain)
+            return self.covariance.filtered(x, gain(self._spectrum()[0]))
 
 
 def _push(v: Tensor, sigma: float, after: float) -> Tensor:
