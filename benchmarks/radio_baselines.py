@@ -1,4 +1,4 @@
-"""Diffusion beside its rivals on real FIRST cut-outs: one table, one budget, one split by sky position.
+"""Diffusion beside its rivals on real FIRST cut-outs: one table, one split by sky position, budgets as stated.
 
 Diffusion conditional on class and size, diffusion and flow matching conditional on the class (U-Nets of one size, the
 same turned images), scattering synthesis (nothing trained), a Gaussian with the covariance of the data; all judged
@@ -6,11 +6,13 @@ against held-out sources beside real against real. The fakes of known size are j
 on what the resizing of a cut-out of that many native pixels can make. Then a classifier of FR I against FR II learns
 from real and is asked about fakes, and the other way round.
 
-    python benchmarks/radio_baselines.py --part sized --cpu-seconds 1800 --out FOLDER      # also class, flow-matching,
-    python benchmarks/radio_baselines.py --part scattering --out FOLDER                    # scattering, gaussian
+    python benchmarks/radio_baselines.py --part sized --cpu-seconds 1800 --out FOLDER  # also diffusion, flow-matching,
+    python benchmarks/radio_baselines.py --part scattering --out FOLDER                # scattering, gaussian
     python benchmarks/radio_baselines.py --part table --out FOLDER
 
-Every part is kept in FOLDER and not done again. Real input as in radio_diffusion.py.
+``sized`` differs from ``diffusion`` in three things: it is told the size, its skip follows it, and it sees the
+brightness itself instead of its asinh. ``--skip covariance`` and ``--scaling asinh`` take them back one by one (in a
+FOLDER each). Every part is kept in FOLDER and not done again. Real input as in radio_diffusion.py.
 """
 
 from __future__ import annotations
@@ -53,8 +55,10 @@ MOMENTS = 4  # features of the judge before those of the power spectrum
 def trained(part: str, train: sundog.Dataset, o: argparse.Namespace) -> tuple[sundog.Dataset, dict[str, float]]:
     """Fakes with the classes of the training set, and what they cost."""
     family, options = part if part == "flow-matching" else "diffusion", OPTIONS[part]
+    options = options | ({"skip": o.skip} if part == "sized" else {})
     data = turned(train) if part == "flow-matching" else train  # flow matching knows no symmetry: it is shown all turns
-    scaling = Standard() if part == "sized" else Chain((Asinh(), Standard()))
+    linear = part == "sized" and o.scaling == "linear"
+    scaling = Standard() if linear else Chain((Asinh(), Standard()))
     steps = o.training_steps or steps_for(family, options, o.cpu_seconds, o.batch)
     plan = sundog.Plan(steps=steps, batch=o.batch, precision="bf16", ema=0.998, validate_every=max(1, steps // 5),
                        validation_fraction=0.1 if family == "diffusion" else 0.02)
@@ -244,6 +248,8 @@ def main() -> None:
     parser.add_argument("--part", choices=[*parts, "table"], required=True)
     parser.add_argument("--cpu-seconds", type=float, default=400)
     parser.add_argument("--training-steps", type=int, help="in place of what --cpu-seconds buy on this machine")
+    parser.add_argument("--skip", choices=["conditional", "covariance", "edm"], default="conditional", help="of sized")
+    parser.add_argument("--scaling", choices=["linear", "asinh"], default="linear", help="of sized")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--samples", type=int, default=320)
     parser.add_argument("--judged", type=int, default=160)

@@ -1,11 +1,13 @@
 """How much does the skip know before training? Error of the linear denoiser on held-out radio galaxies.
 
 Share of the error of EDM's scalar skip at single noise levels, for the covariance skip as it is (300 cosine modes
-turned to their principal axes, a variance for each of the other 6100), and for one variance for all of those.
+turned to their principal axes, a variance for each of the other 6100), for one variance for all of those, and for mean
+and variances that follow the context: the size of the source and its class, and the size alone. Once on asinh of the
+brightness, once on the brightness itself.
 
     python benchmarks/radio_skip.py
 
-Real input as in radio_diffusion.py; no seeds but that of the noise. A minute.
+Real input as in radio_diffusion.py; no seeds but that of the noise. Two minutes.
 """
 
 from __future__ import annotations
@@ -16,11 +18,18 @@ from pathlib import Path
 
 import torch
 from radio_diffusion import shares, sources
+from torch import Tensor
 
-from sundog.data.scaling import Asinh, Chain, Standard
+from sundog.data.scaling import Asinh, Chain, Scaling, Standard
 from sundog.models.diffusion import Diffusion
 
-LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0)  # sigma / sigma_data
+LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0, 80.0)  # sigma / sigma_data
+
+
+def measured(model: Diffusion, z: Tensor, context: Tensor | None) -> list[tuple[float, float]]:
+    """Shares of an untrained model on images z."""
+    return shares(lambda rows, x, sigma: model.denoise(x, sigma, None if context is None else context[rows]), z,
+                  model.sigma_data, LEVELS)
 
 
 def main() -> None:
@@ -28,23 +37,28 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     o = parser.parse_args()
     torch.set_num_threads(1)
-    train, held_out, _ = sources(o.data, 0.26)
-    scaling = Chain((Asinh(), Standard())).fit(train.values, None, train.names)
-    z = scaling.forward(held_out.values).float()
-    model = Diffusion((80, 80), skip="covariance", symmetry="dihedral", parameters=4e5)
-    model.prepare(scaling.forward(train.values).float(), None)
-
-    def found() -> list[tuple[float, float]]:
-        return shares(lambda rows, x, sigma: model.denoise(x, sigma), z, model.sigma_data, LEVELS)
-
-    rows = {"a variance for each cosine mode": found()}
-    covariance = model.gaussian.covariance
-    turned = len(covariance.axes)
-    covariance.variances[turned:] = covariance.variances[turned:].mean()
-    rows["one variance for all but 300"] = found()
+    train, held_out, _ = sources(o.data, 0.26, classes=True)
+    told = Standard().fit(train.context, None, train.context_names)
+    known, asked = (told.forward(x.context).float() for x in (train, held_out))
+    scalings: dict[str, Scaling] = {"asinh": Chain((Asinh(), Standard())), "linear": Standard()}
     print("| skip, untrained | " + " | ".join(f"{level:g}" for level in LEVELS) + " |\n|---|" + "---|" * len(LEVELS))
-    for name, row in rows.items():
-        print(f"| {name} | " + " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in row) + " |")
+    for label, scaling in scalings.items():
+        scaling = scaling.fit(train.values, None, train.names)
+        x, z = (scaling.forward(images.values).float() for images in (train, held_out))
+        rows = {}
+        for name, columns in (("mean and variances of its size and class", [0, 1]), ("of its size", [1])):
+            model = Diffusion((80, 80), len(columns), skip="conditional", symmetry="dihedral", parameters=4e5)
+            model.prepare(x, known[:, columns])
+            rows[name] = measured(model, z, asked[:, columns])
+        model = Diffusion((80, 80), skip="covariance", symmetry="dihedral", parameters=4e5)
+        model.prepare(x, None)
+        rows["a variance for each cosine mode"] = measured(model, z, None)
+        covariance = model.gaussian.covariance
+        turned = len(covariance.axes)
+        covariance.variances[turned:] = covariance.variances[turned:].mean()
+        rows["one variance for all but 300"] = measured(model, z, None)
+        for name, row in rows.items():
+            print(f"| {name}, {label} | " + " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in row) + " |")
 
 
 if __name__ == "__main__":

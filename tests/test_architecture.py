@@ -51,6 +51,7 @@ INSIDE_FUNCTIONS = {
     "data/formats/root.py": {"uproot"},
     "data/parts.py": {"distributed"},
     "data/public_sets.py": {"sklearn", "h5py"},
+    "models/by_context.py": {"sklearn"},
     "models/classifier.py": {"sklearn"},
     "simulate/sky/cmb.py": {"camb"},
     "simulate/sky/cosmology.py": {"camb"},

@@ -43,6 +43,7 @@ def make(awake=True, **options):
 
 def prepared(name, awake=True, n=40):
     model = make(awake, **IMAGES[name])
+    n = max(n, 160) if model.skip == "conditional" else n  # five places of contexts
     x = torch.randn(n, *model.shape, generator=seeded(2)).cumsum(-1)
     c = torch.randn(n, 2, generator=seeded(3)) if model.context_dim else None
     model.prepare(x, c)
@@ -82,7 +83,7 @@ class TestImages:
             assert torch.allclose(model.sample(5, given, seeded()), whole, rtol=1e-3, atol=1e-3 * whole.std())
 
     def test_untrained_it_is_the_gaussian_denoiser(self, name):
-        model, x, c = prepared(name, awake=False, n=80)
+        model, x, c = prepared(name, awake=False)
         z, law = x.reshape(-1, *model.grid), model.gaussian if c is None else model.gaussian.given(c)
         for sigma in (0.01, 1.0, 30.0):
             assert torch.equal(model.denoise(x, sigma, c).reshape(z.shape), law(z, torch.tensor(sigma)))
@@ -112,13 +113,13 @@ def test_edm_is_karras_et_al_table_1():
 
 def test_targets_of_the_network_have_unit_variance_at_every_level():
     """An untrained network has loss 1: r(sigma) is the error of the linear denoiser, whatever the noise."""
-    for name in ("edm", "covariance", "stationary"):
-        model, x, _ = prepared(name, awake=False, n=400)
+    for name in ("edm", "covariance", "stationary", "given"):
+        model, x, c = prepared(name, awake=False, n=400)
         for level in (-3.0, 0.0, 3.0):
             model.p_mean.fill_(level)
             model.p_std.zero_()
             with torch.no_grad():
-                loss = float(model.loss(Batch(x), Noise(seeded(), len(x), slice(0, len(x)))))
+                loss = float(model.loss(Batch(x, c), Noise(seeded(), len(x), slice(0, len(x)))))
             assert abs(loss - 1) < 0.12, (name, level)
 
 
@@ -208,7 +209,7 @@ def test_the_plain_sampler_would_miss_it():
 
 @pytest.mark.parametrize("name", ["conditional", "given"])
 def test_guidance_zero_is_unconditional_and_one_conditional(name):
-    model, x, c = prepared(name, n=80)
+    model, x, c = prepared(name)
     with torch.no_grad():
         none, given = model.denoise(x, 0.5), model.denoise(x, 0.5, c)
         assert not torch.allclose(none, given)
@@ -237,28 +238,43 @@ def widening(n=4000, seed=4):
 
 @pytest.mark.parametrize(("skip", "follows"), [("conditional", True), ("covariance", False)])
 def test_untrained_it_draws_the_gaussian_of_the_context(skip, follows):
-    """Mean and scatter within 6 % at contexts inside; with one covariance for all (the control) neither is right."""
+    """Mean within 0.06 and scatter within 6 %; with one law for all (the control) neither follows.
+
+    250 images of 36 pixels to a place know both to 1 %; contexts within a place differ by 0.12, where the law bends.
+    """
     model = make(awake=False, shape=(6, 6), context_dim=1, skip=skip, parameters=1e4, steps=4)
     model.prepare(*widening())
-    for c in (-0.7, 0.0, 0.6):
+    for c in (-0.7, 0.6):
         with torch.no_grad():
             x = model.sample(1000, torch.full((1000, 1), c), seeded())
-        right = abs(float(x.mean()) - c) < 0.06 and abs(float(x.std()) / math.exp(c / 2) - 1) < 0.06
-        assert right is (follows or (c == 0.0 and right)), (c, float(x.mean()), float(x.std()))
+        assert (abs(float(x.mean()) - c) < 0.06) is follows, (c, float(x.mean()))
+        assert (abs(float(x.std()) / math.exp(c / 2) - 1) < 0.06) is follows, (c, float(x.std()))
+
+
+def test_the_loudest_context_is_within_reach():
+    """sigma_max is 5 times the loudest direction of all data, or 3 times that of a context that is rarely met."""
+    c = 2 * torch.rand(3000, 1, generator=seeded()) - 1
+    x = torch.exp(6 * c) * torch.randn(3000, 3, generator=seeded(1))
+    model = make(shape=(3,), context_dim=1, skip="conditional", hidden=(8,))
+    model.prepare(x, c)
+    loudest = model.gaussian.by_context(c)[1].max().sqrt()
+    assert model.sigma_max > 2.9 * loudest
+    assert 5 * model.gaussian.covariance.spectrum()[0].max().sqrt() < 2.9 * loudest  # the rule alone would not do
 
 
 @torch.no_grad()
 def test_density_given_a_context():
-    """Untrained, the density of the smoothed law of that context: that of the Gaussian itself, row by row."""
+    """Untrained, the density of the fitted law of that context, smoothed by sigma_min; not that of all data."""
     model = make(awake=False, shape=(3,), context_dim=1, skip="conditional", hidden=(8,))
     x, c = widening()
     model.prepare(x[:, 0, :3], c)
-    found = model.log_prob(x[:50, 0, :3], c[:50])
-    mean, scatter = c[:50], (torch.exp(c[:50]) + model.sigma_min**2).sqrt()
-    exact = torch.distributions.Normal(mean, scatter).log_prob(x[:50, 0, :3]).sum(1)
-    # Each place has the mean of some 250 rows: 0.06 of the scatter, in three entries.
-    assert (found - exact).abs().mean() < 0.12
-    assert (model.log_prob(x[:50, 0, :3], -c[:50]) - exact).abs().mean() > 0.3
+    rows, at = x[:50, 0, :3], c[:50]
+    found = model.log_prob(rows, at)
+    assert (found - model.gaussian.given(at).log_prob(rows, float(model.sigma_min))).abs().max() < 1e-3
+    assert (found - model.gaussian.log_prob(rows, float(model.sigma_min))).abs().mean() > 0.3
+    exact = torch.distributions.Normal(at, torch.exp(at / 2)).log_prob(rows).sum(1)
+    # A mean and a variance of 250 rows, 0.06 and 0.09 of the scatter, in three entries: 0.1 on average.
+    assert (found - exact).abs().mean() < 0.2
 
 
 # -- details -----------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from sundog.errors import OptionError
 from sundog.models.base import Batch, Density, Noise, Objective
-from sundog.models.gaussian import ROWS, Covariance, GaussianDenoiser, Isotropic, Principal, Spectral
+from sundog.models.by_context import ROWS
+from sundog.models.gaussian import Covariance, GaussianDenoiser, Isotropic, Principal, Spectral
 from sundog.models.symmetry import all_turned, positions, turned
 from sundog.nets.embed import HarmonicEmbedding
 from sundog.nets.mlp import TimeMLP
@@ -39,6 +40,7 @@ __all__ = ["Diffusion", "GaussianDenoiser", "NoiseRange"]
 SAMPLERS: dict[str, Callable[..., Tensor]] = {"dpm_solver_2m": dpm_solver_2m, "heun": heun, "euler": euler}
 ENTRIES = 2**19  # numbers denoised at once: what fits a processor's caches draws fastest
 EXACT_TRACE_UP_TO = 16  # dimensions; above it one random probe costs less than the exact divergence
+LOUDEST_REACH = 3.0  # sigma_max over the largest standard deviation given any context, at least
 QUIET = 0.1  # share of the directions that may be quieter than what sets sigma_min
 SCORED = (256, 1024)  # fewest and most noisy images behind a held-out score
 
@@ -90,8 +92,8 @@ class Diffusion(Density):
     Parameters
     ----------
     shape, context_dim : of one sample, and of its condition (0 for none)
-    skip : ``edm`` (one variance), ``covariance`` (linear-optimal), or ``conditional`` (linear-optimal for each context:
-        mean and variances follow it)
+    skip : ``edm`` (one variance), ``covariance`` (linear-optimal), or ``conditional`` (mean and variances follow the
+        context, in the basis of all data)
     stationary : periodic fields without a centre: the covariance is a power spectrum, the U-Net wraps around
     symmetry : ``none``, or ``dihedral``: the law does not change under flips (and quarter turns of square images)
     parameters : of the U-Net, 0.4e6 to 30e6
@@ -203,6 +205,8 @@ class Diffusion(Density):
         levels = NoiseRange.of(covariance, 40.0 if self.skip == "edm" else 5.0)
         for name in NoiseRange.__dataclass_fields__:
             getattr(self, name).fill_(getattr(levels, name))
+        if self.gaussian.by_context is not None:  # as a rule the loudest context is within the reach of all data
+            self.sigma_max.clamp_(min=LOUDEST_REACH * float(self.gaussian.by_context.loudest().sqrt()))
         if self.noise is not None:
             self.p_mean.fill_(math.log(levels.sigma_data) + self.noise[0])
             self.p_std.fill_(self.noise[1])
@@ -223,9 +227,9 @@ class Diffusion(Density):
             return self._denoise(z, sigma, None).reshape(x.shape)
         if w == 1:
             return self._denoise(z, sigma, context).reshape(x.shape)
-        hidden = torch.cat([torch.zeros_like(context[:, :1]), torch.ones_like(context[:, :1])])
+        known = torch.cat([torch.zeros_like(context[:, :1]), torch.ones_like(context[:, :1])])
         both = self._denoise(torch.cat([z, z]), sigma if sigma.ndim == 0 else torch.cat([sigma, sigma]),
-                             torch.cat([context, context]), hidden)
+                             torch.cat([context, context]), known)
         none, given = both.chunk(2)
         return torch.lerp(none, given, w).reshape(x.shape)
 

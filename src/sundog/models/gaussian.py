@@ -18,12 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from sundog.errors import DataError
+from sundog.models.by_context import BLOCK, ROWS, ByContext
 
 Gain = Callable[[Tensor], Tensor]
-ROWS = 8192  # of a sample that principal components are taken from
-BLOCK = 256  # maps transformed at once
-PLACES = 16  # in the space of contexts, where mean and variances are measured
-ROWS_PER_PLACE = 32  # on average, at least
 
 
 class Isotropic(nn.Module):
@@ -171,81 +168,6 @@ class Spectral(nn.Module):
 Covariance = Isotropic | Principal | Spectral
 
 
-class ByContext(nn.Module):
-    """Mean and variances of a Gaussian law as smooth functions of a context c.
-
-        m(c) = sum_j w_j(c) m_j,     ln v(c) = sum_j w_j(c) ln v_j,
-        w_j(c) ~ exp(-|c - c_j|^2 / 2 h^2),     sum_j w_j = 1
-
-    with up to ``PLACES`` centres c_j (k-means) that lie about 2 h apart. Means and variances are measured on rows
-    weighted by w_j, the variances after their trend (the same sum, with the mean of ln power in place of ln v_j) was
-    divided out: where they fall by decades along c, they would otherwise be those of the loudest neighbours.
-
-    centres (j, c), means (j, *shape), logs (j, m)
-    """
-
-    centres: Tensor
-    width: Tensor
-    means: Tensor
-    logs: Tensor
-
-    def __init__(self, shape: Sequence[int], directions: int, context_dim: int) -> None:
-        super().__init__()
-        self.register_buffer("centres", torch.full((PLACES, context_dim), math.inf))  # at infinity: not in use
-        self.centres[0] = 0
-        self.register_buffer("width", torch.ones(()))
-        self.register_buffer("means", torch.zeros(PLACES, *shape))
-        self.register_buffer("logs", torch.zeros(PLACES, directions))
-
-    def fit(self, x: Tensor, context: Tensor, squares: Callable[[Tensor], Tensor], uniform: bool) -> None:
-        """Take everything from rows x (n, *shape) and their contexts; squares(x) (n, m) average to the variances.
-
-        Where ``context`` (k, c) has fewer rows than x, x is k images in several positions, one after the other. A
-        ``uniform`` mean is one number per channel.
-        """
-        self._place(context)
-        context = context.repeat(len(x) // len(context), 1)
-        weights = self._weights(context)
-        total = weights.sum(0).double().clamp(min=1e-30)
-
-        def averages(of: Callable[[slice], Tensor]) -> Tensor:
-            parts = (slice(start, start + BLOCK) for start in range(0, len(x), BLOCK))
-            found = sum(weights[rows].double().T @ of(rows).flatten(1).double() for rows in parts)
-            return found / total[:, None]  # type: ignore[no-any-return, operator]
-
-        def power(rows: slice) -> Tensor:
-            return squares(x[rows] - self(context[rows])[0]).clamp(min=1e-30)
-
-        means = averages(lambda rows: x[rows]).reshape(self.means.shape)
-        self.means.copy_(means.mean((-2, -1), keepdim=True) if uniform else means)
-        self.logs.copy_(averages(lambda rows: power(rows).log()))
-        self.logs.add_(averages(lambda rows: power(rows) / self(context[rows])[1]).clamp(min=1e-30).log())
-
-    def forward(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (n, *shape) and variance of every direction (n, m) given contexts (n, c)."""
-        with torch.autocast(context.device.type, enabled=False):  # bf16 would know a variance to some per cent only
-            weights = self._weights(context)
-            return (weights @ self.means.flatten(1)).reshape(-1, *self.means.shape[1:]), (weights @ self.logs).exp()
-
-    def _place(self, context: Tensor) -> None:
-        from sklearn.cluster import KMeans
-
-        different = len(context.unique(dim=0))
-        count = max(1, min(PLACES, len(context) // ROWS_PER_PLACE, different))
-        some = torch.randperm(len(context), generator=torch.Generator().manual_seed(0))[:ROWS]
-        found = KMeans(count, n_init=4, random_state=0).fit(context.double().cpu()[some].numpy())
-        centres = torch.from_numpy(found.cluster_centers_)
-        self.centres.fill_(math.inf)
-        self.centres[:count] = centres.to(self.centres)
-        if count > 1:
-            apart = float(torch.cdist(centres, centres).fill_diagonal_(math.inf).min(1).values.median())
-            self.width.fill_(apart / (2 if count < different else 10))  # classes keep a law of their own
-
-    def _weights(self, context: Tensor) -> Tensor:
-        apart = (context[:, None] - self.centres).square().sum(2)
-        return torch.softmax(-apart / (2 * self.width.square()), 1)
-
-
 class GaussianDenoiser(nn.Module):
     """Exact posterior mean of x_0 ~ N(m, C) given x = x_0 + sigma e:  D(x; sigma) = m + C (C + sigma^2)^-1 (x - m).
 
@@ -285,7 +207,7 @@ class GaussianDenoiser(nn.Module):
 
         Raises
         ------
-        DataError : rows that are all the same.
+        DataError : rows that are all the same, or no context where the law is to follow one.
         """
         if isinstance(self.covariance, Principal):
             mean = x.mean(0, dtype=torch.float64)
@@ -298,8 +220,12 @@ class GaussianDenoiser(nn.Module):
             raise DataError("there is nothing to learn", got=f"{len(x)} rows, all the same", expected="rows that vary",
                             do="check the selection that produced them")
         self.covariance.fit(centred)
-        if self.by_context is not None and context is not None:
-            self.by_context.fit(x, context, self.covariance.squares, not isinstance(self.covariance, Principal))
+        if self.by_context is not None:
+            if context is None:
+                raise DataError("this law follows a context", got="rows without one", expected="context columns",
+                                do="pass context, or take skip='covariance'")
+            self.by_context.fit(x, context, self.covariance.squares, self.covariance.spectrum()[0],
+                                uniform=not isinstance(self.covariance, Principal))
         return self
 
     def given(self, context: Tensor, known: Tensor | None = None) -> GaussianDenoiser:
