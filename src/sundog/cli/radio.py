@@ -83,7 +83,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Fit diffusion around the covariance of centred sources, conditional on flux and size as far as prepared.
+    """Fit diffusion around the covariance of centred sources, which follows flux and size as far as prepared.
 
     \b
     sundog radio train prepared.npz --minutes 10 -o run

@@ -21,6 +21,7 @@ from sundog.tasks.radio.catalogue import Catalogue
 from sundog.tasks.radio.cutouts import Beam, Cutout, Mosaic, crop, cut, resized
 from sundog.tasks.radio.memory import KEY, FluxMemory
 
+OF_THE_PEAK = "of the peak"  # unit of images scaled one by one
 SIDES, NEGATIVES, SCALES = ("las", "fixed", "image"), ("clip", "absolute", "keep"), ("image", "set")
 SMALLEST_LAS, UNKNOWN_LAS = 10.0, 15.0  # arcsec: below the first counts as it, 0 counts as the second
 CLIP_SIGMA, CLIP_ROUNDS = 3.0, 10  # of the sigma clipping
@@ -317,7 +318,7 @@ def _prepared(kept: list[tuple[int | None, Cutout, np.ndarray]], catalogue: Cata
         memory, context = FluxMemory.sizes(las, **facts)
     units = {"las": "log arcsec"}
     dataset = Dataset.from_arrays(
-        values, context, names=["brightness"], units="of the peak" if settings.scale == "image" else unit,
+        values, context, names=["brightness"], units=OF_THE_PEAK if settings.scale == "image" else unit,
         context_names=list(memory.columns) or None,
         context_units=[unit if name == "floor" else units.get(name[-3:], "") for name in memory.columns] or None,
         pixel_arcmin=None if memory.pixel_arcsec is None else memory.pixel_arcsec / 60,
