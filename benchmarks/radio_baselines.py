@@ -184,12 +184,22 @@ def table(train: sundog.Dataset, held_out: sundog.Dataset, o: argparse.Namespace
             print(f"\n{part}: {transfer(train, held_out, fakes, 'fr', seed=o.seed)}")
             print(lie_detector(held_out.values, fakes.values[: o.judged], seed=o.seed))
             print(by_scale(held_out.values, fakes.values[: o.judged], o.seed))
+            if part == "sized-projected":
+                moved = (projected(held_out.values, held_out.context[:, 1]) - held_out.values).abs().amax((1, 2))
+                print(f"projection changes real images by at most {moved.median():.2g} of the peak (median; largest "
+                      f"{moved.max():.2g}), fakes by {_moved(o):.2g} (median)")
             if part in ("sized", "diffusion"):
                 print(by_level(sundog.load_run(o.out / f"run-{part}-{o.seed}"), held_out))
             print(counted(held_out.values, fakes.values))
             measured = [radiomic_features(x.values) for x in (held_out, fakes)]
             for scale in ("robust", "zscore"):
                 print(f"{scale}: {frechet_radiomic_distance(*measured, scale=scale, seed=o.seed)}")
+
+
+def _moved(o: argparse.Namespace) -> float:
+    """Median over fakes of the largest change of a pixel by the projection."""
+    before, after = (sundog.load(o.out / f"{part}-{o.seed}.npz").values for part in ("sized", "sized-projected"))
+    return float((after - before).abs().amax((1, 2)).median())
 
 
 def by_scale(real: Tensor, fake: Tensor, seed: int) -> str:

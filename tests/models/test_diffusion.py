@@ -144,7 +144,6 @@ def test_sigma_min_is_set_by_the_quietest_tenth(share, moved):
     assert math.isclose(levels.sigma_min, expected, rel_tol=1e-5)
 
 
-
 def test_levels_follow_the_data_and_their_unit():
     maps = gaussian_field(200, 16, -3.0, seed=0).values
     ranges = []

@@ -152,6 +152,14 @@ class TestByContext:
         pooled = denoiser.covariance.spectrum()[0].sqrt()
         assert (pooled / scatter(c)[:, order]).max() > 1000  # what one variance for all would be off by
 
+    def test_at_the_ends_steep_variances_are_blurred(self):
+        """A place has no neighbour beyond them: e^(8 c) is too loud below and too quiet above, by less than 2."""
+        denoiser = self.fitted(Principal((3,), 1))
+        c = torch.tensor([[-1.0], [1.0]]).double()
+        off = denoiser.by_context(c)[1].sqrt()[:, 0] / scatter(c)[:, 2]  # the loudest direction
+        assert 1.1 < off[0] < 2
+        assert 0.5 < off[1] < 0.9
+
     def test_posterior_mean_row_by_row(self):
         denoiser = self.fitted(Principal((3,), 1))
         x, c = falling(50, seed=7)

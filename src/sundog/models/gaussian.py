@@ -145,8 +145,8 @@ class Spectral(nn.Module):
 
     def fit(self, x: Tensor) -> None:
         """Take P from centred maps x (n, *shape)."""
-        total = sum(torch.fft.rfft2(part.double()).abs().square().sum(0) for part in x.split(BLOCK))
-        self.power.copy_(total / (len(x) * self.shape[-2] * self.shape[-1]))  # type: ignore[operator]
+        total = torch.stack([self.squares(part.double()).sum(0) for part in x.split(BLOCK)]).sum(0)
+        self.power.copy_((total / len(x)).reshape(self.power.shape))
 
     def spectrum(self) -> tuple[Tensor, Tensor]:
         """Variances and how many directions have each: (m,), (m,). Half of the plane stands for the whole."""
