@@ -26,10 +26,10 @@ import torch
 
 from sundog import Dataset
 from sundog.simulate.densities import ResonantToy
-from sundog.tasks.anomaly.cathode import Cathode
-from sundog.tasks.anomaly.evaluation import SicCurve, sic_curve
-from sundog.tasks.anomaly.ranode import RAnode
-from sundog.tasks.anomaly.references import IdealisedAD, Supervised
+from sundog.tasks.anomaly.checks.evaluation import SicCurve, sic_curve
+from sundog.tasks.anomaly.detectors.cathode import Cathode
+from sundog.tasks.anomaly.detectors.ranode import RAnode
+from sundog.tasks.anomaly.detectors.references import IdealisedAD, Supervised
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.train.plan import Plan
 from sundog.verdicts.twosample import classifier_two_sample

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from sundog.tasks.anomaly import RAnode
-from sundog.tasks.anomaly.template import fit_template
-from sundog.tasks.anomaly.trial import dijet_trial
+from sundog.tasks.anomaly.background.template import fit_template
+from sundog.tasks.anomaly.checks.trial import dijet_trial
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from sundog.tasks.anomaly.sigma_field import ends, fit_everything, interpolated
-from sundog.tasks.anomaly.trial import FAST, REGION, dijet_trial
+from sundog.tasks.anomaly.background.sigma_field import ends, fit_everything, interpolated
+from sundog.tasks.anomaly.checks.trial import FAST, REGION, dijet_trial
 from sundog.verdicts.twosample import classifier_two_sample
 
 

@@ -23,10 +23,10 @@ import torch
 
 from sundog.models.matching import FlowMatching
 from sundog.tasks.anomaly import Cathode, Sigma, SignalRegion, choose_interpolation, sliding_windows
-from sundog.tasks.anomaly.references import fit_ratio
-from sundog.tasks.anomaly.sigma_choice import InterpolationChoice
-from sundog.tasks.anomaly.sigma_field import PLAN, fit_everything, window_template
-from sundog.tasks.anomaly.trial import FAST, Trial, dijet_trial
+from sundog.tasks.anomaly.background.sigma_field import PLAN, fit_everything, window_template
+from sundog.tasks.anomaly.checks.choice import InterpolationChoice
+from sundog.tasks.anomaly.checks.trial import FAST, Trial, dijet_trial
+from sundog.tasks.anomaly.detectors.references import fit_ratio
 from sundog.train.plan import Plan
 
 WINDOWS = sliding_windows(3.2, 4.4, 0.4)

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 import sundog
 from sundog.models.diffusion import GaussianDenoiser
-from sundog.models.gaussian import Principal
+from sundog.models.gaussian.law import Principal
 
 LEVELS = (0.03, 0.1, 0.3, 0.7, 1.5, 4.0, 10.0)
 STATISTICS = ["classifier", "frechet", "prdc"]

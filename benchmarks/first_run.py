@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 import sundog
-from sundog.data.patches import cut
+from sundog.data.maps.patches import cut
 from sundog.models.classifier import TreeEnsemble
 from sundog.simulate.fields import phase_randomised
 from sundog.verdicts.twosample import classifier_two_sample

@@ -25,9 +25,9 @@ import torch
 
 import sundog
 from sundog.simulate.blobs import blobs
-from sundog.statistics.neighbours import precision_recall_density_coverage
-from sundog.statistics.peaks import find_peaks
-from sundog.statistics.spectra import power_spectrum
+from sundog.statistics.maps.peaks import find_peaks
+from sundog.statistics.maps.spectra import power_spectrum
+from sundog.statistics.samples.neighbours import precision_recall_density_coverage
 
 MODES, FAKES = 6, 1000
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -28,7 +28,7 @@ from sundog.data.scaling import Standard
 from sundog.models.base import Batch
 from sundog.models.gan import WassersteinGAN
 from sundog.simulate.blobs import blobs
-from sundog.statistics.spectra import power_spectrum
+from sundog.statistics.maps.spectra import power_spectrum
 from sundog.train.checkpoint import read_tensors, write_tensors
 from sundog.train.engine import seeded, train
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sundog import Dataset, judge
-from sundog.statistics.catalogue import catalogue
+from sundog.statistics.catalogue.table import catalogue
 from sundog.verdicts.compare import WHOLE_SAMPLE
 
 

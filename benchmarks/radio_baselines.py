@@ -34,8 +34,8 @@ from sundog.data.scaling import Asinh, Chain, Standard
 from sundog.models.base import Batch, Noise
 from sundog.models.families import build
 from sundog.statistics import frechet_radiomic_distance, radiomic_features, wasserstein_1
-from sundog.statistics.catalogue import Frame, features
-from sundog.statistics.image_entries import spectrum_vectors
+from sundog.statistics.catalogue.images import spectrum_vectors
+from sundog.statistics.catalogue.table import Frame, features
 from sundog.tasks.radio import lie_detector, source_numbers
 from sundog.train.run import Run
 from sundog.verdicts.transfer import transfer

@@ -28,7 +28,7 @@ import sundog
 from sundog.data.scaling import Asinh, Chain, Standard
 from sundog.models.base import Batch, Noise
 from sundog.models.diffusion import Diffusion
-from sundog.models.gaussian import GaussianDenoiser, Principal
+from sundog.models.gaussian.law import GaussianDenoiser, Principal
 from sundog.statistics import pixel_metrics, shape_features, shape_metrics, wasserstein_1
 
 CELL = 8.0  # degrees: sources of one cell of the sky are all trained on, or all held out

@@ -29,9 +29,16 @@ from sundog import Dataset, judge
 from sundog.simulate.densities import ResonantToy
 from sundog.simulate.dijets import dijet_truth, dijets
 from sundog.tasks.anomaly import scan, sliding_windows
-from sundog.tasks.anomaly.bump import bins_inside, common_edges, count_significance, fit_bump, fit_curves, shape_before
-from sundog.tasks.anomaly.references import scored
+from sundog.tasks.anomaly.detectors.references import scored
 from sundog.tasks.anomaly.regions import SignalRegion
+from sundog.tasks.anomaly.scan.bump import (
+    bins_inside,
+    common_edges,
+    count_significance,
+    fit_bump,
+    fit_curves,
+    shape_before,
+)
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 WINDOWS = sliding_windows(3.2, 4.0, 0.4)

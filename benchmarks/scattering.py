@@ -20,8 +20,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sundog.statistics.scattering_covariance import ScatteringCovariance
-from sundog.statistics.wavelets import ACCURACY, grid_size, morlet_bank
+from sundog.statistics.scattering.covariance import ScatteringCovariance
+from sundog.statistics.wavelets.filters import ACCURACY, grid_size, morlet_bank
 
 REPEATS = 9
 
@@ -140,7 +140,7 @@ def memory(side: int, J: int, L: int) -> float:
     """Growth of the largest resident size by forward + gradient, in a fresh process after the plan is made, MB."""
     code = (
         "import torch; torch.set_num_threads(1)\n"
-        "from sundog.statistics.scattering_covariance import ScatteringCovariance\n"
+        "from sundog.statistics.scattering.covariance import ScatteringCovariance\n"
         "def status(word): return next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith(word))\n"
         f"x = torch.randn({side}, {side}, requires_grad=True)\n"
         f"phi = ScatteringCovariance(({side}, {side}), {J}, {L}, isotropic=True)\n"

@@ -35,11 +35,11 @@ KINDS = {
 
 def build(kind: str, size: int) -> tuple[object, tuple[int, ...]]:
     """The transform of one row, and the shape of its field."""
-    from sundog.statistics.phase_harmonics import PhaseHarmonics
-    from sundog.statistics.scattering_covariance import ScatteringCovariance
-    from sundog.statistics.scattering_line import LineScatteringCovariance
-    from sundog.statistics.scattering_sphere import SphereScatteringCovariance
-    from sundog.statistics.scattering_volume import VolumeScatteringCovariance
+    from sundog.statistics.harmonics.transform import PhaseHarmonics
+    from sundog.statistics.scattering.covariance import ScatteringCovariance
+    from sundog.statistics.scattering.line import LineScatteringCovariance
+    from sundog.statistics.scattering.volume import VolumeScatteringCovariance
+    from sundog.statistics.sphere.scattering import SphereScatteringCovariance
 
     if kind == "maps":
         return ScatteringCovariance((size, size), isotropic=True), (size, size)

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sundog.statistics.bands import BandPowers
-from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
-from sundog.statistics.spectra import correlation_coefficient, power_spectrum
+from sundog.statistics.maps.bands import BandPowers
+from sundog.statistics.maps.morphology import gaussian_smooth, minkowski_functionals
+from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
 from sundog.tasks.separation import Independence, Match, Observed, Residual, posterior, separate
 from sundog.tasks.separation.posterior import reduced
 

@@ -16,9 +16,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sundog.data.car import car_map
-from sundog.data.sphere import analysis
-from sundog.data.tiles import TileLayout, read_row
+from sundog.data.sky.car import car_map
+from sundog.data.sky.sphere import analysis
+from sundog.data.sky.tiles import TileLayout, read_row
 from sundog.simulate.sky import SkyMaps, simulate_sky
 from sundog.tasks.sky import geometric_edges, sky_spectra
 

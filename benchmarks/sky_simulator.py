@@ -44,7 +44,7 @@ def measured(nside: int, seed: int, cosmology: str, folder: Path) -> dict:
 
 
 def statistics(sky, lmax: int) -> dict:
-    from sundog.data.sphere import analysis, angular_spectrum
+    from sundog.data.sky.sphere import analysis, angular_spectrum
 
     moments, alm = {}, {}
     for name, values in sky:

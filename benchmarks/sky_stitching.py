@@ -19,9 +19,9 @@ import time
 import numpy as np
 import torch
 
-from sundog.data.sphere import adjoint, analysis, angular_spectrum, ducc, gaussian_alm, pixelisation, synthesis
-from sundog.data.strips import SkyPatches, Strip
-from sundog.data.tiles import Blend, TileLayout, read_row
+from sundog.data.sky.sphere import adjoint, analysis, angular_spectrum, ducc, gaussian_alm, pixelisation, synthesis
+from sundog.data.sky.strips import SkyPatches, Strip
+from sundog.data.sky.tiles import Blend, TileLayout, read_row
 from sundog.tasks.sky import assemble
 
 ZONES = ((0, 3), (3, 30), (30, 60), (60, 120), (120, 177), (177, 180))

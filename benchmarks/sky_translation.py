@@ -30,8 +30,8 @@ import sundog
 from sundog.data.atomic import write_text
 from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
-from sundog.data.sphere import analysis, gaussian_beam, scaled
-from sundog.data.tiles import TileLayout, read_row
+from sundog.data.sky.sphere import analysis, gaussian_beam, scaled
+from sundog.data.sky.tiles import TileLayout, read_row
 from sundog.simulate.sky import simulate_sky
 
 NSIDE, LMAX, BEAM, LAYOUT = 512, 1024, 12.0, TileLayout(size=64, pixel_arcmin=6.0, overlap=8)

@@ -34,14 +34,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sundog.models.microcanonical import MicrocanonicalModel
+from sundog.models.microcanonical.family import MicrocanonicalModel
 from sundog.simulate.fields import filamentary_field
 from sundog.solve.gaps import fill_gaps
-from sundog.statistics.bispectrum import bispectrum
-from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
-from sundog.statistics.scattering import WaveletScattering
-from sundog.statistics.scattering_covariance import ScatteringCovariance
-from sundog.statistics.spectra import correlation_coefficient, power_spectrum
+from sundog.statistics.maps.bispectrum import bispectrum
+from sundog.statistics.maps.morphology import gaussian_smooth, minkowski_functionals
+from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
+from sundog.statistics.scattering.covariance import ScatteringCovariance
+from sundog.statistics.scattering.transform import WaveletScattering
 
 Facts = dict[str, Any]
 
@@ -347,8 +347,8 @@ def bench_side(o: Options) -> Iterator[Facts]:
 MEASURE = """
 import sys, time, torch
 torch.set_num_threads(1)
-from sundog.statistics.scattering_line import LineScatteringCovariance
-from sundog.statistics.scattering_volume import VolumeScatteringCovariance
+from sundog.statistics.scattering.line import LineScatteringCovariance
+from sundog.statistics.scattering.volume import VolumeScatteringCovariance
 shape = tuple(int(n) for n in sys.argv[1].split(","))
 x = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
 line = len(shape) == 1

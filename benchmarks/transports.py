@@ -33,8 +33,8 @@ from sundog.tasks.anomaly import (
     Transit,
     sic_curve,
 )
+from sundog.tasks.anomaly.background.transport import Carry, TransportDetector
 from sundog.tasks.anomaly.regions import mass_column
-from sundog.tasks.anomaly.transport import Carry, TransportDetector
 from sundog.train.engine import seeded
 from sundog.verdicts.twosample import classifier_two_sample
 

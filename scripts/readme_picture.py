@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import sundog
-from sundog.data.public import sample
+from sundog.data.public.access import sample
 
 INK, REAL, FAKE = "#333333", "#222222", "#e07a1f"
 

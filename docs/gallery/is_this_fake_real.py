@@ -10,7 +10,7 @@ import sys
 import matplotlib.pyplot as plt
 
 import sundog
-from sundog.data.public import sample
+from sundog.data.public.access import sample
 from sundog.simulate.fields import phase_randomised
 
 real = sample("dust")

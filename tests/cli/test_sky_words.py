@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("ducc0")
 
 from sundog.cli import main
-from sundog.data.healpix import read_healpix
+from sundog.data.sky.healpix import read_healpix
 from sundog.simulate.sky import SkyMaps
 from sundog.tasks.sky import sz_spectrum
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("ducc0")
 
-from sundog.data.healpix import (
+from sundog.data.sky.healpix import (
     UNSEEN,
     HealpixMap,
     checked_map,
@@ -21,7 +21,7 @@ from sundog.data.healpix import (
     reordered,
     write_healpix,
 )
-from sundog.data.sphere import gaussian_alm, synthesis
+from sundog.data.sky.sphere import gaussian_alm, synthesis
 from sundog.errors import DataError, FileError, OptionError, ShapeError, SundogError
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data"))

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from sundog.data.lhco import read_features, read_particles
+from sundog.data.public.lhco import read_features, read_particles
 from sundog.errors import DataError, FileError, OptionError
 
 LHCO = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "lhco"

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sundog.data.dataset import Dataset
-from sundog.data.patches import cut, paste
+from sundog.data.maps.patches import cut, paste
 from sundog.errors import OptionError, ShapeError
 
 SIDES = st.integers(5, 12)

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 import torch
 
-from sundog.data import public, public_sets
-from sundog.data.fetch import RemoteFile, cache_folder, download
-from sundog.data.public import describe, fetch, load_public, names, sample
-from sundog.data.public_sets import PUBLIC, PublicSet, dijet_features, read_idx
+from sundog.data.public import access as public
+from sundog.data.public import sets as public_sets
+from sundog.data.public.access import describe, fetch, load_public, names, sample
+from sundog.data.public.fetch import RemoteFile, cache_folder, download
+from sundog.data.public.sets import PUBLIC, PublicSet, dijet_features, read_idx
 from sundog.errors import FileError, OfflineError, OptionError
 
 BODY = bytes(range(256)) * 9000

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("ducc0")
 
-from sundog.data import sphere
+from sundog.data.sky import sphere
 from sundog.errors import ShapeError
 
 

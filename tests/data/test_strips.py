@@ -10,8 +10,8 @@ import torch
 
 pytest.importorskip("ducc0")
 
-from sundog.data.sphere import adjoint, gaussian_alm, gaussian_beam, pixelisation, rotated, scaled, values_at
-from sundog.data.strips import ROTATIONS, SkyPatches, Sources, Strip, equatorial_strip
+from sundog.data.sky.sphere import adjoint, gaussian_alm, gaussian_beam, pixelisation, rotated, scaled, values_at
+from sundog.data.sky.strips import ROTATIONS, SkyPatches, Sources, Strip, equatorial_strip
 from sundog.errors import OptionError, ShapeError
 
 

@@ -10,9 +10,9 @@ from scipy.ndimage import map_coordinates, spline_filter
 
 pytest.importorskip("ducc0")
 
-from sundog.data.sphere import gaussian_alm, pixelisation, values_at
-from sundog.data.splines import coefficients, sampling_matrix
-from sundog.data.tiles import Blend, TileLayout, read_row
+from sundog.data.sky.sphere import gaussian_alm, pixelisation, values_at
+from sundog.data.sky.splines import coefficients, sampling_matrix
+from sundog.data.sky.tiles import Blend, TileLayout, read_row
 from sundog.errors import OptionError
 
 

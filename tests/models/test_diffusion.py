@@ -12,9 +12,9 @@ from sundog.models import diffusion, symmetry
 from sundog.models.base import Batch, Noise
 from sundog.models.diffusion import Diffusion, GaussianDenoiser, NoiseRange
 from sundog.models.families import build
-from sundog.models.gaussian import Isotropic, Principal
+from sundog.models.gaussian.law import Isotropic, Principal
 from sundog.simulate.fields import gaussian_field
-from sundog.statistics.spectra import power_spectrum
+from sundog.statistics.maps.spectra import power_spectrum
 
 TINY = {"parameters": 2e4, "steps": 6}
 IMAGES = {

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sundog.models.ensemble import mean_field_energy
-from sundog.models.microcanonical import MicrocanonicalModel
+from sundog.models.microcanonical.ensemble import mean_field_energy
+from sundog.models.microcanonical.family import MicrocanonicalModel
 
 
 def generator(seed: int) -> torch.Generator:

@@ -8,8 +8,8 @@ import torch
 from scipy.fft import dctn
 
 from sundog.errors import DataError
-from sundog.models import gaussian
-from sundog.models.gaussian import GaussianDenoiser, Isotropic, Principal, Spectral
+from sundog.models.gaussian import law as gaussian
+from sundog.models.gaussian.law import GaussianDenoiser, Isotropic, Principal, Spectral
 from sundog.solve.samplers import dpm_solver_2m, heun, noise_levels
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 import sundog
 from sundog.errors import DataError, OptionError, RunError, ShapeError
-from sundog.models.microcanonical import MicrocanonicalModel
-from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
-from sundog.statistics.spectra import correlation_coefficient, power_spectrum
+from sundog.models.microcanonical.family import MicrocanonicalModel
+from sundog.statistics.maps.morphology import gaussian_smooth, minkowski_functionals
+from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "fields"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sundog.errors import OptionError, ShapeError
-from sundog.models.mixture import GaussianSignal, climb, excesses, find_signal, split_signal
+from sundog.models.mixture.signal import GaussianSignal, climb, excesses, find_signal, split_signal
 
 CENTRE = torch.tensor([2.0, -1.5, 1.0], dtype=torch.float64)
 WIDTH = 0.3

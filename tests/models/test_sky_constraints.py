@@ -12,11 +12,11 @@ from torch import Tensor
 
 import sundog
 from sundog.errors import OptionError
-from sundog.models.microcanonical import MicrocanonicalModel
-from sundog.models.sky_constraints import SkyConstraints
+from sundog.models.microcanonical.family import MicrocanonicalModel
+from sundog.models.microcanonical.sky import SkyConstraints
 
 pytest.importorskip("ducc0")
-from sundog.statistics.sphere_transforms import copies, degrees, ring_order, synthesise_healpix
+from sundog.statistics.sphere.transforms import copies, degrees, ring_order, synthesise_healpix
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "fields"
 

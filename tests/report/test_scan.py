@@ -6,7 +6,13 @@ import re
 import numpy as np
 import pytest
 
-from sundog.report.scan import excess_figure, look_elsewhere_figure, p_value_figure, spectrum_figure, write_scan_report
+from sundog.report.pages.scan import (
+    excess_figure,
+    look_elsewhere_figure,
+    p_value_figure,
+    spectrum_figure,
+    write_scan_report,
+)
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, SignalRegion, scan
 

@@ -14,7 +14,7 @@ from scipy.special import spherical_jn
 pytest.importorskip("ducc0")
 pytest.importorskip("camb")
 
-from sundog.data.sphere import analysis, angular_spectrum, gaussian_alm, synthesis
+from sundog.data.sky.sphere import analysis, angular_spectrum, gaussian_alm, synthesis
 from sundog.errors import FileError, OptionError, ShapeError
 from sundog.simulate.sky import SkyMaps, cosmology, simulate_sky
 from sundog.simulate.sky.cosmology import MatterPower, matter_power
@@ -131,7 +131,7 @@ def test_halos_fall_where_the_weight_is_and_masses_follow_the_law(power: MatterP
 
 
 def test_refined_pixels_stay_inside_their_parent() -> None:
-    from sundog.data.sphere import pixelisation
+    from sundog.data.sky.sphere import pixelisation
 
     rng = np.random.default_rng(1)
     coarse = rng.integers(0, 12 * 8**2, 500)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sundog.errors import OptionError
-from sundog.statistics.bands import BandPowers
-from sundog.statistics.levels import level_fractions, level_thresholds, smoothed_pyramid
-from sundog.statistics.spectra import power_spectrum
+from sundog.statistics.maps.bands import BandPowers
+from sundog.statistics.maps.levels import level_fractions, level_thresholds, smoothed_pyramid
+from sundog.statistics.maps.spectra import power_spectrum
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

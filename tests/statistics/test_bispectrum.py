@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics import bispectrum, power_spectrum
-from sundog.statistics.bispectrum import gaussian_error
+from sundog.statistics.maps.bispectrum import gaussian_error
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

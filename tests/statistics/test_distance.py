@@ -19,7 +19,7 @@ from sundog.statistics import (
     sliced_wasserstein,
     wasserstein_1,
 )
-from sundog.statistics.distance import covariance, median_distance
+from sundog.statistics.samples.distance import covariance, median_distance
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

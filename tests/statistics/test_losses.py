@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sundog.errors import DataError, OptionError, SampleSizeError
-from sundog.statistics.losses import oscillation, settled_at
+from sundog.verdicts.settling import oscillation, settled_at
 
 
 def wandering(n, phi, rng):

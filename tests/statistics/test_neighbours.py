@@ -7,7 +7,7 @@ import torch
 
 from sundog.errors import OptionError, SampleSizeError
 from sundog.statistics import nearest_neighbour_memorisation, precision_recall_density_coverage
-from sundog.statistics.neighbours import nearest_distance
+from sundog.statistics.samples.neighbours import nearest_distance
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

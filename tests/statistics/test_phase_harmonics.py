@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from sundog.errors import DataError, FileError, OptionError, ShapeError
-from sundog.statistics.phase_harmonics import PhaseHarmonics
-from sundog.statistics.phase_harmonics_labels import COLUMNS, HarmonicCoefficients
-from sundog.statistics.phase_harmonics_products import phase_harmonic
-from sundog.statistics.wavelets import bump_bank, morlet_bank
+from sundog.statistics.harmonics.labels import COLUMNS, HarmonicCoefficients
+from sundog.statistics.harmonics.products import phase_harmonic
+from sundog.statistics.harmonics.transform import PhaseHarmonics
+from sundog.statistics.wavelets.filters import bump_bank, morlet_bank
 
 PEER = json.loads((Path(__file__).parent / "peers" / "pywph.json").read_text())
 

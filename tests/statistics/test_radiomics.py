@@ -13,7 +13,7 @@ import torch
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.simulate.radio import radio_galaxies
 from sundog.statistics import frechet_radiomic_distance, radiomic_features
-from sundog.statistics.cooccurrence import cooccurrence, directions
+from sundog.statistics.objects.cooccurrence import cooccurrence, directions
 
 # Values of pyradiomics 3.0.1 (numpy 1.26, SimpleITK 2.5): scripts/radiomics_reference.py made the file.
 REFERENCE = json.loads((Path(__file__).parent / "radiomics_reference.json").read_text())["cases"]

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from sundog.errors import FileError, OptionError, SampleSizeError, ShapeError
-from sundog.statistics.coefficients import ScatteringCoefficients
-from sundog.statistics.reduction import ReducedCoefficients, Reduction, cosines, real_fourier
-from sundog.statistics.scattering_covariance import ScatteringCovariance
+from sundog.statistics.scattering.covariance import ScatteringCovariance
+from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
+from sundog.statistics.scattering.labels.reduction import ReducedCoefficients, Reduction, cosines, real_fourier
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

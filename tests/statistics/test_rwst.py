@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from sundog.errors import FileError, OptionError
-from sundog.statistics.rwst import fit_angles
-from sundog.statistics.scattering import ScatteringMeans, WaveletScattering
-from sundog.statistics.wavelets import angles
+from sundog.statistics.scattering.rwst import fit_angles
+from sundog.statistics.scattering.transform import ScatteringMeans, WaveletScattering
+from sundog.statistics.wavelets.filters import angles
 
 
 def field(seed: int = 0, n: int = 64) -> Tensor:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from sundog.errors import DataError, FileError, OptionError, ShapeError
-from sundog.statistics.coefficients import ScatteringCoefficients
-from sundog.statistics.scattering_covariance import ScatteringCovariance
-from sundog.statistics.wavelets import ACCURACY, bump_bank, morlet_bank
+from sundog.statistics.scattering.covariance import ScatteringCovariance
+from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
+from sundog.statistics.wavelets.filters import ACCURACY, bump_bank, morlet_bank
 
 
 def field(shape: tuple[int, ...], seed: int = 0, slope: float = 1.5) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from sundog.errors import DataError, FileError, OptionError, ShapeError
-from sundog.statistics.scattering_covariance import ScatteringCovariance
-from sundog.statistics.scattering_cross import CrossCoefficients
-from sundog.statistics.wavelets import morlet_bank
+from sundog.statistics.scattering.covariance import ScatteringCovariance
+from sundog.statistics.scattering.labels.cross import CrossCoefficients
+from sundog.statistics.wavelets.filters import morlet_bank
 
 
 def field(shape: tuple[int, ...], seed: int = 0) -> Tensor:

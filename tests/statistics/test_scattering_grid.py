@@ -12,14 +12,14 @@ from scipy.special import hyp2f1
 from torch import Tensor
 
 from sundog.errors import DataError, OptionError, ShapeError
-from sundog.statistics.coefficients import ScatteringCoefficients
-from sundog.statistics.directions import axis_turns, icosahedral_axes
-from sundog.statistics.scattering_covariance import ScatteringCovariance
-from sundog.statistics.scattering_fields import GridCovariance
-from sundog.statistics.scattering_grid import round_morlet
-from sundog.statistics.scattering_line import LineScatteringCovariance
-from sundog.statistics.scattering_volume import VolumeScatteringCovariance
-from sundog.statistics.wavelets import angles, frequencies
+from sundog.statistics.scattering.covariance import ScatteringCovariance
+from sundog.statistics.scattering.fields import GridCovariance
+from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
+from sundog.statistics.scattering.line import LineScatteringCovariance
+from sundog.statistics.scattering.moments.grid import round_morlet
+from sundog.statistics.scattering.volume import VolumeScatteringCovariance
+from sundog.statistics.wavelets.directions import axis_turns, icosahedral_axes
+from sundog.statistics.wavelets.filters import angles, frequencies
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sundog.errors import DataError, OptionError, ShapeError
-from sundog.statistics.scattering_covariance import ScatteringCovariance
-from sundog.statistics.wavelets import morlet_bank
+from sundog.statistics.scattering.covariance import ScatteringCovariance
+from sundog.statistics.wavelets.filters import morlet_bank
 
 
 def red(side: int, seed: int = 0) -> Tensor:

@@ -15,9 +15,9 @@ from sundog.errors import DataError, OptionError, ShapeError
 
 ducc0 = pytest.importorskip("ducc0")
 
-from sundog.statistics.scattering_sphere import SphereScatteringCovariance, expected_power  # noqa: E402
-from sundog.statistics.sphere_envelopes import envelopes, steering  # noqa: E402
-from sundog.statistics.sphere_transforms import (  # noqa: E402
+from sundog.statistics.sphere.envelopes import envelopes, steering  # noqa: E402
+from sundog.statistics.sphere.scattering import SphereScatteringCovariance, expected_power  # noqa: E402
+from sundog.statistics.sphere.transforms import (  # noqa: E402
     _synthesis,
     analyse,
     analyse_healpix,
@@ -125,7 +125,7 @@ def test_a_plane_wave_is_seen_from_its_direction_alone() -> None:
 
 
 def _modulus(fields: Tensor, L: int, K: int, k: int) -> Tensor:
-    from sundog.statistics.sphere_envelopes import mixing
+    from sundog.statistics.sphere.envelopes import mixing
 
     real, imaginary = mixing(L, K)
     return torch.hypot(real[k] @ fields[0], imaginary[k] @ fields[0])

@@ -9,7 +9,7 @@ import torch
 
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics import correlation_coefficient, cross_spectrum, in_ell, in_per_arcmin, power_spectrum
-from sundog.statistics.spectra import apodising_window, wavenumbers
+from sundog.statistics.maps.spectra import apodising_window, wavenumbers
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sundog.errors import OptionError, ShapeError
-from sundog.statistics.scattering import WaveletScattering
-from sundog.statistics.wavelets import morlet_bank
+from sundog.statistics.scattering.transform import WaveletScattering
+from sundog.statistics.wavelets.filters import morlet_bank
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sundog.errors import OptionError, ShapeError
-from sundog.statistics.wavelets import (
+from sundog.statistics.wavelets.filters import (
     angles,
     bump,
     bump_angles,

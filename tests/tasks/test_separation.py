@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
-from sundog.statistics.bands import BandPowers
-from sundog.statistics.spectra import correlation_coefficient, power_spectrum
+from sundog.statistics.maps.bands import BandPowers
+from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
 from sundog.tasks.separation import Domain, Match, Residual, Statistics, separate
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "fields"

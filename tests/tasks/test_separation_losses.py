@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
-from sundog.statistics.spectra import correlation_coefficient, power_spectrum
+from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
 from sundog.tasks.separation import (
     Cross,
     Domain,

@@ -10,8 +10,8 @@ import torch
 
 pytest.importorskip("ducc0")
 
-from sundog.data.sphere import analysis, angular_spectrum, gaussian_alm, pixelisation, synthesis
-from sundog.data.tiles import TileLayout
+from sundog.data.sky.sphere import analysis, angular_spectrum, gaussian_alm, pixelisation, synthesis
+from sundog.data.sky.tiles import TileLayout
 from sundog.errors import OptionError, RunError, ShapeError, TrainingError
 from sundog.tasks.sky import apply_transfer, assemble, generate_sky, transfer_function
 

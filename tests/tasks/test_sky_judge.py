@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("ducc0")
 
-from sundog.data.healpix import UNSEEN, reordered
-from sundog.data.sphere import angular_spectrum, gaussian_alm, legendre_power, legendre_sum, pixelisation, synthesis
-from sundog.data.strips import Sources
-from sundog.data.tiles import TileLayout
+from sundog.data.sky.healpix import UNSEEN, reordered
+from sundog.data.sky.sphere import angular_spectrum, gaussian_alm, legendre_power, legendre_sum, pixelisation, synthesis
+from sundog.data.sky.strips import Sources
+from sundog.data.sky.tiles import TileLayout
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 from sundog.simulate.sky.sources import RadioCounts
 from sundog.tasks.sky import judge_skies, plausible, sky_bispectrum, sky_patches, sky_spectra, source_counts

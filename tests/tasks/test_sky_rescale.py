@@ -13,8 +13,8 @@ import pytest
 
 pytest.importorskip("ducc0")
 
-from sundog.data.sphere import analysis, angular_spectrum, gaussian_alm, pixelisation, synthesis, values_at
-from sundog.data.strips import Sources
+from sundog.data.sky.sphere import analysis, angular_spectrum, gaussian_alm, pixelisation, synthesis, values_at
+from sundog.data.sky.strips import Sources
 from sundog.errors import OptionError
 from sundog.simulate.frequency import greybody
 from sundog.simulate.sky import SkyMaps
@@ -139,7 +139,7 @@ def test_beams_and_frames() -> None:
 
 def test_lensing_moves_the_cmb_as_its_gradient_says() -> None:
     """To first order T(n + grad phi) = T + grad T . grad phi, for a deflection far below the pixels."""
-    from sundog.data.sphere import gradient, scaled
+    from sundog.data.sky.sphere import gradient, scaled
 
     nside, lmax = 64, 64
     power = np.where(np.arange(lmax + 1) > 1, 1.0, 0) / (1 + np.arange(lmax + 1.0)) ** 2

@@ -10,7 +10,7 @@ from sundog import separate
 from sundog.errors import OptionError, SampleSizeError, ShapeError
 from sundog.models.mixture_vae import MixtureVAE, fit_mixture
 from sundog.simulate.fields import filamentary_field, gaussian_field
-from sundog.statistics.spectra import power_spectrum
+from sundog.statistics.maps.spectra import power_spectrum
 from sundog.tasks.separation import find_clusters
 from sundog.tasks.separation.unlabelled import cut_windows, scattering_rows
 

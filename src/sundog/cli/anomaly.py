@@ -47,7 +47,7 @@ def search(
     """
     import sundog
     from sundog.tasks.anomaly import Anode, Cathode, CWoLa, RAnode, SignalRegion
-    from sundog.tasks.anomaly.template import fit_template
+    from sundog.tasks.anomaly.background.template import fit_template
 
     detectors: dict[str, Any] = {"ranode": RAnode, "cathode": Cathode, "anode": Anode, "cwola": CWoLa}
     if method not in detectors:
@@ -110,7 +110,7 @@ def _told(detector: Any, facts: dict[str, Any]) -> list[str]:
 def _write(detector: Any, events: Dataset, region: Any, folder: Path) -> list[Path]:
     """The files written: the score of every event inside; for a signal density also draws and their figure."""
     from sundog.data.dataset import Dataset
-    from sundog.report.anomaly import signal_figure
+    from sundog.report.figures.anomaly import signal_figure
 
     folder.mkdir(parents=True, exist_ok=True)
     inside = events[region.contains(events)]

@@ -20,7 +20,7 @@ def public_list(as_json: AsJson = False) -> None:
     \b
     sundog public list
     """
-    from sundog.data import public
+    from sundog.data.public import access as public
 
     described = {name: public.describe(name) for name in public.names()}
     typer.echo(json.dumps(described) if as_json else "\n\n".join(described.values()))
@@ -37,7 +37,7 @@ def public_fetch(
     \b
     sundog public fetch lhco --out lhco.npz
     """
-    from sundog.data import public
+    from sundog.data.public import access as public
 
     path = public.fetch(name, progress=not quiet)
     if out is not None:

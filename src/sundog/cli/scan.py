@@ -15,7 +15,7 @@ from sundog.errors import OptionError
 if TYPE_CHECKING:
     from sundog.data.dataset import Dataset
     from sundog.tasks.anomaly.regions import SignalRegion
-    from sundog.tasks.anomaly.scan import ScanPlan
+    from sundog.tasks.anomaly.scan.search import ScanPlan
 
 NUMBERS = {"--window": 2, "--slide": 3}
 METHODS = ("cathode", "sigma", "ranode", "anode", "cwola", "curtains", "radot", "transit", "lacathode")
@@ -83,8 +83,8 @@ def scan(
     sundog scan events.root --mass m_jj --unit TeV --slide 3.2 4.4 0.4 --workers 2
     sundog scan events.h5 --mass m_jj --slide 3.2 4.4 0.4 --jobs slurm
     """
-    from sundog.tasks.anomaly.scan import ScanPlan, scan_one
-    from sundog.tasks.anomaly.scan import scan as search
+    from sundog.tasks.anomaly.scan.search import ScanPlan, scan_one
+    from sundog.tasks.anomaly.scan.search import scan as search
 
     events = _events(file, mass, feature, unit, key)
     regions = _regions(window, slide, step, events.context_units[0])
@@ -167,7 +167,7 @@ def _numbers(word: str, size: int, example: str) -> tuple[float, ...]:
 def _write_jobs(events: Dataset, plan: ScanPlan, out: Path, system: str, quiet: bool) -> None:
     """The script of a job array that makes the same call with an index; models for all windows are trained now."""
     from sundog.data.parts import job_array
-    from sundog.tasks.anomaly.scan import checked, prepare
+    from sundog.tasks.anomaly.scan.search import checked, prepare
 
     prepare(checked(events, plan), plan, out)
     words = _without(sys.argv[1:], "--jobs")

@@ -12,7 +12,7 @@ from sundog.cli.options import AsJson, Quiet, Seed, resumable
 from sundog.errors import FileError, OptionError
 
 if TYPE_CHECKING:
-    from sundog.data.tiles import TileLayout
+    from sundog.data.sky.tiles import TileLayout
 
 app = typer.Typer(no_args_is_help=True, help="Microwave skies: simulate, rescale, train, generate.")
 Threads = Annotated[int, typer.Option(min=1, help="Of the spherical transforms; the numbers do not depend on it.")]
@@ -114,7 +114,7 @@ def train(
     import math
 
     import sundog
-    from sundog.data.tiles import TileLayout
+    from sundog.data.sky.tiles import TileLayout
     from sundog.simulate.sky import SkyMaps
     from sundog.tasks.sky import sky_patches
 
@@ -185,7 +185,7 @@ def generate(
 
 
 def _layout(run: Path) -> tuple[TileLayout, tuple[str, ...]]:
-    from sundog.data.tiles import TileLayout
+    from sundog.data.sky.tiles import TileLayout
 
     if not (run / "tiles.json").exists():
         raise FileError(f"no tiles known in {run}", got="no tiles.json", expected="a folder that sky train wrote",
@@ -225,7 +225,7 @@ def _transfer(translator: Any, folders: list[Path], lmax: int, options: dict[str
 
 
 def _exported(sky: Any, out: Path, unit: str, fits: bool, car: float | None, threads: int) -> list[str]:
-    from sundog.data.car import car_map, write_car
+    from sundog.data.sky.car import car_map, write_car
     from sundog.tasks.sky import in_unit
 
     if not fits and car is None:
@@ -239,7 +239,7 @@ def _exported(sky: Any, out: Path, unit: str, fits: bool, car: float | None, thr
 
 
 def _healpix_files(maps: dict[str, Any], out: Path, unit: str, frame: str) -> list[str]:
-    from sundog.data.healpix import HealpixMap, write_healpix
+    from sundog.data.sky.healpix import HealpixMap, write_healpix
 
     return [str(write_healpix(out / f"{name}.fits", HealpixMap(values, "1" if name == "kappa" else unit, frame)))
             for name, values in maps.items()]

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sundog.data import public
 from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
+from sundog.data.public import access as public
 from sundog.demos.dijets import one_thread
 from sundog.simulate.dijets import dijet_truth
 from sundog.tasks.anomaly import RAnode, SignalRegion, scan, sliding_windows
-from sundog.tasks.anomaly.found import ScanResult, measured, percent
+from sundog.tasks.anomaly.background.template import fit_template
 from sundog.tasks.anomaly.regions import gather
-from sundog.tasks.anomaly.template import fit_template
+from sundog.tasks.anomaly.scan.found import ScanResult, measured, percent
 from sundog.train.plan import Plan
 
 WINDOWS = sliding_windows(3.1, 4.1, 0.4, 0.2)

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 import sundog
-from sundog.data import public
 from sundog.data.atomic import write_text
+from sundog.data.public import access as public
 from sundog.train.plan import Plan
 from sundog.verdicts.verdict import Verdict
 

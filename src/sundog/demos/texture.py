@@ -12,9 +12,9 @@ from torch import Tensor
 import sundog
 from sundog.data.dataset import Dataset
 from sundog.demos.dijets import one_thread
-from sundog.models.microcanonical import MicrocanonicalModel
-from sundog.report.page import Picture, picture_of
-from sundog.report.texture import row_of_maps, write_texture_page
+from sundog.models.microcanonical.family import MicrocanonicalModel
+from sundog.report.pages.texture import row_of_maps, write_texture_page
+from sundog.report.pages.verdict import Picture, picture_of
 from sundog.simulate.fields import filamentary_field, phase_randomised
 from sundog.verdicts.textures import Textures, compare_textures
 

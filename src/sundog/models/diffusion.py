@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from sundog.errors import OptionError
 from sundog.models.base import Batch, Density, Noise, Objective
-from sundog.models.by_context import ROWS
-from sundog.models.gaussian import Covariance, GaussianDenoiser, Isotropic, Principal, Spectral
+from sundog.models.gaussian.by_context import ROWS
+from sundog.models.gaussian.law import Covariance, GaussianDenoiser, Isotropic, Principal, Spectral
 from sundog.models.symmetry import all_turned, positions, turned
 from sundog.nets.embed import HarmonicEmbedding
 from sundog.nets.mlp import TimeMLP

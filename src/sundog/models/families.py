@@ -10,7 +10,7 @@ from sundog.models.diffusion import Diffusion
 from sundog.models.flow import NormalizingFlow
 from sundog.models.gan import WassersteinGAN
 from sundog.models.matching import FlowMatching
-from sundog.models.microcanonical import MicrocanonicalModel
+from sundog.models.microcanonical.family import MicrocanonicalModel
 from sundog.models.mixture_vae import MixtureVAE
 from sundog.models.translate import ImageTranslator, ResidualRefiner
 from sundog.models.vae import VAE

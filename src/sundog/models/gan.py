@@ -20,7 +20,7 @@ from sundog.errors import OptionError, ShapeError
 from sundog.models.base import Batch, Model, Noise, Objective
 from sundog.nets.convnets import DCCritic, DCGenerator
 from sundog.nets.mlp import mlp
-from sundog.statistics.distance import energy_distance
+from sundog.statistics.samples.distance import energy_distance
 
 PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
     "two-sided": lambda slope: (slope - 1).square(),

@@ -29,7 +29,7 @@ from sundog.models.base import Batch, Model, Noise, Objective
 from sundog.models.flow import NormalizingFlow
 from sundog.models.gan import slopes
 from sundog.nets.mlp import mlp
-from sundog.statistics.distance import energy_distance
+from sundog.statistics.samples.distance import energy_distance
 
 SCORED_ROWS = 4096  # of the held-out rows: the energy distance costs their square
 

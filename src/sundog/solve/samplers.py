@@ -106,7 +106,7 @@ def heun(denoise: Denoise, x: Tensor, sigmas: Levels, generator: torch.Generator
 
 
 class LinearFlow(Protocol):
-    """A part of the denoiser whose flow is known exactly; see `sundog.models.gaussian.GaussianDenoiser`."""
+    """A part of the denoiser whose flow is known exactly; see `sundog.models.gaussian.law.GaussianDenoiser`."""
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """This part of D(x, sigma)."""

@@ -3,32 +3,18 @@
 >>> from sundog.statistics import power_spectrum, frechet_distance, shape_metrics
 """
 
-from sundog.statistics.bispectrum import Bispectrum, bispectrum
-from sundog.statistics.catalogue import Frame, Statistic, catalogue, choose, features
-from sundog.statistics.distance import (
-    energy_distance,
-    frechet_distance,
-    mmd,
-    mmd_permutation,
-    sliced_wasserstein,
-    wasserstein_1,
-)
-from sundog.statistics.events import Marginals, correlation_matrix, marginals
-from sundog.statistics.morphology import (
+from sundog.statistics.catalogue.table import Frame, Statistic, catalogue, choose, features
+from sundog.statistics.events.marginals import Marginals, correlation_matrix, marginals
+from sundog.statistics.harmonics.transform import PhaseHarmonics
+from sundog.statistics.maps.bispectrum import Bispectrum, bispectrum
+from sundog.statistics.maps.morphology import (
     Minkowski,
     StructureFunctions,
     gaussian_smooth,
     minkowski_functionals,
     structure_functions,
 )
-from sundog.statistics.neighbours import (
-    PRDC,
-    Memorisation,
-    nearest_neighbour_memorisation,
-    precision_recall_density_coverage,
-)
-from sundog.statistics.onepoint import Moments, histogram, moments, quantiles
-from sundog.statistics.peaks import (
+from sundog.statistics.maps.peaks import (
     Peaks,
     Profile,
     find_peaks,
@@ -37,14 +23,16 @@ from sundog.statistics.peaks import (
     radial_profile,
     stack_peaks,
 )
-from sundog.statistics.phase_harmonics import PhaseHarmonics
-from sundog.statistics.radiomics import RadiomicDistance, frechet_radiomic_distance, radiomic_features
-from sundog.statistics.scattering import WaveletScattering
-from sundog.statistics.scattering_covariance import ScatteringCovariance
-from sundog.statistics.scattering_line import LineScatteringCovariance
-from sundog.statistics.scattering_sphere import SphereScatteringCovariance
-from sundog.statistics.scattering_volume import VolumeScatteringCovariance
-from sundog.statistics.shapes import (
+from sundog.statistics.maps.spectra import (
+    Spectrum,
+    correlation_coefficient,
+    cross_spectrum,
+    in_ell,
+    in_per_arcmin,
+    power_spectrum,
+)
+from sundog.statistics.objects.radiomics import RadiomicDistance, frechet_radiomic_distance, radiomic_features
+from sundog.statistics.objects.shapes import (
     asymmetry,
     concentration,
     gini,
@@ -53,15 +41,27 @@ from sundog.statistics.shapes import (
     shape_features,
     shape_metrics,
 )
-from sundog.statistics.spectra import (
-    Spectrum,
-    correlation_coefficient,
-    cross_spectrum,
-    in_ell,
-    in_per_arcmin,
-    power_spectrum,
+from sundog.statistics.samples.distance import (
+    energy_distance,
+    frechet_distance,
+    mmd,
+    mmd_permutation,
+    sliced_wasserstein,
+    wasserstein_1,
 )
-from sundog.statistics.uncertainty import Estimate, bootstrap, jackknife
+from sundog.statistics.samples.neighbours import (
+    PRDC,
+    Memorisation,
+    nearest_neighbour_memorisation,
+    precision_recall_density_coverage,
+)
+from sundog.statistics.samples.onepoint import Moments, histogram, moments, quantiles
+from sundog.statistics.samples.uncertainty import Estimate, bootstrap, jackknife
+from sundog.statistics.scattering.covariance import ScatteringCovariance
+from sundog.statistics.scattering.line import LineScatteringCovariance
+from sundog.statistics.scattering.transform import WaveletScattering
+from sundog.statistics.scattering.volume import VolumeScatteringCovariance
+from sundog.statistics.sphere.scattering import SphereScatteringCovariance
 
 __all__ = [
     "PRDC",

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import SampleSizeError, ShapeError
-from sundog.statistics.peaks import Peaks, find_peaks, matched_filter_peaks, radial_profile, stack_peaks
-from sundog.statistics.spectra import power_spectrum
+from sundog.statistics.maps.peaks import Peaks, find_peaks, matched_filter_peaks, radial_profile, stack_peaks
+from sundog.statistics.maps.spectra import power_spectrum
 
 HISTOGRAM_IMAGES = 128
 MATCHED_IMAGES = 200  # the matched filter costs a matrix product per peak and image

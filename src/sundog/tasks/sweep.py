@@ -13,7 +13,7 @@ from typing import Any
 
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError
-from sundog.statistics.distance import energy_distance
+from sundog.statistics.samples.distance import energy_distance
 from sundog.train.fit import fit
 from sundog.train.plan import Plan
 from sundog.train.run import Run

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError, ShapeError
-from sundog.statistics.catalogue import Statistic, catalogue, choose
+from sundog.statistics.catalogue.table import Statistic, catalogue, choose
 from sundog.verdicts import rows as row_of
 from sundog.verdicts.bend import Bend
 from sundog.verdicts.evidence import Curve, Evidence

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sundog.data.dataset import Dataset
-from sundog.statistics.catalogue import Frame, Statistic, features
+from sundog.statistics.catalogue.table import Frame, Statistic, features
 
 
 @dataclass(frozen=True)

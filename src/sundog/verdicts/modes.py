@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import SampleSizeError
-from sundog.statistics.losses import FEWEST_LOSSES, Oscillation, oscillation, settled_at
-from sundog.statistics.neighbours import precision_recall_density_coverage
+from sundog.statistics.samples.neighbours import precision_recall_density_coverage
+from sundog.verdicts.settling import FEWEST_LOSSES, Oscillation, oscillation, settled_at
 
 FEWEST_ROWS = 200
 MODES = 16  # clusters that the data are cut into

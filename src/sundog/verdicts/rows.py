@@ -14,8 +14,8 @@ import torch
 from scipy.stats import fisher_exact, norm
 from torch import Tensor
 
-from sundog.statistics.catalogue import Statistic
-from sundog.statistics.distance import (
+from sundog.statistics.catalogue.table import Statistic
+from sundog.statistics.samples.distance import (
     energy_distance,
     frechet_distance,
     mmd,
@@ -24,7 +24,7 @@ from sundog.statistics.distance import (
     sliced_wasserstein,
     wasserstein_1,
 )
-from sundog.statistics.neighbours import nearest_distance
+from sundog.statistics.samples.neighbours import nearest_distance
 from sundog.verdicts.measured import Measured
 from sundog.verdicts.null import GAUSSIAN_SPREAD, PULL_LIMIT, Excess, Split, arcsine, cube_root, excess, two_thirds
 from sundog.verdicts.twosample import classifier_two_sample

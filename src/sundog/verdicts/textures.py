@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from sundog.errors import DataError, ShapeError
-from sundog.statistics.bispectrum import bispectrum
-from sundog.statistics.morphology import gaussian_smooth, minkowski_functionals
-from sundog.statistics.onepoint import histogram
-from sundog.statistics.samples import checked_images
-from sundog.statistics.scattering import WaveletScattering
-from sundog.statistics.spectra import power_spectrum
+from sundog.statistics.maps.bispectrum import bispectrum
+from sundog.statistics.maps.morphology import gaussian_smooth, minkowski_functionals
+from sundog.statistics.maps.spectra import power_spectrum
+from sundog.statistics.samples.admission import checked_images
+from sundog.statistics.samples.onepoint import histogram
+from sundog.statistics.scattering.transform import WaveletScattering
 
 SMOOTHING = 1.5  # pixels, before Minkowski functionals: the Euler number of raw pixels counts noise
 TRUTH = "truth"

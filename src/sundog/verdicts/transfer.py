@@ -11,8 +11,8 @@ from torch import Tensor
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, SampleSizeError, ShapeError
 from sundog.models.classifier import TreeEnsemble
-from sundog.statistics.catalogue import Frame
-from sundog.statistics.features import features
+from sundog.statistics.catalogue.features import features
+from sundog.statistics.catalogue.table import Frame
 from sundog.verdicts.twosample import area_under_curve
 
 FEWEST = 20  # rows of each class

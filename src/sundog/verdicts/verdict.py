@@ -152,7 +152,7 @@ class Verdict:
 
     def report(self, path: str | Path) -> Path:
         """Write one self-contained HTML page that opens without network; returns the path."""
-        from sundog.report.page import write_report  # the report draws: matplotlib loads only when asked for
+        from sundog.report.pages.verdict import write_report  # the report draws: matplotlib loads only when asked for
 
         return write_report(self, path)
 

@@ -8,7 +8,7 @@ from sundog import Dataset, Plan
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import Cathode, IdealisedAD, RAnode, SignalRegion
-from sundog.tasks.anomaly.scan import METHODS
+from sundog.tasks.anomaly.scan.search import METHODS
 
 REGION, TOY = SignalRegion(3.3, 3.7), ResonantToy()
 DETECTORS = {**METHODS, "idealised": IdealisedAD}

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import kstest, norm
 
 from sundog.errors import OptionError, SampleSizeError
-from sundog.tasks.anomaly.bump import (
+from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
+from sundog.tasks.anomaly.scan.bump import (
     bins_inside,
     common_edges,
     count_significance,
@@ -14,7 +15,6 @@ from sundog.tasks.anomaly.bump import (
     locate,
     shape_before,
 )
-from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
 
 REGION = SignalRegion(3.3, 3.7)
 

@@ -8,7 +8,7 @@ import torch
 
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 from sundog.simulate.densities import ResonantToy
-from sundog.tasks.anomaly.evaluation import expected_significance, sic_band, sic_curve
+from sundog.tasks.anomaly.checks.evaluation import expected_significance, sic_band, sic_curve
 
 
 def optimal_scores(n_background, n_signal, seed):

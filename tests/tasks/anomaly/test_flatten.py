@@ -9,8 +9,8 @@ from scipy.stats import kstest
 from sundog import Plan
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import SignalRegion
-from sundog.tasks.anomaly.flatten import Flattening
-from sundog.tasks.anomaly.sigma_field import control_template, fit_everything
+from sundog.tasks.anomaly.background.flatten import Flattening
+from sundog.tasks.anomaly.background.sigma_field import control_template, fit_everything
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sundog.errors import DataError, OptionError
-from sundog.tasks.anomaly.fraction import check_fraction, log_likelihood, signal_fraction
+from sundog.tasks.anomaly.checks.fraction import check_fraction, log_likelihood, signal_fraction
 
 
 def log_ratios(n, w, seed, shift=3.0, believed=3.0):

@@ -14,10 +14,10 @@ from sundog import Dataset, Plan
 from sundog.errors import DataError, FileError, OptionError, RunError, SampleSizeError, ShapeError
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import CWoLa, SignalRegion, scan, sliding_windows
-from sundog.tasks.anomaly.crossfit import cross_fitted, deal
-from sundog.tasks.anomaly.references import fit_ratio, scored
+from sundog.tasks.anomaly.detectors.references import fit_ratio, scored
 from sundog.tasks.anomaly.regions import gather
-from sundog.tasks.anomaly.scan import METHODS, ScanPlan, prepare, scan_one
+from sundog.tasks.anomaly.scan.crossfit import cross_fitted, deal
+from sundog.tasks.anomaly.scan.search import METHODS, ScanPlan, prepare, scan_one
 
 TOY = ResonantToy()
 WINDOWS = (SignalRegion(3.3, 3.7), SignalRegion(3.6, 4.0))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from sundog.errors import ShapeError
-from sundog.tasks.anomaly.bump import common_edges, fit_bump
+from sundog.tasks.anomaly.checks.sculpting import sculpting
 from sundog.tasks.anomaly.regions import SignalRegion
-from sundog.tasks.anomaly.sculpting import sculpting
+from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
 
 REGION = SignalRegion(3.3, 3.7)
 SCORES = {

@@ -13,8 +13,8 @@ from sundog.models.matching import FlowMatching
 from sundog.nets.residual import GatedResidualMLP, InterpolatedField
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, Sigma, SignalRegion, choose_interpolation, sic_curve
-from sundog.tasks.anomaly.sigma_choice import GaussianSignal, InterpolationChoice, _groups
-from sundog.tasks.anomaly.sigma_field import ends, fit_everything, neighbours, window_template
+from sundog.tasks.anomaly.background.sigma_field import ends, fit_everything, neighbours, window_template
+from sundog.tasks.anomaly.checks.choice import GaussianSignal, InterpolationChoice, _groups
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 
@@ -161,8 +161,8 @@ def test_template_density_is_normalised_and_near_the_truth(run, mixture):
 
 def test_other_windows_need_no_training(run, mixture, monkeypatch):
     search = Sigma(REGION, members=1, oversampling=0.5, check=False, run_=run, events_=mixture)
-    monkeypatch.setattr("sundog.tasks.anomaly.sigma.fit_everything", None)
-    monkeypatch.setattr("sundog.tasks.anomaly.sigma.control_template", None)
+    monkeypatch.setattr("sundog.tasks.anomaly.detectors.sigma.fit_everything", None)
+    monkeypatch.setattr("sundog.tasks.anomaly.detectors.sigma.control_template", None)
     first, second = search.for_window(REGION), search.for_window(SignalRegion(3.5, 3.9), "linear")
     assert first.run_ is run and second.run_ is run and second.interpolation == "linear"
     drawn = second.sample_background(200, seed=1)

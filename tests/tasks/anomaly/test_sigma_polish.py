@@ -8,8 +8,8 @@ from sundog import Dataset, Plan
 from sundog.errors import SampleSizeError
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import SignalRegion
-from sundog.tasks.anomaly.polish import CAP, fit_polish
-from sundog.tasks.anomaly.template import fit_template
+from sundog.tasks.anomaly.background.polish import CAP, fit_polish
+from sundog.tasks.anomaly.background.template import fit_template
 from sundog.verdicts.twosample import classifier_two_sample
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)

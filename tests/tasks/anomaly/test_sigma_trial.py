@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from sundog.errors import FileError, OptionError
-from sundog.report.reproduced import fractions_figure, samples_figure, significance_figure
+from sundog.report.figures.reproduced import fractions_figure, samples_figure, significance_figure
 from sundog.simulate.densities import ResonantToy
-from sundog.tasks.anomaly.reproduce import Order, rows, signals
-from sundog.tasks.anomaly.trial import METHODS, REGION, Trial, dijet_trial, measure, toy_trial
+from sundog.tasks.anomaly.checks.reproduce import Order, rows, signals
+from sundog.tasks.anomaly.checks.trial import METHODS, REGION, Trial, dijet_trial, measure, toy_trial
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data"))
 

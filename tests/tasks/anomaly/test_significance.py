@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import kstest, norm
 
 from sundog.errors import OptionError, ShapeError
-from sundog.tasks.anomaly.bump import common_edges, fit_bump
 from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
-from sundog.tasks.anomaly.significance import LookElsewhere, look_elsewhere
+from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
+from sundog.tasks.anomaly.scan.significance import LookElsewhere, look_elsewhere
 
 WINDOWS = sliding_windows(3.2, 4.0, 0.4)
 

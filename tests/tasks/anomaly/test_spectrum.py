@@ -6,8 +6,8 @@ import torch
 
 from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.simulate.densities import ResonantToy
+from sundog.tasks.anomaly.background.spectrum import histogram_masses, kde_masses, mass_law, smooth_masses
 from sundog.tasks.anomaly.regions import SignalRegion
-from sundog.tasks.anomaly.spectrum import histogram_masses, kde_masses, mass_law, smooth_masses
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 

@@ -8,7 +8,7 @@ import torch
 from sundog import Dataset, Plan
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, SignalRegion
-from sundog.tasks.anomaly.template import SCALINGS, fit_template
+from sundog.tasks.anomaly.background.template import SCALINGS, fit_template
 
 REGION = SignalRegion(3.3, 3.7)
 SMALL = {"family": "flow", "plan": Plan(steps=250, batch=512), "layers": 2, "hidden": (24, 24)}

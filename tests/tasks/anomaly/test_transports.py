@@ -9,8 +9,8 @@ from sundog.errors import OptionError, SampleSizeError, ShapeError
 from sundog.models.transport import FlowForFlow
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import Curtains, LaCathode, RadOT, SignalRegion, Transit, sic_curve
-from sundog.tasks.anomaly.radot import optimal_pairs
-from sundog.tasks.anomaly.transport import TransportDetector
+from sundog.tasks.anomaly.background.transport import TransportDetector
+from sundog.tasks.anomaly.detectors.radot import optimal_pairs
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 TINY = {"layers": 1, "hidden": (8,)}

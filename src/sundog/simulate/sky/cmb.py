@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sundog.data.sphere import (
+from sundog.data.sky.sphere import (
     analysis,
     gaussian_alm,
     gradient,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.special import sici
 
-from sundog.data.sphere import pixelisation
+from sundog.data.sky.sphere import pixelisation
 from sundog.simulate.sky.cosmology import Cosmology, MatterPower
 from sundog.simulate.sky.shells import Shell
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sundog.data.atomic import write_text
-from sundog.data.sphere import nside_of
+from sundog.data.sky.sphere import nside_of
 from sundog.errors import FileError, ShapeError
 
 Array = NDArray[Any]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import spherical_jn
 
-from sundog.data.sphere import legendre_angles, legendre_power, legendre_sum
+from sundog.data.sky.sphere import legendre_angles, legendre_power, legendre_sum
 from sundog.simulate.sky.cosmology import C_KM_S, Z_LAST_SCATTERING, Cosmology, MatterPower
 
 Array = NDArray[Any]

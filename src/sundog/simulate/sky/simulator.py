@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sundog.data.sphere import adjoint, gaussian_alm, nside_of, scaled, synthesis, truncated
+from sundog.data.sky.sphere import adjoint, gaussian_alm, nside_of, scaled, synthesis, truncated
 from sundog.errors import OptionError
 from sundog.simulate.frequency import T_CMB, sz_spectrum, thermodynamic_to_intensity
 from sundog.simulate.sky import shells as matter

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from sundog.tasks.anomaly.anode import Anode
-from sundog.tasks.anomaly.bump import BumpFit, Peak, common_edges, fit_bump
-from sundog.tasks.anomaly.cathode import Cathode
-from sundog.tasks.anomaly.curtains import Curtains
-from sundog.tasks.anomaly.cwola import CWoLa
-from sundog.tasks.anomaly.evaluation import SicBand, SicCurve, expected_significance, sic_band, sic_curve
-from sundog.tasks.anomaly.found import ScanResult, WindowResult
-from sundog.tasks.anomaly.fraction import SignalFraction, signal_fraction
-from sundog.tasks.anomaly.lacathode import LaCathode
-from sundog.tasks.anomaly.radot import RadOT
-from sundog.tasks.anomaly.ranode import Profile, RAnode
-from sundog.tasks.anomaly.references import IdealisedAD, Supervised
+from sundog.tasks.anomaly.background.spectrum import MassLaw, histogram_masses, kde_masses, smooth_masses
+from sundog.tasks.anomaly.background.template import Template, TemplateReport
+from sundog.tasks.anomaly.checks.choice import InterpolationChoice, choose_interpolation
+from sundog.tasks.anomaly.checks.evaluation import SicBand, SicCurve, expected_significance, sic_band, sic_curve
+from sundog.tasks.anomaly.checks.fraction import SignalFraction, signal_fraction
+from sundog.tasks.anomaly.checks.sculpting import Sculpting
+from sundog.tasks.anomaly.detectors.anode import Anode
+from sundog.tasks.anomaly.detectors.cathode import Cathode
+from sundog.tasks.anomaly.detectors.curtains import Curtains
+from sundog.tasks.anomaly.detectors.cwola import CWoLa
+from sundog.tasks.anomaly.detectors.lacathode import LaCathode
+from sundog.tasks.anomaly.detectors.radot import RadOT
+from sundog.tasks.anomaly.detectors.ranode import Profile, RAnode
+from sundog.tasks.anomaly.detectors.references import IdealisedAD, Supervised
+from sundog.tasks.anomaly.detectors.sigma import Sigma
+from sundog.tasks.anomaly.detectors.transit import Transit
 from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
-from sundog.tasks.anomaly.scan import ScanPlan, scan
-from sundog.tasks.anomaly.sculpting import Sculpting
-from sundog.tasks.anomaly.sigma import Sigma
-from sundog.tasks.anomaly.sigma_choice import InterpolationChoice, choose_interpolation
-from sundog.tasks.anomaly.significance import LookElsewhere, look_elsewhere
-from sundog.tasks.anomaly.spectrum import MassLaw, histogram_masses, kde_masses, smooth_masses
-from sundog.tasks.anomaly.template import Template, TemplateReport
-from sundog.tasks.anomaly.transit import Transit
+from sundog.tasks.anomaly.scan.bump import BumpFit, Peak, common_edges, fit_bump
+from sundog.tasks.anomaly.scan.found import ScanResult, WindowResult
+from sundog.tasks.anomaly.scan.search import ScanPlan, scan
+from sundog.tasks.anomaly.scan.significance import LookElsewhere, look_elsewhere
 
 __all__ = [
     "Anode",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import SampleSizeError, ShapeError
-from sundog.statistics.shapes import pixel_metrics, shape_metrics
+from sundog.statistics.objects.shapes import pixel_metrics, shape_metrics
 
 INTENSITY_BINS = 4
 

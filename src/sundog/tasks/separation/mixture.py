@@ -13,7 +13,7 @@ from torch import Tensor
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.solve.descend import Progress
-from sundog.statistics.samples import checked_images
+from sundog.statistics.samples.admission import checked_images
 from sundog.tasks.separation.descent import Problem, Schedule
 from sundog.tasks.separation.losses import Loss, Match
 from sundog.tasks.separation.parts import split

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sundog.errors import DataError, ShapeError
-from sundog.models.microcanonical import MicrocanonicalModel
-from sundog.statistics.bands import BandPowers
+from sundog.models.microcanonical.family import MicrocanonicalModel
+from sundog.statistics.maps.bands import BandPowers
 from sundog.tasks.separation.sources import as_maps
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sundog.statistics.bands import BandPowers
-from sundog.statistics.levels import level_fractions, level_thresholds, smoothed_pyramid
-from sundog.statistics.morphology import gaussian_smooth
-from sundog.statistics.scattering_covariance import ScatteringCovariance
+from sundog.statistics.maps.bands import BandPowers
+from sundog.statistics.maps.levels import level_fractions, level_thresholds, smoothed_pyramid
+from sundog.statistics.maps.morphology import gaussian_smooth
+from sundog.statistics.scattering.covariance import ScatteringCovariance
 
 SMOOTHINGS = (1.0, 2.0, 4.0, 8.0)  # pixels; the unsmoothed map is mostly contamination where it matters
 

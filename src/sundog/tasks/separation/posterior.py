@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError, ShapeError
-from sundog.statistics.morphology import gaussian_smooth
+from sundog.statistics.maps.morphology import gaussian_smooth
 from sundog.tasks.separation.result import Separation
 from sundog.tasks.separation.sources import Source
 from sundog.train.fit import fit

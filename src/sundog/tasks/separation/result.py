@@ -112,7 +112,7 @@ class Separation:
 
     def write(self, path: str | Path, truth: Tensor | None = None, unit: str = "") -> Path:
         """Write one self-contained HTML page: maps, spectra, regimes; with ``truth`` where it is known."""
-        from sundog.report.separation import write_page
+        from sundog.report.pages.separation import write_page
 
         return write_page(self, path, truth=truth, unit=unit)
 

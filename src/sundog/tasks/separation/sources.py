@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError, ShapeError
-from sundog.statistics.samples import checked_images
+from sundog.statistics.samples.admission import checked_images
 
 FEWEST_DRAWS = 10  # below this the variance of a draw is itself uncertain by a third
 

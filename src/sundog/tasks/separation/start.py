@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from sundog.statistics.bands import BandPowers
-from sundog.statistics.morphology import gaussian_smooth
+from sundog.statistics.maps.bands import BandPowers
+from sundog.statistics.maps.morphology import gaussian_smooth
 
 REACH = 2.0  # width of the local averages, in widths of the octave; wider ones leave filaments too faint
 LEAST = 0.02  # of the mean local power; a lower floor leaves holes where nothing can grow back

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError, ShapeError
-from sundog.statistics.scattering_covariance import ScatteringCovariance
+from sundog.statistics.scattering.covariance import ScatteringCovariance
 from sundog.tasks.separation.sources import as_maps
 from sundog.train.fit import fit
 from sundog.train.plan import Plan

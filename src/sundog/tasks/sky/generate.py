@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sundog.data.atomic import write_text
-from sundog.data.healpix import checked_map
-from sundog.data.sphere import (
+from sundog.data.sky.healpix import checked_map
+from sundog.data.sky.sphere import (
     analysis,
     angular_spectrum,
     gaussian_alm,
@@ -33,7 +33,7 @@ from sundog.data.sphere import (
     scaled,
     synthesis,
 )
-from sundog.data.tiles import Blend, TileLayout, read_row
+from sundog.data.sky.tiles import Blend, TileLayout, read_row
 from sundog.errors import OptionError, RunError, ShapeError, TrainingError
 
 Array = NDArray[Any]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from sundog.data.dataset import Dataset
-from sundog.data.healpix import checked_map
-from sundog.data.sphere import analysis, nside_of, pixelisation
-from sundog.data.tiles import TileLayout, read_row
+from sundog.data.sky.healpix import checked_map
+from sundog.data.sky.sphere import analysis, nside_of, pixelisation
+from sundog.data.sky.tiles import TileLayout, read_row
 from sundog.errors import DataError, SampleSizeError
 from sundog.tasks.sky.measure import SkySpectra, geometric_edges, sky_bispectrum, sky_spectra
 from sundog.verdicts.compare import judge

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sundog.data.healpix import checked_map
-from sundog.data.sphere import analysis, angular_spectrum, legendre_sum, nside_of, scaled, synthesis
-from sundog.data.strips import Sources
+from sundog.data.sky.healpix import checked_map
+from sundog.data.sky.sphere import analysis, angular_spectrum, legendre_sum, nside_of, scaled, synthesis
+from sundog.data.sky.strips import Sources
 from sundog.errors import OptionError, ShapeError
 
 Array = NDArray[Any]
@@ -76,7 +76,7 @@ def sky_spectra(maps: Mapping[str, Array], edges: Sequence[int] | Array, *, thre
 
     Example
     -------
-    >>> from sundog.data.sphere import gaussian_alm
+    >>> from sundog.data.sky.sphere import gaussian_alm
     >>> x = synthesis(gaussian_alm(np.ones(33), np.random.default_rng(0)), 16)
     >>> found = sky_spectra({"a": x, "b": -2 * x}, [2, 12, 30])
     >>> found.between("a", "b").round(0), found.correlation[0, 1].round(3)
@@ -144,7 +144,7 @@ def sky_bispectrum(values: Array, edges: Sequence[int] | Array, *, threads: int 
 
     Example
     -------
-    >>> from sundog.data.sphere import gaussian_alm
+    >>> from sundog.data.sky.sphere import gaussian_alm
     >>> x = synthesis(gaussian_alm(np.ones(30), np.random.default_rng(0)), 16)
     >>> found = sky_bispectrum(x, [4, 12, 28])
     >>> len(found.value), bool((np.abs(found.value) < 5 * found.error).all())

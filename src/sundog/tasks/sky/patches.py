@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sundog.data.sphere import analysis
-from sundog.data.strips import ROTATIONS, Strip, equatorial_strip
+from sundog.data.sky.sphere import analysis
+from sundog.data.sky.strips import ROTATIONS, Strip, equatorial_strip
 from sundog.simulate.sky import SkyMaps
 from sundog.tasks.sky.sources import find_sources
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sundog.data.sphere import (
+from sundog.data.sky.sphere import (
     analysis,
     gaussian_beam,
     lmax_of,

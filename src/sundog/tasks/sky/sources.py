@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sundog.data.healpix import checked_map
-from sundog.data.sphere import nside_of, pixelisation
-from sundog.data.strips import Sources
+from sundog.data.sky.healpix import checked_map
+from sundog.data.sky.sphere import nside_of, pixelisation
+from sundog.data.sky.strips import Sources
 from sundog.errors import OptionError, SampleSizeError
 
 Array = NDArray[Any]

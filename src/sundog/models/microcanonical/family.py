@@ -1,0 +1,366 @@
+"""Microcanonical generation: fields with the scattering statistics of the examples, found by descent from noise.
+
+    x_0 = Gaussian field with the band powers of the examples,      x = argmin E(x) by L-BFGS from x_0,
+    E(x) = |Phi(x) - Phi*|^2 + sum_b log(P_b(x) / P_b*)^2 + sum_(s,i) (f_i(x * g_s) - f*_(s,i))^2
+
+Phi: scattering covariances, normalised by S2 of the target; P_b: power in logarithmic bands, without which the spectrum
+inside an octave is free; f_i: soft fraction of pixels above level i, of the map and of smoothed maps, without which the
+one-point distribution drifts. Targets are means over the examples; one example is enough. Nothing is trained: all
+randomness of a sample is its starting noise. With ``mean_field`` the mean over many maps meets the targets instead.
+
+Source: Bruna & Mallat 2019, Math. Stat. Learn. 1, 257 (microcanonical descent); Cheng et al. 2024, PNAS Nexus 3,
+pgae103 (scattering covariances); Haeggbom et al. 2024, arXiv 2403.08362 (mean field); Allys et al. 2020, PRD 102,
+103506 (validation).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sundog.errors import DataError, OptionError, RunError, ShapeError
+from sundog.models.base import Model, Objective
+from sundog.models.microcanonical.canvas import Layout, given_mask, layout_of, mask_name, nside_of, stage_factors
+from sundog.models.microcanonical.constraints import Constraints
+from sundog.models.microcanonical.ensemble import mean_field_energy
+from sundog.models.microcanonical.examples import Examples, octaves_beside
+from sundog.models.microcanonical.sky import SkyConstraints
+from sundog.solve.descend import Descent, Progress
+from sundog.solve.gaps import fill_gaps
+from sundog.solve.together import descend_rows
+from sundog.statistics.maps.resampling import resample
+
+POINTS = {"cpu": 2**18, "other": 2**24}  # pixels descending at once: bounds memory
+STRAIN = 0.005  # weight of the squared change from a constrained Gaussian field, in units of its variance, in a gap
+
+
+class MicrocanonicalModel(Model):
+    """Generator of statistically homogeneous lines, maps and cubes, from one example or many; no training.
+
+    Samples wrap around at their edges, whatever the examples do.
+
+    Parameters
+    ----------
+    shape : (ny, nx) or (channels, ny, nx) for maps; (nx,) or (1, nx) for lines; (nz, ny, nx) for cubes;
+        (12 nside^2,) for skies
+    context_dim : must be 0
+    domain : "line", "map", "volume", "sphere"; or "auto": a line where there is one axis, or one row, else a map
+    nested : whether skies come, and go, in NESTED order
+    J, L : octaves and orientations; J is floor(log2(shortest side)) - 1 for maps, - 2 for lines and cubes, when None,
+        fewer beside masks and open edges
+    bins : logarithmic bands of the spectrum
+    levels : thresholds per one-point distribution; 0 for none
+    smoothings : pixel widths of the Gaussians before which one-point distributions are constrained too; 0 for none
+    accuracy : of the scattering transform; both sides of the loss share its small bias
+    isotropic : constrain averages over rotations only (maps and cubes)
+    log : learn the logarithm of the values, which must be positive; samples are then positive
+    boundary : of the examples, "periodic" or "edge-mask"
+    mask : array of the shape of a map, 0 where the examples are missing (put any finite number there)
+    inpaint : samples keep the known pixels of the examples exactly (sample i those of example i modulo their number)
+    canvas : shape of the samples when it is not that of the examples
+    mean_field : number of maps whose mean meets the targets together; 0 pins every map
+    coarse_from : sides from which the descent starts on coarser grids; 512 (maps), 128 (cubes) when None, 0 for never
+    iterations, seconds : budget of each map; on coarse-to-fine descents, of each grid and of all grids
+
+    Example
+    -------
+    >>> model = MicrocanonicalModel((32, 32), iterations=10)
+    >>> x = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> model.prepare(x, None)
+    >>> model.sample(2, None, torch.Generator().manual_seed(1)).shape
+    torch.Size([2, 32, 32])
+    """
+
+    family: ClassVar[str] = "scattering"
+    default_scaling: ClassVar[str | None] = "identity"  # units are the model's own business: known pixels stay exact
+    centre: Tensor
+    unit: Tensor
+    valid: Tensor
+    known: Tensor
+    prepared: Tensor
+    progress: Progress | None = None
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        context_dim: int = 0,
+        *,
+        domain: str = "auto",
+        nested: bool = False,
+        J: int | None = None,
+        L: int = 4,
+        bins: int = 20,
+        levels: int = 16,
+        smoothings: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0),
+        accuracy: str = "fast",
+        isotropic: bool = True,
+        log: bool = False,
+        boundary: str = "periodic",
+        mask: Any = None,
+        inpaint: bool | int = False,
+        canvas: Sequence[int] | None = None,
+        mean_field: int = 0,
+        coarse_from: int | None = None,
+        iterations: int = 200,
+        seconds: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.layout = layout_of(tuple(shape), domain, context_dim, canvas)
+        seen, drawn, channels = self.layout.seen, self.layout.drawn, self.layout.channels
+        valid = given_mask(mask, seen)
+        _check_options(boundary, mask, inpaint, mean_field, self.layout, sphere=domain == "sphere")
+        if J is None and domain == "sphere":
+            J = max(1, int(math.log2(2 * nside_of(seen[0]))) - 2)
+        elif J is None:
+            base = max(1, int(math.log2(min(seen))) - (1 if len(seen) == 2 else 2))
+            J = octaves_beside(valid, boundary == "periodic", base)
+        self._config: dict[str, Any] = {
+            "shape": list(shape), "context_dim": 0, "domain": domain, "nested": nested, "J": J, "L": L, "bins": bins,
+            "levels": levels, "smoothings": list(smoothings), "accuracy": accuracy, "isotropic": isotropic, "log": log,
+            "boundary": boundary, "mask": mask_name(mask), "inpaint": inpaint,
+            "canvas": None if canvas is None else list(canvas), "mean_field": mean_field, "coarse_from": coarse_from,
+            "iterations": iterations, "seconds": seconds,
+        }  # fmt: skip
+        self.log, self.boundary, self.mean_field = log, boundary, mean_field
+        self.iterations, self.seconds = iterations, seconds
+        self.factors = (1,) if inpaint else stage_factors(seen, drawn, coarse_from)
+        self.stages = nn.ModuleList(self._built(factor) for factor in self.factors)
+        self.register_buffer("centre", torch.zeros(channels))
+        self.register_buffer("unit", torch.ones(channels))
+        self.register_buffer("valid", valid)
+        self.register_buffer("known", torch.zeros(int(inpaint), channels, *seen))
+        self.register_buffer("prepared", torch.zeros((), dtype=torch.bool))
+
+    def _built(self, factor: int) -> Constraints | SkyConstraints:
+        """Constraints on the grid that is coarser by a factor."""
+        c = self._config
+        same = {name: c[name] for name in ("L", "bins", "levels", "accuracy")}
+        widths, seen = tuple(s / factor for s in c["smoothings"]), self.layout.seen
+        if c["domain"] == "sphere":
+            return SkyConstraints(nside_of(seen[0]), nested=c["nested"], J=c["J"], smoothings=widths, **same)
+        return Constraints(
+            tuple(n // factor for n in seen), tuple(n // factor for n in self.layout.drawn), self.layout.channels,
+            J=max(1, c["J"] - int(math.log2(factor))), smoothings=widths, isotropic=c["isotropic"], **same,
+        )  # fmt: skip
+
+    def config(self) -> dict[str, Any]:
+        return dict(self._config)
+
+    def objectives(self) -> list[Objective]:
+        return []
+
+    @property
+    def constraints(self) -> Constraints | SkyConstraints:
+        """Targets on the grid of the samples."""
+        return self.stages[-1]  # type: ignore[return-value]
+
+    # -- learning ------------------------------------------------------------------------------------------------
+
+    def prepare(self, x: Tensor, context: Tensor | None) -> None:
+        """Measure the targets on examples x (n, *shape)."""
+        fields = self._fields(x)
+        inside = fields[..., self.valid]
+        if self.log and not bool((inside > 0).all()):
+            raise DataError("the logarithm of values that are not positive", got=f"smallest {float(inside.min()):.3g}",
+                            expected="all above 0", do="leave log out, or add a constant first")  # fmt: skip
+        inside = inside.log() if self.log else inside
+        if not bool((inside.amax(-1) > inside.amin(-1)).all()):
+            raise DataError(
+                "a constant map has no statistics to reproduce",
+                got="a map with one value",
+                expected="maps that vary",
+                do="drop constant maps",
+            )
+        flat = inside.movedim(1, 0).flatten(1).double()
+        self._buffers["centre"] = flat.mean(1).to(self.centre)
+        self._buffers["unit"] = flat.std(1).to(self.unit)
+        examples = Examples(self._inward(fields), self.valid, self.boundary)
+        for factor, stage in zip(self.factors, self.stages):
+            stage.measure(examples.coarser(factor) if factor > 1 else examples)  # type: ignore[operator]
+        if self._config["inpaint"]:
+            self._buffers["known"] = fields.to(self.known)
+            self._config["inpaint"] = len(fields)
+        self._buffers["prepared"] = torch.ones_like(self.prepared)
+
+    def score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Mean energy of held-out maps; where they have gaps, edges or another size, the energy of their mean."""
+        fields = self._inward(self._fields(x))
+        plain = self.layout.seen == self.layout.drawn and self.boundary == "periodic" and bool(self.valid.all())
+        with torch.no_grad():
+            if plain:
+                return torch.cat([self.constraints.energies(part) for part in fields.split(16)]).mean()
+            return self.constraints.mismatch(Examples(fields, self.valid, self.boundary))
+
+    # -- generating ----------------------------------------------------------------------------------------------
+
+    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+        found = torch.stack([descent.x for descent in self.synthesise(n, generator)])
+        return found.reshape(n, *self.layout.prefix, *self.layout.drawn)
+
+    def synthesise(self, n: int, generator: torch.Generator, progress: Progress | None = None) -> list[Descent]:
+        """n descents, with what each cost and how far it came (``loss`` is E); `sample` keeps their maps."""
+        self._check_prepared()
+        rows = torch.arange(n) % len(self.known) if len(self.known) else None
+        fixed = None if rows is None else self.known[rows]
+        return self._descended(n, generator, fixed, progress or self.progress)
+
+    def fill(self, maps: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Maps (n, *shape) with new values where ``mask`` is 0 and, exactly, their own where it is not.
+
+        The targets are those of the examples that were learned; the gaps of ``maps`` may hold any finite number.
+        """
+        self._check_prepared()
+        if self._config["domain"] == "sphere":
+            raise OptionError("gaps of skies", got="domain sphere", expected="lines, maps or cubes",
+                              do="cut patches and fill those")  # fmt: skip
+        fixed = self._fields(maps)
+        found = self._descended(len(fixed), generator, fixed, self.progress, given_mask(mask, self.layout.seen))
+        return torch.stack([descent.x for descent in found]).reshape(maps.shape)
+
+    def _descended(
+        self, n: int, generator: torch.Generator, fixed: Tensor | None, progress: Progress | None,
+        valid: Tensor | None = None,
+    ) -> list[Descent]:  # fmt: skip
+        """Descents of n maps, in user units; with ``fixed`` maps the valid pixels stay theirs."""
+        valid = (self.valid if valid is None else valid).to(self.raw_device)
+        if fixed is not None and self.layout.seen != self.layout.drawn:
+            raise OptionError("known pixels on another canvas", got=self.layout.drawn, expected=self.layout.seen,
+                              do="leave canvas out")  # fmt: skip
+        room = POINTS["cpu" if self.raw_device.type == "cpu" else "other"]
+        at_once = max(1, room // (self.layout.channels * math.prod(self.layout.drawn)))
+        size = self.mean_field or at_once
+        total = math.ceil(n / size) * size if self.mean_field else n  # ensembles are whole, whatever n is
+        found: list[Descent] = []
+        for first in range(0, total, size):
+            count = min(size, total - first)
+            start = self.constraints.start(count, generator)
+            if fixed is None:
+                found += self._one_batch(start, at_once, progress)
+            else:
+                found += [self._filled(start[i], fixed[(first + i) % len(fixed)].to(start), valid, progress)
+                          for i in range(count)]  # fmt: skip
+        return found[:n]
+
+    def _one_batch(self, start: Tensor, at_once: int, progress: Progress | None) -> list[Descent]:
+        x, descents = resample(start, self.stages[0].drawn), []  # type: ignore[arg-type]
+        for stage in self.stages:
+            assert isinstance(stage, Constraints | SkyConstraints)
+            coarse = tuple(x.shape[2:])
+            if coarse != stage.drawn:  # what coarse grids found, and the noise of the start on the finer modes
+                fine = resample(start, stage.drawn)
+                x = fine + resample(x - resample(start, coarse), stage.drawn)
+            descents.append(self._stage(stage, x, at_once, progress))
+            x = torch.stack([descent.x for descent in descents[-1]])
+        out = self._outward(x)
+        return [
+            replace(
+                parts[-1], x=out[i], iterations=sum(p.iterations for p in parts),
+                evaluations=sum(p.evaluations for p in parts), seconds=sum(p.seconds for p in parts),
+                losses=[value for p in parts for value in p.losses],
+            )
+            for i, parts in enumerate(zip(*descents))
+        ]  # fmt: skip
+
+    def _stage(
+        self, stage: Constraints | SkyConstraints, x: Tensor, at_once: int, progress: Progress | None
+    ) -> list[Descent]:  # fmt: skip
+        """One grid: each map alone, or all as one ensemble."""
+        budget = self._budget(len(x), progress)
+        if not self.mean_field:
+            return descend_rows(lambda part, rows: stage.energies(part), x, **budget)
+
+        def features(maps: Tensor) -> Tensor:
+            return stage.features(maps, linear=True)
+
+        (joint,) = descend_rows(lambda part, _: mean_field_energy(features, part[0], at_once)[None], x[None], **budget)
+        return [replace(joint, x=own) for own in joint.x]
+
+    def _filled(self, start: Tensor, held: Tensor, valid: Tensor, progress: Progress | None) -> Descent:
+        """One map (channels, *grid) with new values in its gap; it starts as a constrained Gaussian field.
+
+        What the known part deviates from the mean of the examples, as every map does, must not be made up for in the
+        gap: the target is the map's own statistics, and those of the examples for the share of the gap. A weak pull
+        towards the start, in units of its variance at each frequency, keeps seams out: global averages hardly see them.
+        """
+        assert isinstance(self.constraints, Constraints)
+        known = self._inward(held[None], valid)
+        share = 1 - float(valid.float().mean())
+        goal = self.constraints.leaning_on(Examples(known, valid, self.boundary), share)
+        power = goal.bands.spread(goal.powers[:, goal.bands.used]).clamp_min(float(goal.powers.min()))
+        half = power.unflatten(-1, (*goal.drawn[:-1], goal.drawn[-1] // 2 + 1))
+        x = start + fill_gaps(torch.where(valid, known[0] - start, 0.0), valid, half)
+        dims = tuple(range(-valid.ndim, 0))
+        pixels = float((~valid).sum()) * math.prod(goal.drawn)
+
+        def energy(part: Tensor, rows: Tensor) -> Tensor:
+            field = torch.where(valid, known, part)
+            change = torch.fft.rfftn(field - x, dim=dims)
+            strain = 2 * (change.abs().square() / half).flatten(1).sum(1) / pixels
+            return goal.energies(field) + STRAIN * strain
+
+        (found,) = descend_rows(energy, x[None], **self._budget(1, progress))
+        return replace(found, x=torch.where(valid, held, self._outward(found.x[None])[0]))
+
+    def _budget(self, count: int, progress: Progress | None) -> dict[str, Any]:
+        seconds = None if self.seconds is None else self.seconds * count / len(self.stages)
+        return {"iterations": self.iterations, "seconds": seconds, "progress": progress}
+
+    # -- units ---------------------------------------------------------------------------------------------------
+
+    @property
+    def raw_device(self) -> torch.device:
+        return self.constraints.raw.device
+
+    def _fields(self, x: Tensor) -> Tensor:
+        """(n, *shape) -> (n, channels, *grid), checked."""
+        if tuple(x.shape[1:]) != self.layout.shape:
+            raise ShapeError("maps of another size", got=tuple(x.shape[1:]), expected=self.layout.shape,
+                             do="build a new model for them")  # fmt: skip
+        return x.reshape(-1, self.layout.channels, *self.layout.seen)
+
+    def _wide(self, values: Tensor) -> Tensor:
+        return values.view(1, -1, *[1] * len(self.layout.seen))
+
+    def _inward(self, fields: Tensor, valid: Tensor | None = None) -> Tensor:
+        # Gaps may hold what has no logarithm.
+        z = torch.where(self.valid if valid is None else valid, fields, 1.0).log() if self.log else fields
+        return (z - self._wide(self.centre)) / self._wide(self.unit)
+
+    def _outward(self, z: Tensor) -> Tensor:
+        x = z * self._wide(self.unit) + self._wide(self.centre)
+        return x.exp() if self.log else x
+
+    def _check_prepared(self) -> None:
+        if not bool(self.prepared):
+            raise RunError(
+                "the generator has seen no example", got="targets unset", expected="prepared targets",
+                do="call prepare(maps, None), or fit through sundog.fit",
+            )  # fmt: skip
+
+
+def _check_options(
+    boundary: str, mask: Any, inpaint: bool | int, mean_field: int, layout: Layout, *, sphere: bool
+) -> None:
+    if sphere:
+        given = {"inpaint": bool(inpaint), "canvas": layout.seen != layout.drawn, "boundary": boundary != "periodic"}
+        unknown = [name for name, asked in given.items() if asked]
+        if unknown:
+            raise OptionError("options that the sphere does not know", got=", ".join(unknown),
+                              expected="mask= alone: missing pixels enter no average",
+                              do="leave them out; to fill gaps, or draw more sky, cut square patches and fit those",
+                              )  # fmt: skip
+    if boundary not in ("periodic", "edge-mask"):
+        raise OptionError("unknown boundary", got=boundary, expected="periodic | edge-mask", do="choose one of them")
+    if inpaint and mask is None:
+        raise OptionError("nothing to paint in", got="no mask", expected="mask=, 0 where pixels are missing",
+                          do="pass the mask, or leave inpaint out")  # fmt: skip
+    if inpaint and (layout.seen != layout.drawn or mean_field):
+        raise OptionError("known pixels with a canvas or a mean field", got=f"canvas {layout.drawn}",
+                          expected="the size of the examples, mean_field=0", do="leave the others out")  # fmt: skip
+    if mean_field < 0 or mean_field == 1:
+        raise OptionError("maps per ensemble", got=mean_field, expected="0, or at least 2", do="pass mean_field=16")

@@ -1,0 +1,100 @@
+"""One self-contained HTML page for a verdict: opens without network, prints, and can be mailed."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from sundog.data.atomic import write_text
+from sundog.report.figures import verdict as figures
+from sundog.report.html import environment
+from sundog.verdicts.verdict import Row, Verdict, number, probability
+
+DPI = 144  # sharp on a screen of double density at the size used, and in print
+CHANNELS_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of the page: title, one-sentence caption, and the PNG as base64 text."""
+
+    title: str
+    caption: str
+    png: str
+
+
+def write_report(verdict: Verdict, path: str | Path) -> Path:
+    """Write the verdict as one HTML file, atomically; returns the path.
+
+    Everything is inside the file: style, pictures (PNG), and the numbers as JSON for machines
+    (``<script type="application/json" id="verdict">``). Nothing is loaded from anywhere.
+
+    Errors: FileError when the folder is missing or not writable.
+    """
+    return write_text(path, page(verdict))
+
+
+def page(verdict: Verdict) -> str:
+    """The HTML of the report."""
+    pages = environment()
+    pages.filters.update(number=number, probability=probability)
+    pages.filters["capitalise"] = lambda text: text[:1].upper() + text[1:]
+    return pages.get_template("verdict.html").render(
+        verdict=verdict, pictures=list(pictures(verdict)), reading=_reading(verdict), measured=measured,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        # "</" inside a script element would end it: escape the slash, which JSON allows
+        payload=json.dumps(json.loads(verdict.to_json())).replace("</", "<\\/"),
+    )
+
+
+def pictures(verdict: Verdict) -> Iterator[Picture]:
+    """The pictures of the page, in reading order."""
+    evidence = verdict.evidence
+    yield picture_of("Every row at a glance", figures.overview(verdict),
+                   "Distance of each statistic from real against real. The grey bar is the 16–84 % band of the "
+                   "truth against itself; a cross marks a row that fails. To the left: fakes closer than chance, "
+                   "or, for shares such as recall, fewer than expected.")
+    if verdict.kind == "images":
+        for channel, label in list(enumerate(evidence.labels()))[:CHANNELS_SHOWN]:
+            yield picture_of(f"Real beside fake: {label}", figures.images(evidence, channel),
+                           "Drawn at random, not chosen. One colour scale for both, fixed by the real images.")
+    else:
+        yield picture_of("Marginals", figures.marginals(evidence),
+                       "Each column with Poisson error bars; below, the ratio where the truth has five events or more.")
+        if len(evidence.names) > 1:
+            yield picture_of("Corner plot", figures.corner(evidence),
+                           "Contours that hold 68 % and 95 % of the events: real filled, fake as lines.")
+    for curve in evidence.curves:
+        unit = evidence.units[0] if len(set(evidence.units)) == 1 else ""
+        yield picture_of(curve.name.capitalize() if curve.name.islower() else curve.name, figures.curve(curve, unit),
+                       f"Mean over the samples; bands are one standard error at n = {verdict.n}.")
+
+
+def measured(row: Row) -> str:
+    """``real 3.51 ± 0.01 TeV, fake 3.62 ± 0.01 TeV`` for a row that carries such numbers, else nothing."""
+    if row.real_value is None or row.fake_value is None:
+        return ""
+    unit = f" {row.unit}" if row.unit else ""
+    return (f"real {number(row.real_value)} ± {number(row.real_error)}{unit}, "
+            f"fake {number(row.fake_value)} ± {number(row.fake_error)}{unit}")
+
+
+def _reading(verdict: Verdict) -> str:
+    threshold = verdict.rows[0].threshold if verdict.rows else 0.0
+    return (f"Each number compares {verdict.n} fakes with {verdict.n} real {verdict.kind} and stands beside what "
+            f"{verdict.n} real {verdict.kind} give against {verdict.n} others; a row fails when fakes that were real "
+            f"would do as badly with a probability below {number(threshold)}.")
+
+
+def picture_of(title: str, figure: Figure, caption: str) -> Picture:
+    """The figure as a PNG for a page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return Picture(title, caption, base64.b64encode(buffer.getvalue()).decode("ascii"))

@@ -1,0 +1,157 @@
+"""The contract between statistics and verdicts: the `Frame` of a comparison and one `Statistic` of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from sundog.errors import ShapeError
+from sundog.statistics.samples.admission import checked_events, checked_images
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What two samples are measured against: taken from the truth once, so that both share thresholds and bins.
+
+    All tensors are float64 with one entry per feature (events) or per channel (images; one entry for (n, ny, nx)).
+
+    Attributes
+    ----------
+    kind: "events" or "images".
+    mean, std: over all samples (and pixels); a constant feature gets std 1, so that dividing by it is safe.
+    low, high: 0.1 % and 99.9 % quantiles; widened to the extremes, and then by a half, where they coincide.
+    periodic: whether images wrap around.
+    names: of the features or channels; made up when none were given.
+    feature_centre, feature_scale: (K,) median and robust width of `features` on the truth.
+
+    Example
+    -------
+    >>> frame = Frame.of(torch.arange(10.0)[:, None], names=("mass",))
+    >>> frame.kind, frame.mean.item(), frame.names
+    ('events', 4.5, ('mass',))
+    """
+
+    kind: str
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+    periodic: bool
+    names: tuple[str, ...]
+    feature_centre: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    feature_scale: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+
+    @staticmethod
+    def of(x: Tensor, *, periodic: bool = False, names: Sequence[str] = ()) -> Frame:
+        """Return the frame of a true sample: events (n, d), or images (n, ny, nx) or (n, c, ny, nx)."""
+        from sundog.statistics.catalogue.features import raw_features  # the features are themselves measured in a frame
+
+        kind = kind_of(x)
+        rows = rows_of(x.detach())  # (channels, values)
+        names = tuple(names) or tuple(f"{'x' if kind == 'events' else 'channel '}{i + 1}" for i in range(len(rows)))
+        if len(names) != len(rows):
+            raise ShapeError(
+                "names do not fit the data",
+                got=f"{len(names)} names",
+                expected=len(rows),
+                do="pass one name per feature or channel",
+            )
+        low, high = _limits(rows)
+        std = rows.std(1, unbiased=False)
+        bare = Frame(
+            kind, rows.mean(1), torch.where(std > 1e-12 * rows.abs().amax(1), std, 1.0), low, high, periodic, names
+        )
+        step = -(-len(x) // 400)  # a few hundred samples fix a median well enough
+        raw = raw_features(x[::step].detach(), bare)
+        centre = raw.median(0).values
+        q05, q25, q75, q95 = raw.quantile(torch.tensor([0.05, 0.25, 0.75, 0.95], dtype=torch.float64), dim=0)
+        # Each is 1 sigma of a Gaussian; the wider one keeps a heavy tail from counting as a crowd of outliers.
+        spread = torch.maximum((q75 - q25) / 1.349, (q95 - q05) / 3.290)
+        spread = torch.where(spread > 1e-9, spread, raw.std(0, unbiased=False))
+        return replace(bare, feature_centre=centre, feature_scale=torch.where(spread > 1e-9, spread, 1.0))
+
+    def channel(self, i: int) -> Frame:
+        """Return the frame of one feature or channel alone."""
+        pick = slice(i, i + 1)
+        return Frame(
+            self.kind, self.mean[pick], self.std[pick], self.low[pick], self.high[pick], self.periodic, self.names[pick]
+        )
+
+    def admit(self, x: Tensor) -> Tensor:
+        """Return x; a ShapeError unless it has the kind and the number of features or channels of the truth."""
+        kind = kind_of(x)
+        width = 1 if x.ndim == 3 else x.shape[1]
+        if kind != self.kind or width != len(self.mean):
+            what = "features" if kind == "events" else "channels"
+            got, expected = f"{kind} with {width} {what}", f"{self.kind} with {len(self.mean)}"
+            raise ShapeError(
+                "sample and frame differ", got=got, expected=expected, do="measure both samples in one frame"
+            )
+        return x
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One row of the catalogue: a name, how to measure it on every sample, and how to read the numbers.
+
+    Attributes
+    ----------
+    name, kind: such as "power spectrum", "images".
+    compare: "mean" - compare the sample means of the vectors; "distribution" - compare each component's distribution.
+    measure: x (n, d) or (n, ny, nx) or (n, c, ny, nx), frame -> (n, k) float64, one vector per sample. k may be 0
+        where the statistic does not apply (correlations of a single feature).
+    components: (x.shape, frame) -> k names; x.shape includes the number of samples.
+    axis: (x.shape, frame) -> k abscissae, such as wavenumbers; None where there is no axis. Where they fall back, a
+        new curve begins (V0, V1, V2; the next channel).
+    axis_label, value_label: for a figure; summary, source: for a reader.
+    """
+
+    name: str
+    kind: str
+    compare: str
+    measure: Callable[[Tensor, Frame], Tensor]
+    components: Callable[[Shape, Frame], tuple[str, ...]]
+    axis: Callable[[Shape, Frame], Tensor] | None
+    axis_label: str
+    value_label: str
+    summary: str
+    source: str
+
+
+def kind_of(x: Tensor) -> str:
+    """Return "events" for (n, d), "images" for (n, ny, nx) or (n, c, ny, nx); anything else is a ShapeError."""
+    if x.ndim == 2:
+        checked_events(x)
+        return "events"
+    if x.ndim in (3, 4):
+        checked_images(x)
+        return "images"
+    raise ShapeError(
+        "neither events nor images",
+        got=f"shape {tuple(x.shape)}",
+        expected="(n, d), (n, ny, nx) or (n, channels, ny, nx)",
+        do="reshape first",
+    )
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """Return all values by feature or channel, (channels, values), in float64."""
+    if x.ndim == 2:
+        return x.T.double()
+    return x.reshape(1, -1).double() if x.ndim == 3 else x.transpose(0, 1).flatten(1).double()
+
+
+def _limits(rows: Tensor) -> tuple[Tensor, Tensor]:
+    n = rows.shape[1]
+    cut = round(0.001 * (n - 1))
+    low = torch.stack([row.kthvalue(1 + cut).values for row in rows])
+    high = torch.stack([row.kthvalue(n - cut).values for row in rows])
+    narrow = high <= low
+    low, high = torch.where(narrow, rows.amin(1), low), torch.where(narrow, rows.amax(1), high)
+    narrow = high <= low
+    return torch.where(narrow, low - 0.5, low), torch.where(narrow, high + 0.5, high)

@@ -1,0 +1,322 @@
+"""The catalogue's statistics of images: each measures one channel; channels are then put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sundog.statistics.catalogue.frame import Frame, Shape, Statistic
+from sundog.statistics.maps.morphology import gaussian_smooth, minkowski_functionals, structure_functions
+from sundog.statistics.maps.peaks import peak_mask
+from sundog.statistics.maps.spectra import cross_spectrum, power_spectrum
+from sundog.statistics.objects.shapes import shape_features
+from sundog.statistics.samples.onepoint import histogram, moments
+
+HISTOGRAM_BINS = 24
+SPECTRUM_BINS = 12
+THRESHOLDS = tuple(0.5 * i for i in range(-2, 7))  # in units of the frame's std, above its mean
+ORDERS = (1, 2, 3, 4)
+PEAK_LEVELS = (1.0, 3.0)
+SMOOTHING = 1.0  # pixels, before Minkowski functionals and peaks: pixel noise would own both
+CHUNK_PIXELS = 1 << 18  # pixels measured at once: 2 MB in float64 stay in the cache
+
+One = Callable[[Tensor, Frame], Tensor]  # (n, ny, nx), frame of that channel -> (n, k)
+
+
+def by_channel(one: One) -> One:
+    """Return a measure of (n, [c,] ny, nx) that applies ``one`` to each channel, in chunks, and concatenates."""
+
+    def measure(x: Tensor, frame: Frame) -> Tensor:
+        x = frame.admit(x)
+        channels = [x] if x.ndim == 3 else list(x.unbind(1))
+        size = max(1, CHUNK_PIXELS // (x.shape[-1] * x.shape[-2]))
+        columns = [
+            torch.cat([one(part.double(), frame.channel(i)) for part in channel.split(size)])
+            for i, channel in enumerate(channels)
+        ]
+        return torch.cat(columns, 1)
+
+    return measure
+
+
+def _named(labels: Callable[[Shape, Frame], tuple[str, ...]]) -> Callable[[Shape, Frame], tuple[str, ...]]:
+    """Repeat component names for every channel, with its name behind them when there are several."""
+
+    def components(shape: Shape, frame: Frame) -> tuple[str, ...]:
+        n_channels = shape[1] if len(shape) == 4 else 1
+        return tuple(
+            label + (f" ({frame.names[i]})" if n_channels > 1 else "")
+            for i in range(n_channels)
+            for label in labels(shape, frame.channel(i))
+        )
+
+    return components
+
+
+def _repeated(axis: Callable[[Shape, Frame], Tensor]) -> Callable[[Shape, Frame], Tensor]:
+    def abscissae(shape: Shape, frame: Frame) -> Tensor:
+        n_channels = shape[1] if len(shape) == 4 else 1
+        return torch.cat([axis(shape, frame.channel(i)) for i in range(n_channels)])
+
+    return abscissae
+
+
+def _histogram_edges(frame: Frame) -> Tensor:
+    inner = torch.linspace(0, 1, HISTOGRAM_BINS - 1, dtype=torch.float64) * (frame.high - frame.low) + frame.low
+    ends = inner.new_tensor([float("inf")])
+    return torch.cat([-ends, inner, ends])
+
+
+def _histogram(x: Tensor, frame: Frame) -> Tensor:
+    return histogram(x, _histogram_edges(frame), dim=(1, 2))
+
+
+def _histogram_centres(shape: Shape, frame: Frame) -> Tensor:
+    """Bin centres; the two open end bins stand half a bin outside."""
+    step = (frame.high - frame.low) / (HISTOGRAM_BINS - 2)
+    return frame.low + step * (torch.arange(HISTOGRAM_BINS, dtype=torch.float64) - 0.5)
+
+
+def _histogram_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
+    return tuple(f"pixels near {c:.3g}" for c in _histogram_centres(shape, frame).tolist())
+
+
+def moment_vectors(x: Tensor, frame: Frame) -> Tensor:
+    """Return mean, standard deviation, skewness and excess kurtosis of each image: (n, 4)."""
+    m = moments(x, dim=(1, 2))
+    # The offset keeps the gradient of the square root finite on constant images.
+    return torch.stack([m.mean, (m.variance + 1e-30).sqrt(), m.skewness, m.kurtosis], 1)
+
+
+def spectrum_vectors(x: Tensor, frame: Frame) -> Tensor:
+    """Return the power of each image in logarithmic rings: (n, b)."""
+    return power_spectrum(x, bins=SPECTRUM_BINS, periodic=frame.periodic).power
+
+
+def _spectrum_axis(shape: Shape, frame: Frame) -> Tensor:
+    blank = torch.zeros(1, *shape[-2:], dtype=torch.float64)
+    return power_spectrum(blank, bins=SPECTRUM_BINS).k
+
+
+def _spectrum_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
+    return tuple(f"P(k={k:.3g})" for k in _spectrum_axis(shape, frame).tolist())
+
+
+def minkowski_vectors(x: Tensor, frame: Frame, thresholds: tuple[float, ...] = THRESHOLDS) -> Tensor:
+    """Return V0, V1 and V2 at mean + t std for every t, after smoothing by one pixel: (n, 3 t)."""
+    levels = frame.mean + frame.std * torch.tensor(thresholds, dtype=torch.float64)
+    m = minkowski_functionals(x, levels, sigma_pixel=SMOOTHING, periodic=frame.periodic)
+    return torch.cat([m.v0, m.v1, m.v2], -1)
+
+
+def _minkowski_axis(shape: Shape, frame: Frame) -> Tensor:
+    return torch.tensor(THRESHOLDS * 3, dtype=torch.float64)
+
+
+def _minkowski_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
+    return tuple(f"{v} at {t:+g} sigma" for v in ("V0", "V1", "V2") for t in THRESHOLDS)
+
+
+def _lags(shape: Shape) -> list[int]:
+    """1, 2, 4, ... up to a quarter of the smaller side."""
+    side = min(shape[-2:])
+    return [2**i for i in range(16) if 2**i <= max(1, side // 4)]
+
+
+def _structure(x: Tensor, frame: Frame) -> Tensor:
+    """S_p(r)^(1/p) / std, by order and then lag: all orders on one scale, whatever the tails."""
+    s = structure_functions((x - frame.mean) / frame.std, _lags(x.shape), orders=ORDERS, periodic=frame.periodic).value
+    # The offset keeps the gradient of the root finite on constant images.
+    return torch.cat([(s[..., i] + 1e-30) ** (1 / p) for i, p in enumerate(ORDERS)], -1)
+
+
+def _structure_axis(shape: Shape, frame: Frame) -> Tensor:
+    return torch.tensor(_lags(shape) * len(ORDERS), dtype=torch.float64)
+
+
+def _structure_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
+    return tuple(f"S{p}(r={r})" for p in ORDERS for r in _lags(shape))
+
+
+def peak_vectors(x: Tensor, frame: Frame) -> Tensor:
+    """Return the number of peaks above 1 and 3 sigma and the mean height of the former in sigma (0 without): (n, 3)."""
+    z = (gaussian_smooth(x.detach(), SMOOTHING, periodic=frame.periodic) - frame.mean) / frame.std
+    mask = peak_mask(z, periodic=frame.periodic)
+    counts = [(mask & (z >= level)).sum((1, 2)).double() for level in PEAK_LEVELS]
+    heights = torch.where(mask & (z >= PEAK_LEVELS[0]), z, 0.0).sum((1, 2)) / counts[0].clamp_min(1.0)
+    return torch.stack([*counts, heights], 1)
+
+
+def shape_vectors(x: Tensor, frame: Frame) -> Tensor:
+    """Return the shape features of the light above the frame's mean: (n, 11)."""
+    return torch.stack(list(shape_features((x - frame.mean) / frame.std).values()), 1)
+
+
+def _shape_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
+    return tuple(shape_features(torch.zeros(1, 2, 2)))
+
+
+def band_vectors(x: Tensor, frame: Frame) -> Tensor:
+    """Return skewness and excess kurtosis of each image in bands an octave wide: (n, 2 b)."""
+    smooth = [x, *(gaussian_smooth(x, s, periodic=frame.periodic) for s in _band_scales(x.shape))]
+    bands = [moments(fine - coarse, dim=(1, 2)) for fine, coarse in zip(smooth, smooth[1:])]
+    return torch.stack([m.skewness for m in bands] + [m.kurtosis for m in bands], 1)
+
+
+def _band_scales(shape: Shape) -> list[float]:
+    return [float(2**i) for i in range(4) if i == 0 or 2**i <= min(shape[-2:]) / 8]
+
+
+def _band_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
+    scales = [0.0, *_band_scales(shape)]
+    return tuple(
+        f"{name} between {fine:g} and {coarse:g} px"
+        for name in ("skewness", "kurtosis")
+        for fine, coarse in zip(scales, scales[1:])
+    )
+
+
+def _cross(x: Tensor, frame: Frame) -> Tensor:
+    """Cross spectra of standardised channels i < j, pair after pair; nothing for a single channel."""
+    x = frame.admit(x)
+    if x.ndim == 3 or x.shape[1] < 2:
+        return x.new_zeros(len(x), 0, dtype=torch.float64)
+    size = max(1, CHUNK_PIXELS // (x.shape[1] * x.shape[2] * x.shape[3]))
+    return torch.cat([_cross_chunk(part.double(), frame) for part in x.split(size)])
+
+
+def _cross_chunk(x: Tensor, frame: Frame) -> Tensor:
+    z = (x - frame.mean[:, None, None]) / frame.std[:, None, None]
+    spectra = [
+        cross_spectrum(z[:, i], z[:, j], bins=SPECTRUM_BINS, periodic=frame.periodic)
+        for i, j in _channel_pairs(x.shape)
+    ]
+    return torch.cat([spectrum.power for spectrum in spectra], 1)
+
+
+def _cross_axis(shape: Shape, frame: Frame) -> Tensor:
+    return _spectrum_axis(shape, frame).repeat(len(_channel_pairs(shape)))
+
+
+def _cross_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
+    rings = _spectrum_axis(shape, frame).tolist()
+    return tuple(f"{frame.names[i]} x {frame.names[j]} at k={k:.3g}" for i, j in _channel_pairs(shape) for k in rings)
+
+
+def _channel_pairs(shape: Shape) -> list[tuple[int, int]]:
+    n = shape[1] if len(shape) == 4 else 1
+    return [(i, j) for i in range(n) for j in range(i + 1, n)]
+
+
+IMAGE_STATISTICS: tuple[Statistic, ...] = (
+    Statistic(
+        "pixel histogram",
+        "images",
+        "mean",
+        by_channel(_histogram),
+        _named(_histogram_names),
+        _repeated(_histogram_centres),
+        "pixel value",
+        "share of pixels",
+        f"Share of pixels in {HISTOGRAM_BINS} bins, the outer two open.",
+        "definition",
+    ),
+    Statistic(
+        "moments",
+        "images",
+        "distribution",
+        by_channel(moment_vectors),
+        _named(lambda shape, frame: ("mean", "std", "skewness", "kurtosis")),
+        None,
+        "moment",
+        "value",
+        "Mean, standard deviation, skewness and excess kurtosis of every image.",
+        "definition",
+    ),
+    Statistic(
+        "power spectrum",
+        "images",
+        "mean",
+        by_channel(spectrum_vectors),
+        _named(_spectrum_names),
+        _repeated(_spectrum_axis),
+        "k [cycles per pixel]",
+        "P(k)",
+        "|FFT|²/(ny nx) in logarithmic rings; Hann window unless the maps are periodic.",
+        "periodogram",
+    ),
+    Statistic(
+        "Minkowski functionals",
+        "images",
+        "mean",
+        by_channel(minkowski_vectors),
+        _named(_minkowski_names),
+        _repeated(_minkowski_axis),
+        "threshold [sigma]",
+        "V0, V1, V2 per pixel",
+        "Area, perimeter and Euler number of the sets above a threshold, after smoothing by 1 pixel.",
+        "Schmalzing & Gorski 1998, MNRAS 297, 355",
+    ),
+    Statistic(
+        "structure functions",
+        "images",
+        "mean",
+        by_channel(_structure),
+        _named(_structure_names),
+        _repeated(_structure_axis),
+        "lag [pixels]",
+        "S_p(r)^(1/p) / std",
+        "Moments of the increments over 1, 2, 4, ... pixels, p = 1 to 4.",
+        "Kolmogorov 1941; Frisch 1995",
+    ),
+    Statistic(
+        "peaks",
+        "images",
+        "distribution",
+        by_channel(peak_vectors),
+        _named(lambda shape, frame: ("peaks above 1 sigma", "peaks above 3 sigma", "mean peak height")),
+        None,
+        "",
+        "count, height [sigma]",
+        "Number and mean height of the peaks of every image, smoothed by 1 pixel.",
+        "strict local maxima among 8 neighbours",
+    ),
+    Statistic(
+        "shapes",
+        "images",
+        "distribution",
+        by_channel(shape_vectors),
+        _named(_shape_names),
+        None,
+        "",
+        "value",
+        "Centre, elongation, scatter, Gini, M20, concentration and asymmetry of the light above the mean.",
+        "Vicanek Martinez et al. 2024, A&A 691, A360; Lotz et al. 2004; Conselice 2003",
+    ),
+    Statistic(
+        "band moments",
+        "images",
+        "distribution",
+        by_channel(band_vectors),
+        _named(_band_names),
+        None,
+        "",
+        "skewness, kurtosis",
+        "Skewness and kurtosis of every image in octave bands: what phases do to a spectrum.",
+        "differences of Gaussians, Burt & Adelson 1983",
+    ),
+    Statistic(
+        "cross spectra",
+        "images",
+        "mean",
+        _cross,
+        _cross_names,
+        _cross_axis,
+        "k [cycles per pixel]",
+        "P_ij(k)",
+        "Cross spectra of the standardised channels; empty for a single channel.",
+        "periodogram",
+    ),
+)

@@ -1,0 +1,228 @@
+"""The wavelet scattering transform of periodic maps: S1, S2 and their reduced forms s21, s22."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sundog.errors import FileError, OptionError, ShapeError
+from sundog.statistics.samples.admission import checked_images
+from sundog.statistics.scattering.labels.storage import load_columns, save_columns
+from sundog.statistics.scattering.rwst import AngularFit, fit_angles
+from sundog.statistics.wavelets.filters import (
+    ACCURACY,
+    WAVELETS,
+    check_bank,
+    default_scales,
+    frequencies,
+    grid_size,
+    octave_bank,
+    orientations,
+)
+from sundog.statistics.wavelets.waves import TINY, crop_frequencies
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class ScatteringMeans:
+    """Wavelet scattering coefficients of one map or of many.
+
+    Attributes
+    ----------
+    s1 : (..., J, L)
+    s2 : (..., J, L, J, L), axes (j1, l1, j2, l2); 0 where j2 <= j1, which the transform does not measure
+    wavelet : kind of wavelet, which fixes the orientations
+    """
+
+    s1: Tensor
+    s2: Tensor
+    wavelet: str = "morlet"
+
+    @property
+    def measured(self) -> Tensor:
+        """(J, J) true where j2 > j1."""
+        J = self.s1.shape[-2]
+        return torch.ones(J, J, dtype=torch.bool, device=self.s1.device).triu(1)
+
+    @property
+    def vector(self) -> Tensor:
+        """log2 S1 and log2(S2 / S1(j1, l1)), (..., J L + L^2 J (J - 1) / 2); tiny floors keep them finite."""
+        first, ratio = self._logs()
+        return torch.cat([first.flatten(-2), ratio[..., self.measured, :, :].flatten(-3)], -1)
+
+    def _logs(self) -> tuple[Tensor, Tensor]:
+        """log2 S1 (..., J, L) and log2(S2 / S1) (..., J, J, L, L), axes j1, j2, l1, l2."""
+        tiny = torch.finfo(self.s1.dtype).tiny * 1e8
+        first = self.s1.clamp_min(tiny)
+        return first.log2(), (self.s2.clamp_min(tiny) / first[..., None, None]).movedim(-3, -2).log2()
+
+    def rwst(self) -> AngularFit:
+        """Angular model of log2 S1 and log2(S2 / S1): isotropic levels, anisotropies and their directions."""
+        first, ratio = self._logs()
+        known = torch.where(self.measured[..., None, None], ratio, torch.nan)
+        return fit_angles(first, known, orientations(self.wavelet, self.s1.shape[-1]))
+
+    def iso(self) -> dict[str, Tensor]:
+        """Averages over rotations: "S1" (..., J) and "S2" (..., J, J, L) at j1, j2 and l2 - l1 modulo L."""
+        L = self.s1.shape[-1]
+        turned = torch.arange(L, device=self.s2.device)
+        pairs = self.s2.movedim(-3, -2)[..., turned[:, None], (turned[:, None] + turned) % L]  # (..., l1, l2 - l1)
+        return {"S1": self.s1.mean(-1), "S2": pairs.mean(-2)}
+
+    def table(self) -> dict[str, np.ndarray]:
+        """Columns kind, j1, l1, j2, l2 (-1 for S1) and value (last axis)."""
+        J, L = self.s1.shape[-2:]
+        one = np.argwhere(np.ones((J, L), dtype=bool))
+        two = np.argwhere(np.broadcast_to(self.measured.cpu().numpy()[:, None, :, None], (J, L, J, L)))
+        at = np.concatenate([np.column_stack([one, np.full_like(one, -1)]), two])
+        s1, s2 = (x.detach().cpu().numpy() for x in (self.s1, self.s2))
+        values = np.concatenate([s1.reshape(*s1.shape[:-2], -1), s2[..., *two.T]], -1)
+        kinds = np.repeat(["S1", "S2"], [len(one), len(two)])
+        return {"kind": kinds, "j1": at[:, 0], "l1": at[:, 1], "j2": at[:, 2], "l2": at[:, 3], "value": values}
+
+    def plot(self) -> Figure:
+        """log2 S1 and log2(S2 / S1) by scale, coloured by angle; of many maps the mean and the spread."""
+        from sundog.report.figures.coefficients import means
+
+        first, ratio = self._logs()
+        logs = ScatteringMeans(first, ratio.movedim(-2, -3)).table()
+        return means(logs, self.s1.shape[-1])
+
+    def save(self, path: str | Path) -> Path:
+        """Write labels and values to ``.npz`` or ``.json``; returns the path."""
+        return save_columns(path, {**self.table(), "wavelet": np.array(self.wavelet)})
+
+    @staticmethod
+    def load(path: str | Path) -> ScatteringMeans:
+        """Read what `save` wrote (JSON values come back as float64)."""
+        table = load_columns(path)
+        try:
+            one = table["kind"] == "S1"
+            J, L = int(table["j1"][one].max()) + 1, int(table["l1"][one].max()) + 1
+            places = np.ravel_multi_index([table[name][~one] for name in ("j1", "l1", "j2", "l2")], (J, L, J, L))
+            value = torch.from_numpy(table["value"])
+            s2 = value.new_zeros(*value.shape[:-1], (J * L) ** 2)
+            s2[..., torch.from_numpy(places)] = value[..., torch.from_numpy(~one)]
+            s1 = value[..., torch.from_numpy(one)].reshape(*value.shape[:-1], J, L)
+            return ScatteringMeans(s1, s2.reshape(*value.shape[:-1], J, L, J, L), str(table["wavelet"]))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise FileError(
+                "not a file of scattering means", got=path, expected="what save() wrote", do="measure again"
+            ) from error
+
+    def s21(self) -> Tensor:
+        """Sparsity (..., J, J): mean of S2 over both angles over mean of S1(j1) over angles; NaN where j2 <= j1.
+
+        Source: Cheng et al. 2020, MNRAS 499, 5902.
+        """
+        ratio = self.s2.mean((-3, -1)) / self.s1.mean(-1)[..., None]
+        return torch.where(self.measured, ratio, torch.nan)
+
+    def s22(self) -> Tensor:
+        """Shape (..., J, J): mean of S2 over parallel angles over mean over perpendicular ones; above 1 for filaments.
+
+        Source: Cheng & Menard 2021, arXiv 2112.01288. L must be even.
+        """
+        L = self.s1.shape[-1]
+        if L % 2:
+            raise OptionError("s22 needs perpendicular pairs of angles", got=f"L={L}", expected="even L", do="use L=4")
+        turned = torch.arange(L, device=self.s2.device)
+        pairs = self.s2.movedim(-3, -2)  # (..., j1, j2, l1, l2)
+        parallel = pairs[..., turned, turned].mean(-1)
+        ratio = parallel / pairs[..., turned, (turned + L // 2) % L].mean(-1)
+        return torch.where(self.measured, ratio, torch.nan)
+
+
+class WaveletScattering:
+    """Transform that measures the wavelet scattering coefficients of maps of one size.
+
+        S1(j1, l1) = < |x * psi_1| >,      S2(j1, l1, j2, l2) = < ||x * psi_1| * psi_2| >,  j2 > j1
+
+    Parameters
+    ----------
+    shape, J, L, wavelet, accuracy : as in `ScatteringCovariance`.
+
+    Source: Mallat 2012, Comm. Pure Appl. Math. 65, 1331; Allys et al. 2019, A&A 629, A115.
+
+    Example
+    -------
+    >>> x = torch.randn(7, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> c = WaveletScattering((32, 32), J=3)(x)
+    >>> c.s1.shape, c.vector.shape, bool(((c.s22()[:, 0, 2] - 1).abs() < 0.3).all())
+    (torch.Size([7, 3, 4]), torch.Size([7, 60]), True)
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        J: int | None = None,
+        L: int = 4,
+        wavelet: str = "morlet",
+        *,
+        accuracy: str = "default",
+    ) -> None:
+        if wavelet not in WAVELETS:
+            raise OptionError("unknown wavelet", got=wavelet, expected=" | ".join(WAVELETS), do="choose one of them")
+        if accuracy not in ACCURACY:
+            raise OptionError("unknown accuracy", got=accuracy, expected=" | ".join(ACCURACY), do="choose one of them")
+        self.shape = (int(shape[0]), int(shape[1]))
+        self.J = default_scales(self.shape) if J is None else J
+        self.L, self.wavelet = L, wavelet
+        check_bank(self.shape, self.J, L)
+        self._filters = [self._bank(j, ACCURACY[accuracy][0]) for j in range(self.J)]
+
+    def _bank(self, j: int, quality: float) -> Tensor:
+        grid = [grid_size(n, j, quality) for n in self.shape]
+        rows, columns = (frequencies(n, m) for n, m in zip(self.shape, grid))
+        return octave_bank(self.wavelet, rows, columns, j, self.L)
+
+    def __call__(self, x: Tensor) -> ScatteringMeans:
+        """Coefficients of maps x (..., ny, nx), differentiable."""
+        x = checked_images(x)
+        if tuple(x.shape[-2:]) != self.shape:
+            raise ShapeError(
+                "maps of another size", got=tuple(x.shape[-2:]), expected=self.shape, do="build a new transform"
+            )
+        J, L = self.J, self.L
+        f = torch.fft.fft2(x.reshape(-1, *self.shape), norm="forward")
+        s1: list[Tensor] = []
+        spectra: list[Tensor] = []
+        s2 = x.new_zeros(len(f), J, L, J, L)
+        for j2, bank in enumerate(self._filters):
+            psi = bank.to(f)
+            for j1, spectrum in enumerate(spectra):
+                small = crop_frequencies(spectrum.flatten(0, 1), (psi.shape[-2], psi.shape[-1]))
+                second = safe_modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward")).mean((-2, -1))
+                s2[:, j1, :, j2, :] = second.view(-1, L, L)
+            small = crop_frequencies(f, (psi.shape[-2], psi.shape[-1]))
+            modulus = safe_modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward"))
+            s1.append(modulus.mean((-2, -1)))
+            spectra.append(torch.fft.fft2(modulus, norm="forward"))
+        batch = x.shape[:-2]
+        return ScatteringMeans(torch.stack(s1, 1).reshape(*batch, J, L), s2.reshape(*batch, J, L, J, L), self.wavelet)
+
+
+def safe_modulus(z: Tensor) -> Tensor:
+    """Return |z| with a gradient that is 0, not NaN, where z = 0."""
+    return _Modulus.apply(z)  # type: ignore[no-any-return]
+
+
+class _Modulus(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z.abs()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return z * (grad / z.abs().clamp_min(TINY[grad.dtype]))

@@ -1,0 +1,166 @@
+"""The first two layers of the scattering moments of periodic maps: W = x * psi, |W|, its transform, and their adjoint.
+
+Everything lives on half planes, (..., columns, rows) in memory since that is how transforms along the rows leave them,
+and on real arrays. With e(k) = (psi^(k) + psi^(-k)) / 2 and o(k) = (psi^(k) - psi^(-k)) / 2, the real part of W is the
+inverse transform of e x^, the imaginary part that of -i o x^. Transforms are done axis by axis, along the rows only in
+the columns where psi^ is not negligible. Of W only the direction W / max(|W|, tiny) is kept: that is the gradient of
+the modulus, finite everywhere, and S2 = <|W|^2> is a sum of (e^2 + o^2) |x^|^2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sundog.statistics.wavelets.filters import frequencies, grid_size, octave_bank
+
+TINY = {torch.float32: 1e-20, torch.float64: 1e-150}
+FAINT = 1e-3  # of the share of psi^2 that is dropped in the third layer: below it psi is dropped from W too
+
+
+@dataclass(frozen=True)
+class Octave:
+    """One octave: its grid, its filters there, and its box of the half plane.
+
+    ``filters`` (2, L, width, my, 2) are e and o with each value twice (real, imaginary), ``square`` (L, width my) is
+    e^2 + o^2, ``weights`` (width,) counts how often a half-plane mode stands in the full plane. The box, where psi^2
+    matters to the third layer, holds ``negative`` rows of negative and ``positive`` rows of non-negative ky, and
+    ``columns`` kx; it lies inside that of the octave before.
+    """
+
+    grid: tuple[int, int]
+    filters: Tensor
+    square: Tensor
+    weights: Tensor
+    negative: int
+    positive: int
+    columns: int
+
+    @property
+    def width(self) -> int:
+        return self.filters.shape[-3]
+
+
+def make_octave(
+    shape: tuple[int, int], j: int, L: int, quality: float, cut: float, like: Tensor, wavelet: str,
+    before: Octave | None,
+) -> tuple[Octave, Tensor, Tensor]:  # fmt: skip
+    """Return an octave, and psi^2(k) and psi^2(-k) (L, columns, rows) in its box, rows in ascending order of ky."""
+    my, mx = (grid_size(n, j, quality) for n in shape)
+    psi = octave_bank(wavelet, frequencies(shape[0], my), frequencies(shape[1], mx), j, L)
+    # On a small grid the Nyquist modes are aliases of modes that finer grids hold apart: leave them out.
+    top = [n // 2 if m == n else (m - 1) // 2 for m, n in zip((my, mx), shape)]
+    ky = (torch.fft.fftfreq(my) * my).round().abs()
+    psi[:, ky > top[0]] = 0.0
+    mirror = psi.flip((-2, -1)).roll((1, 1), (-2, -1))
+    square, mirrored = psi**2, mirror**2
+    either = torch.maximum(square, mirrored).amax(0)
+    reach, columns = _reach(either, cut, ky, top)
+    positive, negative = min(reach + 1, (my + 1) // 2), min(reach, my // 2)
+    if before is not None:
+        positive, negative = min(positive, before.positive), min(negative, before.negative)
+        columns = min(columns, before.columns)
+    width = max(columns, _reach(either, FAINT * cut, ky, top)[1])
+    weights = torch.full((width,), 2.0)
+    weights[0] = 1.0
+    if mx == shape[1] and 2 * (width - 1) == mx:
+        weights[-1] = 1.0
+    parts = torch.stack([psi + mirror, psi - mirror])[..., :width].mT / 2
+    filters = parts.to(like)[..., None].expand(*parts.shape, 2).contiguous()
+    power = parts.square().sum(0).flatten(1).to(like)
+    octave = Octave((my, mx), filters, power, weights.to(like), negative, positive, columns)
+    one, other = (
+        torch.cat([p[:, my - negative :, :columns], p[:, :positive, :columns]], 1).mT for p in (square, mirrored)
+    )
+    return octave, one, other
+
+
+def _reach(plane: Tensor, cut: float, ky: Tensor, top: list[int]) -> tuple[int, int]:
+    """Largest |ky| and number of columns of a full plane with values above a share of the peak."""
+    needed = plane > cut * plane.max()
+    columns = int(needed[:, : top[1] + 1].any(0).nonzero().max()) + 1
+    return min(int(ky[needed.any(1)].max()), top[0]), columns
+
+
+def half_plane(x: Tensor, columns: int | None = None, norm: str = "forward") -> Tensor:
+    """Two-dimensional transform (..., columns, ny) of real maps on the first columns of the half plane."""
+    f = torch.fft.rfft(x, dim=-1, norm=norm)
+    return torch.fft.fft(f if columns is None else f[..., :columns], dim=-2, norm=norm).mT
+
+
+def maps_of(f: Tensor, nx: int, norm: str = "backward") -> Tensor:
+    """Real maps (..., ny, nx) of half planes (..., columns, ny) of which the first columns are given."""
+    return torch.fft.irfft(torch.fft.ifft(f, dim=-1, norm=norm).mT, n=nx, dim=-1, norm=norm)
+
+
+def transform(
+    x: Tensor, octaves: tuple[Octave, ...], keep: bool
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
+    """Measure maps x (n, ny, nx) in two layers.
+
+    Returns S1 and S2 (n, J, L), the half plane of the maps, per octave the transforms of the moduli (n, L, columns,
+    my), and the directions of W (n, 2, L, my, mx), real and imaginary parts, if ``keep``.
+    """
+    f = half_plane(x)
+    s1, s2, spectra, directions = [], [], [], []
+    for octave in octaves:
+        small = _cropped(f, octave)
+        both = torch.view_as_real(torch.stack([small, -1j * small], 1)[:, :, None])
+        wave = maps_of(torch.view_as_complex(both * octave.filters), octave.grid[1], "forward")
+        modulus = wave[:, 0].square().addcmul_(wave[:, 1], wave[:, 1]).sqrt_()
+        power = (small.real.square() + small.imag.square()) * octave.weights[:, None]
+        s2.append(power.flatten(1) @ octave.square.mT)
+        spectra.append(half_plane(modulus, octave.columns))
+        s1.append(spectra[-1][..., 0, 0].real)
+        if keep:
+            directions.append(wave.div_(modulus.clamp_min_(TINY[modulus.dtype])[:, None]))
+    return torch.stack(s1, 1), torch.stack(s2, 1), f, spectra, directions
+
+
+def transform_backward(
+    f: Tensor, directions: tuple[Tensor, ...], octaves: tuple[Octave, ...], grads: tuple[Tensor, Tensor],
+    grad_f: Tensor, grad_spectra: list[Tensor], nx: int,
+) -> Tensor:  # fmt: skip
+    """Gradient for the maps from those for S1 and S2, for their half planes and for the transforms of the moduli.
+
+    Gradients of half planes come divided by the count of each mode in the full plane; they are changed in place.
+    """
+    for j, (octave, direction, grad) in enumerate(zip(octaves, directions, grad_spectra)):
+        grad[..., 0, 0] += grads[0][:, j]
+        moved = direction * maps_of(grad, octave.grid[1])[:, None]
+        planes = torch.view_as_real(half_plane(moved, octave.width, "backward"))
+        sides = planes[:, :, 0] * octave.filters[:, 0]
+        for ell in range(1, planes.shape[2]):
+            sides.addcmul_(planes[:, :, ell], octave.filters[:, ell])
+        real, imaginary = torch.view_as_complex(sides).unbind(1)
+        square = ((2 * grads[1][:, j]) @ octave.square).view(real.shape)
+        _add_cropped(grad_f, real.add_(imaginary, alpha=1j).addcmul_(_cropped(f, octave), square.to(f)), octave)
+    return maps_of(grad_f, nx)
+
+
+def _cropped(f: Tensor, octave: Octave) -> Tensor:
+    """Low frequencies of half planes (n, columns, ny), in the order of the octave's grid."""
+    ny, my = f.shape[-1], octave.grid[0]
+    f = f[:, : octave.width]
+    return f if my == ny else torch.cat([f[..., : (my + 1) // 2], f[..., ny - my // 2 :]], -1)
+
+
+def _add_cropped(f: Tensor, small: Tensor, octave: Octave) -> None:
+    """Adjoint of `_cropped`: f += small, in place."""
+    ny, my = f.shape[-1], octave.grid[0]
+    middle = (my + 1) // 2
+    f[:, : octave.width, :middle] += small[..., :middle]
+    f[:, : octave.width, ny - my + middle :] += small[..., middle:]
+
+
+def crop_frequencies(full: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Low frequencies of a full plane (n, ny, nx), in the order of a smaller grid."""
+    (ny, nx), (my, mx) = full.shape[-2:], grid
+    if my < ny:
+        full = torch.cat([full[:, : (my + 1) // 2], full[:, ny - my // 2 :]], 1)
+    if mx < nx:
+        full = torch.cat([full[..., : (mx + 1) // 2], full[..., nx - mx // 2 :]], 2)
+    return full
+

@@ -1,0 +1,159 @@
+"""The background template: a generator of the features given the mass, learned beside the window.
+
+    p_B(x | m) from the sidebands, evaluated at m inside the window;   p_B(m) from a smooth fit to the sidebands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sundog.data.dataset import Dataset
+from sundog.data.scaling import Scaling
+from sundog.data.scaling.chain import named_scaling
+from sundog.errors import OptionError
+from sundog.statistics.samples.distance import wasserstein_1
+from sundog.tasks.anomaly.background.polish import Polish, draw, fit_polish
+from sundog.tasks.anomaly.background.spectrum import MassLaw, mass_law
+from sundog.tasks.anomaly.regions import SignalRegion, mass_column
+from sundog.train.fit import fit
+from sundog.train.plan import Plan
+from sundog.train.run import DensityRun, Run
+from sundog.verdicts.twosample import classifier_two_sample
+
+CHECKED = 0.1  # share of the sidebands kept away from the generator, to test it on
+CHECK_ROWS = 50_000  # of the test: its error is then 0.0018
+GOOD_AUC = 0.505  # above it, plus two errors, a template spoils the search (docs/anomaly.md)
+# A spline flow sees features between edges, or with long tails, as it sees Gaussians: docs/anomaly.md has the numbers.
+SCALINGS = {"flow-matching": "logit", "flow": "normal-scores"}
+PLANS = {"flow-matching": Plan(steps=2000, batch=4096), "flow": Plan(steps=1500, batch=1024)}
+
+
+@dataclass(frozen=True)
+class TemplateReport:
+    """How far the template can be told from sideband events that it never saw, at the same masses.
+
+    Attributes
+    ----------
+    auc, auc_error : out-of-fold area of a classifier, and its standard error for equal laws
+    distances : feature -> Wasserstein-1 distance in standard deviations of the feature
+    n : events on each side
+
+    Interpolation into the window is not tested here: no pure background is at hand there.
+    """
+
+    auc: float
+    auc_error: float
+    distances: dict[str, float]
+    n: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether the area is at most 0.505, within two standard errors."""
+        return self.auc <= GOOD_AUC + 2 * self.auc_error
+
+    def __str__(self) -> str:
+        worst = max(self.distances, key=lambda name: self.distances[name])
+        return (f"template AUC {self.auc:.4f} +- {self.auc_error:.4f} on {self.n:,} sideband events "
+                f"({'good' if self.passed else 'POOR'}); worst feature {worst}: {self.distances[worst]:.4f} std")
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """A fitted background: features given the mass, and the mass inside the window.
+
+    Attributes
+    ----------
+    run : the conditional generator, ``DensityRun`` where it knows its density
+    masses : law of the mass inside the window
+    region : the window
+    report : its test on sideband events, None if not asked for
+    unseen : the sideband events of that test, kept away from training
+    polish : a correction of the generator learned beside the window, see ``fit_polish``
+    """
+
+    run: Run
+    masses: MassLaw
+    region: SignalRegion
+    report: TemplateReport | None
+    unseen: Dataset | None = None
+    polish: Polish | None = None
+
+    def sample(self, n: int, seed: int, m: Any = None) -> Dataset:
+        """n background events inside the window, or at the masses m (n,) if these are given."""
+        if m is None:
+            m = self.masses.sample(n, seed)
+        context = torch.as_tensor(m).float()
+        if self.polish is None:
+            return self.run.sample(n, context=context, seed=seed)
+        return draw(self.run, self.polish, context.reshape(-1, 1).expand(n, 1), seed)
+
+    def log_prob(self, events: Dataset) -> Tensor:
+        """log p_B(x | m), float64 (n,), per product of the units of x.
+
+        Events beyond the range of the sidebands have no density under a bounded scaling; they get the lowest
+        found among the others, so that one stray event cannot pass for a signal of infinite ratio.
+        """
+        if not isinstance(self.run, DensityRun):
+            raise OptionError(f"family '{self.run.family}' has no density", got="log_prob", expected="flow | "
+                              "flow-matching", do="choose another template")
+        log_p = self.run.log_prob(_labelled(events, self.run))
+        if self.polish is not None:
+            log_p = log_p + self.polish.log_ratio(events.values)
+        finite = torch.isfinite(log_p)
+        lowest = log_p[finite].min() if finite.any() else log_p.new_tensor(-700.0)  # exp(-700): barely above zero
+        return log_p if finite.all() else torch.where(finite, log_p, lowest)
+
+
+def fit_template(events: Dataset, region: SignalRegion, *, family: str = "flow-matching", seed: int = 0,
+                 plan: Plan | None = None, scaling: Scaling | str | None = None, law: str = "smooth",
+                 reach: float | None = None, check: bool = True, polish: bool = False, out: Any = None,
+                 **options: Any) -> Template:
+    """A template fitted to the sidebands of the events (from ``gather``).
+
+    Parameters
+    ----------
+    family : of the generator, see ``sundog.fit``
+    plan, scaling, options : of the generator; sensible for the family where None
+    law : of the mass: ``smooth``, or the published ``histogram`` and ``kde``
+    reach : how far beyond the window events are used, None for all
+    check : whether to test the template on a tenth of the sideband events, kept away from training
+    polish : whether trees correct what the generator gets wrong beside the window, see ``fit_polish``
+    out : folder of the run; an interrupted fit goes on there
+    """
+    region.check(events)
+    plan = (plan or PLANS.get(family, Plan())).with_(seed=seed)
+    scaling = scaling if scaling is not None else SCALINGS.get(family, "standard")
+    scaling = named_scaling(scaling) if isinstance(scaling, str) else scaling
+    beside = replace(events[region.sidebands(events, reach)], held_out_fraction=CHECKED if check else 0.0)
+    run = fit(family, beside, plan=plan, scaling=scaling, out=out, **options)
+    template = Template(run, mass_law(law, events.context, region), region, None,
+                        beside.held_out if check else None,
+                        fit_polish(run, beside.train, seed=seed) if polish else None)
+    return replace(template, report=_tested(template, seed)) if check else template
+
+
+def _tested(template: Template, seed: int) -> TemplateReport:
+    assert template.unseen is not None  # called where a check is asked for
+    real = template.unseen[:CHECK_ROWS]
+    return compared(real, template.sample(len(real), seed + 1, real.context), seed)
+
+
+def compared(real: Dataset, fake: Dataset, seed: int) -> TemplateReport:
+    """How far real and drawn events of the same masses can be told apart."""
+    # The mass stands among the columns: a wrong dependence on it must show.
+    mass = mass_column(real).float()[:, None]
+    found = classifier_two_sample(torch.cat([real.values, mass], 1), torch.cat([fake.values, mass], 1), seed, folds=2)
+    spread = real.values.std(0)
+    apart = wasserstein_1(real.values / spread, fake.values / spread)
+    return TemplateReport(found.auc, found.null_error, dict(zip(real.names, apart.tolist())), len(real))
+
+
+def _labelled(events: Dataset, run: Run) -> Dataset:
+    """The events under the names that the run was trained with; their columns are matched by position."""
+    return Dataset.from_arrays(events.values, events.context, run.labels["names"], run.labels["units"],
+                               context_names=run.labels["context_names"], context_units=run.labels["context_units"],
+                               held_out_fraction=0.0)

@@ -1,0 +1,188 @@
+"""Scores of every event by a detector that never saw it.
+
+A classifier scores the events it was trained on higher than others of the same law: cut on such scores, and a bump
+appears inside the window where none is. Therefore the events are dealt into folds, and each fold is scored by what
+was learned without it. Source: the nested cross-validation of Collins, Howe & Nachman 2019, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sundog.data.dataset import Dataset
+from sundog.errors import OptionError, SundogError
+from sundog.tasks.anomaly.background.spectrum import smooth_masses
+from sundog.tasks.anomaly.background.template import fit_template
+from sundog.tasks.anomaly.detectors.ranode import RAnode
+from sundog.tasks.anomaly.detectors.references import features, fit_ratio
+from sundog.tasks.anomaly.regions import SignalRegion, mass_column
+
+Make = Callable[[SignalRegion, int], Any]
+Scorer = Callable[[Dataset], Tensor]
+OVERSAMPLING = 3.0  # template events per data event inside the window, where the detector does not say
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """Scores of all events, each by a scorer that never saw it.
+
+    Attributes
+    ----------
+    score : (n,) float64, larger for more signal-like
+    fold : (n,) which scorer gave it
+    scorers : one per fold
+    detector : fitted to all events, or to all folds but the first where each fold has its own; knows template
+        report, signal fraction and signal where the method does
+    """
+
+    score: Tensor
+    fold: Tensor
+    scorers: tuple[Scorer, ...]
+    detector: Any
+
+    def thresholds(self, beside: Tensor, efficiency: float) -> Tensor:
+        """Score (folds,) above which a share ``efficiency`` of the sideband events ``beside`` (n,) of a fold lies."""
+        return torch.stack([torch.quantile(self.score[beside & (self.fold == k)].sort().values, 1 - efficiency)
+                            for k in range(len(self.scorers))])
+
+    def passing(self, events: Dataset, thresholds: Tensor, seed: int) -> Tensor:
+        """Which new events the cut keeps: (n,) booleans, each event judged by one scorer drawn at random."""
+        fold = deal(len(events), len(self.scorers), seed)
+        kept = torch.zeros(len(events), dtype=torch.bool)
+        for k, scorer in enumerate(self.scorers):
+            kept[fold == k] = scorer(events[fold == k]) > thresholds[k]
+        return kept
+
+
+def cross_fitted(make: Make, events: Dataset, region: SignalRegion, *, folds: int = 5, members: int = 4,
+                 seed: int = 0) -> CrossFit:
+    """Scores of the events (from ``gather``) by cross-fitting; the way depends on what the detector is.
+
+    * Classifier on a template (``Cathode``, ``Sigma`` ...): one template, from the sidebands; per fold a new classifier
+      between the events inside the window, without that fold, and the template.
+    * ``RAnode``: one background density; per fold a new signal density, without the events of that fold inside.
+    * Anything else with ``fit`` and ``score_samples``: per fold fitted anew to all other events.
+
+    Parameters
+    ----------
+    make : (region, seed) -> an unfitted detector
+    members : boostings in each classifier on a template
+
+    Example
+    -------
+    >>> from sundog.simulate.densities import ResonantToy
+    >>> from sundog.tasks.anomaly import CWoLa
+    >>> from sundog.tasks.anomaly.regions import gather
+    >>> region = SignalRegion(3.3, 3.7)
+    >>> found = cross_fitted(lambda region, seed: CWoLa(region, seed, members=1), gather(ResonantToy().events(
+    ...     6000, 0.1, seed=0)), region, folds=2)
+    >>> found.score.shape, found.fold.unique().tolist()
+    (torch.Size([6000]), [0, 1])
+    """
+    if folds < 2:
+        raise OptionError("too few folds", got=folds, expected="at least 2", do="pass folds=5")
+    fold = deal(len(events), folds, seed)
+    detector = make(region, seed)
+    if refitted(detector):
+        fitted = [make(region, seed + k).fit(events[fold != k]) for k in range(folds)]
+        scorers, detector = tuple(part.score_samples for part in fitted), fitted[0]
+    elif isinstance(detector, RAnode):
+        scorers, detector = _densities(make, events, region, fold, seed)
+    else:
+        scorers = _classifiers(detector, events, region, fold, members, seed)
+    score = torch.empty(len(events), dtype=torch.float64)
+    for k, scorer in enumerate(scorers):
+        score[fold == k] = torch.as_tensor(scorer(events[fold == k])).double()
+    return CrossFit(score, fold, scorers, detector)
+
+
+def refitted(detector: Any) -> bool:
+    """Whether cross-fitting fits the whole detector anew to all folds but one, template or sidebands included."""
+    on_template = hasattr(detector, "sample_background") and hasattr(detector, "classifier_")
+    return not (on_template or isinstance(detector, RAnode))
+
+
+def deal(n: int, folds: int, seed: int) -> Tensor:
+    """The fold of each of n events, (n,), of equal sizes to within one, in random order.
+
+    Example
+    -------
+    >>> deal(5, 2, seed=0).bincount().tolist()
+    [3, 2]
+    """
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    fold = torch.empty(n, dtype=torch.int64)
+    fold[order] = torch.arange(n) % folds
+    return fold
+
+
+def background_events(fit: CrossFit, events: Dataset, region: SignalRegion, n: int, seed: int) -> Dataset | None:
+    """n background events over the whole spectrum, from the detector's template; a flow where it has none.
+
+    Masses beside the window are those of the data, inside they come from the smooth law. None where the template
+    cannot be asked for events beside the window.
+    """
+    law, beside = smooth_masses(events.context, region), region.sidebands(events)
+    generator = torch.Generator().manual_seed(seed)
+    n_inside = round(n * law.expected / (law.expected + float(beside.sum())))
+    masses = mass_column(events)[beside]
+    drawn = masses[torch.randint(len(masses), (n - n_inside,), generator=generator)]
+    m = torch.cat([drawn, law.sample(n_inside, seed)])
+    try:
+        if hasattr(fit.detector, "for_window"):  # beside the window nothing is interpolated
+            outside = fit.detector.template_for(region, "none").sample(n - n_inside, seed, m[: n - n_inside])
+            return _joined(outside, fit.detector.sample_background(n_inside, m[n - n_inside :], seed=seed))
+        if hasattr(fit.detector, "sample_background"):
+            return fit.detector.sample_background(n, m, seed=seed)
+        template: Any = getattr(fit.detector, "background", None)
+        if not hasattr(template, "sample"):
+            template = fit_template(events, region, family="flow", seed=seed, check=False)
+        return template.sample(n, seed, m)
+    except (SundogError, TypeError):
+        return None
+
+
+def _joined(first: Dataset, second: Dataset) -> Dataset:
+    assert first.context is not None and second.context is not None  # both were drawn at masses
+    return replace(first, values=torch.cat([first.values, second.values]),
+                   context=torch.cat([first.context, second.context]))
+
+
+def _classifiers(detector: Any, events: Dataset, region: SignalRegion, fold: Tensor, members: int,
+                 seed: int) -> tuple[Scorer, ...]:
+    if hasattr(detector, "members"):
+        detector.members = 1  # its own classifier saw every event and is not used
+    detector.fit(events)
+    seen = getattr(detector, "latent", None) or partial(features, with_mass=getattr(detector, "with_mass", False))
+    is_inside = region.contains(events)
+    inside = seen(events[is_inside])
+    n_drawn = round(getattr(detector, "oversampling", OVERSAMPLING) * len(inside))
+    drawn = seen(detector.sample_background(n_drawn, seed=seed))
+
+    def without(k: int) -> Scorer:
+        classifier = fit_ratio(inside[fold[is_inside] != k], drawn, seed=seed + 100 * k, members=members)
+        return lambda new: classifier.predict_log_odds(seen(new))
+
+    return tuple(without(k) for k in range(int(fold.max()) + 1))
+
+
+def _densities(make: Make, events: Dataset, region: SignalRegion, fold: Tensor,
+               seed: int) -> tuple[tuple[Scorer, ...], RAnode]:
+    """One scorer per fold and the search on all events, on one background."""
+    whole = make(region, seed)
+    background = whole.background if whole.background is not None \
+        else fit_template(events, region, family="flow", seed=seed)
+    whole.background = background
+    whole.fit(events)
+    is_inside, scorers = region.contains(events), []
+    for k in range(int(fold.max()) + 1):
+        search = make(region, seed + k)
+        search.background = background
+        scorers.append(search.fit(events[~(is_inside & (fold == k))]).score_samples)
+    return tuple(scorers), whole

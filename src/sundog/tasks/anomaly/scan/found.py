@@ -1,0 +1,263 @@
+"""What a scan found: one entry per window, the p-values that join them, and the words for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from sundog.data.dataset import Dataset
+from sundog.data.files import load
+from sundog.data.formats.raw import unreadable
+from sundog.errors import OptionError
+from sundog.tasks.anomaly.background.template import TemplateReport
+from sundog.tasks.anomaly.checks.fraction import SignalFraction
+from sundog.tasks.anomaly.checks.sculpting import Sculpting, sculpting
+from sundog.tasks.anomaly.detectors.ranode import RAnode
+from sundog.tasks.anomaly.regions import SignalRegion, mass_column
+from sundog.tasks.anomaly.scan.bump import BumpFit, Peak, common_edges, fit_bump, locate
+from sundog.tasks.anomaly.scan.significance import LookElsewhere, look_elsewhere
+
+CLAIMED = 1.35e-3  # global p-value below which the word "evidence" is used: three standard deviations
+
+
+@dataclass(frozen=True, eq=False)
+class WindowResult:
+    """What was found in one window.
+
+    Attributes
+    ----------
+    region : the window
+    before, fit : spectrum of all events, and of those that pass the cut
+    p_local : probability of such a count without signal, in this window
+    p_global : the same for the best of all windows
+    p_global_error : from the number of pseudo-experiments; 0 where the tail is extrapolated
+    sculpting : how far the cut shapes the background
+    template : its test on sideband events, where the method has a template
+    fraction, fraction_evidence : signal fraction before the cut, where the method measures it
+    peak : mass and width of the excess, where there is one
+    score : (n,) of every event, by a detector that never saw it
+    passed : (n,) which events the cut keeps
+    signal : draws of the learned signal, where the method knows its density
+    seconds : CPU time
+    """
+
+    region: SignalRegion
+    before: BumpFit
+    fit: BumpFit
+    p_local: float
+    p_global: float
+    p_global_error: float
+    sculpting: Sculpting
+    template: TemplateReport | None
+    fraction: SignalFraction | None
+    fraction_evidence: bool
+    peak: Peak | None
+    score: np.ndarray
+    passed: np.ndarray
+    signal: Dataset | None
+    seconds: float
+
+    @property
+    def z_local(self) -> float:
+        """``p_local`` in standard deviations."""
+        return float(norm.isf(self.p_local))
+
+    @property
+    def z_global(self) -> float:
+        """``p_global`` in standard deviations."""
+        return float(norm.isf(self.p_global))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What to know before believing this window."""
+        said = []
+        if self.sculpting.sculpted:
+            said.append(f"the cut sculpts the background: {self.sculpting}")
+        if self.template is not None and not self.template.passed:
+            said.append(f"the template is poor: AUC {self.template.auc:.3f} +- {self.template.auc_error:.3f}; the "
+                        "search loses sensitivity")
+        if self.before.p_fit < 1e-3:
+            said.append(f"no smooth curve describes the spectrum beside the window (p = {self.before.p_fit:.1g})")
+        if self.fit.p_fit < 1e-3:
+            said.append(f"no smooth curve describes the selected spectrum beside the window (p = {self.fit.p_fit:.1g})")
+        return said
+
+    @property
+    def trusted(self) -> bool:
+        """Whether an excess here could be a signal: the cut does not sculpt, and curves fit beside the window."""
+        return not self.sculpting.sculpted and min(self.before.p_fit, self.fit.p_fit) >= 1e-3
+
+    def facts(self) -> dict[str, Any]:
+        """The numbers, JSON-able."""
+        shape, f = self.sculpting, self.fraction
+        return {
+            "lo": self.region.lo, "hi": self.region.hi, "unit": self.region.unit, "observed": self.fit.observed,
+            "expected": self.fit.expected, "expected_error": self.fit.expected_error, "degree": self.fit.degree,
+            "p_fit": self.fit.p_fit, "z_asymptotic": self.fit.significance, "p_local": self.p_local,
+            "z_local": self.z_local, "p_global": self.p_global, "p_global_error": self.p_global_error,
+            "z_global": self.z_global, "sculpted": shape.sculpted, "spurious": shape.spurious,
+            "spurious_error": shape.spurious_error, "curvature": shape.curvature, "trusted": self.trusted,
+            "template_auc": None if self.template is None else self.template.auc,
+            "template_auc_error": None if self.template is None else self.template.auc_error,
+            "template_passed": None if self.template is None else self.template.passed,
+            "signal_fraction": None if f is None else f.value,
+            "interval_68": None if f is None else [f.low, f.high],
+            "interval_95": None if f is None else [f.low_95, f.high_95],
+            "fraction_evidence": self.fraction_evidence,
+            "peak": None if self.peak is None else [self.peak.mass, self.peak.mass_error],
+            "width": None if self.peak is None else [self.peak.width, self.peak.width_error],
+            "remarks": self.remarks, "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ScanResult:
+    """All windows of a scan.
+
+    Attributes
+    ----------
+    windows : in the order of the regions
+    look : the pseudo-experiments
+    events : what was searched
+    identity : method and settings
+    """
+
+    windows: tuple[WindowResult, ...]
+    look: LookElsewhere
+    events: Dataset
+    identity: dict[str, Any]
+
+    @property
+    def best(self) -> WindowResult:
+        """The most significant of the trusted windows; of all where none is trusted."""
+        trusted = [window for window in self.windows if window.trusted]
+        return max(trusted or self.windows, key=lambda window: window.fit.significance)
+
+    @property
+    def evidence(self) -> bool:
+        """Whether the best window is trusted and its global significance is three or more."""
+        return self.best.trusted and self.best.p_global <= CLAIMED
+
+    def summary(self) -> str:
+        """Where, how significant, what: one line."""
+        best, unit = self.best, f" {self.best.region.unit}".rstrip()
+        told = f"local {best.z_local:.1f}, global {best.z_global:.1f} sigma"
+        if not self.evidence:
+            return (f"no evidence for a resonance; most significant: {best.region.lo:g} to {best.region.hi:g}{unit}, "
+                    f"{told}")
+        at = "" if best.peak is None else f" at {measured(best.peak.mass, best.peak.mass_error)}{unit}"
+        fraction = "" if best.fraction is None else f"; signal fraction there {percent(best.fraction)}"
+        return (f"resonance{at} in {best.region.lo:g} to {best.region.hi:g}{unit}: {told}, {best.fit.observed} events "
+                f"on {best.fit.expected:.0f} +- {best.fit.expected_error:.0f}{fraction}")
+
+    def __str__(self) -> str:
+        lines = [f"{'window':>16} {'events':>7} {'expected':>16} {'local':>6} {'global':>7}  remarks"]
+        for window in self.windows:
+            expected = f"{window.fit.expected:.1f} +- {window.fit.expected_error:.1f}"
+            remark = "SCULPTED" if window.sculpting.sculpted else "" if window.trusted else "POOR FIT"
+            if window.template is not None and not window.template.passed:
+                remark = f"{remark} poor template".strip()
+            lines.append(f"{window.region.lo:>7g} to {window.region.hi:<5g} {window.fit.observed:>7} {expected:>16} "
+                         f"{window.z_local:>6.1f} {window.z_global:>7.1f}  {remark}".rstrip())
+        return "\n".join([*lines, self.summary()])
+
+    def facts(self) -> dict[str, Any]:
+        """Every number, JSON-able."""
+        return {**self.identity, "evidence": self.evidence, "summary": self.summary(),
+                "best": self.windows.index(self.best), "pseudo_experiments": len(self.look.z_null),
+                "trials": self.look.trials, "results": [window.facts() for window in self.windows]}
+
+    def to_json(self) -> str:
+        """``facts`` as text."""
+        return json.dumps(self.facts(), indent=1)
+
+    def with_signal(self, search: RAnode, draws: int = 5000) -> ScanResult:
+        """The same result, with the fraction and the signal that a fitted R-ANODE search learned in the best window.
+
+        Raises
+        ------
+        OptionError : a search in another window.
+        """
+        best = self.best
+        if search.region != best.region or search.fraction_ is None:
+            raise OptionError("this search does not belong to the best window", got=search.region, expected=best.region,
+                              do="fit RAnode(found.best.region)")
+        told = replace(best, fraction=search.fraction_, fraction_evidence=search.evidence_,
+                       signal=search.sample_signal(draws, seed=search.seed))
+        return replace(self, windows=tuple(told if window is best else window for window in self.windows))
+
+    def report(self, path: str | Path) -> Path:
+        """The path, after one self-contained HTML page was written there."""
+        from sundog.report.pages.scan import write_scan_report
+
+        return write_scan_report(self, path)
+
+
+def joined(folder: Path, names: Sequence[str], events: Dataset, identity: dict[str, Any],
+           pseudo_experiments: int) -> ScanResult:
+    """The result of a scan from the folders of its windows."""
+    parts = [_read(folder / name) for name in names]
+    regions = [SignalRegion(**facts["window"]) for facts, _ in parts]
+    mass = mass_column(events)
+    edges = common_edges(mass, regions)
+    before = [fit_bump(mass, region, edges) for region in regions]
+    passed = np.stack([arrays["passed"] for _, arrays in parts], 1)
+    fits = [fit_bump(mass[passed[:, i]], region, edges, before[i]) for i, region in enumerate(regions)]
+    look = look_elsewhere(fits, passed, mass.numpy(), pseudo_experiments, seed=identity["seed"])
+    p_local = look.p_local
+    windows = []
+    for i, (facts, arrays) in enumerate(parts):
+        control = (arrays["control_m"], arrays["control_passed"]) if "control_m" in arrays else None
+        template, fraction = facts["template"], dict(facts["fraction"] or {})
+        if template is not None:
+            template = TemplateReport(**{k: v for k, v in template.items() if k != "passed"})
+        claimed = bool(fraction.pop("evidence", False))
+        signal = folder / names[i] / "signal.npz"
+        z = fits[i].significance
+        windows.append(WindowResult(
+            regions[i], before[i], fits[i], float(p_local[i]), look.p_global(z), look.p_global_error(z),
+            sculpting(mass, passed[:, i], fits[i], control), template,
+            SignalFraction(**fraction) if fraction else None, claimed, locate(mass[passed[:, i]], fits[i]),
+            arrays["score"], passed[:, i], load(signal) if signal.exists() else None, facts["seconds"]))
+    return ScanResult(tuple(windows), look, events, identity)
+
+
+def measured(value: float, error: float) -> str:
+    """Value and error with two digits of the error.
+
+    Example
+    -------
+    >>> measured(3.4876, 0.0123), measured(3.4876, float("inf"))
+    ('3.488 +- 0.012', '3.49, error unknown')
+    """
+    if not 0 < error < np.inf:
+        return f"{value:.3g}, error unknown"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    return f"{value:.{digits}f} +- {error:.{digits}f}"
+
+
+def percent(fraction: SignalFraction) -> str:
+    """``0.61 % (95 %: 0.42 to 0.83 %)``.
+
+    Example
+    -------
+    >>> percent(SignalFraction(0.006, 0.005, 0.007, 0.004, 0.008, 30.0, 1000))
+    '0.6 % (95 %: 0.4 to 0.8 %)'
+    """
+    value, low, high = (f"{100 * w:.2g}" for w in (fraction.value, fraction.low_95, fraction.high_95))
+    return f"{value} % (95 %: {low} to {high} %)"
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        facts = json.loads((folder / "window.json").read_text())
+        with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
+            return facts, {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise unreadable(folder, f"a damaged window ({error})", "delete this folder and scan again") from error

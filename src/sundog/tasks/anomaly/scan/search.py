@@ -1,0 +1,268 @@
+"""The search: every window of a spectrum, one method, honest p-values.
+
+Each window has its own folder, written whole or not at all: scores, the events that pass, template report. What joins
+the windows (fits, p-values, look-elsewhere) is computed from these folders in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from sundog.data.atomic import write_text
+from sundog.data.dataset import Dataset
+from sundog.data.parts import write_parts
+from sundog.errors import OptionError, RunError
+from sundog.tasks.anomaly.detectors.anode import Anode
+from sundog.tasks.anomaly.detectors.cathode import Cathode
+from sundog.tasks.anomaly.detectors.curtains import Curtains
+from sundog.tasks.anomaly.detectors.cwola import CWoLa
+from sundog.tasks.anomaly.detectors.lacathode import LaCathode
+from sundog.tasks.anomaly.detectors.radot import RadOT
+from sundog.tasks.anomaly.detectors.ranode import RAnode
+from sundog.tasks.anomaly.detectors.sigma import Sigma
+from sundog.tasks.anomaly.detectors.transit import Transit
+from sundog.tasks.anomaly.regions import SignalRegion, gather
+from sundog.tasks.anomaly.scan.crossfit import Make, background_events, cross_fitted, deal, refitted
+from sundog.tasks.anomaly.scan.found import ScanResult, joined
+
+METHODS: dict[str, Any] = {"cathode": Cathode, "sigma": Sigma, "ranode": RAnode, "anode": Anode, "cwola": CWoLa,
+                           "curtains": Curtains, "radot": RadOT, "transit": Transit, "lacathode": LaCathode}
+CONTROL = 3.0  # template events per data event that are sent through the cut, to see what it sculpts
+MOST_CONTROL = 200_000
+SHARED = "generator"  # folder of a model that serves all windows
+
+
+@dataclass(frozen=True)
+class ScanPlan:
+    """What a scan does, apart from the events: everything that decides its numbers.
+
+    Attributes
+    ----------
+    windows : the signal regions, in the order of their folders
+    method : one of ``METHODS``, or a function (region, seed) -> detector
+    settings : of the detector, by name
+    efficiency : share of the background beside the window that the cut keeps
+    folds : of the cross-fitting
+    members : boostings in each classifier on a template
+    control : whether to send template events through the cut, to see what it sculpts
+    seed : window i uses seed + 1000 i
+    """
+
+    windows: tuple[SignalRegion, ...]
+    method: str | Callable[[SignalRegion, int], Any] = "cathode"
+    settings: dict[str, Any] = field(default_factory=dict)
+    efficiency: float = 0.01
+    folds: int = 5
+    members: int = 4
+    control: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.windows:
+            raise OptionError("nothing to scan", got="no window", expected="at least one SignalRegion",
+                              do="pass [SignalRegion(3.3, 3.7)] or sliding_windows(...)")
+        if isinstance(self.method, str) and self.method not in METHODS:
+            raise OptionError("unknown method", got=self.method, expected=" | ".join(METHODS), do="choose one")
+        if not 0 < self.efficiency < 1:
+            raise OptionError("background efficiency out of range", got=self.efficiency, expected="0 < efficiency < 1",
+                              do="pass e.g. 0.01")
+        if self.folds < 2 or self.members < 1:
+            raise OptionError("cross-fitting is unusable", got=f"folds={self.folds}, members={self.members}",
+                              expected="folds >= 2, members >= 1", do="leave them out")
+        if len({region.unit for region in self.windows}) > 1:
+            raise OptionError("the windows have several units", got=", ".join(r.unit for r in self.windows),
+                              expected="one", do="give all windows in the unit of the mass")
+
+    def identity(self, events: Dataset) -> dict[str, Any]:
+        """Everything that decides the numbers, as JSON: two scans with the same identity give the same result."""
+        name = self.method if isinstance(self.method, str) else \
+            getattr(self.method, "__qualname__", type(self.method).__qualname__)
+        plain = json.loads(json.dumps(self.settings, default=str, sort_keys=True))
+        return {"data": events.fingerprint(), "events": len(events), "method": name, "settings": plain,
+                "windows": [asdict(region) for region in self.windows], "efficiency": self.efficiency,
+                "folds": self.folds, "members": self.members, "control": self.control, "seed": self.seed}
+
+    def maker(self, shared: Path | None) -> Make:
+        """(region, seed) -> an unfitted detector; ``shared`` is the folder of a model that serves all windows."""
+        if not isinstance(self.method, str):
+            return self.method
+        build, settings = METHODS[self.method], dict(self.settings)
+        if self.serves_all:
+            settings["out"] = shared
+
+        def make(region: SignalRegion, seed: int) -> Any:
+            try:
+                # A model of everything is the same for every window: its seed is that of the scan.
+                return build(region, seed=self.seed if self.serves_all else seed, **settings)
+            except TypeError as error:
+                raise OptionError(f"method '{self.method}' does not take this", got=str(error),
+                                  expected="its own settings", do=f"see help({build.__name__})") from error
+
+        return make
+
+    @property
+    def serves_all(self) -> bool:
+        """Whether one trained model gives the templates of all windows."""
+        return hasattr(METHODS.get(self.method) if isinstance(self.method, str) else None, "for_window") \
+            and self.settings.get("interpolation") != "sidebands"
+
+
+def scan(events: Any, windows: Sequence[SignalRegion], method: Any = "cathode", out: str | Path | None = None, *,
+         efficiency: float = 0.01, folds: int = 5, members: int = 4, settings: dict[str, Any] | None = None,
+         control: bool = True, pseudo_experiments: int = 1000, seed: int = 0, workers: int = 0,
+         scheduler: str | None = None, progress: bool = False) -> ScanResult:
+    """The result of searching every window: spectra after the cut, fits, local and global p-values.
+
+    In each window every event is scored by a detector that never saw it; the cut keeps a share ``efficiency`` of the
+    events beside the window; a smooth curve through what remains there predicts the count inside.
+
+    Parameters
+    ----------
+    events : Dataset with the mass as only context, or (x, m); the whole spectrum
+    windows : SignalRegion each; ``sliding_windows`` makes a set
+    method : one of ``METHODS`` or a function (region, seed) -> detector with ``fit`` and ``score_samples``
+    out : folder; a scan that was stopped goes on there. Nothing is kept when None
+    settings : of the detector, e.g. {"plan": Plan(steps=500)}
+    efficiency, folds, members, control, seed : see ``ScanPlan``
+    pseudo_experiments : background-only scans for the p-values
+    workers, scheduler : local processes, or address of a dask cluster; see ``write_parts``
+    progress : show a bar on stderr
+
+    Raises
+    ------
+    DataError, SampleSizeError, ShapeError : unusable events, or a window that does not fit them: before any training.
+    RunError : ``out`` holds another scan.
+
+    Example
+    -------
+    >>> from sundog.simulate.densities import ResonantToy
+    >>> from sundog.tasks.anomaly import CWoLa
+    >>> events = ResonantToy().events(8000, 0.05, seed=0)
+    >>> found = scan(events, [SignalRegion(3.3, 3.7)], "cwola", settings={"members": 1}, folds=2, control=False,
+    ...              efficiency=0.05, pseudo_experiments=200)
+    >>> found.best.p_local < 0.01
+    True
+    """
+    plan = ScanPlan(tuple(windows), method, settings or {}, efficiency, folds, members, control, seed)
+    data = checked(events, plan)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
+        prepare(data, plan, folder)
+        tell = stack.enter_context(_bar(progress, plan))
+        write_parts(folder, names(plan), search_window, (data, plan, folder / SHARED), workers=workers,
+                    scheduler=scheduler, done=tell)
+        return joined(folder, names(plan), data, plan.identity(data), pseudo_experiments)
+
+
+def scan_one(events: Any, plan: ScanPlan, index: int, out: str | Path) -> Path:
+    """The folder of window ``index``, after it was searched: one job of an array. ``scan`` joins them later.
+
+    Raises
+    ------
+    OptionError : no window of that index.
+    """
+    if not 0 <= index < len(plan.windows):
+        raise OptionError("no such window", got=index, expected=f"0 to {len(plan.windows) - 1}",
+                          do="see the windows in scan.json")
+    data, folder = checked(events, plan), Path(out)
+    prepare(data, plan, folder)
+    return write_parts(folder, names(plan)[index : index + 1], search_window, (data, plan, folder / SHARED))[0]
+
+
+def checked(events: Any, plan: ScanPlan) -> Dataset:
+    """The events as ``gather`` gives them, after every window was checked against them."""
+    parts = events if isinstance(events, tuple) else (events,)
+    data = gather(*parts, unit=plan.windows[0].unit)
+    if isinstance(events, Dataset) and events.context is not None:  # the mass keeps its name in figures and pages
+        data = replace(data, context_names=events.context_names[:1], provenance=events.provenance)
+    make, fold = plan.maker(None), deal(len(data), plan.folds, plan.seed)
+    for region in plan.windows:
+        region.check(data)
+        if refitted(make(region, plan.seed)):  # the smallest sample that it will be fitted to
+            region.check(data[fold != 0])
+    return data
+
+
+def prepare(events: Dataset, plan: ScanPlan, folder: Path) -> None:
+    """Nothing, after ``folder`` was marked as the place of this scan, and a model for all windows trained there.
+
+    Raises
+    ------
+    RunError : another scan has been there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    marked, identity = folder / "scan.json", plan.identity(events)
+    if marked.exists():
+        before = json.loads(marked.read_text())
+        other = [key for key, value in identity.items() if before.get(key) != value]
+        if other:
+            raise RunError(f"{folder} holds another scan", got=f"other {', '.join(other)}",
+                           expected="the same events, windows and settings", do="choose another folder")
+    else:
+        write_text(marked, json.dumps(identity, indent=1))
+    if plan.serves_all and not (folder / SHARED / "fitted").exists():
+        detector = plan.maker(folder / SHARED)(plan.windows[0], plan.seed)
+        detector.members = 1  # the classifier of the first window is not used
+        detector.fit(events)
+        write_text(folder / SHARED / "fitted", "")
+
+
+def names(plan: ScanPlan) -> list[str]:
+    """The folders of the windows: window_000, window_001 ..."""
+    return [f"window_{i:03d}" for i in range(len(plan.windows))]
+
+
+def search_window(path: Path, key: str, shared: tuple[Dataset, ScanPlan, Path]) -> None:
+    """Fill the folder of one window: ``window.json``, ``arrays.npz``, and ``signal.npz`` where the method knows it."""
+    events, plan, model = shared
+    start, index = time.process_time(), int(key.rpartition("_")[2])
+    region, seed = plan.windows[index], plan.seed + 1000 * index
+    fit = cross_fitted(plan.maker(model), events, region, folds=plan.folds, members=plan.members, seed=seed)
+    thresholds = fit.thresholds(region.sidebands(events), plan.efficiency)
+    arrays = {"score": fit.score.float().numpy(), "passed": (fit.score > thresholds[fit.fold]).numpy()}
+    if plan.control:
+        n = min(round(CONTROL * len(events)), MOST_CONTROL)
+        drawn = background_events(fit, events, region, n, seed + 7)
+        if drawn is not None:
+            arrays |= {"control_m": drawn.context[:, 0].numpy(),  # type: ignore[index]
+                       "control_passed": fit.passing(drawn, thresholds, seed + 8).numpy()}
+    facts: dict[str, Any] = {"window": asdict(region), "thresholds": thresholds.tolist(), "template": None,
+                             "fraction": None, "seconds": 0.0}
+    report = getattr(fit.detector, "template_report_", None)
+    if report is not None:
+        facts["template"] = {**asdict(report), "passed": report.passed}
+    if getattr(fit.detector, "fraction_", None) is not None:
+        facts["fraction"] = {**asdict(fit.detector.fraction_), "evidence": fit.detector.evidence_}
+        fit.detector.sample_signal(5000, seed=seed).save(path / "signal.npz")
+    np.savez_compressed(path / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    facts["seconds"] = round(time.process_time() - start, 2)
+    (path / "window.json").write_text(json.dumps(facts, indent=1))
+
+
+class _bar:
+    """A bar of windows on stderr, or silence; as a context gives the function that moves it."""
+
+    def __init__(self, on: bool, plan: ScanPlan) -> None:
+        self.bar = Bar(TextColumn("windows"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                       console=Console(stderr=True), disable=not on)
+        self.task = self.bar.add_task("windows", total=len(plan.windows))
+
+    def __enter__(self) -> Callable[[int, int], object]:
+        self.bar.start()
+        return lambda complete, whole: self.bar.update(self.task, completed=complete)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
