@@ -27,10 +27,11 @@ from sundog import Dataset, Plan
 from sundog.data.scaling import Standard
 from sundog.models.base import Batch
 from sundog.models.gan import WassersteinGAN
+from sundog.random import stream
 from sundog.simulate.blobs import blobs
 from sundog.statistics.maps.spectra import power_spectrum
 from sundog.train.checkpoint import read_tensors, write_tensors
-from sundog.train.engine import seeded, train
+from sundog.train.engine import train
 
 STAGES = (1, 10, 50, 1000)
 MODES, FAKES, EVERY = 6, 512, 20
@@ -54,7 +55,7 @@ def trained(data: Dataset, plan: Plan, seed: int, start: Path | None, keep: Path
         model.load_state_dict(read_tensors(start)[0])
 
     def error(_: torch.Tensor, __: torch.Tensor | None) -> torch.Tensor:
-        fakes = scaling.inverse(model.sample(FAKES, None, seeded(seed, "fakes", 0)))
+        fakes = scaling.inverse(model.sample(FAKES, None, stream(seed, "fakes", 0)))
         return (spectrum(fakes) / truth - 1).square().mean().sqrt()
 
     model.score = error  # type: ignore[method-assign]

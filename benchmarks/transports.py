@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from sundog import Dataset, Plan
+from sundog.random import stream
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import (
     Cathode,
@@ -35,7 +36,6 @@ from sundog.tasks.anomaly import (
 )
 from sundog.tasks.anomaly.background.transport import Carry, TransportDetector
 from sundog.tasks.anomaly.regions import mass_column
-from sundog.train.engine import seeded
 from sundog.verdicts.twosample import classifier_two_sample
 
 REGION, TOY = SignalRegion(3.3, 3.7), ResonantToy()
@@ -53,7 +53,7 @@ class Still(TransportDetector):
         self.region, self.seed, self.template_, self.classifier_ = region, seed, None, None
 
     def learn(self, beside: Dataset) -> Carry:
-        return lambda m, seed: beside.values[torch.randint(len(beside), (len(m),), generator=seeded(seed, "still", 0))]
+        return lambda m, seed: beside.values[torch.randint(len(beside), (len(m),), generator=stream(seed, "still", 0))]
 
 
 METHODS: dict[str, Callable[[int], Any]] = {

@@ -11,7 +11,8 @@ import sundog
 from sundog import Plan
 from sundog.errors import DataError, MissingExtraError, OptionError, SampleSizeError, TrainingError
 from sundog.models.base import Batch, Model, Noise, Objective
-from sundog.train.engine import seeded, train
+from sundog.random import stream
+from sundog.train.engine import train
 
 
 class Two(Model):
@@ -142,8 +143,8 @@ def test_every_row_is_seen_once_per_epoch():
 
 
 def test_noise_of_a_share_is_a_slice_of_the_whole():
-    whole = Noise(seeded(1, "noise", 5), 8, slice(0, 8))
-    parts = [Noise(seeded(1, "noise", 5), 8, slice(a, a + 4)) for a in (0, 4)]
+    whole = Noise(stream(1, "noise", 5), 8, slice(0, 8))
+    parts = [Noise(stream(1, "noise", 5), 8, slice(a, a + 4)) for a in (0, 4)]
     x = whole.normal(3), whole.uniform(2)
     y = [(p.normal(3), p.uniform(2)) for p in parts]
     assert torch.equal(x[0], torch.cat([y[0][0], y[1][0]]))
@@ -152,9 +153,9 @@ def test_noise_of_a_share_is_a_slice_of_the_whole():
 
 def test_streams_are_distinct_and_repeatable():
     keys = [(s, p, c) for s in (0, 1) for p in ("order", "noise", "sample") for c in range(50)]
-    first = [float(torch.rand(1, generator=seeded(*key))) for key in keys]
+    first = [float(torch.rand(1, generator=stream(*key))) for key in keys]
     assert len(set(first)) == len(keys)
-    assert first == [float(torch.rand(1, generator=seeded(*key))) for key in keys]
+    assert first == [float(torch.rand(1, generator=stream(*key))) for key in keys]
 
 
 @pytest.mark.slow

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from sundog.checks import near
 from sundog.data.dataset import Dataset
 from sundog.data.formats import arrays, fits, hdf5, root, tables
-from sundog.data.formats.raw import Raw, near
+from sundog.data.formats.raw import Raw
 from sundog.errors import DataError, FileError, OptionError, ShapeError, SundogError
 
 _Reader = Callable[[Path, str | None, Sequence[str] | None], Raw]

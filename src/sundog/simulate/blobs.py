@@ -19,9 +19,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sundog.checks import at_least, positive
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError
-from sundog.simulate.draws import at_least, generator, image_size, positive
+from sundog.random import stream
+from sundog.simulate.fields import image_size
 
 _BLOCK = 2**22  # spots x pixels painted at once: bounds memory at some 50 MB
 
@@ -70,7 +72,7 @@ def blob_catalogue(n_images: int, n_blobs: int, size: int | tuple[int, int] = 12
                    sigma_pixel: float = 3.0, threshold: float = 0.5) -> BlobCatalogue:
     """The truth of ``blobs`` called with the same arguments; amplitudes include the scaling of the image."""
     shape = (at_least(n_images, 1, "n_images"), at_least(n_blobs, 1, "n_blobs"))
-    (ny, nx), g = image_size(size), generator(seed, "blobs")
+    (ny, nx), g = image_size(size), stream(seed, "blobs")
     positive(sigma_pixel, "sigma_pixel")
     x = nx * torch.rand(shape, generator=g, dtype=torch.float64) - 0.5
     y = ny * torch.rand(shape, generator=g, dtype=torch.float64) - 0.5

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.checks import at_least, positive
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, ShapeError
-from sundog.simulate.draws import at_least, generator, positive
+from sundog.random import stream
 
 _LOG_2PI = math.log(2 * math.pi)
 _CHUNK = 16_384  # rows per block of the quadrature: bounds its memory at some 100 MB
@@ -71,7 +72,7 @@ class GaussianMixture:
 
     def sample(self, n: int, seed: int) -> Dataset:
         """``n`` draws as events x0, x1, ..."""
-        g = generator(seed)
+        g = stream(seed, "gaussian mixture")
         j = torch.multinomial(self.weights, at_least(n, 1, "n"), replacement=True, generator=g)
         z = torch.randn(n, self.means.shape[1], generator=g, dtype=torch.float64)
         x = self.means[j] + torch.einsum("nij,nj->ni", self._roots[j], z)  # type: ignore[attr-defined]
@@ -110,7 +111,7 @@ class CorrelatedGaussian:
 
     def sample(self, n: int, seed: int) -> Dataset:
         """``n`` draws as events x0, x1, ..."""
-        z = torch.randn(at_least(n, 1, "n"), len(self.mean), generator=generator(seed), dtype=torch.float64)
+        z = torch.randn(at_least(n, 1, "n"), len(self.mean), generator=stream(seed, "gaussian"), dtype=torch.float64)
         return _events(self.mean + z @ self._root.T, self, seed)  # type: ignore[attr-defined]
 
     def log_prob(self, x: Any) -> Tensor:
@@ -140,7 +141,7 @@ class TwoMoons:
 
     def sample(self, n: int, seed: int) -> Dataset:
         """``n`` draws as events x0, x1."""
-        g = generator(seed)
+        g = stream(seed, "two moons")
         t = math.pi * torch.rand(at_least(n, 1, "n"), generator=g, dtype=torch.float64)
         first = torch.rand(n, generator=g) < 0.5
         upper, lower = _moons(t)
@@ -190,21 +191,21 @@ class ResonantToy:
 
     def background(self, n: int, seed: int) -> Dataset:
         """``n`` background events, context m [TeV]."""
-        return self._draw(torch.zeros(at_least(n, 1, "n"), dtype=torch.bool), seed)
+        return self._draw(torch.zeros(at_least(n, 1, "n"), dtype=torch.bool), seed, "background")
 
     def signal(self, n: int, seed: int) -> Dataset:
         """``n`` signal events, context m [TeV]."""
-        return self._draw(torch.ones(at_least(n, 1, "n"), dtype=torch.bool), seed)
+        return self._draw(torch.ones(at_least(n, 1, "n"), dtype=torch.bool), seed, "signal")
 
     def events(self, n: int, w: float, seed: int) -> Dataset:
         """``n`` independent events, each signal with probability ``w`` (over the whole mass range)."""
-        return self._draw(self.truth(n, w, seed), seed, w=w)
+        return self._draw(self.truth(n, w, seed), seed, "events", w=w)
 
     def truth(self, n: int, w: float, seed: int) -> Tensor:
         """Labels of ``events(n, w, seed)``: (n,) booleans, True for signal."""
         if not 0 <= w <= 1:
             raise OptionError("signal fraction out of range", got=w, expected="0 <= w <= 1", do="pass e.g. w=0.006")
-        return torch.rand(at_least(n, 1, "n"), generator=generator(seed, "truth"), dtype=torch.float64) < w
+        return torch.rand(at_least(n, 1, "n"), generator=stream(seed, "truth"), dtype=torch.float64) < w
 
     def log_background(self, x: Any, m: Any) -> Tensor:
         """log p_B(x | m) in float64; x: (n, 4), m: (n,) or (n, 1) TeV -> (n,)."""
@@ -236,8 +237,8 @@ class ResonantToy:
         mass = _column(events.context)
         return (mass > self.signal_region[0]) & (mass < self.signal_region[1])
 
-    def _draw(self, is_signal: Tensor, seed: int, **facts: float) -> Dataset:
-        n, g = len(is_signal), generator(seed)
+    def _draw(self, is_signal: Tensor, seed: int, what: str, **facts: float) -> Dataset:
+        n, g = len(is_signal), stream(seed, "toy", what)
         (low, high), fall = self.mass_range, self.fall
         u = torch.rand(n, generator=g, dtype=torch.float64)
         falling = low - torch.log1p(u * math.expm1(-fall * (high - low))) / fall

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from sundog.checks import at_least
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError
-from sundog.simulate.draws import at_least, generator
+from sundog.random import stream
 
 COLUMNS = ("m_j1", "delta_m", "tau21_j1", "tau21_j2")
 UNITS = ("TeV", "TeV", "", "")
@@ -51,7 +52,7 @@ def dijets(n_background: int, n_signal: int, seed: int, *, m_jj_min: float = 3.0
     if not 2 <= m_jj_min <= 3.4:
         raise OptionError("m_jj_min out of range", got=m_jj_min, expected="2 <= m_jj_min <= 3.4 TeV",
                           do="leave the resonance at 3.5 TeV above the threshold")
-    g = generator(seed, "dijets")
+    g = stream(seed, "dijets")
     n = len(is_signal)
     mass = torch.empty(n, dtype=torch.float64)
     mass[~is_signal] = _falling_mass(n_background, m_jj_min, g)
@@ -70,7 +71,7 @@ def dijets(n_background: int, n_signal: int, seed: int, *, m_jj_min: float = 3.0
 def dijet_truth(n_background: int, n_signal: int, seed: int) -> Tensor:
     """Labels of ``dijets(n_background, n_signal, seed)``: (n,) booleans, True for signal."""
     n = at_least(n_background, 0, "n_background") + at_least(n_signal, 0, "n_signal")
-    order = torch.randperm(at_least(n, 1, "number of events"), generator=generator(seed, "truth"))
+    order = torch.randperm(at_least(n, 1, "number of events"), generator=stream(seed, "truth"))
     return order < n_signal
 
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, pad
 
+from sundog.checks import at_least, positive
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, ShapeError
-from sundog.simulate.draws import at_least, generator, image_size, positive
+from sundog.random import stream
 
 Spectrum = Callable[[Tensor], Tensor] | float
 Size = int | tuple[int, int]
@@ -53,7 +54,7 @@ def gaussian_field(n: int, size: Size, spectrum: Spectrum, seed: int, *, std: fl
     2.0
     """
     power = _power(spectrum, image_size(size), std)
-    maps = _gaussian(at_least(n, 1, "n"), power, generator(seed))
+    maps = _gaussian(at_least(n, 1, "n"), power, stream(seed, "gaussian field"))
     return _maps(maps, "gaussian_field", seed, name="field", unit=unit, pixel_arcmin=pixel_arcmin)
 
 
@@ -87,7 +88,7 @@ def lognormal_field(n: int, size: Size, spectrum: Spectrum, seed: int, *, mean: 
         power = _log_power(_power(spectrum, shape, std) / mean**2)
     else:
         power = _power(spectrum, shape, math.sqrt(math.log1p((positive(std, "std") / mean) ** 2)))
-    g = _gaussian(at_least(n, 1, "n"), power, generator(seed))
+    g = _gaussian(at_least(n, 1, "n"), power, stream(seed, "lognormal field"))
     return _maps(mean * torch.exp(g - power.mean() / 2), "lognormal_field", seed, name="density", unit=unit,
                  pixel_arcmin=pixel_arcmin)
 
@@ -116,7 +117,7 @@ def filamentary_field(n: int, size: Size, seed: int, *, contrast: float = 0.9, m
     [1.0, 1.0]
     """
     shape, contrast = image_size(size), positive(contrast, "contrast")
-    streams = (generator(seed, f"dust {i}") for i in range(at_least(n, 1, "n")))
+    streams = (stream(seed, f"dust {i}") for i in range(at_least(n, 1, "n")))
     maps = torch.stack([_dust_map(shape, contrast, g) for g in streams])
     return _maps(positive(mean, "mean") * maps, "filamentary_field", seed, name="dust", unit=unit,
                  pixel_arcmin=pixel_arcmin)
@@ -141,12 +142,18 @@ def phase_randomised(maps: Dataset, seed: int) -> Dataset:
                          do="pass a Dataset of images")
     x = maps.values.double()
     shape = x.shape[-2:]
-    noise = torch.randn(len(x), *[1] * (x.ndim - 3), *shape, generator=generator(seed), dtype=torch.float64)
+    noise = torch.randn(len(x), *[1] * (x.ndim - 3), *shape, generator=stream(seed, "phases"), dtype=torch.float64)
     phase = torch.sgn(torch.fft.rfft2(noise))
     phase[..., 0, 0] = 1
     surrogate = torch.fft.irfft2(torch.fft.rfft2(x) * phase, s=shape)
     facts = {**maps.provenance, "surrogate": "phase_randomised", "surrogate_seed": seed}
     return replace(maps, values=surrogate.float(), periodic=True, provenance=facts)
+
+
+def image_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(ny, nx) in pixels from one number (square) or a pair; each side at least 2."""
+    ny, nx = (size, size) if isinstance(size, int) else size
+    return at_least(ny, 2, "size"), at_least(nx, 2, "size")
 
 
 def _power(spectrum: Spectrum, shape: tuple[int, int], std: float) -> Tensor:

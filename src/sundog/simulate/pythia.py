@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from sundog.checks import at_least
 from sundog.data.dataset import Dataset
 from sundog.data.parts import Done, write_parts
 from sundog.errors import MissingExtraError, OptionError
 from sundog.simulate.dijets import dijet_truth
-from sundog.simulate.draws import at_least
 from sundog.simulate.jets import COLUMNS, UNITS, jet_table
 
 CHUNK = 1000  # events of one folder: ten seconds of work

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sundog.checks import at_least, positive
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError
+from sundog.random import key, stream
 from sundog.simulate.blobs import gaussian_profile
-from sundog.simulate.draws import at_least, generator, positive
 from sundog.simulate.fields import gaussian_field
 
 KINDS = ("compact", "FR I", "FR II", "bent")
@@ -114,7 +115,7 @@ def radio_catalogue(n: int, size: int = 80, seed: int = 0, *,
         raise OptionError("fractions are unusable", got=tuple(fractions), expected=f"4 numbers >= 0, for {KINDS}",
                           do="pass e.g. (0, 0, 1, 0) for FR II alone")
     at_least(size, 16, "size")
-    g = generator(seed, "radio")
+    g = stream(seed, "radio")
     kind = torch.multinomial(share, at_least(n, 1, "n"), replacement=True, generator=g)
     # Log-normal, the spread of catalogued FIRST galaxies; the lower bound is what makes one enter a catalogue.
     flux = 68 * torch.exp(1.0 * _normal(g, n).clamp(-1.4, 2.5))
@@ -177,7 +178,7 @@ def _noise(n: int, size: int, seed: int, grain: float, rms: float) -> Tensor:
         return torch.exp(-((2 * math.pi * grain * k) ** 2))
 
     along_one_axis = smoothing(torch.fft.fftfreq(size).double()).mean()  # the variance is its square
-    return rms / along_one_axis * gaussian_field(n, size, smoothing, seed).values.double()
+    return rms / along_one_axis * gaussian_field(n, size, smoothing, key(seed, "radio noise")).values.double()
 
 
 def _normal(g: torch.Generator, *shape: int) -> Tensor:

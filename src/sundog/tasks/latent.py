@@ -14,7 +14,7 @@ from torch import Tensor
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError
 from sundog.models.vae import ACTIVE, VAE
-from sundog.train.engine import seeded
+from sundog.random import stream
 from sundog.train.run import Run
 
 ROWS = 1024  # encoded at once: bounds memory
@@ -89,7 +89,7 @@ def latent_report(run: Run, dataset: Dataset, *, draws: int = 64, seed: int = 0)
         raise SampleSizeError("too few rows for an error bar", got=len(dataset), expected="at least 2", do="pass more")
     elbos, weighted, means, divergences = [], [], [], []
     for i, (x, c) in enumerate(_standardised(run, dataset)):
-        g = seeded(seed, "importance", i, run.device)
+        g = stream(seed, "importance", i, device=run.device)
         with torch.no_grad():
             mean, log_variance = model.encode(x, c)
             e = torch.randn(mean.shape, generator=g, device=x.device, dtype=x.dtype)
@@ -198,7 +198,7 @@ def _divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def _spread(run: Run, dataset: Dataset, seed: int) -> float:
     model, (x, c) = _autoencoder(run), next(_standardised(run, dataset))
-    z = torch.randn(len(x), model.latent, generator=seeded(seed, "spread", 0, run.device), device=x.device,
+    z = torch.randn(len(x), model.latent, generator=stream(seed, "spread", 0, device=run.device), device=x.device,
                     dtype=x.dtype)
     with torch.no_grad():
         f = model.decode(z, c)

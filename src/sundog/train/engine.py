@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sundog.errors import OptionError, RunError, TrainingError
 from sundog.models.base import Batch, Model, Noise, Objective
+from sundog.random import stream
 from sundog.train.checkpoint import CHECKPOINT, inside, nested, read_tensors, write_tensors
 from sundog.train.interrupt import Interrupt
 from sundog.train.plan import Plan
@@ -59,21 +60,6 @@ class Share:
     mean: Callable[[Tensor], Tensor] = lambda tensor: tensor
 
 
-def seeded(seed: int, purpose: str, counter: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Generator for one purpose at one moment; distinct arguments give independent streams."""
-    state = seed & 0xFFFFFFFFFFFFFFFF
-    for part in (*purpose.encode(), counter):
-        state = _splitmix((state ^ part) & 0xFFFFFFFFFFFFFFFF)
-    return torch.Generator(device).manual_seed(state >> 1)
-
-
-def _splitmix(x: int) -> int:
-    # SplitMix64 (Steele et al. 2014): torch's CPU generator keeps 32 bits of the seed, so they must be well mixed.
-    mask = 0xFFFFFFFFFFFFFFFF
-    x = (x + 0x9E3779B97F4A7C15) & mask
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
-    return x ^ (x >> 31)
 
 
 def train(
@@ -209,13 +195,13 @@ class _Loop:
         n, size = len(self.data.x), self.batch
         epoch, index = divmod(self.draws, n // size)
         if self.order[0] != epoch:
-            self.order = (epoch, torch.randperm(n, generator=seeded(self.plan.seed, "order", epoch)).to(self.device))
+            self.order = (epoch, torch.randperm(n, generator=stream(self.plan.seed, "order", epoch)).to(self.device))
         local = size // self.share.world
         first = index * size + self.share.rank * local
         rows = self.order[1][first : first + local]
         pick = [None if part is None else part.index_select(0, rows)
                 for part in (self.data.x, self.data.context, self.data.weights)]
-        generator = seeded(self.plan.seed, "noise", self.draws, self.device)
+        generator = stream(self.plan.seed, "noise", self.draws, device=self.device)
         mine = slice(self.share.rank * local, (self.share.rank + 1) * local)
         self.draws += 1
         return Batch(*pick), Noise(generator, size, mine, self.data.x.dtype)  # type: ignore[arg-type]

@@ -19,9 +19,10 @@ from sundog.data.scaling import Scaling, Standard, default_scaling, named_scalin
 from sundog.errors import DataError, OptionError, RunError, SampleSizeError
 from sundog.models.base import Batch, Model
 from sundog.models.families import build
+from sundog.random import stream
 from sundog.train.checkpoint import CHECKPOINT
 from sundog.train.devices import choose_device, to, train_shared
-from sundog.train.engine import seeded, train
+from sundog.train.engine import train
 from sundog.train.plan import Plan
 from sundog.train.run import LABELS, RUN, Run, load_run, make_run, read_facts
 
@@ -155,7 +156,7 @@ def _contexts(data: Dataset, seed: int) -> Tensor | None:
     """The contexts that samples are drawn at: those of training, as often as their weights say."""
     if data.context is None or data.weights is None:
         return data.context
-    rows = torch.multinomial(data.weights, len(data), replacement=True, generator=seeded(seed, "contexts", 0))
+    rows = torch.multinomial(data.weights, len(data), replacement=True, generator=stream(seed, "contexts", 0))
     return data.context[rows]
 
 
@@ -181,7 +182,7 @@ def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | No
         None if context_scaling is None or data.context is None else context_scaling.forward(data.context).to(dtype),
         None if weights is None else weights.to(dtype),
     )
-    order = torch.randperm(len(data), generator=seeded(plan.seed, "validation", 0))
+    order = torch.randperm(len(data), generator=stream(plan.seed, "validation", 0))
     count = round(plan.validation_fraction * len(data))
     if count == 0 or len(data) - count < 1:
         return whole, None

@@ -26,9 +26,10 @@ from sundog.data.scaling import Scaling, scaling_from_json
 from sundog.errors import OptionError, RunError, ShapeError
 from sundog.models.base import Density, Model, Translator
 from sundog.models.families import build
+from sundog.random import stream
 from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
 from sundog.train.devices import choose_device
-from sundog.train.engine import History, seeded
+from sundog.train.engine import History
 from sundog.train.plan import Plan
 
 RUN = "run.json"
@@ -103,7 +104,7 @@ class Run:
             count = min(CHUNK, n - first)
             part = None if given is None else self._standard_context(given[first : first + count])
             with torch.no_grad():
-                z = self.model.sample(count, part, seeded(seed, "sample", i, self.device), **options)
+                z = self.model.sample(count, part, stream(seed, "sample", i, device=self.device), **options)
             drawn.append(self.scaling.inverse(z.detach().float().cpu()))
         return Dataset(
             values=torch.cat(drawn), context=given, held_out_fraction=0.0,
@@ -120,7 +121,7 @@ class Run:
             return None
         if context is None:
             assert self.contexts is not None  # stored by fit for every conditional run
-            rows = torch.randint(len(self.contexts), (n,), generator=seeded(seed, "context", 0))
+            rows = torch.randint(len(self.contexts), (n,), generator=stream(seed, "context", 0))
             return self.contexts[rows]
         c = self._named_context(context) if isinstance(context, Dataset) else _as_tensor(context)
         c = c.reshape(1, 1) if c.ndim == 0 else c[:, None] if c.ndim == 1 and width == 1 else c
@@ -260,7 +261,7 @@ class TranslatorRun(Run):
         for i, part in enumerate(whole.split(CHUNK)):
             z = self.scaling.forward(part)[:, : k.shape[1]].to(self.device, self._dtype())
             with torch.no_grad():
-                y = self.model.translate(z, seeded(seed, "translate", i, self.device))  # type: ignore[operator]
+                y = self.model.translate(z, stream(seed, "translate", i, device=self.device))  # type: ignore[operator]
             drawn.append(self.scaling.inverse(torch.cat([z, y], 1).float().cpu())[:, k.shape[1] :])
         return Dataset(
             values=torch.cat([k, torch.cat(drawn)], 1), held_out_fraction=0.0, **self.labels,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sundog.checks import near
 from sundog.errors import DataError, FileError
 
 if TYPE_CHECKING:
@@ -82,10 +82,7 @@ def choose(shapes: Mapping[str, tuple[int, ...]], key: str | None, path: Path, w
     return large[0]
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """A suggestion such as "did you mean tau21_j1?", or an empty text."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else ""
+
 
 
 def unreadable(path: Path, got: object, do: str = "fetch or write the file again") -> FileError:

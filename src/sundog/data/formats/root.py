@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sundog.data.formats.raw import Raw, choose, near, not_numbers, unreadable
+from sundog.checks import near
+from sundog.data.formats.raw import Raw, choose, not_numbers, unreadable
 from sundog.errors import MissingExtraError, ShapeError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sundog.checks import near
 from sundog.data.dataset import Dataset
 from sundog.data.files import load
-from sundog.data.formats.raw import near
 from sundog.data.public.fetch import cache_folder, download
 from sundog.data.public.sets import PUBLIC, PublicSet
 from sundog.errors import OfflineError, OptionError

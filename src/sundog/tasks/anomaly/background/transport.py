@@ -24,13 +24,14 @@ from sundog.errors import OptionError
 from sundog.models.base import Batch
 from sundog.models.classifier import Classifier
 from sundog.models.transport import Mover
+from sundog.random import stream
 from sundog.statistics.samples.distance import wasserstein_1
 from sundog.tasks.anomaly.background.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.background.template import CHECK_ROWS, CHECKED, TemplateReport
 from sundog.tasks.anomaly.detectors.base import TemplateSearch, classified
 from sundog.tasks.anomaly.detectors.references import scored
 from sundog.tasks.anomaly.regions import SignalRegion, gather, mass_column
-from sundog.train.engine import seeded, train
+from sundog.train.engine import train
 from sundog.train.plan import Plan
 from sundog.verdicts.twosample import classifier_two_sample
 
@@ -166,7 +167,7 @@ def trained_carry(model: Mover, beside: Dataset, scaling: Scaling | str, plan: P
     assert beside.context is not None  # gather gave every event its mass
     of_mass = Standard().fit(beside.context)
     rows = Batch(scaling.forward(beside.values), of_mass.forward(beside.context))
-    order = torch.randperm(len(beside), generator=seeded(plan.seed, "validation", 0))
+    order = torch.randperm(len(beside), generator=stream(plan.seed, "validation", 0))
     held = round(plan.validation_fraction * len(beside))
     parts = [Batch(rows.x[part], rows.context[part]) for part in (order[held:], order[:held])]  # type: ignore[index]
     model.prepare(parts[0].x, parts[0].context)
@@ -177,7 +178,7 @@ def trained_carry(model: Mover, beside: Dataset, scaling: Scaling | str, plan: P
         drawn = []
         for i, part in enumerate(mass.float().split(CHUNK)):
             with torch.no_grad():
-                z = model.sample(len(part), of_mass.forward(part[:, None]), seeded(seed, "carry", i))
+                z = model.sample(len(part), of_mass.forward(part[:, None]), stream(seed, "carry", i))
             drawn.append(scaling.inverse(z))
         return torch.cat(drawn)
 

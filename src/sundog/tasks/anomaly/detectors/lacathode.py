@@ -20,11 +20,11 @@ from sundog.errors import OptionError, ShapeError
 from sundog.models.classifier import Classifier
 from sundog.models.flow import NormalizingFlow
 from sundog.models.matching import FlowMatching
+from sundog.random import stream
 from sundog.tasks.anomaly.background.template import Template, fit_template
 from sundog.tasks.anomaly.detectors.base import TemplateDetector
 from sundog.tasks.anomaly.detectors.references import fit_ratio, scored
 from sundog.tasks.anomaly.regions import SignalRegion, gather, gather_any
-from sundog.train.engine import seeded
 from sundog.train.plan import Plan
 from sundog.train.run import Run
 
@@ -92,7 +92,7 @@ class LaCathode(TemplateDetector):
                                       **self.options)
         inside = self.latent(events[self.region.contains(events)])
         normal = torch.randn(round(self.oversampling * len(inside)), inside.shape[1],
-                             generator=seeded(self.seed, "normal", 0))
+                             generator=stream(self.seed, "normal", 0))
         self.classifier_ = fit_ratio(inside, normal, seed=self.seed, members=self.members)
         return self
 

@@ -21,9 +21,9 @@ from torch import Tensor
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError, ShapeError
 from sundog.models.classifier import Classifier
+from sundog.random import stream
 from sundog.tasks.anomaly.background.transport import Carry, TransportDetector, TransportTemplate
 from sundog.tasks.anomaly.regions import FEWEST_BESIDE, SignalRegion, mass_column
-from sundog.train.engine import seeded
 
 
 @dataclass(eq=False)
@@ -92,14 +92,14 @@ class RadOT(TransportDetector):
         size = beside.values / beside.values.std(0)
         parts = []
         for k, (low, high) in enumerate(zip(*[rows.tensor_split(self.slices) for rows in outwards])):
-            for i, j in _paired(size, low, high, self.batch, seeded(self.seed, "pairs", k)):
+            for i, j in _paired(size, low, high, self.batch, stream(self.seed, "pairs", k)):
                 way = beside.values[j] - beside.values[i]
                 parts.append((i, j, self._averaged(way, size[i]), self._averaged(way, size[j])))
         i, j, from_low, from_high = (torch.cat(part) for part in zip(*parts))
         x, y, m_i, m_j = beside.values[i], beside.values[j], mass[i], mass[j]
 
         def carry(m: Tensor, seed: int) -> Tensor:
-            g = seeded(seed, "carry", 0)
+            g = stream(seed, "carry", 0)
             pick = torch.randint(len(i), (len(m),), generator=g)
             t = ((m - m_i[pick]) / (m_j - m_i)[pick]).float()[:, None]
             # The nearer side more often: at either end its events are carried nowhere.
