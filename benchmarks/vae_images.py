@@ -24,7 +24,7 @@ import torch
 import sundog
 from sundog import Dataset
 from sundog.data.public.sets import PUBLIC
-from sundog.report.figures.latent import class_scatter, image_grid
+from sundog.reports.figures.latent import class_scatter, image_grid
 from sundog.simulate.blobs import blobs
 from sundog.statistics.maps.peaks import find_peaks
 from sundog.tasks.latent import codes_of, latent_report, plane, traversal

@@ -7,7 +7,7 @@
 import sys
 
 from sundog import Plan
-from sundog.report.figures.anomaly import signal_figure
+from sundog.reports.figures.anomaly import signal_figure
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import Cathode, RAnode, SignalRegion
 

@@ -8,9 +8,11 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from sundog.results import Result
+from sundog.version import __version__ as __version__
 
 # Public name -> module that defines it. Loaded at first use, so `import sundog` stays light.
 _PUBLIC = {
@@ -26,9 +28,10 @@ _PUBLIC = {
     "separate": "sundog.tasks.separation",
     "SundogError": "sundog.errors",
 }
-_ROOMS = ("data", "simulate", "nets", "solve", "models", "train", "statistics", "verdicts", "tasks", "report", "errors")
+_ROOMS = ("data", "simulate", "nets", "solve", "models", "train", "statistics", "verdicts", "tasks",
+          "reports", "errors")
 
-__all__ = [*_PUBLIC, "__version__", "simulate"]
+__all__ = [*_PUBLIC, "__version__", "report", "simulate"]
 
 if TYPE_CHECKING:
     from sundog.data.dataset import Dataset as Dataset
@@ -42,6 +45,28 @@ if TYPE_CHECKING:
     from sundog.train.run import load_run as load_run
     from sundog.verdicts.compare import judge as judge
     from sundog.verdicts.verdict import Verdict as Verdict
+
+
+def report(result: Any, path: str | Path, **options: Any) -> Path:
+    """Write the page of a verdict, a scan, a separation or a comparison of textures; returns the path.
+
+    One HTML file with style, pictures and numbers inside, written whole or not at all; it opens without network.
+
+    Parameters
+    ----------
+    result : what `judge`, `scan`, `separate` or `compare_textures` returned
+    options : of that page: ``truth``, ``unit``, ``pixel_arcmin`` of a separation, ``title``, ``lead`` of textures
+
+    Raises
+    ------
+    OptionError : no page for such an object. FileError : the folder is missing or not writable.
+    """
+    from sundog.reports import page
+
+    return page(result, path, **options)
+
+
+Result._write = staticmethod(report)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ import torch
 
 import sundog
 from sundog.errors import OptionError, ShapeError
-from sundog.report.figures.film import contact_sheet, strip, write_film
+from sundog.reports.figures.film import contact_sheet, strip, write_film
 from sundog.tasks import trajectory as module
 from sundog.tasks.trajectory import interpolate, trajectory
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from sundog.data.dataset import Dataset
 from sundog.demos import texture
 from sundog.errors import DataError, OptionError, ShapeError
-from sundog.report.pages.texture import row_of_maps, write_texture_page
+from sundog.reports.pages.texture import row_of_maps, write_texture_page
 from sundog.simulate.fields import filamentary_field, phase_randomised
 from sundog.verdicts.textures import compare_textures
 

@@ -110,7 +110,7 @@ def _told(detector: Any, facts: dict[str, Any]) -> list[str]:
 def _write(detector: Any, events: Dataset, region: Any, folder: Path) -> list[Path]:
     """The files written: the score of every event inside; for a signal density also draws and their figure."""
     from sundog.data.dataset import Dataset
-    from sundog.report.figures.anomaly import signal_figure
+    from sundog.reports.figures.anomaly import signal_figure
 
     folder.mkdir(parents=True, exist_ok=True)
     inside = events[region.contains(events)]

@@ -41,7 +41,7 @@ def quiz(
     if len(files) != 2:
         raise OptionError("a quiz needs two files", got=len(files), expected="REAL and FAKE",
                           do="sundog quiz real.npz fakes.npz -o quiz.html; saved answers need --score")
-    from sundog.report.quiz import make_quiz, write_text
+    from sundog.reports.quiz import make_quiz, write_text
 
     real, fake = (load(file) for file in files)
     made = make_quiz(real.held_out if held_out else real, fake, mode=mode, rounds=rounds, seed=seed, channel=channel,
@@ -56,7 +56,7 @@ def quiz(
 def _score(files: list[Path], as_json: bool) -> None:
     from dataclasses import asdict
 
-    from sundog.report.quiz import pooled_score
+    from sundog.reports.quiz import pooled_score
 
     results = []
     for file in files:

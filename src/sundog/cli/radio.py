@@ -248,7 +248,7 @@ def _shown(run: Any, context: Any, n: int, seed: int, film: Path | None, sheet: 
     if film is None and sheet is None:
         return
     from sundog.data.atomic import atomic_write
-    from sundog.report.figures.film import contact_sheet, write_film
+    from sundog.reports.figures.film import contact_sheet, write_film
     from sundog.tasks.trajectory import trajectory
 
     way = trajectory(run, n, context, seed)

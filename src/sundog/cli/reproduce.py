@@ -29,7 +29,7 @@ def reproduce(
     sundog anomaly reproduce --figure samples --quick --out look
     """
     from sundog.data.atomic import atomic_write
-    from sundog.report.figures import reproduced
+    from sundog.reports.figures import reproduced
     from sundog.tasks.anomaly.checks.reproduce import Order, rows, signals
 
     where = data or Path(os.environ.get("SUNDOG_DATA", "../shared/data"))

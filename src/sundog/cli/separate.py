@@ -66,7 +66,7 @@ def separate(
     )  # fmt: skip
     _save(found, mixture, out)
     if report is not None:
-        from sundog.report.pages.separation import write_page
+        from sundog.reports.pages.separation import write_page
 
         known = None if truth is None else load(truth).values.reshape(found.signal.shape)
         unit = mixture.units[0] if mixture.units else ""

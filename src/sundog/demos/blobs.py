@@ -15,7 +15,7 @@ from typing import Any
 import sundog
 from sundog.data.dataset import Dataset
 from sundog.demos.dijets import one_thread
-from sundog.report.pages.spots import SpotExperiment, write_spots
+from sundog.reports.pages.spots import SpotExperiment, write_spots
 from sundog.simulate.blobs import blobs
 from sundog.tasks.spots import SpotStatistics, histogram_edges, spectrum_error, spot_statistics
 from sundog.train.plan import Plan

@@ -13,8 +13,8 @@ import sundog
 from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
 from sundog.data.public import access as public
-from sundog.report.figures.film import write_film
-from sundog.report.quiz import write_quiz
+from sundog.reports.figures.film import write_film
+from sundog.reports.quiz import write_quiz
 from sundog.simulate.radio import radio_galaxies
 from sundog.tasks.radio import Beam, learn, mock_survey, write_catalogue, write_cutouts, write_mosaic
 from sundog.tasks.trajectory import trajectory

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import sundog
 from sundog.data.dataset import Dataset
-from sundog.report.pages.separation import write_page
+from sundog.reports.pages.separation import write_page
 from sundog.simulate.fields import filamentary_field
 from sundog.tasks.separation import Observed, Separation
 

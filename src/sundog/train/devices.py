@@ -15,7 +15,8 @@ from torch import Tensor
 from sundog.errors import MissingExtraError, OptionError
 from sundog.models.base import Batch, Model
 from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
-from sundog.train.engine import History, Share, train
+from sundog.train.engine import Share, train
+from sundog.train.history import History
 from sundog.train.plan import Plan
 
 

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +21,12 @@ from sundog.errors import OptionError, RunError, TrainingError
 from sundog.models.base import Batch, Model, Noise, Objective
 from sundog.random import stream
 from sundog.train.checkpoint import CHECKPOINT, inside, nested, read_tensors, write_tensors
+from sundog.train.history import History
 from sundog.train.interrupt import Interrupt
 from sundog.train.plan import Plan
 from sundog.train.progress import Progress
 
 VALIDATION_ROWS = 8192  # enough for a score good to a percent, cheap beside the training between two scores
-
-
-@dataclass
-class History:
-    """What happened: mean loss per objective and held-out score at each validation.
-
-    Attributes
-    ----------
-    steps : step numbers at which the run was validated
-    losses : objective name -> mean training loss since the validation before
-    scores : held-out score of the running-mean weights; lower is better
-    seconds : training time so far, resumed parts added up
-    best_step, best_score : the state that was kept
-    """
-
-    steps: list[int] = field(default_factory=list)
-    losses: dict[str, list[float]] = field(default_factory=dict)
-    scores: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    best_step: int = 0
-    best_score: float = math.inf
-    stopped_by: str = "steps"
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

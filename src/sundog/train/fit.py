@@ -13,7 +13,6 @@ import numpy
 import torch
 from torch import Tensor
 
-import sundog
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling, Standard, default_scaling, named_scaling
 from sundog.errors import DataError, OptionError, RunError, SampleSizeError
@@ -25,6 +24,7 @@ from sundog.train.devices import choose_device, to, train_shared
 from sundog.train.engine import train
 from sundog.train.plan import Plan
 from sundog.train.run import LABELS, RUN, Run, load_run, make_run, read_facts
+from sundog.version import __version__
 
 FEWEST_ROWS = 20  # below this neither a scaling nor a held-out score means anything for a trained family
 
@@ -222,7 +222,7 @@ def _identity(family: str, model: Model, plan: Plan, data: Dataset, scaling: Sca
 def _provenance(data: Dataset, device: torch.device) -> dict[str, Any]:
     return {
         "data": {**data.provenance, "rows": len(data), "fingerprint": data.fingerprint()},
-        "versions": {"sundog": sundog.__version__, "torch": torch.__version__, "numpy": numpy.__version__,
+        "versions": {"sundog": __version__, "torch": torch.__version__, "numpy": numpy.__version__,
                      "python": platform.python_version()},
         "device": str(device),
         "threads": torch.get_num_threads(),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from sundog.train.history import History
 from sundog.train.plan import Plan
-
-if TYPE_CHECKING:
-    from sundog.train.engine import History
 
 
 class Progress:

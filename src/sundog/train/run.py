@@ -29,7 +29,7 @@ from sundog.models.families import build
 from sundog.random import stream
 from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
 from sundog.train.devices import choose_device
-from sundog.train.engine import History
+from sundog.train.history import History
 from sundog.train.plan import Plan
 
 RUN = "run.json"

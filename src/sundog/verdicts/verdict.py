@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from html import escape
-from pathlib import Path
 from typing import Any
 
+from sundog.results import Result
 from sundog.verdicts.evidence import Evidence
 
 
@@ -59,7 +59,7 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Verdict(Result):
     """The judge's answer on one set of fakes.
 
     Attributes
@@ -149,12 +149,6 @@ class Verdict:
             "provenance": dict(self.provenance),
         }
         return json.dumps(_finite(content), indent=2, allow_nan=False)
-
-    def report(self, path: str | Path) -> Path:
-        """Write one self-contained HTML page that opens without network; returns the path."""
-        from sundog.report.pages.verdict import write_report  # the report draws: matplotlib loads only when asked for
-
-        return write_report(self, path)
 
 
 def number(x: float | None) -> str:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sundog.errors import FileError, OptionError
-from sundog.report.figures.reproduced import fractions_figure, samples_figure, significance_figure
+from sundog.reports.figures.reproduced import fractions_figure, samples_figure, significance_figure
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly.checks.reproduce import Order, rows, signals
 from sundog.tasks.anomaly.checks.trial import METHODS, REGION, Trial, dijet_trial, measure, toy_trial

@@ -161,7 +161,7 @@ class HarmonicCoefficients(Labelled):
 
     def plot(self) -> Figure:
         """One panel per kind; of many maps the mean and the spread."""
-        from sundog.report.figures.coefficients import harmonics
+        from sundog.reports.figures.coefficients import harmonics
 
         return harmonics(self.table(), self.labels.L)
 

@@ -90,7 +90,7 @@ class ScatteringMeans:
 
     def plot(self) -> Figure:
         """log2 S1 and log2(S2 / S1) by scale, coloured by angle; of many maps the mean and the spread."""
-        from sundog.report.figures.coefficients import means
+        from sundog.reports.figures.coefficients import means
 
         first, ratio = self._logs()
         logs = ScatteringMeans(first, ratio.movedim(-2, -3)).table()

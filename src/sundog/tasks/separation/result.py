@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -109,12 +108,6 @@ class Separation:
         Mean of |FFT x|^2 / (ny nx) over the modes of a band, over channels and over regions.
         """
         return self.phi.powers(torch.nan_to_num(x.to(self.signal))).reshape(-1, len(self.report.k)).mean(0)
-
-    def write(self, path: str | Path, truth: Tensor | None = None, unit: str = "") -> Path:
-        """Write one self-contained HTML page: maps, spectra, regimes; with ``truth`` where it is known."""
-        from sundog.report.pages.separation import write_page
-
-        return write_page(self, path, truth=truth, unit=unit)
 
 
 def trust(phi: Statistics, found: list[Tensor], noise: Tensor) -> dict[str, Tensor]:

@@ -188,7 +188,7 @@ class ScatteringCoefficients(Labelled):
 
     def plot(self) -> Figure:
         """One panel per kind; of many maps the mean and the spread."""
-        from sundog.report.figures.coefficients import covariances
+        from sundog.reports.figures.coefficients import covariances
 
         return covariances(self.table(), self.labels.L)
 

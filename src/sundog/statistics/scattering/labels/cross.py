@@ -108,7 +108,7 @@ class CrossCoefficients:
 
     def plot(self) -> Figure:
         """One panel per kind; of many pairs of maps the mean and the spread."""
-        from sundog.report.figures.coefficients import cross_covariances
+        from sundog.reports.figures.coefficients import cross_covariances
 
         return cross_covariances(self.table(), self.labels.L)
 

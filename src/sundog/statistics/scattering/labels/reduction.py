@@ -263,7 +263,7 @@ class ReducedCoefficients:
 
     def plot(self) -> Figure:
         """One panel per kind; of many maps the mean and the spread."""
-        from sundog.report.figures.coefficients import reduced
+        from sundog.reports.figures.coefficients import reduced
 
         return reduced(self.table())
 

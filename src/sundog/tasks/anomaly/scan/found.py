@@ -15,6 +15,7 @@ from sundog.data.dataset import Dataset
 from sundog.data.files import load
 from sundog.data.formats.raw import unreadable
 from sundog.errors import OptionError
+from sundog.results import Result
 from sundog.tasks.anomaly.background.template import TemplateReport
 from sundog.tasks.anomaly.checks.fraction import SignalFraction
 from sundog.tasks.anomaly.checks.sculpting import Sculpting, sculpting
@@ -117,7 +118,7 @@ class WindowResult:
 
 
 @dataclass(frozen=True, eq=False)
-class ScanResult:
+class ScanResult(Result):
     """All windows of a scan.
 
     Attributes
@@ -191,12 +192,6 @@ class ScanResult:
         told = replace(best, fraction=search.fraction_, fraction_evidence=search.evidence_,
                        signal=search.sample_signal(draws, seed=search.seed))
         return replace(self, windows=tuple(told if window is best else window for window in self.windows))
-
-    def report(self, path: str | Path) -> Path:
-        """The path, after one self-contained HTML page was written there."""
-        from sundog.report.pages.scan import write_scan_report
-
-        return write_scan_report(self, path)
 
 
 def joined(folder: Path, names: Sequence[str], events: Dataset, identity: dict[str, Any],

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, ShapeError
-from sundog.report.figures.verdict import FAKE, GREY, INK, REAL
+from sundog.reports.figures.verdict import FAKE, GREY, INK, REAL
 from sundog.tasks.anomaly.checks.evaluation import SicBand, SicCurve
 from sundog.tasks.anomaly.detectors.ranode import Profile
 

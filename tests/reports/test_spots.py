@@ -7,7 +7,7 @@ import torch
 
 from sundog.demos import DEMOS
 from sundog.demos import blobs as demo
-from sundog.report.pages.spots import SpotExperiment, pictures, write_spots
+from sundog.reports.pages.spots import SpotExperiment, pictures, write_spots
 from sundog.simulate.blobs import blobs
 from sundog.tasks.spots import spot_statistics
 

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from sundog.data.atomic import write_text
-from sundog.report.figures.anomaly import signal_figure
-from sundog.report.figures.verdict import FAKE, GREY, INK, REAL
-from sundog.report.html import environment
-from sundog.report.pages.verdict import Picture, picture_of
+from sundog.reports.figures.anomaly import signal_figure
+from sundog.reports.figures.verdict import FAKE, GREY, INK, REAL
+from sundog.reports.html import environment
+from sundog.reports.pages.verdict import Picture, picture_of
 from sundog.tasks.anomaly.regions import mass_column
 from sundog.tasks.anomaly.scan.bump import BumpFit
 from sundog.tasks.anomaly.scan.found import ScanResult, WindowResult, measured, percent

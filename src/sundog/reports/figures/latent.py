@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import ShapeError
-from sundog.report.figures.verdict import INK
+from sundog.reports.figures.verdict import INK
 
 SHOWN = 4000  # points: more hide each other
 

@@ -17,7 +17,7 @@ from scipy.stats import binom, binomtest
 
 from sundog import Dataset, cli
 from sundog.errors import FileError, OptionError, SampleSizeError, ShapeError
-from sundog.report.quiz import Quiz, brightness, make_quiz, pooled_score, scrambled
+from sundog.reports.quiz import Quiz, brightness, make_quiz, pooled_score, scrambled
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 LEFT, RIGHT = "\ue012", "\ue014"  # arrow keys, in WebDriver's coding

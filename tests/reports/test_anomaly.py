@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sundog.errors import OptionError, ShapeError
-from sundog.report.figures.anomaly import fraction_figure, sic_figure, signal_figure
+from sundog.reports.figures.anomaly import fraction_figure, sic_figure, signal_figure
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import Profile, sic_band, sic_curve
 

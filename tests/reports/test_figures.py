@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from sundog.errors import OptionError
-from sundog.report.figures import verdict as figures
+from sundog.reports.figures import verdict as figures
 from sundog.verdicts.evidence import Curve, Evidence
 
 
@@ -23,7 +23,7 @@ def curve(real, fake, axis, names=None):
 
 @pytest.mark.slow
 def test_importing_draws_nothing_and_leaves_pyplot_alone():
-    code = "import sys, sundog.report.pages.verdict; assert 'matplotlib.pyplot' not in sys.modules"
+    code = "import sys, sundog.reports.pages.verdict; assert 'matplotlib.pyplot' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from sundog.report.pages.scan import (
+from sundog.reports.pages.scan import (
     excess_figure,
     look_elsewhere_figure,
     p_value_figure,

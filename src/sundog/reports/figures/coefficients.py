@@ -14,7 +14,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from sundog.report.figures.verdict import BAND, GREY, INK, _figure, _plain
+from sundog.reports.figures.verdict import BAND, GREY, INK, _figure, _plain
 
 Table = Mapping[str, np.ndarray]
 WHEEL = LinearSegmentedColormap.from_list(  # angles come back to where they start

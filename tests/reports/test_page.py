@@ -10,7 +10,7 @@ import torch
 
 from sundog import Dataset, judge
 from sundog.errors import FileError
-from sundog.report.pages.verdict import measured
+from sundog.reports.pages.verdict import measured
 
 CHOSEN = {"events": ("marginals", "correlations"), "images": ("moments", "power spectrum", "Minkowski functionals")}
 LOADERS = {"src", "href", "srcset", "data", "action", "poster", "background"}

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError
-from sundog.report.figures.anomaly import COLOURS, sic_figure
-from sundog.report.figures.verdict import FAKE, GREY, INK, REAL
+from sundog.reports.figures.anomaly import COLOURS, sic_figure
+from sundog.reports.figures.verdict import FAKE, GREY, INK, REAL
 from sundog.tasks.anomaly.checks.evaluation import SicBand
 
 Row = Mapping[str, Any]

@@ -13,8 +13,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from sundog.data.atomic import write_text
-from sundog.report.figures import verdict as figures
-from sundog.report.html import environment
+from sundog.reports.figures import verdict as figures
+from sundog.reports.html import environment
 from sundog.verdicts.verdict import Row, Verdict, number, probability
 
 DPI = 144  # sharp on a screen of double density at the size used, and in print

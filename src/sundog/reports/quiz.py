@@ -30,7 +30,7 @@ from torch import Tensor
 from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
 from sundog.errors import FileError, OptionError, SampleSizeError, ShapeError
-from sundog.report.html import environment
+from sundog.reports.html import environment
 
 MODES, SCALES, STRETCHES = ("pairs", "single"), ("set", "image"), ("asinh", "linear")
 COLOURS = ("inferno", "viridis", "cividis", "gray")

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sundog.data.atomic import write_text
-from sundog.report.figures.verdict import BAND, FAKE, GREY, INK, REAL
-from sundog.report.html import environment
-from sundog.report.pages.verdict import Picture, picture_of
+from sundog.reports.figures.verdict import BAND, FAKE, GREY, INK, REAL
+from sundog.reports.html import environment
+from sundog.reports.pages.verdict import Picture, picture_of
 from sundog.tasks.spots import Mean, SpotStatistics, spectrum_error
 
 SHOWN = 6  # images of each side

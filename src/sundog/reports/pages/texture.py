@@ -19,9 +19,9 @@ from torch import Tensor
 
 from sundog.data.atomic import write_text
 from sundog.errors import OptionError
-from sundog.report.figures.verdict import FAKE, GREY, INK, REAL
-from sundog.report.html import environment
-from sundog.report.pages.verdict import Picture, picture_of
+from sundog.reports.figures.verdict import FAKE, GREY, INK, REAL
+from sundog.reports.html import environment
+from sundog.reports.pages.verdict import Picture, picture_of
 from sundog.verdicts.textures import TRUTH, Measure, Textures
 
 COLOURS = (REAL, FAKE, GREY, "#4c8c5b")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sundog.errors import ShapeError
-from sundog.report.figures.latent import class_scatter, image_grid
+from sundog.reports.figures.latent import class_scatter, image_grid
 
 
 def test_every_class_has_its_points():

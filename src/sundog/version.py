@@ -1,0 +1,3 @@
+"""The version, which files and runs record."""
+
+__version__ = "0.1.0"
