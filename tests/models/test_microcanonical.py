@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,18 @@ def test_coarse_to_fine_ends_on_the_fine_grid() -> None:
     assert found.loss < 0.05 * float(energy(model, model.constraints.start(1, generator(1))[:, 0]))
     ratio = power_spectrum(found.x, bins=8).power / power_spectrum(example, bins=8).power
     assert (ratio - 1)[:, 1:].abs().max() < 0.05
+
+
+def test_a_failed_line_search_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fitted(red_lognormal(1, 32), iterations=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.synthesise(1, generator(1))
+    energies = type(model.constraints).energies
+    monkeypatch.setattr(type(model.constraints), "energies",
+                        lambda self, x: 2 * energies(self, x).detach() - energies(self, x))
+    with pytest.warns(UserWarning, match="2 of 2 maps ended in a failed line search, not in a minimum"):
+        model.synthesise(2, generator(1))
 
 
 @pytest.mark.slow

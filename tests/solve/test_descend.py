@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, TrainingError
-from sundog.solve.descend import descend
+from sundog.solve.descend import Descent, Loss, descend
+from sundog.solve.together import descend_rows
 
 
 def valley(x: Tensor) -> Tensor:
@@ -52,3 +53,62 @@ def test_a_loss_that_is_not_finite_is_named_at_the_start_and_survived_later() ->
         descend(lambda x: x.log().sum(), torch.zeros(3))
     wall = descend(lambda x: (x - 3 * x.log()).sum(), torch.full((4,), 0.05, dtype=torch.float64))
     assert (wall.x - 3).abs().max() < 1e-3
+
+
+class Uphill(torch.autograd.Function):
+    """The sum of squares with the sign of its gradient turned: what the slope promises never comes."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.square().sum()
+
+    @staticmethod
+    def backward(ctx, slope: Tensor) -> Tensor:
+        return -2 * ctx.saved_tensors[0] * slope
+
+
+def cliff(x: Tensor) -> Tensor:
+    """Finite at the start alone."""
+    return torch.where((x == 1).all(), x.sum(), torch.nan)
+
+
+def alone(loss: Loss, start: Tensor, **budget: float) -> Descent:
+    return descend(loss, start, **budget)  # type: ignore[arg-type]
+
+
+def together(loss: Loss, start: Tensor, **budget: float) -> Descent:
+    def losses(x: Tensor, rows: Tensor) -> Tensor:
+        return torch.stack([loss(row) for row in x])
+
+    return descend_rows(losses, start[None], **budget)[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("search", [alone, together])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("loss", "budget", "reason"), [
+    (lambda x: (x - 3).square().sum(), {"iterations": 100}, "converged"),
+    (lambda x: 5 + ((torch.arange(1, 11).to(x)) * (x - 3).square()).sum(), {"iterations": 100}, "converged"),
+    (Uphill.apply, {"iterations": 100}, "line search"),
+    (Uphill.apply, {"iterations": 1}, "line search"),
+    (cliff, {"iterations": 100}, "line search"),
+    (valley, {"iterations": 3}, "iterations"),
+    (valley, {"iterations": 100, "seconds": 1e-9}, "seconds"),
+    (valley, {"iterations": 100, "target": 500.0}, "target"),
+])
+def test_the_reason_is_the_true_one(search, dtype, loss, budget, reason) -> None:
+    start = torch.ones(10, dtype=dtype) if loss in (Uphill.apply, cliff) else torch.full((10,), -1.2, dtype=dtype)
+    found = search(loss, start, **budget)
+    assert found.reason == reason
+    if reason == "line search":
+        assert torch.equal(found.x, start)
+
+
+def test_each_row_has_its_own_reason() -> None:
+    goal = torch.tensor([[1.0], [5.0]])
+
+    def losses(x: Tensor, rows: Tensor) -> Tensor:
+        right = (x - goal[rows]).square().sum(1)
+        return torch.where(rows == 0, right, 2 * right.detach() - right)
+
+    assert [d.reason for d in descend_rows(losses, torch.zeros(2, 4))] == ["converged", "line search"]

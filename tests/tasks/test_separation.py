@@ -100,6 +100,8 @@ def test_same_seed_same_map_and_repeats_differ() -> None:
     report = first.report
     assert report.agreement[0] > report.agreement[-2]
     assert set(report.losses) == {"Match"}
+    assert set(report.endings) <= {"target", "iterations", "converged", "line search"}
+    assert f"each era ended by: {report.endings[0]}" in str(report)
     assert "deterministic" in str(report)
     assert report.deterministic_down_to > 0
 

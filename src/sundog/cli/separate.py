@@ -74,7 +74,7 @@ def separate(
     if as_json:
         facts = {"file": str(out), "deterministic_down_to": _finite(found.report.deterministic_down_to),
                  "statistical_down_to": _finite(found.report.statistical_down_to), "losses": found.report.losses,
-                 "seconds": found.report.seconds}
+                 "endings": found.report.endings, "seconds": found.report.seconds}
         typer.echo(json.dumps(facts))
     elif not quiet:
         typer.echo(str(found.report))

@@ -16,6 +16,7 @@ from sundog.errors import OptionError, TrainingError
 
 Loss = Callable[[Tensor], Tensor]
 Progress = Callable[[int, float], None]
+ROUNDINGS = 100  # of the loss, a sum over pixels: a smaller gain cannot be told from none
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class Descent:
     x : the point with the lowest loss
     loss : its loss
     iterations, evaluations, seconds : what it cost; seconds are wall time
-    reason : "target", "iterations", "seconds" or "converged"
+    reason : what ended it: "target"; "iterations" or "seconds", a budget used up; "converged", where the last step
+        gained nothing, or the next one promised no more than the rounding of the loss; "line search", where no step
+        along the last direction lowered the loss though its slope promised so: the gradient is wrong or not finite
+        there, the loss is not smooth, or rounding hides what is left
     losses : the loss after each iteration
     """
 
@@ -38,6 +42,14 @@ class Descent:
     seconds: float
     reason: str
     losses: list[float] = field(repr=False)
+
+
+def ending(promised: float, loss: float, dtype: torch.dtype) -> str:
+    """Why a line search found nothing lower: "converged", or "line search" where it should have found something.
+
+    promised: half the slope along a whole quasi-Newton step, what a parabola would gain; loss: where it starts.
+    """
+    return "converged" if promised <= ROUNDINGS * torch.finfo(dtype).eps * abs(loss) else "line search"
 
 
 class _Stop(Exception):
@@ -85,7 +97,6 @@ def descend(
             do="pass a larger budget",
         )
     watch = _Watch(loss, start, seconds, target, progress)
-    reason = "converged"
     try:
         found = minimize(
             watch.value_and_gradient,
@@ -95,15 +106,14 @@ def descend(
             callback=watch.step,
             options={
                 "maxiter": iterations,
-                "maxfun": 20 * iterations,
+                "maxfun": 100 * iterations,  # never reached: a step costs at most two line searches
                 "maxcor": memory,
                 "maxls": 20,
                 "ftol": 1e-12,
                 "gtol": 0.0,
             },
         )
-        if found.nit >= iterations:
-            reason = "iterations"
+        reason = "iterations" if found.status == 1 else watch.ending()
     except _Stop as stop:
         reason = str(stop)
     return watch.descent(reason)
@@ -119,7 +129,10 @@ class _Watch:
         self.began = time.perf_counter()
         self.evaluations = 0
         self.best, self.best_loss = start.detach(), float("inf")
-        self.losses: list[float] = []
+        self.losses: list[float] = []  # of the start and of each step
+        self.here: tuple[np.ndarray, np.ndarray] | None = None  # point and gradient that a new line search starts from
+        self.slope = np.empty(0)
+        self.promised = 0.0  # half the slope along the first trial of the last line search
 
     def value_and_gradient(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
         if self.seconds is not None and self.evaluations and time.perf_counter() - self.began > self.seconds:
@@ -128,6 +141,8 @@ class _Watch:
         value = self.loss(x)
         (gradient,) = torch.autograd.grad(value, x)
         self.evaluations += 1
+        if self.here is not None:
+            self.promised, self.here = -0.5 * float(self.here[1] @ (flat - self.here[0])), None
         number, slope = float(value.detach()), gradient.double().cpu().numpy().ravel()
         if not (np.isfinite(number) and np.isfinite(slope).all()):
             if self.evaluations > 1:  # a trial step too far; the line search comes back
@@ -140,15 +155,26 @@ class _Watch:
             )
         if number < self.best_loss:
             self.best, self.best_loss = x.detach(), number
+        if self.evaluations == 1:
+            self.here = flat.copy(), slope
+            self.losses.append(number)
+        self.slope = slope
         return number, slope
 
-    def step(self, _: np.ndarray) -> None:
+    def step(self, point: np.ndarray) -> None:
+        self.here = point.copy(), self.slope
+        if self.best_loss < self.losses[-1]:
+            self.promised = 0.0  # this one was kept
         self.losses.append(self.best_loss)
         if self.progress is not None:
-            self.progress(len(self.losses), self.best_loss)
+            self.progress(len(self.losses) - 1, self.best_loss)
         if self.best_loss <= self.target:
             raise _Stop("target")
 
+    def ending(self) -> str:
+        return ending(self.promised, self.best_loss, self.start.dtype)
+
     def descent(self, reason: str) -> Descent:
         spent = time.perf_counter() - self.began
-        return Descent(self.best, self.best_loss, len(self.losses), self.evaluations, spent, reason, self.losses)
+        after = self.losses[1:]
+        return Descent(self.best, self.best_loss, len(after), self.evaluations, spent, reason, after)

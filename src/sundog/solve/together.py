@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, TrainingError
-from sundog.solve.descend import Descent, Progress
+from sundog.solve.descend import Descent, Progress, ending
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 ARMIJO, WOLFE = 1e-4, 0.9
@@ -117,7 +117,8 @@ class _Rows:
         self._remember(x - self.x, g - self.g, moved)
         self.x, self.f, self.g = x, f, g
         self.iterations[moved.cpu()] += 1
-        self.stop(self.active & ~moved, "converged")
+        if deadline is None or time.perf_counter() <= deadline:  # else the search was cut short
+            self._stop_stuck(self.active & ~moved, -0.5 * slope[:, 0])
         self.history.append(f.double().cpu())
 
     def _search(
@@ -171,6 +172,11 @@ class _Rows:
         for (s, y, rho), share in zip(self.pairs, reversed(shares)):
             q.addcmul_(share - rho * _dot(y, q), s)
         return q
+
+    def _stop_stuck(self, rows: Tensor, promised: Tensor) -> None:
+        reasons = [ending(p, f, self.f.dtype) for p, f in zip(promised.tolist(), self.f.tolist())]
+        for reason in set(reasons):
+            self.stop(rows & torch.tensor([r == reason for r in reasons], device=rows.device), reason)
 
     def stop(self, rows: Tensor, reason: str) -> None:
         for i in rows.nonzero()[:, 0].tolist():

@@ -16,6 +16,7 @@ pgae103 (scattering covariances); Haeggbom et al. 2024, arXiv 2403.08362 (mean f
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -244,6 +245,7 @@ class MicrocanonicalModel(Model):
             else:
                 found += [self._filled(start[i], fixed[(first + i) % len(fixed)].to(start), valid, progress)
                           for i in range(count)]  # fmt: skip
+        _say_if_stuck(found[:n])
         return found[:n]
 
     def _one_batch(self, start: Tensor, at_once: int, progress: Progress | None) -> list[Descent]:
@@ -341,6 +343,13 @@ class MicrocanonicalModel(Model):
                 "the generator has seen no example", got="targets unset", expected="prepared targets",
                 do="call prepare(maps, None), or fit through sundog.fit",
             )  # fmt: skip
+
+
+def _say_if_stuck(found: list[Descent]) -> None:
+    stuck = [descent.loss for descent in found if descent.reason == "line search"]
+    if stuck:
+        warnings.warn(f"{len(stuck)} of {len(found)} maps ended in a failed line search, not in a minimum: E up to "
+                      f"{max(stuck):.3g}; fit with Plan(precision='float64') if that is too high", stacklevel=3)
 
 
 def _check_options(

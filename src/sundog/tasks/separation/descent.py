@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError
-from sundog.solve.descend import Progress, descend
+from sundog.solve.descend import Descent, Progress, descend
 from sundog.tasks.separation.losses import Loss, Match, Measure
 from sundog.tasks.separation.phi import Statistics
 
@@ -55,10 +55,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Solution:
-    """One solution (C, ny, nx) in units of the solver, its losses by name, and the evaluations it took."""
+    """One solution (C, ny, nx) in units of the solver, its losses by name, what ended each descent, and the cost."""
 
     u: Tensor
     losses: dict[str, float]
+    endings: tuple[str, ...]
     evaluations: int
 
 
@@ -75,9 +76,10 @@ class Problem:
 
     def solve(self, start: Tensor, generator: torch.Generator) -> Solution:
         """One solution from a starting map (C, ny, nx)."""
-        plan, u, evaluations = self.schedule, start, 0
+        plan, u, descents = self.schedule, start, list[Descent]()
         if plan.method == "diffusive":
-            u, evaluations = self._diffuse(start, generator)
+            descents = self._diffuse(start, generator)
+            u = descents[-1].x
         parts: list[Measure] = []
         eras = 0 if plan.method == "diffusive" else plan.eras
         for era in range(eras + (plan.polish > 0 or eras == 0)):
@@ -87,24 +89,25 @@ class Problem:
             with torch.no_grad():
                 parts = [self._part(loss, self.d, u, noise, true and plan.polish > 0) for loss in self.losses]
             steps = plan.polish if last and plan.polish else plan.iterations
-            u, spent = self._descend(parts, u, steps)
-            evaluations += spent
+            descents.append(self._descend(parts, u, steps))
+            u = descents[-1].x
         with torch.no_grad():
             names = [type(loss).__name__ for loss in self.losses]
-            return Solution(u, {name: float(part(u)) for name, part in zip(names, parts)}, evaluations)
+            losses = {name: float(part(u)) for name, part in zip(names, parts)}
+        return Solution(u, losses, tuple(d.reason for d in descents), sum(d.evaluations for d in descents))
 
     def _part(self, loss: Loss, d: Tensor, u: Tensor, noise: Tensor, true: bool) -> Measure:
         if true:
             return loss.averaged(self.phi, d, u, noise, min(self.schedule.few, len(noise)))
         return loss.in_era(self.phi, d, u, noise)
 
-    def _diffuse(self, u: Tensor, generator: torch.Generator) -> tuple[Tensor, int]:
+    def _diffuse(self, u: Tensor, generator: torch.Generator) -> list[Descent]:
         """d_0 = d; d_(t+1) such that <Phi(d_(t+1) + c_i / sqrt(T))> = Phi(d_t): d_T is the signal.
 
         The mean of the contamination is taken away in equal parts. A sum of T draws of variance 1 / T is a draw only if
         the contamination is Gaussian; for others the last era, with the full draws, decides.
         """
-        steps, target, evaluations = self.schedule.eras, self.d, 0
+        steps, target, descents = self.schedule.eras, self.d, list[Descent]()
         for step in range(steps):
             noise = self.draw(self.schedule.draws, generator)
             mean = noise.mean((0, -2, -1))[:, None, None]
@@ -113,13 +116,12 @@ class Problem:
                 # the start of the last step is the constrained Gaussian map, mixed in as the contamination leaves
                 guess = target + (u - target) / (steps - step)
                 part = Match().in_era(self.phi, target, guess, thin)
-            target, spent = self._descend([part], guess, self.schedule.iterations)
-            evaluations += spent
-        return target, evaluations
+            descents.append(self._descend([part], guess, self.schedule.iterations))
+            target = descents[-1].x
+        return descents
 
-    def _descend(self, parts: list[Measure], u: Tensor, steps: int) -> tuple[Tensor, int]:
+    def _descend(self, parts: list[Measure], u: Tensor, steps: int) -> Descent:
         def loss(x: Tensor) -> Tensor:
             return torch.stack([part(x) for part in parts]).mean()
 
-        found = descend(loss, u, iterations=steps, target=EXPECTED, progress=self.progress)
-        return found.x, found.evaluations
+        return descend(loss, u, iterations=steps, target=EXPECTED, progress=self.progress)

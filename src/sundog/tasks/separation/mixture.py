@@ -14,7 +14,7 @@ from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.solve.descend import Progress
 from sundog.statistics.samples.admission import checked_images
-from sundog.tasks.separation.descent import Problem, Schedule
+from sundog.tasks.separation.descent import Problem, Schedule, Solution
 from sundog.tasks.separation.losses import Loss, Match
 from sundog.tasks.separation.parts import split
 from sundog.tasks.separation.phi import Domain, Statistics, default_octaves
@@ -109,21 +109,21 @@ def separate(
     phi.set_levels(standard)
     ready = [loss.prepared(standard, centre, unit) for loss in losses]
     problem = Problem(phi, standard, whole, ready, schedule, progress)
-    found: list[Tensor] = []
-    final: dict[str, float] = {}
-    cost = 0
+    solutions: list[Solution] = []
     for i in range(1 + repeats):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
         noise = whole(draws, generator)
         first = STARTS[start](standard, noise, bins, domain.boundary == "periodic", generator)
-        solution = problem.solve(first, generator)
-        found.append(solution.u)
-        final, cost = final or solution.losses, cost + solution.evaluations
+        solutions.append(problem.solve(first, generator))
+    found = [solution.u for solution in solutions]
     generator = torch.Generator().manual_seed(seed)
     noise = whole(draws, generator)
     facts = trust(phi, found, noise)
     components = split(phi, standard - found[0], parts, schedule, generator) if len(parts) > 1 else {}
-    report = Report(**facts, losses=final, eras=eras, evaluations=cost, seconds=time.perf_counter() - began)
+    report = Report(
+        **facts, losses=solutions[0].losses, endings=solutions[0].endings, eras=eras,
+        evaluations=sum(solution.evaluations for solution in solutions), seconds=time.perf_counter() - began,
+    )  # fmt: skip
 
     def shown(x: Tensor) -> Tensor:
         x = x if domain.mask is None else torch.where(domain.mask.to(x) != 0, x, torch.nan)

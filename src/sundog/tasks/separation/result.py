@@ -27,6 +27,8 @@ class Report:
     power_error : (b,) standard deviation over the contaminations of the power of the mixture, relative to that of the
         recovered map: what is well below 1 is recovered in its statistics
     losses : final value of each loss; 1 is expected at the truth
+    endings : what ended the descent of each era of the first solution: "target" (1 reached), "iterations" or, where
+        nothing lower was found, "converged" or "line search" (see `sundog.solve.descend.Descent`)
     eras, evaluations, seconds : what it cost
 
     Channels and regions are averaged.
@@ -37,6 +39,7 @@ class Report:
     agreement: Tensor
     power_error: Tensor
     losses: dict[str, float]
+    endings: tuple[str, ...]
     eras: int
     evaluations: int
     seconds: float
@@ -66,6 +69,7 @@ class Report:
         lines += [f"{k:6.4f} {s:9.3f} {a:9.2f} {e:11.2f}    {word}" for k, s, a, e, word in rows]
         values = ", ".join(f"{name} {value:.2f}" for name, value in self.losses.items())
         lines.append(f"losses (1 is expected): {values}")
+        lines.append(f"each era ended by: {', '.join(self.endings)}")
         return "\n".join(lines)
 
 
