@@ -69,3 +69,14 @@ def test_killed_writer_never_leaves_half_a_file(tmp_path: Path) -> None:
     child.wait()
     assert (tmp_path / "started").exists()
     assert path.read_text() == "old"
+
+
+def test_contents_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that loses power after the rename must not be left with an empty file of the right name."""
+    events = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append(str(Path(f"/proc/self/fd/{handle}").readlink())),
+                                                     sync(handle)))
+    monkeypatch.setattr(Path, "replace", lambda a, b: (events.append("rename"), replace(a, b)))
+    write_text(tmp_path / "a.txt", "whole")
+    assert len(events) == 3 and ".part" in events[0] and events[1:] == ["rename", str(tmp_path)]

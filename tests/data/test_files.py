@@ -465,3 +465,11 @@ def test_a_long_one_dimensional_array_can_be_a_signal(tmp_path):
     np.save(tmp_path / "line.npy", np.arange(100.0))
     assert load(tmp_path / "line.npy", kind="images").values.shape == (1, 1, 100)
     assert load(tmp_path / "line.npy").values.shape == (100, 1)
+
+
+def test_maps_of_different_pixels_are_not_one_sample(tmp_path: Path) -> None:
+    for i, pixel in enumerate((0.5, 0.5, 1.0)):
+        Dataset.from_arrays(torch.ones(1, 8, 8), pixel_arcmin=pixel).save(tmp_path / f"{i}.npz")
+    assert load(str(tmp_path / "[01].npz")).pixel_arcmin == 0.5
+    with pytest.raises(ShapeError, match=r"the maps differ in pixel_arcmin: got 0\.5, 1\.0"):
+        load(str(tmp_path / "*.npz"))

@@ -19,6 +19,7 @@ from sundog.errors import FileError, OptionError, ShapeError
 from sundog.simulate.sky import SkyMaps, cosmology, simulate_sky
 from sundog.simulate.sky.cosmology import MatterPower, matter_power
 from sundog.simulate.sky.halos import HaloBins, bias, draw_pixels, mass_function, nfw_window, refine
+from sundog.simulate.sky.maps import new_maps
 from sundog.simulate.sky.pressure import integrated_y, pressure_window
 from sundog.simulate.sky.shells import (
     VelocityField,
@@ -228,3 +229,12 @@ def test_far_lensing_is_the_smaller_part(power: MatterPower) -> None:
     near = sum(s.weight**2 * density_power(power, s, 200) for s in shells(power.cosmology))
     far = far_lensing_power(power, 4.2, 200)
     assert 0.02 < far[200] / (near + far)[200] < 0.5
+
+
+def test_an_old_sky_is_not_taken_for_one_that_is_being_made(tmp_path: Path) -> None:
+    maps = new_maps(None, 12)
+    SkyMaps(**maps, frequency_ghz=150.0).save(tmp_path)
+    assert SkyMaps.load(tmp_path).nside == 1
+    new_maps(tmp_path, 48)
+    with pytest.raises(FileError, match="no finished sky"):
+        SkyMaps.load(tmp_path)

@@ -125,3 +125,11 @@ def test_edge_cases_and_bad_options() -> None:
         power_spectrum(noise(1, 8))
     with pytest.raises(DataError, match="NaN"):
         power_spectrum(x * math.nan)
+
+
+def test_a_mode_on_an_edge_belongs_to_the_band_above() -> None:
+    """A plane wave of 8 cycles on 64 pixels: k = 0.125 to the last bit, [low, high) as documented."""
+    wave = torch.cos(2 * torch.pi * 8 * torch.arange(64.0, dtype=torch.float64) / 64).expand(64, 64)
+    edges = torch.tensor([0.0625, 0.125, 0.25], dtype=torch.float64)
+    power = power_spectrum(wave, bins=edges).power
+    assert power[..., 0].max() < 1e-20 < power[..., 1].min()

@@ -15,6 +15,7 @@ import sundog
 from sundog.errors import RunError
 from sundog.train import engine
 from sundog.train.checkpoint import CHECKPOINT
+from sundog.train.interrupt import Interrupt
 
 SCRIPT = Path(__file__).with_name("kill_me.py")
 spec = importlib.util.spec_from_file_location("kill_me", SCRIPT)
@@ -174,3 +175,54 @@ def test_a_file_in_the_way_and_a_poor_run_json_are_named(tmp_path):
     (tmp_path / "run.json").write_text('{"sundog_run": 1}')
     with pytest.raises(RunError, match="is not a run"):
         sundog.load_run(tmp_path)
+
+
+def test_a_folder_knows_its_data(tmp_path):
+    """Two data sets of one shape: the second must not be told the fit of the first."""
+    def fit(seed):
+        rows = torch.randn(500, 2, generator=torch.Generator().manual_seed(seed))
+        return sundog.fit("flow", sundog.Dataset.from_arrays(rows), plan=sundog.Plan(steps=5, batch=64),
+                          out=tmp_path / "run", scaling="identity", layers=1, hidden=(8,))
+
+    fit(0)
+    with pytest.raises(RunError, match="another model, data or plan"):
+        fit(1)
+
+
+def test_a_resumed_run_keeps_the_best_state_from_before(tmp_path, monkeypatch):
+    """Forty rows and a fast rate: the best state is an early one, and the run is broken after it."""
+    rows = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+
+    def fit(folder):
+        plan = sundog.Plan(steps=120, batch=40, checkpoint_seconds=0.0, validate_every=5, ema=0.0)
+        return sundog.fit("flow", sundog.Dataset.from_arrays(rows), plan=plan, out=folder, layers=2, hidden=(32,),
+                          learning_rate=2e-2, seed=1)
+
+    whole = fit(tmp_path / "whole")
+    assert 0 < whole.history.best_step < 60  # else the test says nothing
+    interrupt_when(monkeypatch, lambda loop: loop.step == 90)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut")
+    monkeypatch.undo()
+    resumed = fit(tmp_path / "cut")
+    assert resumed.history.best_step == whole.history.best_step
+    assert all(torch.equal(p, q) for p, q in zip(resumed.model.parameters(), whole.model.parameters()))
+
+
+def test_saving_over_a_run_leaves_nothing_of_it(tmp_path):
+    first, second = (kill_me.fit(None, steps=steps) for steps in (5, 40))
+    first.save(tmp_path / "run")
+    second.save(tmp_path / "run")
+    loaded = sundog.load_run(tmp_path / "run")
+    assert all(torch.equal(p, q) for p, q in zip(loaded.model.parameters(), second.model.parameters()))
+    assert not all(torch.equal(p, q) for p, q in zip(loaded.model.parameters(), first.model.parameters()))
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_the_first_signal_waits_and_the_second_acts_at_once(number, raised):
+    with Interrupt(True) as interrupt:
+        signal.raise_signal(number)
+        assert interrupt.asked == number  # noted, nothing happened
+        with pytest.raises(raised):
+            signal.raise_signal(number)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

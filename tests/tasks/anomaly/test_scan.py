@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -282,3 +283,27 @@ def test_help_and_words(tmp_path):
     from sundog.cli.scan import grouped
 
     assert grouped(["e", "--slide", "3", "4", "0.5", "-q"]) == ["e", "--slide", "3 4 0.5", "-q"]
+
+
+def test_every_window_has_a_seed_of_its_own(planted):
+    """With one seed for all, what one window finds by chance its neighbours find too."""
+    seeds = []
+
+    def watched(region, seed):
+        seeds.append((region.lo, seed))
+        return Exact(region, seed)
+
+    scan(planted, WINDOWS, watched, **QUICK | {"settings": {}, "members": 1})
+    first, second = ({seed for lo, seed in seeds if lo == region.lo} for region in WINDOWS)
+    first, second = (group - {0} for group in (first, second))  # 0: the check before the work
+    assert first | second and not first & second
+
+
+def test_a_folder_knows_its_events(planted, tmp_path):
+    plan = ScanPlan(WINDOWS, "cwola", {"members": 1}, 0.05, 2, control=False)
+    prepare(gather(planted, unit="TeV"), plan, tmp_path)
+    prepare(gather(planted, unit="TeV"), plan, tmp_path)  # the same again is welcome
+    with pytest.raises(RunError, match="holds another scan: got other data"):
+        prepare(gather(TOY.events(12_000, 0.025, seed=1), unit="TeV"), plan, tmp_path)
+    with pytest.raises(RunError, match="got other seed"):
+        prepare(gather(planted, unit="TeV"), replace(plan, seed=1), tmp_path)
