@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sundog.errors import OptionError, ShapeError
-from sundog.models.mixture.signal import GaussianSignal, climb, excesses, find_signal, split_signal
+from sundog.models.mixture.signal import GaussianSignal, climb, excesses, find_signal, gains, split_signal
 
 CENTRE = torch.tensor([2.0, -1.5, 1.0], dtype=torch.float64)
 WIDTH = 0.3
@@ -49,8 +49,9 @@ def test_gain_is_the_log_likelihood(found):
 def test_likelihood_never_falls(found):
     z, log_b, _ = found
     start = GaussianSignal(torch.ones(1).double(), CENTRE[None] + 0.5, torch.eye(3)[None].double())
-    gains = [climb(z, log_b, start, 0.003, steps=n, tolerance=-math.inf, floor=0.0).gain for n in (10, 20, 30, 40, 60)]
-    assert gains == sorted(gains) and gains[-1] > gains[0]
+    reached = [climb(z, log_b, start, 0.003, steps=n, tolerance=-math.inf, floor=0.0).gain
+               for n in (10, 20, 30, 40, 60)]
+    assert reached == sorted(reached) and reached[-1] > reached[0]
 
 
 def test_a_fixed_fraction_stays(found):
@@ -103,3 +104,37 @@ def test_unusable_input():
         find_signal(z, torch.zeros(50).double(), starts=0)
     with pytest.raises(OptionError, match="number of Gaussians"):
         split_signal(z, torch.zeros(50).double(), find_signal(z, log_normal(z, 0, 1)), 0)
+
+
+@pytest.mark.parametrize("far", [10.0, 20.0, 30.0, 37.0, 38.0, 60.0, 1e4])
+@pytest.mark.parametrize("n_signal", [100, 0])
+def test_one_row_far_out_is_no_signal_and_hides_none(far, n_signal):
+    """Alone it is worth far^2 / 2 to a likelihood that believes p_B there: more than any signal of a hundred events."""
+    g = torch.Generator().manual_seed(0)
+    clean = torch.cat([torch.randn(5000, 1, generator=g), 3 + 0.1 * torch.randn(n_signal, 1, generator=g)]).double()
+    start = GaussianSignal(torch.ones(1).double(), torch.full((1, 1), 2.8).double(), torch.eye(1)[None].double())
+    results = []
+    for z in (clean, torch.cat([clean, torch.tensor([[far]]).double()])):
+        log_b = -0.5 * z[:, 0] ** 2 - 0.5 * math.log(2 * math.pi)
+        results.append((climb(z, log_b, start, 0.01), find_signal(z, log_b, seed=0)))
+    for before, after in zip(*results):
+        assert after.w == pytest.approx(before.w, rel=0.02, abs=1e-3)
+        assert after.gain == pytest.approx(before.gain, rel=0.02, abs=4)
+        assert n_signal == 0 or torch.dist(after.signal.means, before.signal.means) < 0.02
+
+
+def test_many_events_far_out_are_a_signal():
+    """The floor must not hide what it is no floor for: sixty events where background is impossible."""
+    z, log_b = planted(10_000, 0, seed=1)
+    g = torch.Generator().manual_seed(2)
+    signal = 40 + 0.3 * torch.randn(60, 3, generator=g, dtype=torch.float64)
+    fit = find_signal(torch.cat([z, signal]), torch.cat([log_b, log_normal(signal, torch.zeros(3), 1.0)]), seed=0)
+    assert fit.w == pytest.approx(60 / 10_060, rel=0.02) and math.isfinite(fit.gain)
+    assert ((fit.signal.means[0] - 40).abs() < 4 * 0.3 / 60**0.5).all()
+
+
+def test_the_gain_of_one_event_does_not_overflow():
+    far = torch.tensor([-1e4, 0.0, 700.0, 710.0, 1e4], dtype=torch.float64)
+    expected = [math.log1p(-0.1), 0.0, 700 + math.log(0.1), 710 + math.log(0.1), 1e4 + math.log(0.1)]
+    assert gains(far, 0.1).tolist() == pytest.approx(expected, abs=1e-9)
+    assert gains(far[:2], 0.0).tolist() == [0.0, 0.0]

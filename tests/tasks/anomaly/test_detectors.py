@@ -196,3 +196,15 @@ def test_unusable_settings(events):
         RAnode(REGION, background=lambda x, m: torch.zeros(3)).fit(events)
     with pytest.raises(DataError, match="labels are unusable"):
         Supervised(REGION).fit(events.values, torch.zeros(len(events)))
+
+
+@pytest.mark.parametrize("far", [20.0, 38.0, 200.0])
+def test_ranode_is_not_led_away_by_one_event(far):
+    """A known background, a signal of two per cent, and one event far outside both."""
+    events = TOY.events(8000, 0.03, seed=0)
+    settings = {"background": TOY.log_background, "components": (1,), "folds": 2, "scaling": "standard"}
+    clean = RAnode(REGION, **settings).fit(events)
+    values, mass = events.values.clone(), events.context.clone()
+    values[0], mass[0] = far * values.std(0), 3.5
+    found = RAnode(REGION, **settings).fit(Dataset.from_arrays(values, mass))
+    assert found.evidence_ and found.signal_fraction_ == pytest.approx(clean.signal_fraction_, rel=0.1)

@@ -68,3 +68,14 @@ def test_extreme_ratios():
         signal_fraction([0.0, math.nan])
     with pytest.raises(OptionError, match="signal fraction out of range"):
         check_fraction(1.0)
+
+
+@pytest.mark.parametrize("certain", [30.0, 434.0, 1e4])
+def test_one_certain_event_is_no_evidence(certain):
+    """A template's density far from its events is an extrapolation: what one event says of it is not believed."""
+    ratio = log_ratios(4000, 0.0, 3)
+    alone = signal_fraction(ratio)
+    found = signal_fraction(np.append(ratio, certain))
+    assert not found.evidence and found.gain == pytest.approx(alone.gain, abs=1.0)
+    many = signal_fraction(np.append(ratio, np.full(20, certain)))
+    assert many.evidence and many.low_95 > 0.5 * 20 / 4020

@@ -9,7 +9,7 @@ import torch
 from sundog import Dataset
 from sundog.errors import OptionError
 from sundog.models.mixture.flow import FlowFit, climb_on, grow
-from sundog.models.mixture.signal import find_signal
+from sundog.models.mixture.signal import find_signal, floored
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, SignalRegion, sic_curve
 
@@ -70,7 +70,7 @@ def test_flow_is_a_density(fits):
 
 def test_gain_counts_every_event(fits):
     z, log_b, _, flow = fits
-    ratio = (flow.signal.log_prob(z) - log_b).exp()
+    ratio = (flow.signal.log_prob(z) - floored(log_b)).exp()
     assert flow.gain == pytest.approx(float(torch.log1p(flow.w * (ratio - 1)).sum()), abs=1e-3)
 
 
@@ -118,3 +118,14 @@ def test_toy_with_a_flow_signal():
     assert profile.gain.argmax() == 0
     nothing = RAnode(REGION, **settings).fit(TOY.background(15_000, seed=9))
     assert not nothing.evidence_ and nothing.signal_fraction_ < 0.005
+
+
+@pytest.mark.parametrize("far", [20.0, 38.0, 1e3])
+def test_one_row_far_out_takes_nothing_from_the_flow(far):
+    z, log_b = sample(3000, 150)
+    stray = torch.tensor([[far, 0.0, 0.0]], dtype=torch.float64)
+    log_far = -0.5 * stray[:, :2].square().sum(1) - math.log(2 * math.pi) - math.log(2)
+    clean = grow(z, log_b, find_signal(z, log_b, starts=2), steps=40)
+    z, log_b = torch.cat([z, stray]), torch.cat([log_b, log_far])
+    found = grow(z, log_b, find_signal(z, log_b, starts=2), steps=40)
+    assert math.isfinite(found.gain) and abs(found.w - clean.w) < 4 * (150**0.5 / 3150)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sundog.errors import OptionError
 from sundog.models.flow import NormalizingFlow
-from sundog.models.mixture.signal import GaussianSignal, MixtureFit, climb
+from sundog.models.mixture.signal import GaussianSignal, MixtureFit, climb, floored, gains
 
 BATCH, RATE = 1024, 3e-3
 WARM, STEPS, EVERY = 60, 300, 20  # steps on the mixture's probabilities, of the climb, between two looks at the rest
@@ -136,11 +136,12 @@ def grow(z: Tensor, log_b: Tensor, start: MixtureFit, *, seed: int = 0, w: float
     >>> 0.01 < fit.w < 0.04
     True
     """
+    log_b = floored(log_b)
     rows = _near(z, start.signal)
     climber = _Climber((z[rows], log_b[rows]), len(z), start, seed=seed, learn_w=w is None, with_mass=with_mass)
     taken = climber.climb(steps)
     signal, w = climber.best()
-    gain = float(torch.log1p(w * torch.expm1(signal.log_prob(z[rows]) - log_b[rows])).sum())
+    gain = float(gains(signal.log_prob(z[rows]) - log_b[rows], w).sum())
     return FlowFit(w, signal, gain + float((~rows).sum()) * math.log1p(-w), taken, start)
 
 
@@ -191,7 +192,7 @@ class _Climber:
                     return taken
             self.optimiser.param_groups[0]["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * taken / steps))
             z, log_b, _, share = self._batch()
-            odds = torch.log1p((self.logit + self.signal._log_prob(z) - log_b).exp())
+            odds = torch.nn.functional.softplus(self.logit + self.signal._log_prob(z) - log_b)
             self._step(-((share * odds).sum() - self.n_train * torch.nn.functional.softplus(self.logit))
                        / (self.n_train * self.w))
             self.mean_state = {k: DECAY * v + (1 - DECAY) * self._state()[k] for k, v in self.mean_state.items()}
@@ -221,7 +222,7 @@ class _Climber:
     def _held_out(self) -> float:
         signal, w = self._restored(self.mean_state)
         logit = math.log(w / (1 - w))
-        odds = torch.log1p((logit + signal.log_prob(self.held[0]) - self.held[1]).exp()).sum()
+        odds = torch.nn.functional.softplus(logit + signal.log_prob(self.held[0]) - self.held[1]).sum()
         return float(odds) + self.n_held * math.log1p(-w)
 
     def _state(self) -> dict[str, Tensor]:

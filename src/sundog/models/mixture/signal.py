@@ -26,6 +26,7 @@ FLOOR = 0.05  # smallest width of a Gaussian, in standardised units: no collapse
 SURELY_BACKGROUND = 1e-7  # probability of being signal below which an event moves nothing
 BETWEEN = 10  # steps between two looks at all events
 FIRST_GUESS = 0.003  # signal fraction that a climb starts from
+FEWEST_EVENTS = 5  # fewer are no signal, however rare the background is where they lie
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +114,7 @@ def climb(z: Tensor, log_b: Tensor, signal: GaussianSignal, w: float, *, fixed_w
     True
     """
     _check(z, log_b)
+    log_b = floored(log_b)
     gain, taken = -math.inf, 0
     while taken < steps:
         now, parts = _responsibilities(z, log_b, signal, w)
@@ -137,8 +139,37 @@ def climb(z: Tensor, log_b: Tensor, signal: GaussianSignal, w: float, *, fixed_w
 def _responsibilities(z: Tensor, log_b: Tensor, signal: GaussianSignal, w: float) -> tuple[float, Tensor]:
     """Total log-likelihood above w = 0, and r_ij, (n, k)."""
     parts = signal.log_parts(z).sub_(log_b[:, None])  # log pi_j N_j / p_B
-    total = torch.log1p(w * torch.expm1(parts.logsumexp(1)))
+    total = gains(parts.logsumexp(1), w)
     return float(total.sum()), (parts - total[:, None]).exp_().mul_(w)
+
+
+def gains(log_ratio: Tensor, w: float) -> Tensor:
+    """log(1 - w + w p_S / p_B) of each event, (n,), from log p_S / p_B (n,): its log-likelihood above w = 0.
+
+    Example
+    -------
+    >>> gains(torch.tensor([0.0, 1000.0]), 0.5).tolist()
+    [0.0, 999.306884765625]
+    """
+    return torch.logaddexp(log_ratio.new_tensor(w).log() + log_ratio, torch.log1p(log_ratio.new_tensor(-w)))
+
+
+def floored(log_b: Tensor) -> Tensor:
+    """log p_B (n,), nowhere below its value at the fifth rarest event: what fewer events tell is not believed.
+
+    A learned density far from the events that taught it is an extrapolation. One event at 30 standard deviations is
+    worth 450 to a likelihood that believes it, more than any signal, and fewer than five events are none.
+    """
+    finite = log_b[torch.isfinite(log_b)]
+    if len(finite) == 0:
+        return torch.zeros_like(log_b)
+    place = max(1, FEWEST_EVENTS - (len(log_b) - len(finite)))
+    return log_b.clamp(min=float(finite.kthvalue(min(place, len(finite))).values))
+
+
+def _events(z: Tensor, log_b: Tensor, fit: MixtureFit) -> float:
+    """How many events the fit takes for signal."""
+    return float(_responsibilities(z, log_b, fit.signal, fit.w)[1].sum())
 
 
 def _maximise(z: Tensor, r: Tensor, floor: float) -> tuple[GaussianSignal, float]:
@@ -210,11 +241,13 @@ def find_signal(z: Tensor, log_b: Tensor, *, seed: int = 0, w: float | None = No
     if starts < 1 or width <= 0 or (w is not None and not 0 < w < 1):
         raise OptionError("a signal fit is unusable", got=f"starts={starts}, width={width}, w={w}",
                           expected="starts >= 1, width > 0 and 0 < w < 1 or None", do="correct it")
+    _check(z, log_b)
+    log_b = floored(log_b)
     one, eye = torch.ones(1, dtype=z.dtype), torch.eye(z.shape[1], dtype=z.dtype)[None]
     places = excesses(z, log_b, torch.Generator().manual_seed(seed), width=width, count=starts)
     fits = [climb(z, log_b, GaussianSignal(one, centre[None], width**2 * eye), w or FIRST_GUESS,
                   fixed_w=w is not None, steps=30, tolerance=1.0, floor=floor) for centre in places]
-    best = max(fits, key=lambda fit: fit.gain)
+    best = max(fits, key=lambda fit: (_events(z, log_b, fit) >= FEWEST_EVENTS, fit.gain))
     return climb(z, log_b, best.signal, best.w, fixed_w=w is not None, floor=floor)
 
 

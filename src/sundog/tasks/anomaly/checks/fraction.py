@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from sundog.errors import DataError, OptionError
+from sundog.models.mixture.signal import FEWEST_EVENTS
 
 FALL_68, FALL_95 = 1.0, 3.841  # twice the fall of the log-likelihood at the ends of the interval
 
@@ -68,6 +69,8 @@ class SignalFraction:
 def log_likelihood(w: Any, log_ratio: Any) -> np.ndarray:
     """l(w) - l(0) = sum_i log(1 - w + w exp(log_ratio_i)) for each w; log_ratio: (n,) log p_S / p_B.
 
+    The four largest count as the fifth, see ``signal_fraction``.
+
     Example
     -------
     >>> log_likelihood([0.0, 0.5], [0.0, 0.0]).tolist()
@@ -84,7 +87,8 @@ def signal_fraction(log_ratio: Any) -> SignalFraction:
     1/2 (68 %) or 1.92 (95 %) of the largest. Where the true w is near 0 it covers more often than it says.
 
     log_ratio: (n,) log p_S(z_i) / p_B(z_i), p_S learned from OTHER events (cross-fitting). For p_S learned from the
-    same events the likelihood always prefers some w > 0 and the interval means nothing.
+    same events the likelihood always prefers some w > 0 and the interval means nothing. The four largest count as
+    the fifth: far from what taught it p_B is an extrapolation, and one event there could claim any significance.
 
     Source: Wilks 1938; Chernoff 1954 for the boundary.
     """
@@ -118,7 +122,8 @@ def _excess(log_ratio: Any) -> np.ndarray:
     if len(ratio) == 0 or np.isnan(ratio).any():
         raise DataError("likelihood ratios are unusable", got=f"{int(np.isnan(ratio).sum())} NaN of {len(ratio)}",
                         expected="at least one number, none NaN", do="check the background density at these events")
-    return np.expm1(np.clip(ratio, -700, 700))
+    fifth = np.partition(ratio, -FEWEST_EVENTS)[-FEWEST_EVENTS] if len(ratio) >= FEWEST_EVENTS else 700.0
+    return np.expm1(np.clip(ratio, -700, min(fifth, 700.0)))
 
 
 def check_fraction(w: float | None) -> None:
