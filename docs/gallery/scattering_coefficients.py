@@ -7,6 +7,7 @@ import sys
 
 import torch
 
+from sundog.reports.figures.coefficients import coefficients
 from sundog.simulate.fields import filamentary_field, phase_randomised
 from sundog.statistics import ScatteringCovariance
 
@@ -16,7 +17,7 @@ dust = filamentary_field(12, 128, seed=0)
 phi = ScatteringCovariance((128, 128), J=4, L=4, isotropic=True)
 real = phi(dust.values.double()).normalised()
 surrogate = phi(phase_randomised(dust, seed=1).values.double()).normalised()
-figure = real.plot()
+figure = coefficients(real)
 figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "scattering_coefficients.png", dpi=110)
 
 # %%

@@ -6,6 +6,8 @@ All figures are drawn from tables of columns, as the results return them; of man
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,7 +16,13 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
+from sundog.errors import OptionError
 from sundog.reports.figures.verdict import BAND, GREY, INK, _figure, _plain
+from sundog.statistics.harmonics.labels import HarmonicCoefficients
+from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
+from sundog.statistics.scattering.labels.cross import CrossCoefficients
+from sundog.statistics.scattering.labels.reduction import ReducedCoefficients
+from sundog.statistics.scattering.transform import ScatteringMeans
 
 Table = Mapping[str, np.ndarray]
 WHEEL = LinearSegmentedColormap.from_list(  # angles come back to where they start
@@ -25,6 +33,23 @@ NAMES = {
     "C00": "$C_{00}$", "C01": "$C_{01}$", "Cphase": "$C_{\\rm phase}$", "L": "$L$ (low-pass)",
 }  # fmt: skip
 MANY = 60  # columns of points; beyond, only changes of the first octave are marked
+
+
+@singledispatch
+def coefficients(c: Any) -> Figure:
+    """Figure of labelled coefficients: one panel per kind; of many maps the mean and the spread.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sundog.statistics import ScatteringCovariance
+    >>> x = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> len(coefficients(ScatteringCovariance((16, 16), J=2, isotropic=True)(x).normalised()).axes)  # and a colour bar
+    5
+    """
+    raise OptionError("no figure for this object", got=type(c).__name__,
+                      expected=" | ".join(kind.__name__ for kind in coefficients.registry if kind is not object),
+                      do="pass what a scattering transform returned")
 
 
 def covariances(table: Table, L: int) -> Figure:
@@ -74,6 +99,32 @@ def reduced(table: Table) -> Figure:
     scales = {"S1": ("q",), "S2": ("q",), "S3": ("b", "q"), "S4": ("a", "b", "q")}
     f = f // 2  # differs by 2 within a kind and part
     return _panels(table, scales, f, int(f.max()) + 1, colours=colormaps["viridis"], shade="half the sum of |f|")
+
+
+@coefficients.register
+def _(c: ScatteringCoefficients) -> Figure:
+    return covariances(c.table(), c.labels.L)
+
+
+@coefficients.register
+def _(c: CrossCoefficients) -> Figure:
+    return cross_covariances(c.table(), c.labels.L)
+
+
+@coefficients.register
+def _(c: HarmonicCoefficients) -> Figure:
+    return harmonics(c.table(), c.labels.L)
+
+
+@coefficients.register
+def _(c: ReducedCoefficients) -> Figure:
+    return reduced(c.table())
+
+
+@coefficients.register
+def _(c: ScatteringMeans) -> Figure:
+    first, ratio = c.logs()
+    return means(ScatteringMeans(first, ratio.movedim(-2, -3)).table(), c.s1.shape[-1])
 
 
 def _panels(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -39,15 +41,23 @@ def features(x: Tensor, frame: Frame) -> Tensor:
     >>> features(x, Frame.of(x)).shape
     torch.Size([100, 3])
     """
-    raw = raw_features(x, frame)
-    if raw.shape[1] != len(frame.feature_centre):
-        raise ShapeError(
-            "sample and frame differ",
-            got=f"images of {x.shape[-2]} x {x.shape[-1]} pixels",
-            expected="the size of those given to Frame.of",
-            do="measure both samples in one frame, at one size",
-        )
-    return 8 * torch.asinh((raw - frame.feature_centre) / (8 * frame.feature_scale))
+    raw, (centre, scale) = raw_features(x, frame), _scale(frame)
+    if raw.shape[1] != len(centre):
+        raise ShapeError("sample and frame differ", got=f"images of {x.shape[-2]} x {x.shape[-1]} pixels",
+                         expected="the size of those given to Frame.of",
+                         do="measure both samples in one frame, at one size")
+    return 8 * torch.asinh((raw - centre) / (8 * scale))
+
+
+@lru_cache(maxsize=8)
+def _scale(frame: Frame) -> tuple[Tensor, Tensor]:
+    """Median and robust width of each raw feature on the truth."""
+    raw = raw_features(frame.sample, frame)
+    q05, q25, q75, q95 = raw.quantile(torch.tensor([0.05, 0.25, 0.75, 0.95], dtype=torch.float64), dim=0)
+    # Each is 1 sigma of a Gaussian; the wider one keeps a heavy tail from counting as a crowd of outliers.
+    spread = torch.maximum((q75 - q25) / 1.349, (q95 - q05) / 3.290)
+    spread = torch.where(spread > 1e-9, spread, raw.std(0, unbiased=False))
+    return raw.median(0).values, torch.where(spread > 1e-9, spread, 1.0)
 
 
 def raw_features(x: Tensor, frame: Frame) -> Tensor:

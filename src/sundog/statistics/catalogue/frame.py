@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class Frame:
     low, high: 0.1 % and 99.9 % quantiles; widened to the extremes, and then by a half, where they coincide.
     periodic: whether images wrap around.
     names: of the features or channels; made up when none were given.
-    feature_centre, feature_scale: (K,) median and robust width of `features` on the truth.
+    sample: a few hundred samples of the truth, from which `features` takes its scale.
 
     Example
     -------
@@ -43,44 +43,27 @@ class Frame:
     high: Tensor
     periodic: bool
     names: tuple[str, ...]
-    feature_centre: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
-    feature_scale: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    sample: Tensor
 
     @staticmethod
     def of(x: Tensor, *, periodic: bool = False, names: Sequence[str] = ()) -> Frame:
         """Return the frame of a true sample: events (n, d), or images (n, ny, nx) or (n, c, ny, nx)."""
-        from sundog.statistics.catalogue.features import raw_features  # the features are themselves measured in a frame
-
         kind = kind_of(x)
         rows = rows_of(x.detach())  # (channels, values)
         names = tuple(names) or tuple(f"{'x' if kind == 'events' else 'channel '}{i + 1}" for i in range(len(rows)))
         if len(names) != len(rows):
-            raise ShapeError(
-                "names do not fit the data",
-                got=f"{len(names)} names",
-                expected=len(rows),
-                do="pass one name per feature or channel",
-            )
-        low, high = _limits(rows)
+            raise ShapeError("names do not fit the data", got=f"{len(names)} names", expected=len(rows),
+                             do="pass one name per feature or channel")
         std = rows.std(1, unbiased=False)
-        bare = Frame(
-            kind, rows.mean(1), torch.where(std > 1e-12 * rows.abs().amax(1), std, 1.0), low, high, periodic, names
-        )
-        step = -(-len(x) // 400)  # a few hundred samples fix a median well enough
-        raw = raw_features(x[::step].detach(), bare)
-        centre = raw.median(0).values
-        q05, q25, q75, q95 = raw.quantile(torch.tensor([0.05, 0.25, 0.75, 0.95], dtype=torch.float64), dim=0)
-        # Each is 1 sigma of a Gaussian; the wider one keeps a heavy tail from counting as a crowd of outliers.
-        spread = torch.maximum((q75 - q25) / 1.349, (q95 - q05) / 3.290)
-        spread = torch.where(spread > 1e-9, spread, raw.std(0, unbiased=False))
-        return replace(bare, feature_centre=centre, feature_scale=torch.where(spread > 1e-9, spread, 1.0))
+        std = torch.where(std > 1e-12 * rows.abs().amax(1), std, 1.0)
+        some = x[:: -(-len(x) // 400)].detach()  # enough to fix a median
+        return Frame(kind, rows.mean(1), std, *_limits(rows), periodic, names, some)
 
     def channel(self, i: int) -> Frame:
         """Return the frame of one feature or channel alone."""
         pick = slice(i, i + 1)
-        return Frame(
-            self.kind, self.mean[pick], self.std[pick], self.low[pick], self.high[pick], self.periodic, self.names[pick]
-        )
+        own = {name: getattr(self, name)[pick] for name in ("mean", "std", "low", "high", "names")}
+        return replace(self, **own, sample=self.sample[:, pick] if self.sample.ndim in (2, 4) else self.sample)
 
     def admit(self, x: Tensor) -> Tensor:
         """Return x; a ShapeError unless it has the kind and the number of features or channels of the truth."""
@@ -88,10 +71,8 @@ class Frame:
         width = 1 if x.ndim == 3 else x.shape[1]
         if kind != self.kind or width != len(self.mean):
             what = "features" if kind == "events" else "channels"
-            got, expected = f"{kind} with {width} {what}", f"{self.kind} with {len(self.mean)}"
-            raise ShapeError(
-                "sample and frame differ", got=got, expected=expected, do="measure both samples in one frame"
-            )
+            raise ShapeError("sample and frame differ", got=f"{kind} with {width} {what}",
+                             expected=f"{self.kind} with {len(self.mean)}", do="measure both samples in one frame")
         return x
 
 
@@ -131,12 +112,8 @@ def kind_of(x: Tensor) -> str:
     if x.ndim in (3, 4):
         checked_images(x)
         return "images"
-    raise ShapeError(
-        "neither events nor images",
-        got=f"shape {tuple(x.shape)}",
-        expected="(n, d), (n, ny, nx) or (n, channels, ny, nx)",
-        do="reshape first",
-    )
+    raise ShapeError("neither events nor images", got=f"shape {tuple(x.shape)}",
+                     expected="(n, d), (n, ny, nx) or (n, channels, ny, nx)", do="reshape first")
 
 
 def rows_of(x: Tensor) -> Tensor:

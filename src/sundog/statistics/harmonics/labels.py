@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sundog.errors import FileError
-from sundog.statistics.scattering.labels.storage import load_columns, save_columns
-from sundog.statistics.scattering.labels.vector import Labelled
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from sundog.statistics.scattering.labels.vector import Labelled, LabelTable, floored
 
 KINDS = ("S11", "S00", "S01", "C00", "C01", "Cphase", "L")
 COLUMNS = ("j1", "l1", "p1", "j2", "l2", "p2", "n", "a", "conjugate")
 
 
 @dataclass(frozen=True, eq=False)
-class HarmonicLabels:
+class HarmonicLabels(LabelTable):
     """Meaning of each entry of a vector of K wavelet phase harmonics.
 
     Attributes
     ----------
-    kind : (K,) words of `KINDS`, equal words standing together in that order
-    part : (K,) "re" or "im"
     numbers : (K, 9) columns `COLUMNS`: octave, orientation and exponent of both fields (orientation -1 for the low-pass
         "L" and octaves from -1 there), lag 2^n pixels (0: none) in direction a, and 1 where the second field is
         conjugated once more
@@ -38,30 +30,12 @@ class HarmonicLabels:
     isotropic : whether the average over rotations was taken; then l1 is 0 and l2 a difference
     """
 
-    kind: np.ndarray
-    part: np.ndarray
-    numbers: np.ndarray
     L: int
     turn: int
     directions: int
     isotropic: bool = False
-
-    def __len__(self) -> int:
-        return len(self.kind)
-
-    def span(self, kind: str) -> slice:
-        """Where a kind stands in the vector."""
-        where = np.flatnonzero(self.kind == kind)
-        return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
-
-    def same_as(self, other: HarmonicLabels) -> bool:
-        """Whether two vectors speak of the same coefficients."""
-        if self is other:
-            return True
-        about = [(a.L, a.turn, a.directions, a.isotropic) for a in (self, other)]
-        return about[0] == about[1] and all(
-            np.array_equal(getattr(self, a), getattr(other, a)) for a in ("kind", "part", "numbers")
-        )
+    order: ClassVar[tuple[str, ...]] = KINDS
+    columns: ClassVar[tuple[str, ...]] = COLUMNS
 
     @cached_property
     def powers(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,15 +68,7 @@ class HarmonicLabels:
         turned[:, 1] = np.where(has, 0, -1)
         turned[:, 7] %= self.directions * self.turn
         kept = (self.part == "re") if self.turn == 1 else np.ones(len(self), bool)
-        order = np.array([KINDS.index(kind) for kind in self.kind])
-        keys = np.column_stack([order, self.part == "im", turned])
-        unique, group = np.unique(keys[kept], axis=0, return_inverse=True)
-        counts = np.bincount(group.ravel())
-        groups, weights = np.zeros(len(self), dtype=np.int64), np.zeros(len(self))
-        groups[kept], weights[kept] = group.ravel(), 1.0 / counts[group.ravel()]
-        kinds, parts = np.array(KINDS)[unique[:, 0]], np.where(unique[:, 1] == 1, "im", "re")
-        labels = HarmonicLabels(kinds, parts, unique[:, 2:], self.L, self.turn, self.directions, isotropic=True)
-        return torch.from_numpy(groups), torch.from_numpy(weights), labels
+        return self.grouped(turned, kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +91,7 @@ class HarmonicCoefficients(Labelled):
 
     labels: HarmonicLabels
     kinds: ClassVar[tuple[str, ...]] = KINDS
+    label_type: ClassVar[type[LabelTable]] = HarmonicLabels
 
     def iso(self) -> HarmonicCoefficients:
         """Average over rotations: mean over l1 at fixed l2 - l1 and lag relative to l2; real parts for real maps.
@@ -152,42 +119,7 @@ class HarmonicCoefficients(Labelled):
             divided = torch.where(own, torch.where(own, _floored(self.vector, own), 1.0).log(), divided)
         return self.with_vector(divided)
 
-    def table(self) -> dict[str, np.ndarray]:
-        """Columns kind, part, j1, l1, p1 ... conjugate and value (last axis K), ready for a data frame (one map)."""
-        columns: dict[str, np.ndarray] = {"kind": self.labels.kind, "part": self.labels.part}
-        columns |= {name: self.labels.numbers[:, i] for i, name in enumerate(COLUMNS)}
-        columns["value"] = self.vector.detach().cpu().numpy()
-        return columns
-
-    def plot(self) -> Figure:
-        """One panel per kind; of many maps the mean and the spread."""
-        from sundog.reports.figures.coefficients import harmonics
-
-        return harmonics(self.table(), self.labels.L)
-
-    def save(self, path: str | Path) -> Path:
-        """Write values and labels to ``.npz`` or ``.json``; returns the path."""
-        labels = self.labels
-        about = {name: np.array(getattr(labels, name)) for name in ("L", "turn", "directions", "isotropic")}
-        return save_columns(path, {**self.table(), **about})
-
-    @staticmethod
-    def load(path: str | Path) -> HarmonicCoefficients:
-        """Read what `save` wrote (JSON values come back as float64)."""
-        table: dict[str, Any] = load_columns(path)
-        try:
-            numbers = np.column_stack([table[name] for name in COLUMNS])
-            about = int(table["L"]), int(table["turn"]), int(table["directions"]), bool(table["isotropic"])
-            labels = HarmonicLabels(table["kind"], table["part"], numbers, *about)
-            return HarmonicCoefficients(torch.from_numpy(table["value"]), labels)
-        except (KeyError, ValueError) as error:
-            raise FileError(
-                "not a file of phase harmonics", got=path, expected="what save() wrote", do="measure again"
-            ) from error
-
 
 def _floored(values: Tensor, own: Tensor) -> Tensor:
     """Powers no lower than the rounding of the largest one; other entries as they are."""
-    eps, tiny = torch.finfo(values.dtype).eps, torch.finfo(values.dtype).tiny
-    top = torch.where(own, values.detach(), 0.0).amax(-1, keepdim=True)
-    return torch.where(own, torch.maximum(values, 16 * eps**2 * top + 1e8 * tiny), values)
+    return torch.where(own, floored(values, torch.where(own, values, 0.0).amax(-1, keepdim=True)), values)

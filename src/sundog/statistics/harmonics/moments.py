@@ -19,7 +19,7 @@ from sundog.statistics.harmonics.products import (
     phase_product,
     products,
 )
-from sundog.statistics.scattering.transform import safe_modulus
+from sundog.statistics.wavelets.waves import safe_modulus
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, ShapeError
 from sundog.statistics.samples.admission import checked_images
-from sundog.statistics.scattering.labels.coefficients import Labels, ScatteringCoefficients
-from sundog.statistics.scattering.labels.cross import CrossCoefficients, cross_layout, cross_rotations
+from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
+from sundog.statistics.scattering.labels.cross import CrossCoefficients
+from sundog.statistics.scattering.labels.octaves import Labels, layout
 from sundog.statistics.scattering.moments.masked import (
     MaskedPlan,
     checked_mask,
@@ -94,19 +94,19 @@ class ScatteringCovariance:
         plain = mask is None and regions is None and boundary == "periodic"
         self._valid = None if plain else checked_mask(mask, self.shape)
         self._regions = checked_regions(regions, self.shape)
-        self._full, self._index = _layout(self.J, L, imaginary=self._valid is not None or not isotropic)
+        self._full, self._index = layout(self.J, L, self._valid is not None or not isotropic)
         self.labels = self._full.rotations[2] if isotropic else self._full
         self._plans: dict[tuple[torch.dtype, torch.device], tuple[Plan | MaskedPlan, Tensor]] = {}
 
     @cached_property
     def _cross(self) -> tuple[Labels, Tensor]:
-        labels, index = cross_layout(self.J, self.L, imaginary=self._valid is not None or not self.isotropic)
+        labels, index = layout(self.J, self.L, self._valid is not None or not self.isotropic, cross=True)
         return labels, torch.from_numpy(index)
 
     @cached_property
     def cross_labels(self) -> Labels:
         """Meaning of the entries that two maps give."""
-        return cross_rotations(self._cross[0])[2] if self.isotropic else self._cross[0]
+        return self._cross[0].rotations[2] if self.isotropic else self._cross[0]
 
     @overload
     def __call__(self, x: Tensor) -> ScatteringCoefficients: ...
@@ -256,47 +256,3 @@ def _standardised(maps: Tensor, plan: Plan | MaskedPlan) -> tuple[Tensor, Tensor
     unit = standard[:, plan.valid].square().mean(1).detach().sqrt()
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
     return first + shift[:, None], second - first**2, unit, standard / unit[:, None, None]
-
-
-def _layout(J: int, L: int, imaginary: bool) -> tuple[Labels, np.ndarray]:
-    """Labels of the full vector, and where its S3 and S4 stand in the flat blocks of `moments`."""
-    rows: list[tuple[str, str, list[np.ndarray]]] = [("mean", "re", []), ("var", "re", [])]
-    j, ell = (a.ravel() for a in np.meshgrid(np.arange(J), np.arange(L), indexing="ij"))
-    one = [j, np.full_like(j, -1), np.full_like(j, -1), ell, np.full_like(j, -1), np.full_like(j, -1)]
-    rows += [("S1", "re", one), ("S2", "re", one)]
-    sizes = [L * (1 + (j3 + 1) * L) ** 2 for j3 in range(J)]
-    parts = ("re", "im") if imaginary else ("re",)
-    starts = np.concatenate([[0], np.cumsum(sizes) * len(parts)])[:-1]
-    index = []
-    for kind, triple in (("S3", _pairs(J, L)), ("S4", _triples(J, L))):
-        j1, j2, j3, l1, l2, l3 = triple
-        width = 1 + (j3 + 1) * L
-        first = np.where(j1 < 0, 0, 1 + j1 * L + l1)
-        for number, part in enumerate(parts):
-            rows.append((kind, part, triple))
-            place = (l3 * width + first) * width + 1 + j2 * L + l2
-            index.append(starts[j3] + number * np.array(sizes)[j3] + place)
-    empty = [np.full(1, -1)] * 6
-    columns = [np.concatenate([(r[2] or empty)[i] for r in rows]) for i in range(6)]
-    lengths = [len((r[2] or empty)[0]) for r in rows]
-    labels = Labels(
-        np.repeat([r[0] for r in rows], lengths),
-        np.repeat([r[1] for r in rows], lengths),
-        np.column_stack(columns[:3]),
-        np.column_stack(columns[3:]),
-        L,
-    )
-    return labels, np.concatenate(index)
-
-
-def _pairs(J: int, L: int) -> list[np.ndarray]:
-    grid = np.meshgrid(np.arange(J), np.arange(J), np.arange(L), np.arange(L), indexing="ij")
-    j2, j3, l2, l3 = (g[grid[0] <= grid[1]] for g in grid)
-    none = np.full_like(j2, -1)
-    return [none, j2, j3, none, l2, l3]
-
-
-def _triples(J: int, L: int) -> list[np.ndarray]:
-    grid = np.meshgrid(*[np.arange(J)] * 3, *[np.arange(L)] * 3, indexing="ij")
-    kept = (grid[0] <= grid[1]) & (grid[1] <= grid[2])
-    return [g[kept] for g in grid]

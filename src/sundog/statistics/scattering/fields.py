@@ -12,11 +12,11 @@ from torch import Tensor
 
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics.samples.admission import checked_finite
-from sundog.statistics.scattering.covariance import _layout
-from sundog.statistics.scattering.labels.coefficients import Labels, ScatteringCoefficients
+from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
+from sundog.statistics.scattering.labels.octaves import layout
 from sundog.statistics.scattering.moments.grid import GridPlan, grid_filters, grid_moments, make_grid_plan
-from sundog.statistics.scattering.transform import safe_modulus
 from sundog.statistics.wavelets.filters import ACCURACY
+from sundog.statistics.wavelets.waves import safe_modulus
 
 Moments = tuple[Tensor, Tensor, Tensor]
 
@@ -44,8 +44,8 @@ class GridCovariance:
         self.L, self.isotropic, self.accuracy, self.boundary = len(directions), isotropic, accuracy, boundary
         self._directions = [tuple(float(c) for c in row) for row in directions]
         self._valid = None if mask is None and boundary == "periodic" else _checked_mask(mask, self.shape, words[0])
-        full, self._index = _layout(self.J, self.L, imaginary=self._valid is not None or not isotropic)
-        self._full = Labels(full.kind, full.part, full.scales, full.angles, self.L, directions=words[1])
+        imaginary = self._valid is not None or not isotropic
+        self._full, self._index = layout(self.J, self.L, imaginary, directions=words[1])
         self.labels = self._full.rotations[2] if isotropic else self._full
         self._plans: dict[tuple[torch.dtype, torch.device], tuple[GridPlan | GridMask, Tensor]] = {}
         if self._valid is not None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from sundog.errors import FileError, OptionError, ShapeError
 from sundog.statistics.samples.admission import checked_images
@@ -25,10 +23,7 @@ from sundog.statistics.wavelets.filters import (
     octave_bank,
     orientations,
 )
-from sundog.statistics.wavelets.waves import TINY, crop_frequencies
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from sundog.statistics.wavelets.waves import crop_frequencies, safe_modulus
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +50,10 @@ class ScatteringMeans:
     @property
     def vector(self) -> Tensor:
         """log2 S1 and log2(S2 / S1(j1, l1)), (..., J L + L^2 J (J - 1) / 2); tiny floors keep them finite."""
-        first, ratio = self._logs()
+        first, ratio = self.logs()
         return torch.cat([first.flatten(-2), ratio[..., self.measured, :, :].flatten(-3)], -1)
 
-    def _logs(self) -> tuple[Tensor, Tensor]:
+    def logs(self) -> tuple[Tensor, Tensor]:
         """log2 S1 (..., J, L) and log2(S2 / S1) (..., J, J, L, L), axes j1, j2, l1, l2."""
         tiny = torch.finfo(self.s1.dtype).tiny * 1e8
         first = self.s1.clamp_min(tiny)
@@ -66,7 +61,7 @@ class ScatteringMeans:
 
     def rwst(self) -> AngularFit:
         """Angular model of log2 S1 and log2(S2 / S1): isotropic levels, anisotropies and their directions."""
-        first, ratio = self._logs()
+        first, ratio = self.logs()
         known = torch.where(self.measured[..., None, None], ratio, torch.nan)
         return fit_angles(first, known, orientations(self.wavelet, self.s1.shape[-1]))
 
@@ -88,14 +83,6 @@ class ScatteringMeans:
         kinds = np.repeat(["S1", "S2"], [len(one), len(two)])
         return {"kind": kinds, "j1": at[:, 0], "l1": at[:, 1], "j2": at[:, 2], "l2": at[:, 3], "value": values}
 
-    def plot(self) -> Figure:
-        """log2 S1 and log2(S2 / S1) by scale, coloured by angle; of many maps the mean and the spread."""
-        from sundog.reports.figures.coefficients import means
-
-        first, ratio = self._logs()
-        logs = ScatteringMeans(first, ratio.movedim(-2, -3)).table()
-        return means(logs, self.s1.shape[-1])
-
     def save(self, path: str | Path) -> Path:
         """Write labels and values to ``.npz`` or ``.json``; returns the path."""
         return save_columns(path, {**self.table(), "wavelet": np.array(self.wavelet)})
@@ -107,16 +94,14 @@ class ScatteringMeans:
         try:
             one = table["kind"] == "S1"
             J, L = int(table["j1"][one].max()) + 1, int(table["l1"][one].max()) + 1
-            places = np.ravel_multi_index([table[name][~one] for name in ("j1", "l1", "j2", "l2")], (J, L, J, L))
-            value = torch.from_numpy(table["value"])
-            s2 = value.new_zeros(*value.shape[:-1], (J * L) ** 2)
-            s2[..., torch.from_numpy(places)] = value[..., torch.from_numpy(~one)]
-            s1 = value[..., torch.from_numpy(one)].reshape(*value.shape[:-1], J, L)
-            return ScatteringMeans(s1, s2.reshape(*value.shape[:-1], J, L, J, L), str(table["wavelet"]))
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise FileError(
-                "not a file of scattering means", got=path, expected="what save() wrote", do="measure again"
-            ) from error
+            value = table["value"]
+            s2 = np.zeros((*value.shape[:-1], J, L, J, L), value.dtype)
+            s2[(..., *(table[name][~one] for name in ("j1", "l1", "j2", "l2")))] = value[..., ~one]
+            s1 = value[..., one].reshape(*value.shape[:-1], J, L)
+            return ScatteringMeans(torch.from_numpy(s1), torch.from_numpy(s2), str(table["wavelet"]))
+        except (KeyError, ValueError, IndexError) as error:
+            raise FileError("not a file of scattering means", got=path, expected="what save() wrote",
+                            do="measure again") from error
 
     def s21(self) -> Tensor:
         """Sparsity (..., J, J): mean of S2 over both angles over mean of S1(j1) over angles; NaN where j2 <= j1.
@@ -208,21 +193,3 @@ class WaveletScattering:
             spectra.append(torch.fft.fft2(modulus, norm="forward"))
         batch = x.shape[:-2]
         return ScatteringMeans(torch.stack(s1, 1).reshape(*batch, J, L), s2.reshape(*batch, J, L, J, L), self.wavelet)
-
-
-def safe_modulus(z: Tensor) -> Tensor:
-    """Return |z| with a gradient that is 0, not NaN, where z = 0."""
-    return _Modulus.apply(z)  # type: ignore[no-any-return]
-
-
-class _Modulus(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
-        ctx.save_for_backward(z)
-        return z.abs()
-
-    @staticmethod
-    @once_differentiable  # type: ignore[misc]
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (z,) = ctx.saved_tensors
-        return z * (grad / z.abs().clamp_min(TINY[grad.dtype]))

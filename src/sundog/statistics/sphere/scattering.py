@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics.samples.admission import checked_finite
-from sundog.statistics.scattering.labels.coefficients import Labels, ScatteringCoefficients
+from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
+from sundog.statistics.scattering.labels.octaves import Labels
 from sundog.statistics.sphere.envelopes import envelopes, steering
 from sundog.statistics.sphere.transforms import (
     analyse,
@@ -270,7 +271,7 @@ def _labels(J: int) -> Labels:
     rows += [("S4", j1, j2, j3, 0, n, n) for j1, j2, j3 in _triples(J) for n in range(HARMONICS)]
     numbers = np.array([row[1:] for row in rows])
     kinds = np.array([row[0] for row in rows])
-    return Labels(kinds, np.full(len(rows), "re"), numbers[:, :3], numbers[:, 3:], HARMONICS, True, "harmonics")
+    return Labels(kinds, np.full(len(rows), "re"), numbers, HARMONICS, True, "harmonics")
 
 
 def _check(nside: int, lmax: int, L: int) -> None:

@@ -10,9 +10,11 @@ the modulus, finite everywhere, and S2 = <|W|^2> is a sum of (e^2 + o^2) |x^|^2.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from sundog.statistics.wavelets.filters import frequencies, grid_size, octave_bank
 
@@ -164,3 +166,20 @@ def crop_frequencies(full: Tensor, grid: tuple[int, int]) -> Tensor:
         full = torch.cat([full[..., : (mx + 1) // 2], full[..., nx - mx // 2 :]], 2)
     return full
 
+
+def safe_modulus(z: Tensor) -> Tensor:
+    """Return |z| with a gradient that is 0, not NaN, where z = 0."""
+    return _Modulus.apply(z)  # type: ignore[no-any-return]
+
+
+class _Modulus(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z.abs()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return z * (grad / z.abs().clamp_min(TINY[grad.dtype]))

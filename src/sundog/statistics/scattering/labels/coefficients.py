@@ -1,115 +1,16 @@
-"""Labelled scattering coefficients: what each number of the vector means, and what may be done with it."""
+"""Labelled scattering coefficients of single maps, and what may be done with them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sundog.errors import FileError
+from sundog.statistics.scattering.labels.octaves import Labels
 from sundog.statistics.scattering.labels.reduction import ReducedCoefficients, Reduction
-from sundog.statistics.scattering.labels.storage import load_columns, save_columns
-from sundog.statistics.scattering.labels.vector import Labelled
-from sundog.statistics.wavelets.directions import axis_turns, first_of_orbit
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-KINDS = ("mean", "var", "S1", "S2", "S3", "S4")
-COLUMNS = ("j1", "j2", "j3", "l1", "l2", "l3")
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """Meaning of each entry of a vector of K coefficients.
-
-    Attributes
-    ----------
-    kind : (K,) words "mean", "var", "S1" ... "S4", equal words standing together in that order
-    part : (K,) "re" or "im"
-    scales : (K, 3) octaves j1, j2, j3; -1 where the kind has none
-    angles : (K, 3) orientations l1, l2, l3, -1 where there is none; differences modulo L when isotropic
-    L : number of orientations
-    isotropic : whether the average over rotations was taken
-    directions : "half-turn" for L angles in a plane; "axes" for the six axes of an icosahedron, of cubes; "harmonics"
-        for L harmonics of the differences of angles, on the sphere
-    """
-
-    kind: np.ndarray
-    part: np.ndarray
-    scales: np.ndarray
-    angles: np.ndarray
-    L: int
-    isotropic: bool = False
-    directions: str = "half-turn"
-
-    def __len__(self) -> int:
-        return len(self.kind)
-
-    def span(self, kind: str) -> slice:
-        """Where a kind stands in the vector."""
-        where = np.flatnonzero(self.kind == kind)
-        return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
-
-    def same_as(self, other: Labels) -> bool:
-        """Whether two vectors speak of the same coefficients."""
-        if self is other:
-            return True
-        pairs = [(getattr(self, name), getattr(other, name)) for name in ("kind", "part", "scales", "angles")]
-        own = (self.L, self.isotropic, self.directions)
-        same = own == (other.L, other.isotropic, other.directions)
-        return same and all(np.array_equal(a, b) for a, b in pairs)
-
-    @cached_property
-    def norms(self) -> tuple[Tensor, Tensor]:
-        """For each entry the two places (1 + index among S2; 0 for none) whose S2 divide it."""
-        span = self.span("S2")
-        place = {
-            (j, ell): 1 + i
-            for i, (j, ell) in enumerate(zip(self.scales[span, 0].tolist(), self.angles[span, 0].tolist()))
-        }
-        pairs = {"S1": (0, None), "S3": (1, 2), "S4": (0, 1)}
-        found = np.zeros((len(self), 2), dtype=np.int64)
-        for kind, columns in pairs.items():
-            at = self.span(kind)
-            for side, column in enumerate(columns):
-                if column is not None:
-                    ell = np.full(at.stop - at.start, -1) if self.isotropic else self.angles[at, column]
-                    keys = zip(self.scales[at, column].tolist(), ell.tolist())
-                    found[at, side] = [place[key] for key in keys]
-        return torch.from_numpy(found[:, 0]), torch.from_numpy(found[:, 1])
-
-    @cached_property
-    def rotations(self) -> tuple[Tensor, Tensor, Labels]:
-        """Group of each entry under rotations (K,), weights (K,) that average a group, and labels of the groups.
-
-        Imaginary parts belong to no group (weight 0): a rotation by half a turn changes their sign.
-        """
-        angles = np.full_like(self.angles, -1)
-        for kind, column in (("S3", 1), ("S4", 0)):  # S3 counts its angles from l2, S4 from l1
-            at = self.span(kind)
-            if self.directions == "axes":
-                angles[at] = first_of_orbit(self.angles[at], axis_turns())
-                continue
-            turned = (self.angles[at] - self.angles[at, column : column + 1]) % self.L
-            angles[at] = np.where(self.angles[at] >= 0, turned, -1)
-        starts = np.array([KINDS.index(kind) for kind in self.kind])
-        keys = np.column_stack([starts, self.scales, angles])
-        real = self.part == "re"
-        unique, group = np.unique(keys[real], axis=0, return_inverse=True)
-        counts = np.bincount(group.ravel())
-        groups, weights = np.zeros(len(self), dtype=np.int64), np.zeros(len(self))
-        groups[real], weights[real] = group.ravel(), 1.0 / counts[group.ravel()]
-        kinds = np.array(KINDS)[unique[:, 0]]
-        labels = Labels(
-            kinds, np.full(len(unique), "re"), unique[:, 1:4], unique[:, 4:], self.L, True, self.directions
-        )
-        return torch.from_numpy(groups), torch.from_numpy(weights), labels
+from sundog.statistics.scattering.labels.vector import Labelled, LabelTable, floored
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +34,8 @@ class ScatteringCoefficients(Labelled):
     """
 
     labels: Labels
-    kinds: ClassVar[tuple[str, ...]] = KINDS
+    kinds: ClassVar[tuple[str, ...]] = ("mean", "var", "S1", "S2", "S3", "S4")
+    label_type: ClassVar[type[LabelTable]] = Labels
 
     def iso(self) -> ScatteringCoefficients:
         """Average over rotations: mean over l1 at fixed l2 - l1 and l3 - l1 modulo L, real part.
@@ -157,25 +59,20 @@ class ScatteringCoefficients(Labelled):
         """
         other = self if reference is None else reference
         self._values(other)
-        floored, var = _floored(other["S2"], other), _floored(other["var"], other)
-        first, second = (index.to(self.vector.device) for index in self.labels.norms)
-        roots = torch.cat([torch.ones_like(floored[..., :1]), floored.rsqrt()], -1)
+        ruler, var = other._power("S2"), other._power("var")
+        first, second = (index.to(self.vector.device) for index in self.labels.powers)
+        roots = torch.cat([torch.ones_like(ruler[..., :1]), ruler.rsqrt()], -1)
         values = self.vector * (roots[..., first] * roots[..., second])
-        s2, own_var = self["S2"], self["var"]
         if log:
-            s2, own_var = _floored(s2, self).log(), _floored(own_var, self).log()
+            s2, own_var = self._power("S2").log(), self._power("var").log()
         else:
-            s2, own_var = s2 / floored, own_var / var
+            s2, own_var = self["S2"] / ruler, self["var"] / var
         span, mean = self.labels.span("S2"), self["mean"] * var.rsqrt()
-        tail, head = values[..., span.stop :], values[..., 2 : span.start]
+        head, tail = values[..., 2 : span.start], values[..., span.stop :]
         return self.with_vector(torch.cat([mean, own_var, head, s2, tail], -1))
 
     def reduce(
-        self,
-        null: ScatteringCoefficients | None = None,
-        *,
-        sigma: float = 2.0,
-        angles: bool = True,
+        self, null: ScatteringCoefficients | None = None, *, sigma: float = 2.0, angles: bool = True,
         scales: bool = True,
     ) -> ReducedCoefficients:
         """Harmonics of the angles and cosines of the scales; with Gaussian ``null`` maps, only what differs from them.
@@ -186,49 +83,5 @@ class ScatteringCoefficients(Labelled):
         reduction = Reduction(self.labels, angles, scales)
         return (reduction if null is None else reduction.select(self, null, sigma))(self)
 
-    def plot(self) -> Figure:
-        """One panel per kind; of many maps the mean and the spread."""
-        from sundog.reports.figures.coefficients import covariances
-
-        return covariances(self.table(), self.labels.L)
-
-    def table(self) -> dict[str, np.ndarray]:
-        """Columns kind, part, angle, j1 ... l3 and value (last axis K); ready for a data frame when there is one map.
-
-        ``angle`` says whether l are orientations, differences of orientations, or axes of a cube's wavelets.
-        """
-        columns: dict[str, np.ndarray] = {"kind": self.labels.kind, "part": self.labels.part}
-        word = "difference" if self.labels.isotropic else "orientation"
-        word = {"axes": "axis", "harmonics": "harmonic"}.get(self.labels.directions, word)
-        columns["angle"] = np.full(len(self.labels), word)
-        for i in range(3):
-            columns[f"j{i + 1}"] = self.labels.scales[:, i]
-            columns[f"l{i + 1}"] = self.labels.angles[:, i]
-        columns["value"] = self.vector.detach().cpu().numpy()
-        return columns
-
-    def save(self, path: str | Path) -> Path:
-        """Write values and labels to ``.npz`` or ``.json``; returns the path."""
-        about = {name: np.array(getattr(self.labels, name)) for name in ("L", "isotropic", "directions")}
-        return save_columns(path, {**self.table(), **about})
-
-    @staticmethod
-    def load(path: str | Path) -> ScatteringCoefficients:
-        """Read what `save` wrote (JSON values come back as float64)."""
-        table: dict[str, Any] = load_columns(path)
-        try:
-            scales = np.column_stack([table[name] for name in COLUMNS[:3]])
-            angles = np.column_stack([table[name] for name in COLUMNS[3:]])
-            about = int(table["L"]), bool(table["isotropic"]), str(table.get("directions", "half-turn"))
-            labels = Labels(table["kind"], table["part"], scales, angles, *about)
-            return ScatteringCoefficients(torch.from_numpy(table["value"]), labels)
-        except (KeyError, ValueError) as error:
-            raise FileError(
-                "not a file of scattering coefficients", got=path, expected="what save() wrote", do="measure again"
-            ) from error
-
-
-def _floored(values: Tensor, of: ScatteringCoefficients) -> Tensor:
-    square = (of["mean"] ** 2 + of["var"]).detach()
-    eps = torch.finfo(values.dtype).eps
-    return torch.maximum(values, 16 * eps**2 * square + torch.finfo(values.dtype).tiny * 1e8)
+    def _power(self, kind: str) -> Tensor:
+        return floored(self[kind], self["mean"] ** 2 + self["var"])

@@ -10,23 +10,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sundog.errors import FileError, OptionError, SampleSizeError, ShapeError
-from sundog.statistics.scattering.labels.storage import load_columns, save_columns
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from sundog.statistics.scattering.labels.coefficients import Labels, ScatteringCoefficients
+from sundog.errors import OptionError, SampleSizeError, ShapeError
+from sundog.statistics.scattering.labels.octaves import Labels
+from sundog.statistics.scattering.labels.vector import Labelled, LabelTable
 
 ANGLES = {"S1": (0,), "S2": (0,), "S3": (1, 2), "S4": (0, 1, 2)}  # columns of the angles of each kind
-COLUMNS = ("a", "b", "q", "f1", "f2", "f3")
 MAPS = 10  # fewer null maps give no standard deviation worth the name
 
 
@@ -99,23 +93,15 @@ class Reduction:
 
     def __post_init__(self) -> None:
         if self.angles and self.labels.directions != "half-turn":
-            raise OptionError(
-                "only angles in a plane have a Fourier transform here",
-                got=self.labels.directions,
-                expected="half-turn",
-                do="pass angles=False",
-            )
+            raise OptionError("only angles in a plane have a Fourier transform here", got=self.labels.directions,
+                              expected="half-turn", do="pass angles=False")
 
-    def __call__(self, c: ScatteringCoefficients) -> ReducedCoefficients:
+    def __call__(self, c: Labelled) -> ReducedCoefficients:
         """Reduced coefficients (..., m) of covariances with these labels."""
         if not self.labels.same_as(c.labels):
-            raise ShapeError(
-                "coefficients of another transform",
-                got=f"{len(c.labels)} entries",
-                expected=f"{len(self.labels)}",
-                do="build Reduction(c.labels)",
-            )
-        full = self._forward(c.vector)
+            raise ShapeError("coefficients of another transform", got=f"{len(c.labels)} entries",
+                             expected=len(self.labels), do="build Reduction(c.labels)")
+        full = self._turned(c.vector)
         if self.kept is None:
             return ReducedCoefficients(full, self._all)
         return ReducedCoefficients(full[..., torch.from_numpy(self.kept).to(full.device)], self._all.take(self.kept))
@@ -126,18 +112,17 @@ class Reduction:
         if self.kept is not None:
             full = full.new_zeros(*full.shape[:-1], len(self.labels))
             full[..., torch.from_numpy(self.kept).to(full.device)] = reduced.vector
-        return self._backward(full)
+        return self._turned(full, back=True)
 
-    def select(self, target: ScatteringCoefficients, null: ScatteringCoefficients, sigma: float = 2.0) -> Reduction:
+    def select(self, target: Labelled, null: Labelled, sigma: float = 2.0) -> Reduction:
         """The reduction that keeps what differs from null maps by more than ``sigma`` standard deviations of one map.
 
         ``null`` holds covariances of many Gaussian maps, (n, K), normalised like the target; mean and variance stay.
         """
         found, reference = replace(self, kept=None)(target).mean(), replace(self, kept=None)(null).vector
         if reference.ndim < 2 or len(reference.flatten(0, -2)) < MAPS:
-            raise SampleSizeError(
-                "too few null maps", got=tuple(reference.shape[:-1]), expected=f"at least {MAPS} maps", do="draw more"
-            )
+            raise SampleSizeError("too few null maps", got=tuple(reference.shape[:-1]),
+                                  expected=f"at least {MAPS} maps", do="draw more")
         reference = reference.flatten(0, -2).double()
         away = (found.vector.double() - reference.mean(0)).abs()
         rounding = 1e-9 * found.vector.abs().max()  # some are 0 by symmetry
@@ -172,18 +157,14 @@ class Reduction:
             blocks.append(_Block(places, cosines(S) if self.scales else torch.eye(S, dtype=torch.float64), matrix))
         return blocks
 
-    def _forward(self, vector: Tensor) -> Tensor:
+    def _turned(self, vector: Tensor, *, back: bool = False) -> Tensor:
+        """The orthonormal transform, or its inverse."""
         out = vector.clone()
         for block in self._blocks:
-            values = block.scales.to(vector) @ vector[..., block.places.to(vector.device)] @ block.angles.to(vector).T
-            out = out.index_copy(-1, block.places.flatten().to(vector.device), values.flatten(-2))
-        return out
-
-    def _backward(self, vector: Tensor) -> Tensor:
-        out = vector.clone()
-        for block in self._blocks:
-            values = block.scales.to(vector).T @ vector[..., block.places.to(vector.device)] @ block.angles.to(vector)
-            out = out.index_copy(-1, block.places.flatten().to(vector.device), values.flatten(-2))
+            places, scales, angles = (t.to(vector.device) for t in (block.places, block.scales, block.angles))
+            left, right = (scales.T, angles) if back else (scales, angles.T)
+            values = left.to(vector) @ vector[..., places] @ right.to(vector)
+            out = out.index_copy(-1, places.flatten(), values.flatten(-2))
         return out
 
     @cached_property
@@ -211,77 +192,25 @@ def _steps(scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
-class ReducedLabels:
+class ReducedLabels(LabelTable):
     """Meaning of each reduced coefficient.
 
     Attributes
     ----------
-    kind, part : (m,) as in `Labels`
-    numbers : (m, 6) columns `COLUMNS`: differences of octaves a = j2 - j1 and b = j3 - j2 (-1: none), order q of the
-        cosine (the first octave itself without ``scales``), frequencies f of the three angles, negative for sines (the
-        angles themselves without ``angles``)
+    numbers : (m, 6) differences of octaves a = j2 - j1 and b = j3 - j2 (-1: none), order q of the cosine (the first
+        octave itself without ``scales``), frequencies f1, f2, f3 of the angles, negative for sines (the angles
+        themselves without ``angles``)
     """
 
-    kind: np.ndarray
-    part: np.ndarray
-    numbers: np.ndarray
     angles: bool
     scales: bool
-
-    def __len__(self) -> int:
-        return len(self.kind)
-
-    def take(self, kept: np.ndarray) -> ReducedLabels:
-        """Labels of some of them."""
-        return replace(self, kind=self.kind[kept], part=self.part[kept], numbers=self.numbers[kept])
+    columns: ClassVar[tuple[str, ...]] = ("a", "b", "q", "f1", "f2", "f3")
 
 
 @dataclass(frozen=True, eq=False)
-class ReducedCoefficients:
+class ReducedCoefficients(Labelled):
     """Reduced scattering covariances (..., m) of one map or of many, each number with its label."""
 
-    vector: Tensor
     labels: ReducedLabels
-
-    def __getitem__(self, kind: str) -> Tensor:
-        """Values (..., k) of one kind."""
-        if kind not in ("mean", "var", *ANGLES):
-            known = "mean | var | S1 | S2 | S3 | S4"
-            raise OptionError("unknown kind of coefficient", got=kind, expected=known, do="choose one")
-        return self.vector[..., torch.from_numpy(np.flatnonzero(self.labels.kind == kind))]
-
-    def mean(self) -> ReducedCoefficients:
-        """Mean over all maps, (m,)."""
-        return replace(self, vector=self.vector.reshape(-1, len(self.labels)).mean(0))
-
-    def table(self) -> dict[str, np.ndarray]:
-        """Columns kind, part, a, b, q, f1, f2, f3 and value (last axis m)."""
-        columns: dict[str, np.ndarray] = {"kind": self.labels.kind, "part": self.labels.part}
-        columns |= {name: self.labels.numbers[:, i] for i, name in enumerate(COLUMNS)}
-        columns["value"] = self.vector.detach().cpu().numpy()
-        return columns
-
-    def plot(self) -> Figure:
-        """One panel per kind; of many maps the mean and the spread."""
-        from sundog.reports.figures.coefficients import reduced
-
-        return reduced(self.table())
-
-    def save(self, path: str | Path) -> Path:
-        """Write values and labels to ``.npz`` or ``.json``; returns the path."""
-        about = {"angles": np.array(self.labels.angles), "scales": np.array(self.labels.scales)}
-        return save_columns(path, {**self.table(), **about})
-
-    @staticmethod
-    def load(path: str | Path) -> ReducedCoefficients:
-        """Read what `save` wrote."""
-        table: dict[str, Any] = load_columns(path)
-        try:
-            numbers = np.column_stack([table[name] for name in COLUMNS])
-            about = bool(table["angles"]), bool(table["scales"])
-            labels = ReducedLabels(table["kind"], table["part"], numbers, *about)
-            return ReducedCoefficients(torch.from_numpy(table["value"]), labels)
-        except (KeyError, ValueError) as error:
-            raise FileError(
-                "not a file of reduced coefficients", got=path, expected="what save() wrote", do="measure again"
-            ) from error
+    kinds: ClassVar[tuple[str, ...]] = ("mean", "var", *ANGLES)
+    label_type: ClassVar[type[LabelTable]] = ReducedLabels

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics.samples.admission import checked_images
-from sundog.statistics.scattering.transform import safe_modulus
 from sundog.statistics.wavelets.filters import frequencies, grid_size, octave_bank
-from sundog.statistics.wavelets.waves import crop_frequencies
+from sundog.statistics.wavelets.waves import crop_frequencies, safe_modulus
 
 
 @dataclass(frozen=True)
