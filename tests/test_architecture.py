@@ -298,3 +298,14 @@ def test_import_changes_nothing_in_the_world() -> None:
             "same = torch.equal(before[0], after[0]) and before[1:] == after[1:]\n"
             "sys.exit(not (same and (numpy_state == numpy.random.get_state()[1]).all()))\n")
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_stranger_finds_the_room() -> None:
+    """Every file that CONTRIBUTING.md names is there, and its table has rows for what people add."""
+    root = SOURCE.parent.parent
+    text = (root / "CONTRIBUTING.md").read_text().partition("## I want to add")[2].partition("\n## ")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| a")]
+    assert len(rows) >= 30
+    named = [name for row in rows for name in re.findall(r"`([a-z_/]+(?:\.py)?)`", row) if "/" in name or ".py" in name]
+    missing = [name for name in named if not any((place / name).exists() for place in (SOURCE, root))]
+    assert not missing
