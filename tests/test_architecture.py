@@ -46,7 +46,6 @@ FORBIDDEN_NAMES = {"core", "utils", "util", "common", "helpers", "helper", "misc
 INSIDE_FUNCTIONS = {
     "cli": {"*"},
     "__init__.py": {"*"},
-    "data/dataset.py": {"sundog.data.files"},
     "data/formats/fits.py": {"astropy"},
     "data/formats/hdf5.py": {"h5py"},
     "data/formats/tables.py": {"pandas", "pyarrow"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,3 +116,11 @@ def test_a_single_map_is_learned_whole_and_has_nothing_to_hold_out():
     with pytest.raises(DataError, match="empty"):
         _ = one.held_out
     assert len(Dataset.from_arrays(np.zeros((3, 8, 8))).train) == 2
+
+
+@pytest.mark.parametrize("module", ["sundog.data.dataset", "sundog.data.files", "sundog.train.run"])
+def test_whatever_brings_a_dataset_brings_all_it_can_do(module):
+    code = (f"import {module} as m, sundog; D = sundog.Dataset; "
+            "print(D.from_arrays([[1.0], [2.0]]).describe().count('rows'), callable(D.load), callable(D.save))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "True", "True"], done.stderr

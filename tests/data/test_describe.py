@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from sundog.data.dataset import Dataset
 
@@ -42,3 +43,22 @@ def test_images_and_a_constant_that_float_sums_miss() -> None:
     assert _table(data)["map"] == ["uK", "0.1", "0.1", "0.1", "0.1", "0", "0%", "constant"]
     channels = Dataset.from_arrays(np.random.default_rng(0).normal(size=(4, 2, 5, 5)), names=("I", "Q"))
     assert set(_table(channels)) == {"I", "Q"}
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2, 0.25, 0.3, 0.5])
+def test_the_rows_said_to_be_held_out_are_those_that_are(fraction: float) -> None:
+    for n in range(2, 40):
+        data = Dataset.from_arrays(np.arange(float(n))[:, None], held_out_fraction=fraction)
+        said = int(data.describe().split(" held out")[0].split()[-1])
+        assert said == n - len(data.train)
+
+
+def test_statistics_are_weighted_and_say_so() -> None:
+    """Whole-number weights give the numbers of repeated rows; rows of weight zero give none."""
+    rng = np.random.default_rng(1)
+    x, w = np.concatenate([rng.normal(size=200), [1e9], [0.0]]), np.concatenate([rng.integers(1, 4, 200), [0], [2]])
+    weighted, plain = Dataset.from_arrays(x[:, None], weights=w), Dataset.from_arrays(np.repeat(x, w)[:, None])
+    assert _table(weighted)["x"] == _table(plain)["x"]
+    assert "weighted statistics" in weighted.describe().splitlines()[0]
+    assert "weighted" not in plain.describe()
+    assert _table(Dataset.from_arrays(x[:, None]))["x"] != _table(plain)["x"]  # the control

@@ -335,3 +335,12 @@ def test_words_name_scalings():
     assert default_scaling("images") == named_scaling("standard")
     with pytest.raises(OptionError, match="unknown scaling: got loggit"):
         named_scaling("loggit")
+
+
+def test_log_determinants_keep_float64_digits():
+    """Of float32 rows too: summed and returned in float64, or the score of a million rows loses its digits."""
+    x = torch.randn(50, 40, generator=torch.Generator().manual_seed(0)) * 1e-3
+    scaling = Standard().fit(x)
+    found = scaling.log_abs_det(x)
+    assert found.dtype == torch.float64
+    assert torch.allclose(found, -torch.tensor(scaling.std, dtype=torch.float64).log().sum().expand(50), rtol=1e-14)

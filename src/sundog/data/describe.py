@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from sundog.data.dataset import Dataset
+from sundog.data.sample import Dataset
 
 _HEAD = ("name", "unit", "min", "median", "max", "mean", "std", "zeros", "")
 
 
 def describe(data: Dataset) -> str:
     """One row per feature, channel, context column and weight, then the shape, duplicates and warnings.
+
+    Median, mean, standard deviation and the share of zeros are those of the weighted sample where there are weights
+    (the first line says so); minimum and maximum are those of the rows that weigh anything.
 
     Constant columns are flagged here and are an error only when a scaling is fitted: a file with one is
     readable, and the user decides which columns to drop.
@@ -29,7 +29,9 @@ def describe(data: Dataset) -> str:
     m     TeV     0       1    2     1  0.816    33%
     k             5       5    5     5      0     0%  constant
     """
-    rows = [_row(name, unit, part) for name, unit, part in _columns(data)]
+    rows = [_row(name, unit, part, data.weights) for name, unit, part in _columns(data)]
+    if data.weights is not None:
+        rows.append(_row("(weight)", "", data.weights, None))
     lines = [_headline(data), *_aligned([_HEAD, *rows])]
     copies = len(data) - _distinct(data)
     if copies:
@@ -38,13 +40,15 @@ def describe(data: Dataset) -> str:
 
 
 def _headline(data: Dataset) -> str:
-    shape, held = data.values.shape, round(data.held_out_fraction * len(data))
+    shape, held = data.values.shape, len(data) - round((1 - data.held_out_fraction) * len(data))
     what = f"{shape[1]} features" if data.kind == "events" else " x ".join(str(s) for s in shape[1:]) + " pixels"
     words = [f"{data.kind}: {len(data)} rows", what, f"{held} held out with seed 0"]
     if data.pixel_arcmin is not None:
         words.append(f"pixel {data.pixel_arcmin:.6g} arcmin")
     if data.periodic:
         words.append("periodic")
+    if data.weights is not None:
+        words.append("weighted statistics")
     return ", ".join(words)
 
 
@@ -54,21 +58,36 @@ def _columns(data: Dataset) -> list[tuple[str, str, Tensor]]:
     if data.context is not None:
         found += [(f"| {name}", unit, data.context[:, i])
                   for i, (name, unit) in enumerate(zip(data.context_names, data.context_units))]
-    return found if data.weights is None else [*found, ("(weight)", "", data.weights)]
+    return found
 
 
-def _row(name: str, unit: str, part: Tensor) -> tuple[str, ...]:
-    x = part.numpy().ravel()
-    numbers = [x.min(), np.median(x), x.max(), x.mean(dtype=np.float64), x.std(dtype=np.float64)]
+def _row(name: str, unit: str, part: Tensor, weights: Tensor | None) -> tuple[str, ...]:
+    x, w = part.numpy().ravel().astype(np.float64), None
+    if weights is not None and bool(weights.any()):
+        w = weights.double().repeat_interleave(part.numel() // len(part)).numpy()
+        x, w = x[w > 0], w[w > 0] / w.sum()
+    mean = np.average(x, weights=w)
+    numbers = [x.min(), _median(x, w), x.max(), mean, np.sqrt(np.average((x - mean) ** 2, weights=w))]
     constant = "constant" if numbers[0] == numbers[2] else ""
     if constant:
         numbers[3:] = [numbers[0], 0.0]  # the mean of equal numbers is not exactly one of them
-    return (name, unit, *(f"{float(v):.3g}" for v in numbers), _share(x == 0), constant)
+    zeros = _share(float(np.average(x == 0, weights=w)))
+    return (name, unit, *(f"{float(v):.3g}" for v in numbers), zeros, constant)
 
 
-def _share(flags: np.ndarray) -> str:
+def _median(x: np.ndarray, weights: np.ndarray | None) -> float:
+    """The middle of the sample: where the weights below and above are equal."""
+    if weights is None:
+        return float(np.median(x))
+    order = np.argsort(x)
+    x, below = x[order], np.cumsum(weights[order])
+    k = int(np.searchsorted(below, 0.5 - 1e-12))
+    return float(x[k] if below[k] > 0.5 + 1e-12 else 0.5 * (x[k] + x[min(k + 1, len(x) - 1)]))
+
+
+def _share(share: float) -> str:
     """A percentage that says "none" and "few" apart: a single exact zero matters to a logarithm."""
-    return "<1%" if 0 < flags.mean() < 0.005 else f"{flags.mean():.0%}"
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
@@ -82,3 +101,6 @@ def _distinct(data: Dataset) -> int:
     parts = [part.reshape(len(data), -1) for part in (data.values, data.context) if part is not None]
     whole = np.ascontiguousarray(torch.cat(parts, 1).numpy() + 0.0)  # -0.0 equals 0.0
     return len(np.unique(whole.view(np.dtype((np.void, whole.shape[1] * whole.itemsize)))))
+
+
+Dataset.describe = describe

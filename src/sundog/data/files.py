@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+import sundog.data.describe  # noqa: F401  what was loaded can describe itself
 from sundog.checks import near
-from sundog.data.dataset import Dataset
 from sundog.data.formats import arrays, fits, hdf5, root, tables
 from sundog.data.formats.raw import Raw
+from sundog.data.sample import Dataset
 from sundog.errors import DataError, FileError, OptionError, ShapeError, SundogError
 
 _Reader = Callable[[Path, str | None, Sequence[str] | None], Raw]
@@ -265,3 +266,7 @@ def _naming(error: SundogError, files: Sequence[Path]) -> SundogError:
         return error
     name = files[0].name if len(files) == 1 else f"{len(files)} files"
     return type(error)(f"{name}: {error.what}", got=error.got, expected=error.expected, do=error.do)
+
+
+Dataset.save = save
+Dataset.load = staticmethod(load)

@@ -32,7 +32,7 @@ def fill_gaps(x: Tensor, valid: Tensor, power: Tensor, steps: int = STEPS) -> Te
     True
     """
     dims, grid = tuple(range(-valid.ndim, 0)), list(valid.shape)
-    power = power.clone()
+    power = power.clone(memory_format=torch.contiguous_format)  # flatten is a view, whatever the strides given
     power.flatten(-valid.ndim)[..., 0] = power.amax(dims)
     gap = (~valid).to(x)
 

@@ -104,7 +104,7 @@ def fit(
         raise OptionError("this scaling forgets the flux", got=type(scaling).__name__,
                           expected="one scaling for the whole set", do="use 'asinh' or 'standard', or put each image's "
                           "extremes into the context and scale before fitting")
-    context_scaling = None if data.context is None else Standard().fit(data.context, data.weights, data.context_names)
+    context_scaling = _context_scaling(data)
     identity = _identity(family, model, plan, data, scaling, start)
     folder = None if out is None else Path(out)
     if folder is not None and (folder / RUN).exists():
@@ -158,6 +158,16 @@ def _contexts(data: Dataset, seed: int) -> Tensor | None:
         return data.context
     rows = torch.multinomial(data.weights, len(data), replacement=True, generator=stream(seed, "contexts", 0))
     return data.context[rows]
+
+
+def _context_scaling(data: Dataset) -> Scaling | None:
+    if data.context is None:
+        return None
+    try:
+        return Standard().fit(data.context, data.weights, data.context_names)
+    except DataError as error:
+        raise DataError(f"the context {error.what}", got=error.got, expected="at least two values to condition on",
+                        do="leave it out of the context: a single value conditions nothing") from error
 
 
 def _complete(plan: Plan, seed: int | None, device: str) -> Plan:

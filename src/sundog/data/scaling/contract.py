@@ -58,8 +58,8 @@ class Scaling(ABC):
         return like(self._inverse(double(z), None if memory is None else double(memory)), z)
 
     def log_abs_det(self, x: Tensor) -> Tensor:
-        """log|det dz/dx| of each row, (n,); -inf where x lies outside the support (density zero)."""
-        return like(self._log_slope(double(x)).flatten(1).sum(1), x)
+        """log|det dz/dx| of each row, (n,), float64; -inf where x lies outside the support (density zero)."""
+        return self._log_slope(double(x)).flatten(1).sum(1)
 
     def outside(self, x: Tensor) -> int:
         """How many numbers of x lie outside the support, where ``forward`` clips and the density is zero."""

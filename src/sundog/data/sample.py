@@ -1,0 +1,293 @@
+"""Dataset: the one object that crosses every door of the house.
+
+What it can do with files and tables of text is added by the modules that know them (``files``, ``describe``);
+``sundog.data.dataset`` loads all three.
+
+Two kinds of data are told apart by the shape of ``values``:
+
+* ``events``: (n, d), one row per event, one column per feature;
+* ``images``: (n, ny, nx) or (n, channels, ny, nx), one map or cut-out per row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sundog.errors import DataError, OptionError, ShapeError
+
+Split = tuple["Dataset", ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A finite sample in physical units, with everything needed to hand it back to its owner.
+
+    Attributes
+    ----------
+    values : (n, d) events or (n, [channels,] ny, nx) images, float32, physical units
+    context : (n, c) conditions such as a mass, or None
+    weights : (n,) non-negative event weights, or None
+    names, units : one per feature (events) or per channel (images)
+    context_names, context_units : one per context column
+    pixel_arcmin : side of a pixel in arcmin, or None
+    periodic : whether maps wrap around at their edges
+    held_out_fraction : share of the rows that ``.held_out`` keeps away from training
+    provenance : where the numbers come from; travels with every part
+
+    Example
+    -------
+    >>> import numpy as np, sundog
+    >>> events = sundog.Dataset.from_arrays(np.random.default_rng(0).normal(size=(100, 2)), names=("x", "y"))
+    >>> len(events.train), len(events.held_out)
+    (80, 20)
+    """
+
+    values: Tensor
+    context: Tensor | None = None
+    weights: Tensor | None = None
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    context_names: tuple[str, ...] = ()
+    context_units: tuple[str, ...] = ()
+    pixel_arcmin: float | None = None
+    periodic: bool = False
+    held_out_fraction: float = 0.2
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    describe: ClassVar[Callable[[Dataset], str]]  # from sundog.data.describe
+    save: ClassVar[Callable[[Dataset, str | Path], Path]]  # from sundog.data.files
+    load: ClassVar[Callable[..., Dataset]]
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        _check_labels(self)
+        if not 0 <= self.held_out_fraction < 1:
+            raise OptionError("held_out_fraction out of range", got=self.held_out_fraction,
+                              expected="0 <= fraction < 1", do="pass e.g. 0.2")
+
+    @staticmethod
+    def from_arrays(
+        values: Any,
+        context: Any = None,
+        names: Sequence[str] | None = None,
+        units: Sequence[str] | str | None = None,
+        *,
+        weights: Any = None,
+        context_names: Sequence[str] | None = None,
+        context_units: Sequence[str] | str | None = None,
+        pixel_arcmin: float | None = None,
+        periodic: bool = False,
+        held_out_fraction: float = 0.2,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Dataset:
+        """Dataset from numpy, torch or pandas; a pandas frame brings its column names along.
+
+        Raises
+        ------
+        DataError : NaN, Inf, empty, or of a type that is not numbers.
+        ShapeError : names, units, context or weights that do not fit the values.
+        """
+        names = names if names is not None else _columns(values)
+        context_names = context_names if context_names is not None else _columns(context)
+        x = _tensor(values, "values")
+        c = None if context is None else _tensor(context, "context")
+        c = c[:, None] if c is not None and c.ndim == 1 else c
+        n_names = x.shape[1] if x.ndim in (2, 4) else 1
+        n_context = 0 if c is None or c.ndim != 2 else c.shape[1]
+        return Dataset(
+            values=x,
+            context=c,
+            weights=None if weights is None else _tensor(weights, "weights"),
+            names=_labels(names, n_names, "x" if x.ndim == 2 else "map"),
+            units=_units(units, n_names),
+            context_names=_labels(context_names, n_context, "context"),
+            context_units=_units(context_units, n_context),
+            pixel_arcmin=pixel_arcmin,
+            periodic=periodic,
+            held_out_fraction=held_out_fraction,
+            provenance=dict(provenance or {}),
+        )
+
+    @property
+    def kind(self) -> str:
+        """``"events"`` or ``"images"``: which statistics and networks apply."""
+        return "events" if self.values.ndim == 2 else "images"
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def __getitem__(self, rows: Any) -> Dataset:
+        """The chosen rows (slice, index array, boolean mask) as a Dataset."""
+        rows = torch.as_tensor(rows) if not isinstance(rows, slice) else rows
+        if isinstance(rows, Tensor) and rows.ndim == 0:
+            rows = rows[None]
+        return replace(
+            self,
+            values=self.values[rows],
+            context=None if self.context is None else self.context[rows],
+            weights=None if self.weights is None else self.weights[rows],
+        )
+
+    def split(self, fractions: Sequence[float] = (0.8, 0.2), seed: int = 0) -> Split:
+        """Disjoint random parts of the rows, in the given fractions; same seed, same parts.
+
+        A part is never split again by ``.train``: its ``held_out_fraction`` is 0.
+        """
+        if min(fractions) < 0 or not 0 < sum(fractions) <= 1 + 1e-9:
+            raise OptionError("cannot split", got=f"fractions {tuple(fractions)}",
+                              expected="non-negative numbers with a sum of at most 1", do="pass e.g. (0.8, 0.2)")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        edges = np.rint(np.cumsum([0.0, *fractions]) * len(self)).astype(int)
+        parts = [self[order[a:b]] for a, b in zip(edges[:-1], edges[1:]) if b > a]
+        if len(parts) < sum(f > 0 for f in fractions):
+            raise DataError("a part of the split would be empty", got=f"{len(self)} rows for {tuple(fractions)}",
+                            expected="at least one row per part", do="use more data or fewer parts")
+        return tuple(replace(part, held_out_fraction=0.0) for part in parts)
+
+    @property
+    def train(self) -> Dataset:
+        """The rows that ``fit`` may see: all but ``held_out_fraction`` of them, chosen with seed 0.
+
+        Where that share is less than half a row - a single map - nothing can be held out, and all rows are here.
+        """
+        if round((1 - self.held_out_fraction) * len(self)) == len(self):
+            return self
+        return self.split((1 - self.held_out_fraction, self.held_out_fraction))[0]
+
+    @property
+    def held_out(self) -> Dataset:
+        """The rows that ``fit`` never sees; judge fakes against these."""
+        if self.held_out_fraction == 0:
+            raise DataError("nothing is held out", got="held_out_fraction 0", expected="a fraction above 0",
+                            do="load with held_out_fraction=0.2, or judge against an independent sample")
+        return self.split((1 - self.held_out_fraction, self.held_out_fraction))[1]
+
+    def with_context(self, columns: Sequence[str] | str) -> Dataset:
+        """Dataset whose named columns moved out of the values into the context, in that order; those there stay."""
+        wanted = (columns,) if isinstance(columns, str) else tuple(columns)
+        wanted = tuple(name for name in wanted if name not in self.context_names)  # those are there already
+        if not wanted:
+            return self
+        missing = [name for name in wanted if name not in self.names]
+        if missing or self.kind != "events":
+            raise ShapeError("no such column to condition on", got=", ".join(missing) or "images",
+                             expected=f"names among {', '.join((*self.names, *self.context_names))}",
+                             do="check dataset.names")
+        moved = [self.names.index(name) for name in wanted]
+        kept = [i for i in range(len(self.names)) if i not in moved]
+        if not kept:
+            raise ShapeError("every column would become context", got=f"{len(moved)} of {len(moved)} columns",
+                             expected="at least one column left to generate", do="name fewer columns")
+        return replace(
+            self,
+            values=self.values[:, kept],
+            names=tuple(self.names[i] for i in kept),
+            units=tuple(self.units[i] for i in kept),
+            context=self.values[:, moved] if self.context is None
+            else torch.cat([self.context, self.values[:, moved]], 1),
+            context_names=self.context_names + tuple(self.names[i] for i in moved),
+            context_units=self.context_units + tuple(self.units[i] for i in moved),
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 (16 hex digits) of values, context and weights: says whether two runs saw the same data."""
+        digest = hashlib.sha256()
+        for part in (self.values, self.context, self.weights):
+            if part is not None:
+                digest.update(str(tuple(part.shape)).encode())
+                digest.update(np.ascontiguousarray(part.numpy()).tobytes())
+        return digest.hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        shape = " x ".join(str(s) for s in self.values.shape)
+        described = ", ".join(f"{n} [{u}]" if u else n for n, u in zip(self.names, self.units))
+        given = ", ".join(f"{n} [{u}]" if u else n for n, u in zip(self.context_names, self.context_units))
+        return f"Dataset({self.kind}, {shape}: {described}" + (f" | {given})" if given else ")")
+
+
+def _columns(values: Any) -> Sequence[str] | None:
+    columns = getattr(values, "columns", None)
+    if columns is not None:
+        return [str(name) for name in columns]
+    name = getattr(values, "name", None)
+    return [name] if isinstance(name, str) else None
+
+
+def _tensor(values: Any, what: str) -> Tensor:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+    try:
+        array = np.asarray(values)
+        array = array.astype(np.float64) if array.dtype.kind == "O" else array  # pandas' nullable numbers
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} do not form an array", got=str(error).split(". ")[0],
+                        expected="numbers, rows of one length",
+                        do="check for rows of mixed sizes, text and missing entries") from error
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{what} are not real numbers", got=f"type {array.dtype}", expected="float or integer arrays",
+                        do="convert text columns and split complex maps into two channels first")
+    with np.errstate(over="ignore"):
+        x = np.array(array, dtype=np.float32, order="C")  # one copy: never shares memory with the caller
+    if array.dtype.kind == "f" and array.dtype.itemsize > 4 and (np.isinf(x) & np.isfinite(array)).any():
+        raise DataError(f"{what} are too large for float32", got=f"{float(np.abs(array).max()):.3g}",
+                        expected="at most 3.4e38", do="use a larger unit")
+    return torch.from_numpy(x)
+
+
+def _labels(names: Sequence[str] | None, count: int, stem: str) -> tuple[str, ...]:
+    if names is not None:
+        return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
+    return (stem,) if count == 1 else tuple(f"{stem}{i}" for i in range(count))
+
+
+def _units(units: Sequence[str] | str | None, count: int) -> tuple[str, ...]:
+    if units is None or isinstance(units, str):
+        return (units or "",) * count
+    return tuple(str(unit) for unit in units)
+
+
+def _check_numbers(data: Dataset) -> None:
+    if data.values.ndim not in (2, 3, 4):
+        raise ShapeError("values have an unusable shape", got=tuple(data.values.shape),
+                         expected="(n, d) events or (n, [channels,] ny, nx) images",
+                         do="reshape; one map of shape (ny, nx) becomes values[None]")
+    if data.values.numel() == 0:
+        raise DataError("values are empty", got=tuple(data.values.shape), expected="at least one row and one column",
+                        do="check the selection that produced them")
+    for what, part in (("values", data.values), ("context", data.context), ("weights", data.weights)):
+        if part is not None and not torch.isfinite(part).all():
+            bad = ~torch.isfinite(part).reshape(len(part), -1).all(1)
+            raise DataError(f"{what} contain NaN or Inf", got=f"{int(bad.sum())} of {len(part)} rows",
+                            expected="finite float32 numbers",
+                            do=f"drop or repair the rows; the first is row {int(bad.nonzero()[0])}")
+    if data.weights is not None and (data.weights.shape != (len(data),) or (data.weights < 0).any()):
+        raise DataError("weights are unusable", got=f"shape {tuple(data.weights.shape)}, smallest "
+                        f"{float(data.weights.min()):.3g}", expected=f"({len(data)},) numbers >= 0",
+                        do="drop events of negative weight or resample to unit weights")
+
+
+def _check_labels(data: Dataset) -> None:
+    count = data.values.shape[1] if data.values.ndim in (2, 4) else 1
+    for what, labels in (("names", data.names), ("units", data.units)):
+        if len(labels) != count:
+            raise ShapeError(f"{what} do not fit the values", got=len(labels), expected=count,
+                             do=f"pass one entry of {what} per column or channel")
+    if len(set(data.names + data.context_names)) != len(data.names + data.context_names):
+        raise ShapeError("two columns share a name", got=", ".join(data.names + data.context_names),
+                         expected="names all different", do="rename one of them")
+    if data.context is not None and (data.context.ndim != 2 or len(data.context) != len(data)):
+        raise ShapeError("context does not fit the values", got=tuple(data.context.shape),
+                         expected=f"({len(data)}, c)", do="pass one context row per row of values")
+    width = 0 if data.context is None else data.context.shape[1]
+    if len(data.context_names) != width or len(data.context_units) != width:
+        raise ShapeError("context names or units do not fit", got=len(data.context_names), expected=width,
+                         do="pass one name and one unit per context column")
