@@ -25,7 +25,7 @@ def untrained(seed: int, **options: object) -> Diffusion:
     """A model that has seen the maps and learned nothing: its network returns zeros."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Diffusion((SIDE, SIDE), stationary=True, parameters=1e4, **options)
+        model = Diffusion((SIDE, SIDE), periodic=True, parameters=1e4, **options)
     model.prepare(gaussian_field(400, SIDE, -3.0, seed=seed).values, None)
     return model
 

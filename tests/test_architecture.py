@@ -59,6 +59,7 @@ INSIDE_FUNCTIONS = {
     "data/public/sets.py": {"sklearn", "h5py"},
     "models/gaussian/by_context.py": {"sklearn"},
     "models/classifier.py": {"sklearn"},
+    "models/mixture_vae.py": {"sklearn"},
     "simulate/sky/cmb.py": {"camb"},
     "simulate/sky/cosmology.py": {"camb"},
     "tasks/sky/rescale.py": {"astropy"},

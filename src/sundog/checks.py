@@ -4,34 +4,86 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any, SupportsFloat
 
 from sundog.errors import OptionError
 
 
 def at_least(value: int, least: int, what: str) -> int:
-    """``value``, if it is a whole number of at least ``least``.
-
-    Raises
-    ------
-    OptionError : smaller, or not a whole number.
-    """
-    if value != int(value) or value < least:
-        raise OptionError(f"{what} out of range", got=value, expected=f"a whole number >= {least}",
-                          do=f"pass {what} = {max(least, 1)} or more")
-    return int(value)
+    """``value``, if it is a whole number of at least ``least``, else an OptionError."""
+    return whole(value, what, least=least)
 
 
 def positive(value: float, what: str) -> float:
-    """``value`` as a float, if it is finite and above 0.
+    """``value`` as a float, if it is finite and above 0, else an OptionError."""
+    return number(value, what, above=0)
+
+
+def whole(value: Any, what: str, least: float | None = None, above: float | None = None, below: float | None = None
+          ) -> int:
+    """``value`` as an int, if it is a whole number within these bounds.
 
     Raises
     ------
-    OptionError : zero, negative or not finite.
+    OptionError : no whole number, or out of range.
     """
-    if not 0 < value < float("inf"):
-        raise OptionError(f"{what} out of range", got=value, expected="a finite number > 0",
-                          do=f"pass a positive {what}")
-    return float(value)
+    found = number(value, what, least=least, above=above, below=below, kind="a whole number")
+    if found != int(found):
+        raise OptionError(f"{what} is not whole", got=value, expected="a whole number",
+                          do=f"pass {what}={round(found)}")
+    return int(value)
+
+
+def number(value: Any, what: str, least: float | None = None, above: float | None = None, below: float | None = None,
+           kind: str = "a finite number") -> float:
+    """``value`` as a float, if it is finite and within ``least`` <= value, ``above`` < value < ``below``.
+
+    Raises
+    ------
+    OptionError : no number, not finite, or out of range.
+
+    Example
+    -------
+    >>> number(0.5, "share", least=0, below=1)
+    0.5
+    """
+    bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", least), (">", above), ("<", below)) if bound is not None]
+    expected = " ".join([kind, " and ".join(bounds)]).strip()
+    if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
+        raise OptionError(f"{what} is not a number", got=repr(value), expected=expected, do=f"pass {what} as a number")
+    found = float(value)
+    if not (abs(found) < float("inf") and (least is None or found >= least) and (above is None or found > above)
+            and (below is None or found < below)):
+        raise OptionError(f"{what} out of range", got=value, expected=expected, do=f"correct {what}")
+    return found
+
+
+def flag(value: Any, what: str) -> bool:
+    """``value``, if it is True or False.
+
+    Raises
+    ------
+    OptionError : anything else.
+    """
+    if value not in (True, False) or isinstance(value, float):
+        raise OptionError(f"{what} is a yes or no", got=repr(value), expected="true or false", do=f"pass {what}=True")
+    return bool(value)
+
+
+def several(value: Any, what: str, count: int | None = None) -> tuple[Any, ...]:
+    """``value`` as a tuple: one number stands for a sequence of one.
+
+    Raises
+    ------
+    OptionError : a text, or not ``count`` of them.
+    """
+    if isinstance(value, str):
+        raise OptionError(f"{what} is a text", got=repr(value), expected="numbers", do=f"pass e.g. {what}=[64,64]")
+    found = tuple(value) if isinstance(value, Iterable) else (value,)
+    if count is not None and len(found) != count:
+        raise OptionError(f"{what} has another length", got=len(found), expected=f"{count} numbers",
+                          do=f"pass {count} of them")
+    return found
 
 
 def one_of(value: str, known: Iterable[str], what: str) -> str:

@@ -40,14 +40,24 @@ def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # -- errors and exit codes -----------------------------------------------------------------------------------------
 
 
+def test_families_and_their_options_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["families"]) == 0
+    assert "flow-matching" in capsys.readouterr().out.splitlines()
+    assert cli.main(["families", "flow"]) == 0
+    assert "bins : knots of each spline; int, default 8; >= 2" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("words, said", [
-    (["fit", "flw", "events.npz"], "flow | flow-matching"),
+    (["fit", "flw", "events.npz"], "did you mean flow"),
     (["fit", "flow", "events.npz", "--step", "5"], "--step"),
     (["fit", "flow"], "file"),
     (["sample", "nowhere"], "there is no run in nowhere"),
     (["info", "nowhere.npz"], "nowhere.npz"),
     (["fit", "flow", "events.npz", "--context", "m_yy"], "m_yy"),
     (["fit", "flow", "events.npz", "--set", "layers"], "name=value"),
+    (["fit", "flow", "events.npz", "--set", "hiden=64"], "did you mean hidden?"),
+    (["fit", "flow", "events.npz", "--set", "layers=none"], "layers is not a number: got 'none'"),
+    (["families", "flw"], "did you mean flow"),
     (["simulate", "unicorns"], "unicorns"),
     (["judge", "events.npz", "events.npz", "-s", "beauty"], "beauty"),
     (["nonsense"], "nonsense"),

@@ -8,9 +8,9 @@ import torch
 
 import sundog
 from sundog.errors import DataError, OptionError
-from sundog.models import diffusion, symmetry
+from sundog.models import symmetry
 from sundog.models.base import Batch, Noise
-from sundog.models.diffusion import Diffusion, GaussianDenoiser, NoiseRange
+from sundog.models.diffusion import Diffusion, GaussianDenoiser, NoiseRange, family
 from sundog.models.families import build
 from sundog.models.gaussian.law import Isotropic, Principal
 from sundog.simulate.fields import gaussian_field
@@ -20,7 +20,7 @@ TINY = {"parameters": 2e4, "steps": 6}
 IMAGES = {
     "edm": {"shape": (9, 8), **TINY},
     "covariance": {"shape": (9, 8), "skip": "covariance", **TINY},
-    "stationary": {"shape": (2, 8, 8), "skip": "covariance", "stationary": True, "symmetry": "dihedral", **TINY},
+    "stationary": {"shape": (2, 8, 8), "skip": "covariance", "periodic": True, "symmetry": "dihedral", **TINY},
     "conditional": {"shape": (8, 8), "context_dim": 2, "symmetry": "dihedral", **TINY},
     "given": {"shape": (8, 8), "context_dim": 2, "skip": "conditional", "symmetry": "dihedral", **TINY},
 }
@@ -79,7 +79,7 @@ class TestImages:
         given = None if c is None else c[:5]
         with torch.no_grad():
             whole = model.sample(5, given, seeded())
-            monkeypatch.setattr(diffusion, "ENTRIES", 2 * 144)
+            monkeypatch.setattr(family, "ENTRIES", 2 * 144)
             assert torch.allclose(model.sample(5, given, seeded()), whole, rtol=1e-3, atol=1e-3 * whole.std())
 
     def test_untrained_it_is_the_gaussian_denoiser(self, name):
@@ -148,7 +148,7 @@ def test_levels_follow_the_data_and_their_unit():
     maps = gaussian_field(200, 16, -3.0, seed=0).values
     ranges = []
     for unit in (1.0, 1000.0):
-        model = Diffusion((16, 16), stationary=True, **TINY)
+        model = Diffusion((16, 16), periodic=True, **TINY)
         model.prepare(unit * maps, None)
         ranges.append([float(getattr(model, name)) for name in ("sigma_data", "sigma_min", "sigma_max")])
         # The largest mode of a red spectrum exceeds the scatter of the pixels.
@@ -188,7 +188,7 @@ def red(n=400, side=16):
 
 def test_untrained_it_draws_gaussian_fields_with_the_fitted_spectrum():
     """1200 samples: every P(k) within 3 % + 2 sigma, with as few as four noise levels."""
-    model = make(awake=False, shape=(16, 16), skip="covariance", stationary=True, parameters=1e4)
+    model = make(awake=False, shape=(16, 16), skip="covariance", periodic=True, parameters=1e4)
     model.prepare(red(), None)
     off, error = spectrum_misses(model, 1200, steps=4)
     assert (off.abs() < 0.03 + 2 * error).all()
@@ -197,7 +197,7 @@ def test_untrained_it_draws_gaussian_fields_with_the_fitted_spectrum():
 
 def test_the_plain_sampler_would_miss_it():
     """The negative control: the same exact denoiser without the exact flow, at the same four levels."""
-    model = make(awake=False, shape=(16, 16), skip="covariance", stationary=True, parameters=1e4, sampler="euler")
+    model = make(awake=False, shape=(16, 16), skip="covariance", periodic=True, parameters=1e4, sampler="euler")
     model.prepare(red(), None)
     off, error = spectrum_misses(model, 300, steps=4)
     assert (off.abs() > 0.03 + 2 * error).any()
@@ -298,7 +298,7 @@ def test_the_symmetry_enters_the_covariance():
 
 
 @pytest.mark.parametrize("bad", [{"skip": "none"}, {"sampler": "rk4"}, {"symmetry": "mirror"}, {"shape": (1, 2, 3, 4)},
-                                 {"shape": (3,), "stationary": True}, {"skip": "conditional"}, {"steps": 1},
+                                 {"shape": (3,), "periodic": True}, {"skip": "conditional"}, {"steps": 1},
                                  {"context_dropout": 1.0}])
 def test_impossible_options_are_named(bad):
     with pytest.raises(OptionError):
@@ -312,7 +312,7 @@ def test_images_that_are_all_the_same_are_named():
 
 def test_it_goes_through_fit_and_comes_back_from_disk(tmp_path):
     maps = sundog.simulate.fields.lognormal_field(60, 8, -2.0, seed=0, unit="K")
-    run = sundog.fit("diffusion", maps, plan=sundog.Plan(steps=3, batch=8), stationary=True, **TINY)
+    run = sundog.fit("diffusion", maps, plan=sundog.Plan(steps=3, batch=8), periodic=True, **TINY)
     fakes = run.sample(4, seed=1)
     assert (fakes.values.shape, fakes.units) == ((4, 8, 8), ("K",))
     run.save(tmp_path)
@@ -345,7 +345,7 @@ def test_digits_beat_the_gaussian_in_the_judge():
     data = sundog.Dataset.from_arrays(images.reshape(-1, 8, 8), held_out_fraction=0.4)
     run = sundog.fit("diffusion", data, plan=sundog.Plan(steps=1500, batch=64), skip="covariance", parameters=1e5)
     train = data.train.values
-    gauss = GaussianDenoiser(torch.zeros(8, 8), diffusion.Principal((8, 8))).fit(train)
+    gauss = GaussianDenoiser(torch.zeros(8, 8), Principal((8, 8))).fit(train)
     rival = sundog.Dataset.from_arrays(gauss.sample(350, seeded()))
     ours, theirs = ({row.name: row.value for row in sundog.judge(data.held_out, fakes, splits=6,
                      statistics=["classifier", "frechet"]).rows} for fakes in (run.sample(350, seed=1), rival))
@@ -369,7 +369,7 @@ def test_density_of_an_untrained_network_is_the_gaussian_of_the_data() -> None:
     assert (found - law.log_prob(x[50:100])).abs().max() > 1
 
     maps = torch.randn(500, 6, 8, generator=g) * 3
-    images = Diffusion((6, 8), skip="covariance", stationary=True, parameters=3e4)
+    images = Diffusion((6, 8), skip="covariance", periodic=True, parameters=3e4)
     images.prepare(maps, None)
     expected = images.gaussian.log_prob(maps[:5, None], float(images.sigma_min))
     torch.testing.assert_close(images.log_prob(maps[:5], None, steps=12), expected, atol=0.1, rtol=1e-3)

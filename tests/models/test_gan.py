@@ -1,6 +1,7 @@
 """Wasserstein GAN: penalties in closed form, the critic's optimum, images, and the ring of eight."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -136,7 +137,7 @@ class TestImages:
 
     def test_trains_and_comes_back_from_disk(self, name, tmp_path):
         model, x, _ = self.make(name, n=40)
-        context = x.flatten(1)[:, :2] ** 2 if model._config["context_dim"] else None
+        context = x.flatten(1)[:, :2] ** 2 if model.context_dim else None
         options = {k: v for k, v in IMAGES[name].items() if k not in ("shape", "context_dim")}
         run = sundog.fit("gan", sundog.Dataset.from_arrays(x, context), plan=sundog.Plan(steps=2, batch=8), latent=5,
                          width=3, critic_steps=2, **options)
@@ -197,14 +198,14 @@ def test_lazy_penalty_is_that_of_every_second_row():
     model = make((3,), latent=4, hidden=(16,))
     x = 3 * torch.randn(10, 3, generator=seeded(5))
     whole = float(model.critic_loss(Batch(x), noise(10)).detach())
-    model.lazy = 2
+    model.options = replace(model.options, lazy=2)
     lazy = float(model.critic_loss(Batch(x), noise(10)).detach())
     n = noise(10)
     fake = model.generate(n.normal(4), None).detach()
     gap = float((model.criticise(fake, None).mean() - model.criticise(x, None).mean()).detach())
     penalty = (slopes(lambda y: model.criticise(y, None), x, fake, n.uniform(1)) - 1).square().detach()
-    assert lazy == pytest.approx(gap + model.penalty_weight * float(penalty[::2].mean()), abs=1e-6)
-    assert whole == pytest.approx(gap + model.penalty_weight * float(penalty.mean()), abs=1e-6)
+    assert lazy == pytest.approx(gap + model.options.penalty_weight * float(penalty[::2].mean()), abs=1e-6)
+    assert whole == pytest.approx(gap + model.options.penalty_weight * float(penalty.mean()), abs=1e-6)
     assert lazy != pytest.approx(whole, abs=1e-4)
 
 
@@ -224,7 +225,7 @@ def test_rows_of_weight_zero_do_not_move_the_critic():
     far = torch.where(weights[:, None] > 0, x, x + 100)
 
     def gap(rows, w):  # without the penalty, which knows no weights
-        model.penalty_weight = 0.0
+        model.options = replace(model.options, penalty_weight=0.0)
         return float(model.critic_loss(Batch(rows, None, w), noise(8)).detach())
 
     assert gap(x, weights) == pytest.approx(gap(far, weights))

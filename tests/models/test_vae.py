@@ -221,6 +221,8 @@ def test_learned_variance_keeps_up_with_the_error_of_the_decoder():
     {"shape": (2,), "beta": -1.0},
     {"shape": (2,), "decoder_variance": 0.0},
     {"shape": (2,), "decoder_variance": "fitted"},
+    {"shape": (8, 8), "hidden": (32,)},
+    {"shape": (2,), "width": 8},
 ])
 def test_impossible_settings_are_named(options):
     with pytest.raises(OptionError, match="expected"):
@@ -228,5 +230,5 @@ def test_impossible_settings_are_named(options):
 
 
 def test_no_draws_is_an_error():
-    with pytest.raises(OptionError, match="at least 1"):
+    with pytest.raises(OptionError, match="draws out of range: got 0"):
         make((2,), hidden=(4,)).log_likelihood(torch.zeros(1, 2), None, seeded(), draws=0)

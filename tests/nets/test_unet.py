@@ -27,10 +27,10 @@ def small(**options):
 
 
 @pytest.mark.parametrize("size", [(16, 16), (13, 16), (9, 7), (5, 21)])
-@pytest.mark.parametrize("circular", [False, True])
-def test_any_size(size, circular):
+@pytest.mark.parametrize("periodic", [False, True])
+def test_any_size(size, periodic):
     x, t = images(2, 2, *size)
-    assert small(channels=2, channels_out=3, circular=circular)(x, t, None).shape == (2, 3, *size)
+    assert small(channels=2, channels_out=3, periodic=periodic)(x, t, None).shape == (2, 3, *size)
 
 
 def test_untrained_it_returns_zeros():
@@ -55,14 +55,14 @@ def test_building_draws_no_more_numbers_than_its_weights():
     assert all(torch.equal(a, b) for a, b in zip(*[net.parameters() for net in nets]))
 
 
-def test_circular_maps_have_no_edge():
+def test_periodic_maps_have_no_edge():
     """A shift of a periodic map by the coarsest pixel shifts the output; zero padding breaks that."""
     x, t = images()
-    for circular in (True, False):
-        net = small(circular=circular)
+    for periodic in (True, False):
+        net = small(periodic=periodic)
         with torch.no_grad():
             difference = (net(x.roll((4, 8), (-2, -1)), t, None) - net(x, t, None).roll((4, 8), (-2, -1))).abs().max()
-        assert (difference < 1e-4) == circular
+        assert (difference < 1e-4) == periodic
 
 
 def test_gradients_reach_every_parameter():

@@ -16,8 +16,8 @@ app = typer.Typer(
     name="sundog", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for word in (learn.info, learn.fit, learn.sample, judge.judge, simulate.simulate, quiz.quiz, separate.separate,
-             demo.demo):  # a word of its own
+for word in (learn.info, learn.families, learn.fit, learn.sample, judge.judge, simulate.simulate, quiz.quiz,
+             separate.separate, demo.demo):  # a word of its own
     app.command()(word)
 app.command(cls=scan.Scan)(scan.scan)
 for group in (public, anomaly, radio, sky):  # a group of words

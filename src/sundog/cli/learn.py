@@ -1,4 +1,4 @@
-"""``sundog info``, ``fit`` and ``sample``: from a file to a run, from a run to fakes."""
+"""``sundog info``, ``families``, ``fit`` and ``sample``: from a file to a run, from a run to fakes."""
 
 from __future__ import annotations
 
@@ -29,8 +29,24 @@ def info(
     typer.echo(json.dumps(facts) if as_json else str(data.describe()))
 
 
+def families(
+    family: Annotated[str | None, typer.Argument(help="One of them, to list its options.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the families of generators, or the options of one: meaning, type, default and range.
+
+    \b
+    sundog families
+    sundog families flow
+    """
+    from sundog.models.families import FAMILIES, options
+
+    lines = list(FAMILIES) if family is None else options(family)
+    typer.echo(json.dumps(lines) if as_json else "\n".join(lines))
+
+
 def fit(
-    family: Annotated[str, typer.Argument(help="flow, flow-matching ...; a wrong word lists them all.")],
+    family: Annotated[str, typer.Argument(help="flow, flow-matching ...; `sundog families` lists them.")],
     file: Annotated[Path, typer.Argument(help="The data; 80 % of the rows are learned, 20 % held out.")],
     context: Names = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an unfinished run there goes on.")] = Path("run"),
@@ -43,7 +59,7 @@ def fit(
         help="auto, standard, logit, asinh, log-modulus, normal-scores or identity.")] = None,
     kind: Annotated[str, typer.Option(help="auto, events, or images (a 1-D file is then one signal).")] = "auto",
     option: Annotated[list[str] | None, typer.Option(
-        "--set", help="Family option, e.g. hidden=[64,64], or mask=mask.npy.")] = None,
+        "--set", help="Family option, e.g. hidden=[64,64]; `sundog families flow` lists them.")] = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     quiet: Quiet = False,

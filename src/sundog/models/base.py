@@ -15,6 +15,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from sundog.errors import OptionError
+from sundog.models.options import Options, described, signature
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -84,17 +87,66 @@ class Objective:
     clip_norm: float | None = None
 
 
+# What a family draws -> the shapes of one row.
+SHAPES = {"vectors": "(d,)", "images": "(ny, nx) or (channels, ny, nx)",
+          "square images": "(size, size) or (channels, size, size)",
+          "stacked maps": "(channels, ny, nx)", "square maps": "(channels, size, size)"}
+
+
 class Model(nn.Module, ABC):
-    """A generative family on standardised tensors. Abstract: subclasses are final."""
+    """A generative family on standardised tensors. Abstract: subclasses are final.
+
+    Parameters
+    ----------
+    shape : of one row
+    context_dim : columns of the context, 0 for none
+    **options : as `Options` of the family states them: read, checked and kept as ``options``
+    """
 
     family: ClassVar[str]
+    takes: ClassVar[type[Options]] = Options
+    draws: ClassVar[tuple[str, ...]] = ()  # words of `SHAPES`; empty where the family checks shapes itself
+    takes_context: ClassVar[bool] = True
     default_steps: ClassVar[int] = 2000  # budget when the plan names neither steps nor seconds
-    default_batch: ClassVar[int] = 1024
+    default_batch: int = 1024
     default_scaling: ClassVar[str | None] = None  # a word of `sundog.data.scaling`; None: by the kind of data
 
-    @abstractmethod
+    def __init_subclass__(cls, **facts: Any) -> None:
+        """Signature and help of the constructor, from the options."""
+        super().__init_subclass__(**facts)
+        if "takes" in cls.__dict__:
+            cls.__signature__ = signature(cls.takes)  # type: ignore[attr-defined]
+            text, mark, example = (cls.__doc__ or "").partition("\n    Example\n")
+            lines = "\n    ".join(["Parameters", "----------", *described(cls.takes)])
+            cls.__doc__ = f"{text.rstrip()}\n\n    {lines}\n{mark}{example}"
+
+    def __init__(self, shape: Sequence[int] = (), context_dim: int = 0, **options: Any) -> None:
+        super().__init__()
+        self.shape, self.context_dim = tuple(int(n) for n in shape), int(context_dim)
+        self._check_data()
+        self.options = self.takes.read(options, self.family, self.shape, self.context_dim)
+
+    def _check_data(self) -> None:
+        shape = self.shape
+        square = shape[-1:] == shape[-2:-1]
+        found = {"vectors": len(shape) == 1, "images": len(shape) in (2, 3), "stacked maps": len(shape) == 3,
+                 "square images": len(shape) in (2, 3) and square, "square maps": len(shape) == 3 and square}
+        if self.draws and not any(found[word] for word in self.draws):
+            raise OptionError(f"family '{self.family}' draws {' or '.join(self.draws)}",
+                              got=f"samples of shape {shape}", expected=", ".join(SHAPES[word] for word in self.draws),
+                              do="cut or reshape the data, or use another family")
+        if self.context_dim and not self.takes_context:
+            raise OptionError(f"family '{self.family}' takes no context", got=f"{self.context_dim} context columns",
+                              expected="none", do="drop the context; conditions of images are channels of 'translate'")
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape of a row inside the networks: images have channels."""
+        return self.shape if len(self.shape) != 2 else (1, *self.shape)
+
     def config(self) -> dict[str, Any]:
         """Constructor arguments, JSON-able: ``type(model)(**config)`` rebuilds the networks."""
+        return {"shape": list(self.shape), "context_dim": self.context_dim, **self.options.json()}
 
     def prepare(self, x: Tensor, context: Tensor | None) -> None:
         """Look at the training data once, before training: (n, ...) and (n, c) or None."""
@@ -128,3 +180,16 @@ class Density(Model):
     @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Natural logarithm of the density of each row, (n,), in standardised units."""
+
+
+def beside(x: Tensor, context: Tensor | None) -> Tensor:
+    """Rows x (n, channels, ...) with their context (n, c) as c more channels, constant over an image.
+
+    Example
+    -------
+    >>> beside(torch.zeros(2, 1, 8, 8), torch.ones(2, 3)).shape
+    torch.Size([2, 4, 8, 8])
+    """
+    if context is None:
+        return x
+    return torch.cat([x, context.reshape(*context.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1)

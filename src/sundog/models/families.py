@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sundog.errors import OptionError
+from sundog.checks import one_of
 from sundog.models.base import Model
 from sundog.models.diffusion import Diffusion
 from sundog.models.flow import NormalizingFlow
@@ -12,6 +12,7 @@ from sundog.models.gan import WassersteinGAN
 from sundog.models.matching import FlowMatching
 from sundog.models.microcanonical.family import MicrocanonicalModel
 from sundog.models.mixture_vae import MixtureVAE
+from sundog.models.options import described
 from sundog.models.translate import ImageTranslator, ResidualRefiner
 from sundog.models.vae import VAE
 
@@ -33,12 +34,21 @@ def build(family: str, shape: tuple[int, ...], context_dim: int, options: dict[s
 
     Raises
     ------
-    OptionError : unknown family, or an option that the family does not take.
+    OptionError : unknown family, or options that it does not take.
     """
-    if family not in FAMILIES:
-        raise OptionError("unknown family", got=family, expected=" | ".join(FAMILIES), do="choose one of these")
-    try:
-        return FAMILIES[family](shape=shape, context_dim=context_dim, **options)  # type: ignore[call-arg]
-    except TypeError as error:
-        raise OptionError(f"family '{family}' does not take these options", got=str(error).split("()")[-1].strip(),
-                          expected=f"options of {FAMILIES[family].__name__}", do="see its documentation") from error
+    return FAMILIES[one_of(family, FAMILIES, "family")](shape, context_dim, **options)
+
+
+def options(family: str) -> list[str]:
+    """What a family takes, one line per option: name, meaning, type, default and range.
+
+    Raises
+    ------
+    OptionError : unknown family.
+
+    Example
+    -------
+    >>> options("vae")[0]
+    'latent : numbers in z; 8 for vectors, 32 for images when None; int, default None; >= 1'
+    """
+    return described(FAMILIES[one_of(family, FAMILIES, "family")].takes)

@@ -10,29 +10,31 @@ Source: Papamakarios et al. 2017 (masked autoregressive flow), Durkan et al. 201
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 import zuko
 from torch import Tensor
 
-from sundog.errors import OptionError
 from sundog.models.base import Batch, Density, Noise, Objective
+from sundog.models.options import Options, option
 
-TRANSFORMS = ("spline", "affine")
+
+@dataclass(frozen=True)
+class FlowOptions(Options):
+    """Options of `NormalizingFlow`."""
+
+    transform: str = option("spline", "rational-quadratic spline, or affine (masked autoregressive)",
+                            words=("spline", "affine"))
+    layers: int = option(4, "number of transforms, the order of the features reversed between them", least=1)
+    hidden: tuple[int, ...] = option((64, 64), "widths of each conditioner network", least=1)
+    bins: int = option(8, "knots of each spline", least=2, only=("transform", "spline"))
+    learning_rate: float = option(2e-3, "of all parameters", above=0)
 
 
 class NormalizingFlow(Density):
     """Autoregressive flow on vectors (n, d), conditional on vectors (n, c).
-
-    Parameters
-    ----------
-    shape : (d,)
-    context_dim : c, 0 for none
-    transform : ``spline`` (rational-quadratic, default) or ``affine`` (masked autoregressive)
-    layers : number of transforms, the order of the features reversed between them
-    hidden : widths of each conditioner network
-    bins : knots of each spline
 
     Example
     -------
@@ -42,54 +44,25 @@ class NormalizingFlow(Density):
     """
 
     family: ClassVar[str] = "flow"
+    takes: ClassVar[type[Options]] = FlowOptions
+    draws: ClassVar[tuple[str, ...]] = ("vectors",)
     default_steps: ClassVar[int] = 1500
+    options: FlowOptions
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        context_dim: int = 0,
-        *,
-        transform: str = "spline",
-        layers: int = 4,
-        hidden: Sequence[int] = (64, 64),
-        bins: int = 8,
-        learning_rate: float = 2e-3,
-    ) -> None:
-        super().__init__()
-        if transform not in TRANSFORMS:
-            raise OptionError("unknown transform", got=transform, expected=" | ".join(TRANSFORMS), do="choose one")
-        if layers < 1 or bins < 2 or min(hidden, default=1) < 1:
-            raise OptionError("impossible flow", got=f"layers {layers}, hidden {tuple(hidden)}, bins {bins}",
-                              expected="layers >= 1, widths >= 1, bins >= 2", do="pass e.g. layers=4, hidden=(64, 64)")
-        if len(shape) != 1:
-            raise OptionError("a normalizing flow draws vectors", got=f"samples of shape {tuple(shape)}",
-                              expected="events (n, d)", do="use family 'diffusion', 'gan', 'vae' or 'scattering'")
-        self.shape, self.context_dim = tuple(shape), context_dim
-        self.transform, self.layers, self.hidden, self.bins = transform, layers, tuple(hidden), bins
-        self.learning_rate = learning_rate
+    def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
+        super().__init__(shape, context_dim, **options)
         # One feature without context leaves the conditioner no input: its free numbers then start far from the
         # identity and learn slowly. A constant context gives it one.
-        self.constant = shape[0] == 1 and context_dim == 0
-        context_dim = 1 if self.constant else context_dim
-        settings: dict[str, Any] = {"transforms": layers, "hidden_features": self.hidden}
-        if transform == "spline":
-            self.flow = zuko.flows.NSF(shape[0], context_dim, bins=bins, **settings)
+        self.constant = self.shape[0] == 1 and context_dim == 0
+        sizes = self.shape[0], 1 if self.constant else context_dim
+        settings: dict[str, Any] = {"transforms": self.options.layers, "hidden_features": self.options.hidden}
+        if self.options.transform == "spline":
+            self.flow = zuko.flows.NSF(*sizes, bins=self.options.bins, **settings)
         else:
-            self.flow = zuko.flows.MAF(shape[0], context_dim, **settings)
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "shape": list(self.shape),
-            "context_dim": self.context_dim,
-            "transform": self.transform,
-            "layers": self.layers,
-            "hidden": list(self.hidden),
-            "bins": self.bins,
-            "learning_rate": self.learning_rate,
-        }
+            self.flow = zuko.flows.MAF(*sizes, **settings)
 
     def objectives(self) -> list[Objective]:
-        return [Objective("negative log-likelihood", list(self.parameters()), self.loss, self.learning_rate,
+        return [Objective("negative log-likelihood", list(self.parameters()), self.loss, self.options.learning_rate,
                           clip_norm=5.0)]
 
     def loss(self, batch: Batch, noise: Noise) -> Tensor:

@@ -11,13 +11,16 @@ Source: Arjovsky et al. 2017, eq. 2 (dual distance); Gulrajani et al. 2017, eq. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from sundog.checks import one_of
 from sundog.errors import OptionError, ShapeError
-from sundog.models.base import Batch, Model, Noise, Objective
+from sundog.models.base import Batch, Model, Noise, Objective, beside
+from sundog.models.options import Options, option
 from sundog.nets.convnets import DCCritic, DCGenerator
 from sundog.nets.mlp import mlp
 from sundog.statistics.samples.distance import energy_distance
@@ -81,7 +84,7 @@ def gradient_penalty(
         u = (torch.arange(n, dtype=real.dtype, device=real.device) + 0.5) / n
     else:
         u = torch.rand(n, generator=generator, device=generator.device, dtype=real.dtype).to(real.device)
-    return PENALTIES[_known(kind)](slopes(critic, real, fake, u)).mean()
+    return PENALTIES[one_of(kind, PENALTIES, "gradient penalty")](slopes(critic, real, fake, u)).mean()
 
 
 def slopes(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, u: Tensor) -> Tensor:
@@ -92,23 +95,44 @@ def slopes(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, u: Te
         return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
 
 
+@dataclass(frozen=True)
+class GANOptions(Options):
+    """Options of `WassersteinGAN`: those at None are chosen by the preset."""
+
+    preset: str | None = option(None, "the settings that stand in for None: by the data when None itself, or ``mmdl``, "
+                                "layers, initial weights and rates of the published microwave-sky GAN", words=PRESETS)
+    latent: int = option(None, "numbers in z; 2 d and at least 4 for vectors", least=1)
+    hidden: tuple[int, ...] = option((128, 128, 128), "widths of the perceptrons", least=1, only=("data", "vectors"))
+    width: int = option(None, "channels of the convolutions nearest to the image", least=1)
+    normalisation: str = option(None, "of the convolutions", words=("none", "group", "batch"))
+    upsampling: str = option("transposed", "of the convolutions", words=("transposed", "nearest"),
+                             only=("data", "images"))
+    bound: float | None = option(None, "a of the scaled tanh behind the convolutions", above=0)
+    initial: str = option(None, "weights of the convolutions", words=("he", "dcgan"))
+    penalty: str = option("two-sided", "kind of gradient penalty", words=PENALTIES)
+    penalty_weight: float = option(None, "lambda", above=0)
+    lazy: int = option(1, "the penalty, half of the work of a critic's step, is taken on every lazy-th row", least=1)
+    critic_steps: int = option(5, "steps of the critic per step of the generator", least=1)
+    learning_rate: float = option(None, "of both networks", above=0)
+    betas: tuple[float, float] = option(None, "of Adam, both networks", least=0, below=1)
+
+    def for_data(self, shape: tuple[int, ...], context_dim: int) -> GANOptions:
+        own = {"latent": max(4, 2 * shape[0]), **PRESETS[self.preset or ("vectors" if len(shape) == 1 else "images")]}
+        options = replace(self, **{name: value for name, value in own.items()
+                                   if hasattr(self, name) and getattr(self, name) is None})
+        if not options.hidden:
+            raise OptionError("hidden layers", got="none", expected="at least one width", do="pass hidden=(128, 128)")
+        if options.normalisation == "batch" and context_dim:
+            raise OptionError("batch normalisation with a context", got=f"{context_dim} numbers",
+                              expected="none: the statistics would be those of one mixture of contexts",
+                              do="use normalisation='group'")
+        return options
+
+
 class WassersteinGAN(Model):
     """Wasserstein GAN on vectors (n, d) or square images (n, [channels,] 2^k, 2^k); no density.
 
-    Parameters
-    ----------
-    shape : (d,), (size, size) or (channels, size, size)
-    context_dim : c, 0 for none. The generator sees the context beside z, the critic beside x (constant planes
-        beside an image).
-    preset : what stands in for the settings left at None: ``vectors`` or ``images`` when None itself, or ``mmdl``,
-        the layers, initial weights and rates of the published microwave-sky GAN (``PRESETS``)
-    latent : numbers in z; 2 d and at least 4 for vectors
-    hidden : widths of the perceptrons, for vectors
-    width, normalisation, upsampling, bound, initial : of the convolutions, for images (``sundog.nets.convnets``)
-    penalty, penalty_weight : kind of gradient penalty, and lambda
-    lazy : the penalty, half of the work of a critic's step, is taken on every lazy-th row of a batch
-    critic_steps : steps of the critic per step of the generator
-    learning_rate, betas : of both
+    The generator sees the context beside z, the critic beside x (constant planes beside an image).
 
     Example
     -------
@@ -118,92 +142,56 @@ class WassersteinGAN(Model):
     """
 
     family: ClassVar[str] = "gan"
+    takes: ClassVar[type[Options]] = GANOptions
+    draws: ClassVar[tuple[str, ...]] = ("vectors", "square images")
     default_steps: ClassVar[int] = 3000
-    default_batch: ClassVar[int] = 256
+    options: GANOptions
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        context_dim: int = 0,
-        *,
-        preset: str | None = None,
-        latent: int | None = None,
-        hidden: Sequence[int] = (128, 128, 128),
-        width: int | None = None,
-        normalisation: str | None = None,
-        upsampling: str = "transposed",
-        bound: float | None = None,
-        initial: str | None = None,
-        penalty: str = "two-sided",
-        penalty_weight: float | None = None,
-        lazy: int = 1,
-        critic_steps: int = 5,
-        learning_rate: float | None = None,
-        betas: Sequence[float] | None = None,
-    ) -> None:
-        super().__init__()
-        given = {"latent": latent, "width": width, "normalisation": normalisation, "bound": bound, "initial": initial,
-                 "penalty_weight": penalty_weight, "learning_rate": learning_rate, "betas": betas}
-        chosen = _settings(preset, shape, {name: value for name, value in given.items() if value is not None})
-        self._config = {
-            "shape": list(shape), "context_dim": context_dim, "preset": preset, "hidden": list(hidden),
-            "upsampling": upsampling, "penalty": _known(penalty), "lazy": lazy, "critic_steps": critic_steps,
-            **{name: chosen[name] for name in given}, "betas": list(chosen["betas"]),
-        }
-        _check(self._config)
-        self.shape, self.latent, self.penalty = tuple(shape), chosen["latent"], penalty
-        self.penalty_weight, self.lazy, self.critic_steps = chosen["penalty_weight"], lazy, critic_steps
-        self.optimiser = {"learning_rate": chosen["learning_rate"], "betas": tuple(chosen["betas"])}
-        self.grid = self.shape if len(shape) != 2 else (1, *self.shape)  # images have channels inside
-        self.over_batch = chosen["normalisation"] == "batch" and len(shape) > 1
-        self.default_batch = chosen["batch"]  # type: ignore[misc]
+    def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
+        super().__init__(shape, context_dim, **options)
+        o = self.options
+        preset = PRESETS[o.preset or ("vectors" if len(shape) == 1 else "images")]
+        self.latent, self.default_batch = o.latent, preset["batch"]
+        self.optimiser: dict[str, Any] = {"learning_rate": o.learning_rate, "betas": o.betas}
+        self.over_batch = o.normalisation == "batch" and len(shape) > 1
         self.generator: nn.Module
         self.critic: nn.Module
         if len(shape) == 1:
-            self.generator = mlp(self.latent + context_dim, shape[0], hidden)
-            trunk = mlp(shape[0] + context_dim, hidden[-1], hidden[:-1])
-            self.critic = nn.Sequential(trunk, nn.SiLU(), nn.Linear(hidden[-1], 1, bias=False))
+            self.generator = mlp(o.latent + context_dim, shape[0], o.hidden)
+            trunk = mlp(shape[0] + context_dim, o.hidden[-1], o.hidden[:-1])
+            self.critic = nn.Sequential(trunk, nn.SiLU(), nn.Linear(o.hidden[-1], 1, bias=False))
         else:
             channels, _, size = self.grid
-            layers = {"width": chosen["width"], "initial": chosen["initial"]}
-            self.generator = DCGenerator(size, channels=channels, latent=self.latent + context_dim,
-                                         normalisation=chosen["normalisation"], upsampling=upsampling,
-                                         bound=chosen["bound"], **layers)
-            self.critic = DCCritic(size, channels=channels + context_dim, bias=chosen["critic_bias"], **layers)
-
-    def config(self) -> dict[str, Any]:
-        return dict(self._config)
+            layers: dict[str, Any] = {"width": o.width, "initial": o.initial}
+            self.generator = DCGenerator(size, channels=channels, latent=o.latent + context_dim, bound=o.bound,
+                                         normalisation=o.normalisation, upsampling=o.upsampling, **layers)
+            self.critic = DCCritic(size, channels=channels + context_dim, bias=preset["critic_bias"], **layers)
 
     def objectives(self) -> list[Objective]:
         return [
-            Objective("critic", list(self.critic.parameters()), self.critic_loss, repeats=self.critic_steps,
+            Objective("critic", list(self.critic.parameters()), self.critic_loss, repeats=self.options.critic_steps,
                       **self.optimiser),
             Objective("generator", list(self.generator.parameters()), self.generator_loss, **self.optimiser),
         ]
 
     def generate(self, z: Tensor, context: Tensor | None) -> Tensor:
         """G(z, context): (n, *shape) from z (n, latent)."""
-        told = z if context is None else torch.cat([z, context], 1)
-        return self.generator(told).reshape(-1, *self.shape)
+        return self.generator(beside(z, context)).reshape(-1, *self.shape)
 
     def criticise(self, x: Tensor, context: Tensor | None) -> Tensor:
         """D(x, context): (n,), large where the critic sees data."""
-        x = x.reshape(-1, *self.grid)
-        if context is not None:
-            beside = context.reshape(*context.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
-            x = torch.cat([x, beside], 1)
-        return self.critic(x)[:, 0]
+        return self.critic(beside(x.reshape(-1, *self.grid), context))[:, 0]
 
     def critic_loss(self, batch: Batch, noise: Noise) -> Tensor:
         """E D(fake) - E D(real) + lambda E P(|grad D|)."""
         with torch.no_grad():
             fake = self.generate(noise.normal(self.latent), batch.context)
-        some = slice(None, None, self.lazy)
+        some = slice(None, None, self.options.lazy)
         context = None if batch.context is None else batch.context[some]
         steepness = slopes(lambda x: self.criticise(x, context), batch.x[some], fake[some], noise.uniform(1)[some])
         real, unreal = (self.criticise(x, batch.context) for x in (batch.x, fake))
         gap = _fake_mean(batch, unreal) - batch.mean(real)
-        return gap + self.penalty_weight * PENALTIES[self.penalty](steepness).mean()
+        return gap + self.options.penalty_weight * PENALTIES[self.options.penalty](steepness).mean()
 
     def generator_loss(self, batch: Batch, noise: Noise) -> Tensor:
         """-E D(fake)."""
@@ -248,34 +236,3 @@ def _fake_mean(batch: Batch, value: Tensor) -> Tensor:
     """Mean over fakes: a fake carries the weight of the row whose context it borrowed, otherwise none."""
     return value.mean() if batch.context is None else batch.mean(value)
 
-
-def _known(kind: str) -> str:
-    if kind not in PENALTIES:
-        raise OptionError("unknown gradient penalty", got=kind, expected=" | ".join(PENALTIES),
-                          do="choose one of these")
-    return kind
-
-
-def _settings(preset: str | None, shape: Sequence[int], given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a preset, those given put in their place."""
-    preset = preset or ("vectors" if len(shape) == 1 else "images")
-    if preset not in PRESETS:
-        raise OptionError("unknown preset", got=preset, expected=" | ".join(PRESETS), do="choose one of these")
-    return {"latent": max(4, 2 * shape[0]), **PRESETS[preset], **given}
-
-
-def _check(config: dict[str, Any]) -> None:
-    shape = config["shape"]
-    if len(shape) not in (1, 2, 3) or (len(shape) > 1 and shape[-1] != shape[-2]):
-        raise OptionError("a GAN draws vectors or square images", got=f"samples of shape {tuple(shape)}",
-                          expected="(d,), (size, size) or (channels, size, size)", do="cut the images to squares")
-    if not config["hidden"]:
-        raise OptionError("hidden layers", got="none", expected="at least one width", do="pass hidden=(128, 128)")
-    numbers = {name: config[name] for name in ("penalty_weight", "critic_steps", "lazy")}
-    if not numbers["penalty_weight"] > 0 or min(numbers["critic_steps"], numbers["lazy"]) < 1:
-        raise OptionError("settings of the critic", got=", ".join(f"{name}={value}" for name, value in numbers.items()),
-                          expected="all positive", do="leave them at 10, 5 and 1")
-    if config["normalisation"] == "batch" and config["context_dim"]:
-        raise OptionError("batch normalisation with a context", got=f"{config['context_dim']} numbers",
-                          expected="none: the statistics would be those of one mixture of contexts",
-                          do="use normalisation='group'")

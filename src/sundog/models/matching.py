@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from sundog.errors import OptionError
 from sundog.models.base import Batch, Density, Noise, Objective
+from sundog.models.options import Options, option
 from sundog.nets.mlp import TimeMLP
 from sundog.nets.residual import GatedResidualMLP, InterpolatedField
 from sundog.nets.unet import UNet, levels_for
@@ -28,24 +30,47 @@ AT_ONCE = 2**19  # numbers drawn at once: what fits a processor's caches draws f
 EXACT_TRACE_UP_TO = 16  # dimensions; above it one random probe costs less than the exact trace
 
 
+@dataclass(frozen=True)
+class MatchingOptions(Options):
+    """Options of `FlowMatching`."""
+
+    network: str = option(None, "``mlp`` or ``residual``, the large gated network published with SIGMA, for "
+                                 "vectors; ``unet`` for images, the only one there", words=("mlp", "residual", "unet"))
+    hidden: tuple[int, ...] = option((128, 128, 128), "widths of the layers, or of the blocks of a residual network "
+                                     "(all equal)", least=1, only=("data", "vectors"))
+    time_frequencies: int = option(3, "harmonics given to the network beside t", least=0, only=("data", "vectors"))
+    context_frequencies: int = option(None, "harmonics given to the network beside the context; none for an "
+                                             "mlp, 9 octaves for a residual network unless said otherwise", least=0)
+    sigma_min: float = option(1e-3, "width of the path at the data end, in standardised units", least=0)
+    parameters: float = option(600_000, "of the U-Net", above=0, only=("data", "images"))
+    periodic: bool = option(False, "images that wrap around at their edges", only=("data", "images"))
+    solver: str = option("midpoint", "of the sampler, see ``sundog.solve.ode.integrate``")
+    steps: int = option(25, "of the sampler", least=1)
+    sampling: str = option("float32", "``bf16``: matrix products of the sampler in bfloat16, three times as fast on a "
+                           "CPU that knows it; the state and the density keep their precision",
+                           words=("float32", "bf16"))
+    trace: str = option("auto", "divergence in the density; auto is exact up to 16 dimensions",
+                        words=("auto", "exact", "hutchinson"))
+    learning_rate: float = option(None, "0.001 for images and 0.003 for vectors when None", above=0)
+
+    def for_data(self, shape: tuple[int, ...], context_dim: int) -> MatchingOptions:
+        images = len(shape) > 1
+        network = self.network or ("unet" if images else "mlp")
+        if (network == "unet") != images:
+            raise OptionError("the network does not fit the data", got=f"{network} for samples of shape {shape}",
+                              expected="unet for images, mlp or residual for vectors", do="leave network out")
+        if network == "residual" and len(set(self.hidden)) != 1:
+            raise OptionError("blocks of a residual network differ", got=f"hidden={self.hidden}",
+                              expected="equal widths", do="pass e.g. hidden=(256,) * 4")
+        harmonics = 9 if network == "residual" else 0
+        return replace(
+            self, network=network, learning_rate=self.learning_rate or (1e-3 if images else 3e-3),
+            context_frequencies=harmonics if self.context_frequencies is None else self.context_frequencies,
+        )
+
+
 class FlowMatching(Density):
     """Conditional flow matching on vectors (n, d) or images (n, [channels,] ny, nx), conditional on vectors (n, c).
-
-    Parameters
-    ----------
-    shape : (d,), (ny, nx) or (channels, ny, nx)
-    context_dim : c, 0 for none
-    network : ``mlp`` or ``residual``, the large gated network published with SIGMA, for vectors; ``unet`` for images
-        (the only one there)
-    hidden : widths of the layers, or of the blocks of a residual network (all equal)
-    time_frequencies, context_frequencies : harmonics given to the network beside t and the context;
-        of the context none for an mlp, 9 octaves for a residual network unless said otherwise
-    sigma_min : width of the path at the data end, in standardised units
-    parameters, stationary : of the U-Net: how many, and whether it wraps around at the edges
-    solver, steps : of the sampler, see ``sundog.solve.ode.integrate``
-    sampling : ``float32``, or ``bf16``: matrix products of the sampler in bfloat16, three times as fast on a CPU
-        that knows it; the state and the density keep their precision
-    trace : ``exact``, ``hutchinson``, or ``auto`` (exact up to 16 dimensions)
 
     Example
     -------
@@ -55,74 +80,28 @@ class FlowMatching(Density):
     """
 
     family: ClassVar[str] = "flow-matching"
+    takes: ClassVar[type[Options]] = MatchingOptions
+    draws: ClassVar[tuple[str, ...]] = ("vectors", "images")
     default_steps: ClassVar[int] = 3000
-    default_batch: ClassVar[int] = 4096
+    options: MatchingOptions
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        context_dim: int = 0,
-        *,
-        network: str | None = None,
-        hidden: Sequence[int] = (128, 128, 128),
-        time_frequencies: int = 3,
-        context_frequencies: int | None = None,
-        sigma_min: float = 1e-3,
-        parameters: float = 600_000,
-        stationary: bool = False,
-        solver: str = "midpoint",
-        steps: int = 25,
-        sampling: str = "float32",
-        trace: str = "auto",
-        learning_rate: float | None = None,
-    ) -> None:
-        super().__init__()
-        images = len(shape) > 1
-        network = network or ("unet" if images else "mlp")
-        learning_rate = learning_rate or (1e-3 if images else 3e-3)
-        if min(hidden, default=1) < 1 or steps < 1:
-            raise OptionError("impossible network or solver", got=f"hidden {tuple(hidden)}, steps {steps}",
-                              expected="widths >= 1, steps >= 1", do="pass e.g. hidden=(128, 128, 128), steps=25")
-        if len(shape) not in (1, 2, 3) or (network == "unet") != images:
-            raise OptionError("flow matching draws vectors, or images with a U-Net",
-                              got=f"samples of shape {tuple(shape)}, network {network}",
-                              expected="(d,), (ny, nx) or (channels, ny, nx); network 'unet' for images",
-                              do="reshape the data, leave network out")
-        if sampling not in ("float32", "bf16"):
-            raise OptionError("unknown precision of the sampler", got=sampling, expected="float32 | bf16",
-                              do="choose one")
-        if trace not in ("auto", "exact", "hutchinson"):
-            raise OptionError("unknown trace", got=trace, expected="auto | exact | hutchinson", do="choose one")
-        if network not in ("mlp", "residual", "unet") or (network == "residual" and len(set(hidden)) != 1):
-            raise OptionError("unknown network", got=f"{network} with hidden={tuple(hidden)}",
-                              expected="mlp, residual with equal widths, or unet", do="pass e.g. hidden=(256,) * 4")
-        if context_frequencies is None:
-            context_frequencies = 9 if network == "residual" else 0
-        self._config = {
-            "shape": list(shape), "context_dim": context_dim, "network": network, "hidden": list(hidden),
-            "time_frequencies": time_frequencies, "context_frequencies": context_frequencies,
-            "sigma_min": sigma_min, "parameters": parameters, "stationary": stationary, "solver": solver,
-            "steps": steps, "sampling": sampling,
-            "trace": trace, "learning_rate": learning_rate,
-        }
-        self.shape, self.sigma_min, self.solver, self.steps = tuple(shape), sigma_min, solver, steps
-        self.learning_rate = learning_rate
-        self.grid = self.shape if len(shape) != 2 else (1, *self.shape)  # images have channels inside
-        self.exact = trace == "exact" or (trace == "auto" and math.prod(shape) <= EXACT_TRACE_UP_TO)
-        self.default_batch = 32 if images else 4096  # type: ignore[misc]
-        harmonics = {"time_frequencies": time_frequencies, "context_frequencies": context_frequencies}
+    def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
+        super().__init__(shape, context_dim, **options)
+        o = self.options
+        self.sigma_min, self.solver, self.steps = o.sigma_min, o.solver, o.steps
+        self.exact = o.trace == "exact" or (o.trace == "auto" and math.prod(shape) <= EXACT_TRACE_UP_TO)
+        self.default_batch = 32 if len(shape) > 1 else 4096
+        harmonics: dict[str, Any] = {"time_frequencies": o.time_frequencies,
+                                     "context_frequencies": o.context_frequencies}
         self.velocity: nn.Module
-        if images:
-            channels, ny, nx = self.grid
-            self.velocity = UNet(channels, channels, context_dim=context_dim, parameters=parameters,
-                                 levels=levels_for(ny, nx), circular=stationary)
-        elif network == "mlp":
-            self.velocity = TimeMLP(shape[0], context_dim, hidden=hidden, **harmonics)
+        if o.network == "unet":
+            self.velocity = UNet(self.grid[0], self.grid[0], context_dim=context_dim, parameters=o.parameters,
+                                 levels=levels_for(*self.grid[1:]), periodic=o.periodic)
+        elif o.network == "mlp":
+            self.velocity = TimeMLP(self.grid[0], context_dim, hidden=o.hidden, **harmonics)
         else:
-            self.velocity = GatedResidualMLP(shape[0], context_dim, width=hidden[0], blocks=len(hidden), **harmonics)
-
-    def config(self) -> dict[str, Any]:
-        return dict(self._config)
+            self.velocity = GatedResidualMLP(self.grid[0], context_dim, width=o.hidden[0], blocks=len(o.hidden),
+                                             **harmonics)
 
     def between(self, first: float, second: float, how: str = "context") -> FlowMatching:
         """The same model knowing its field only at two contexts, interpolated from them: see ``InterpolatedField``.
@@ -140,7 +119,7 @@ class FlowMatching(Density):
         return twin.to(next(self.parameters()).device).eval()
 
     def objectives(self) -> list[Objective]:
-        return [Objective("flow matching", list(self.parameters()), self.loss, self.learning_rate)]
+        return [Objective("flow matching", list(self.parameters()), self.loss, self.options.learning_rate)]
 
     def loss(self, batch: Batch, noise: Noise) -> Tensor:
         """Mean squared difference of the network and the velocity of the straight path."""
@@ -164,7 +143,7 @@ class FlowMatching(Density):
         p = next(self.parameters())
         x = torch.randn(n, *self.grid, generator=generator, device=generator.device, dtype=p.dtype)
         drawn = []
-        low = self._config["sampling"] == "bf16" and p.dtype == torch.float32
+        low = self.options.sampling == "bf16" and p.dtype == torch.float32
         for rows in torch.arange(n, device=x.device).split(max(1, AT_ONCE // math.prod(self.grid))):
             given = None if context is None else context[rows]
             with torch.autocast(x.device.type, torch.bfloat16, enabled=low):

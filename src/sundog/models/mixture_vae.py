@@ -16,15 +16,18 @@ Source: Jiang et al. 2017, IJCAI, eq. 7 and 16 (prior and responsibilities); Sia
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sundog.errors import OptionError, SampleSizeError
+from sundog.errors import SampleSizeError
 from sundog.models.base import Batch, Model, Noise, Objective
-from sundog.nets.mlp import mlp
+from sundog.models.options import Options, option
+from sundog.nets.mlp import mlp, still
 
 LOG_2PI = math.log(2 * math.pi)
 RESTARTS = 10  # of the mixture that the prior starts from
@@ -32,17 +35,21 @@ ROUNDS = 60  # of expectation and maximisation in each
 NARROWEST = 0.05  # standard deviation of a component, in units of that of a principal component
 
 
+@dataclass(frozen=True)
+class MixtureVAEOptions(Options):
+    """Options of `MixtureVAE`."""
+
+    clusters: int = option(3, "K, components of the prior", least=1)
+    latent: int = option(6, "numbers in z, at most d", least=1)
+    hidden: tuple[int, ...] = option((64,), "widths of both perceptrons", least=1)
+    learning_rate: float = option(1e-3, "of all parameters", above=0)
+
+    def for_data(self, shape: tuple[int, ...], context_dim: int) -> MixtureVAEOptions:
+        return replace(self, latent=min(self.latent, shape[0]))
+
+
 class MixtureVAE(Model):
     """Variational autoencoder of vectors with a Gaussian mixture as prior; `responsibilities` says which cluster.
-
-    Parameters
-    ----------
-    shape : (d,)
-    context_dim : must be 0
-    clusters : K
-    latent : numbers in z, at most d
-    hidden : widths of both perceptrons
-    learning_rate : of all parameters
 
     Example
     -------
@@ -54,32 +61,23 @@ class MixtureVAE(Model):
     """
 
     family: ClassVar[str] = "mixture-vae"
+    takes: ClassVar[type[Options]] = MixtureVAEOptions
+    draws: ClassVar[tuple[str, ...]] = ("vectors",)
+    takes_context: ClassVar[bool] = False
     default_steps: ClassVar[int] = 1000
-    default_batch: ClassVar[int] = 256
+    options: MixtureVAEOptions
     principal: Tensor
     back: Tensor
     centre: Tensor
 
-    def __init__(
-        self, shape: Sequence[int], context_dim: int = 0, *, clusters: int = 3, latent: int = 6,
-        hidden: Sequence[int] = (64,), learning_rate: float = 1e-3,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        if len(shape) != 1 or context_dim:
-            raise OptionError("a mixture autoencoder takes vectors", got=f"samples of shape {tuple(shape)}, "
-                              f"{context_dim} context columns", expected="(d,), no context", do="flatten, drop context")
-        if clusters < 1 or latent < 1:
-            raise OptionError("clusters and codes", got=f"{clusters} and {latent}", expected="1 or more", do="pass 3")
-        d, latent = int(shape[0]), min(latent, int(shape[0]))
-        self._config = {"shape": list(shape), "context_dim": 0, "clusters": clusters, "latent": latent,
-                        "hidden": list(hidden), "learning_rate": learning_rate}  # fmt: skip
-        self.shape, self.latent, self.clusters, self.learning_rate = (d,), latent, clusters, learning_rate
-        self.encoder, self.decoder = mlp(d, 2 * latent, hidden), mlp(latent, d, hidden)
+    def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
+        super().__init__(shape, context_dim, **options)
+        self.default_batch = 256
+        d, latent, clusters = self.shape[0], self.options.latent, self.options.clusters
+        self.latent = latent
+        self.encoder, self.decoder = mlp(d, 2 * latent, self.options.hidden), mlp(latent, d, self.options.hidden)
         for net in (self.encoder, self.decoder):
-            last = net[-1]
-            assert isinstance(last, nn.Linear)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            still(net[-1])
         self.register_buffer("principal", torch.eye(d)[:, :latent].clone())
         self.register_buffer("back", torch.eye(d)[:latent].clone())
         self.register_buffer("centre", torch.zeros(d))
@@ -89,16 +87,14 @@ class MixtureVAE(Model):
         self.log_variance = nn.Parameter(torch.zeros(()))
         self.spread = nn.Parameter(torch.full((latent,), -4.0))
 
-    def config(self) -> dict[str, Any]:
-        return dict(self._config)
-
     def objectives(self) -> list[Objective]:
-        return [Objective("negative ELBO", list(self.parameters()), self.loss, self.learning_rate)]
+        return [Objective("negative ELBO", list(self.parameters()), self.loss, self.options.learning_rate)]
 
     def prepare(self, x: Tensor, context: Tensor | None) -> None:
         """Start the codes as principal components of x (n, d), and the prior as a mixture fitted to them."""
-        if len(x) < 2 * self.clusters:
-            raise SampleSizeError("too few rows for the clusters", got=len(x), expected=f"at least {2 * self.clusters}",
+        K = self.options.clusters
+        if len(x) < 2 * K:
+            raise SampleSizeError("too few rows for the clusters", got=len(x), expected=f"at least {2 * K}",
                                   do="pass more rows, or ask for fewer clusters")
         with torch.no_grad():
             centre = x.mean(0)
@@ -112,7 +108,7 @@ class MixtureVAE(Model):
             z = (x - centre) @ principal
             rest = ((x - centre) - z @ back).square().mean().clamp_min(1e-3)
             self.log_variance.fill_(float(rest.log()))
-            weights, means, widths = fit_mixture(z, self.clusters)
+            weights, means, widths = fit_mixture(z, K)
             self.logits.copy_(weights.log())
             self.means.copy_(means)
             self.log_widths.copy_(widths.log())
@@ -180,30 +176,11 @@ def fit_mixture(z: Tensor, K: int) -> tuple[Tensor, Tensor, Tensor]:
     >>> sorted(round(float(m), 1) for m in fit_mixture(z, 2)[1])
     [0.0, 1.0]
     """
-    generator = torch.Generator().manual_seed(0)
-    best, found = -math.inf, None
-    for _ in range(RESTARTS):
-        means = _far_apart(z, K, generator)
-        weights, widths = z.new_full((K,), 1 / K), z.std(0).clamp_min(NARROWEST).expand(K, -1) / K**0.5
-        level = -math.inf
-        for _ in range(ROUNDS):
-            pulls = (z[:, None] - means) / widths
-            logs = weights.log() - 0.5 * (pulls.square() + 2 * widths.log() + LOG_2PI).sum(2)
-            level = float(logs.logsumexp(1).mean())
-            share = logs.softmax(1)
-            total = share.sum(0).clamp_min(1e-3)
-            weights, means = total / total.sum(), share.T @ z / total[:, None]
-            widths = (share.T @ z.square() / total[:, None] - means.square()).clamp_min(NARROWEST**2).sqrt()
-        if level > best:
-            best, found = level, (weights, means, widths)
-    assert found is not None
-    return found
+    from sklearn.mixture import GaussianMixture
 
-
-def _far_apart(z: Tensor, K: int, generator: torch.Generator) -> Tensor:
-    """K rows, each drawn with a probability that grows with its squared distance from those drawn before."""
-    chosen = [z[int(torch.randint(len(z), (1,), generator=generator))]]
-    while len(chosen) < K:
-        square = torch.stack([(z - c).square().sum(1) for c in chosen]).amin(0)
-        chosen.append(z[int(torch.multinomial((square + 1e-12).cpu(), 1, generator=generator))])
-    return torch.stack(chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a start need not converge: training goes on from it
+        law = GaussianMixture(K, covariance_type="diag", n_init=RESTARTS, max_iter=ROUNDS, init_params="k-means++",
+                              reg_covar=NARROWEST**2, random_state=0).fit(z.double().cpu().numpy())
+    weights, means, variances = (torch.from_numpy(part).to(z) for part in (law.weights_, law.means_, law.covariances_))
+    return weights, means, variances.sqrt()

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sundog.errors import OptionError, SampleSizeError
-from sundog.models.base import Batch, Model, Noise, Objective
+from sundog.checks import at_least
+from sundog.errors import SampleSizeError
+from sundog.models.base import Batch, Model, Noise, Objective, beside
+from sundog.models.options import Options, option
 from sundog.nets.convnets import DCCritic, DCGenerator
 from sundog.nets.mlp import mlp
 
@@ -31,22 +34,32 @@ VARIANCE_PACE = 30.0
 ACTIVE = 0.01  # variance of a code's mean over the data, above which Burda et al. call the code active
 
 
+@dataclass(frozen=True)
+class VAEOptions(Options):
+    """Options of `VAE`; those of the convolutions are explained in ``sundog.nets.convnets``."""
+
+    latent: int = option(None, "numbers in z; 8 for vectors, 32 for images when None", least=1)
+    hidden: tuple[int, ...] = option((128, 128), "widths of both perceptrons; () makes both maps linear (probabilistic "
+                                     "PCA)", least=1, only=("data", "vectors"))
+    width: int = option(16, "channels of the last hidden convolution", least=1, only=("data", "images"))
+    normalisation: str = option("none", "of the convolutions", words=("none", "group", "batch"),
+                                only=("data", "images"))
+    upsampling: str = option("transposed", "of the convolutions", words=("transposed", "nearest"),
+                             only=("data", "images"))
+    beta: float = option(1.0, "weight of the KL term; 1 bounds the likelihood", least=0)
+    decoder_variance: float | str = option("learned", "s^2 in standardised units, or ``learned``: one number for all "
+                                           "pixels or columns", above=0, words=("learned",))
+    learning_rate: float = option(1e-3, "of all parameters", above=0)
+
+    def for_data(self, shape: tuple[int, ...], context_dim: int) -> VAEOptions:
+        return replace(self, latent=self.latent or (8 if len(shape) == 1 else 32))
+
+
 class VAE(Model):
     """Variational autoencoder on vectors (n, d) or square images (n, [channels,] 2^k, 2^k).
 
-    Its density is bounded from below, not known: ``elbo`` and ``log_likelihood`` instead of ``log_prob``.
-
-    Parameters
-    ----------
-    shape : (d,), (size, size) or (channels, size, size)
-    context_dim : c, 0 for none. The decoder sees the context beside z, the encoder beside x (constant planes beside
-        an image).
-    latent : numbers in z; 8 for vectors, 32 for images when None
-    hidden : widths of both perceptrons, for vectors; () makes both maps linear (probabilistic PCA)
-    width, normalisation, upsampling : of the convolutions, for images (``sundog.nets.convnets``)
-    beta : weight of the KL term
-    decoder_variance : s^2 in standardised units, or ``learned`` (one number for all pixels or columns)
-    learning_rate : of all parameters
+    Its density is bounded from below, not known: ``elbo`` and ``log_likelihood`` instead of ``log_prob``. The decoder
+    sees the context beside z, the encoder beside x (constant planes beside an image).
 
     Example
     -------
@@ -56,45 +69,27 @@ class VAE(Model):
     """
 
     family: ClassVar[str] = "vae"
+    takes: ClassVar[type[Options]] = VAEOptions
+    draws: ClassVar[tuple[str, ...]] = ("vectors", "square images")
     default_steps: ClassVar[int] = 3000
-    default_batch: ClassVar[int] = 256
+    options: VAEOptions
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        context_dim: int = 0,
-        *,
-        latent: int | None = None,
-        hidden: Sequence[int] = (128, 128),
-        width: int = 16,
-        normalisation: str = "none",
-        upsampling: str = "transposed",
-        beta: float = 1.0,
-        decoder_variance: float | str = "learned",
-        learning_rate: float = 1e-3,
-    ) -> None:
-        super().__init__()
-        _check(shape, beta, decoder_variance)
-        latent = latent or (8 if len(shape) == 1 else 32)
-        self._config = {
-            "shape": list(shape), "context_dim": context_dim, "latent": latent, "hidden": list(hidden),
-            "width": width, "normalisation": normalisation, "upsampling": upsampling, "beta": beta,
-            "decoder_variance": decoder_variance, "learning_rate": learning_rate,
-        }
-        self.shape, self.latent, self.beta, self.learning_rate = tuple(shape), latent, beta, learning_rate
-        self.grid = self.shape if len(shape) != 2 else (1, *self.shape)  # images have channels inside
+    def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
+        super().__init__(shape, context_dim, **options)
+        o = self.options
+        self.latent, self.beta, self.default_batch = o.latent, o.beta, 256
         self.encoder: nn.Module
         self.decoder: nn.Module
         if len(shape) == 1:
-            self.encoder = mlp(shape[0] + context_dim, 2 * latent, hidden)
-            self.decoder = mlp(latent + context_dim, shape[0], hidden[::-1])
+            self.encoder = mlp(shape[0] + context_dim, 2 * o.latent, o.hidden)
+            self.decoder = mlp(o.latent + context_dim, shape[0], o.hidden[::-1])
         else:
             channels, _, size = self.grid
-            self.encoder = DCCritic(size, channels=channels + context_dim, outputs=2 * latent, width=width)
-            self.decoder = DCGenerator(size, channels=channels, latent=latent + context_dim, width=width,
-                                       normalisation=normalisation, upsampling=upsampling)
-        learned = isinstance(decoder_variance, str)
-        start = 0.0 if learned else math.log(float(decoder_variance))
+            self.encoder = DCCritic(size, channels=channels + context_dim, outputs=2 * o.latent, width=o.width)
+            self.decoder = DCGenerator(size, channels=channels, latent=o.latent + context_dim, width=o.width,
+                                       normalisation=o.normalisation, upsampling=o.upsampling)
+        learned = isinstance(o.decoder_variance, str)
+        start = 0.0 if learned else math.log(float(o.decoder_variance))
         self.slow_log_variance = nn.Parameter(torch.tensor(start / VARIANCE_PACE), requires_grad=learned)
 
     @property
@@ -102,26 +97,18 @@ class VAE(Model):
         """ln s^2 of the decoder, a scalar."""
         return VARIANCE_PACE * self.slow_log_variance
 
-    def config(self) -> dict[str, Any]:
-        return dict(self._config)
-
     def objectives(self) -> list[Objective]:
         parameters = [p for p in self.parameters() if p.requires_grad]
-        return [Objective("negative ELBO", parameters, self.loss, self.learning_rate)]
+        return [Objective("negative ELBO", parameters, self.loss, self.options.learning_rate)]
 
     def encode(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """(m, l): mean and log-variance of z given x, each (n, latent)."""
-        x = x.reshape(-1, *self.grid)
-        if context is not None:
-            beside = context.reshape(*context.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
-            x = torch.cat([x, beside], 1)
-        mean, log_variance = self.encoder(x).chunk(2, 1)
+        mean, log_variance = self.encoder(beside(x.reshape(-1, *self.grid), context)).chunk(2, 1)
         return mean, log_variance
 
     def decode(self, z: Tensor, context: Tensor | None) -> Tensor:
         """f(z): mean of x given z, (n, *shape)."""
-        told = z if context is None else torch.cat([z, context], 1)
-        return self.decoder(told).reshape(-1, *self.shape)
+        return self.decoder(beside(z, context)).reshape(-1, *self.shape)
 
     def elbo(self, x: Tensor, context: Tensor | None, e: Tensor) -> Tensor:
         """Evidence lower bound of each row (n,), in nats and standardised units, from one e (n, latent) per row."""
@@ -140,8 +127,7 @@ class VAE(Model):
 
         In nats and standardised units; ``draws`` is K. Source: Burda et al. 2016, eq. 8.
         """
-        if draws < 1:
-            raise OptionError("number of draws", got=draws, expected="at least 1", do="pass 64")
+        at_least(draws, 1, "draws")
         mean, log_variance = self.encode(x, context)
         ratios = []
         for _ in range(draws):
@@ -181,14 +167,3 @@ class VAE(Model):
         """log N(x; centre, s^2) of each row: (n,)."""
         square = (x - centre).flatten(1).square()
         return -0.5 * (square * (-self.log_variance).exp() + self.log_variance + LOG_2PI).sum(1)
-
-
-def _check(shape: Sequence[int], beta: float, decoder_variance: float | str) -> None:
-    if len(shape) not in (1, 2, 3) or (len(shape) > 1 and shape[-1] != shape[-2]):
-        raise OptionError("an autoencoder draws vectors or square images", got=f"samples of shape {tuple(shape)}",
-                          expected="(d,), (size, size) or (channels, size, size)", do="cut the images to squares")
-    if not beta >= 0:
-        raise OptionError("beta", got=beta, expected="0 or more", do="1 bounds the likelihood")
-    if decoder_variance != "learned" and (isinstance(decoder_variance, str) or not decoder_variance > 0):
-        raise OptionError("decoder variance", got=decoder_variance, expected="a positive number or 'learned'",
-                          do="leave it at 'learned'")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from sundog.nets.embed import HarmonicEmbedding
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def mlp(n_in: int, n_out: int, hidden: Sequence[int]) -> nn.Sequential:
@@ -23,6 +26,13 @@ def mlp(n_in: int, n_out: int, hidden: Sequence[int]) -> nn.Sequential:
     for a, b in zip(widths[:-1], widths[1:]):
         layers += [nn.Linear(a, b), nn.SiLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], n_out))
+
+
+def still(layer: M) -> M:
+    """The layer itself, all its parameters set to zero: a network that ends in it answers 0 until it has learned."""
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
 
 
 class TimeMLP(nn.Module):
@@ -51,8 +61,7 @@ class TimeMLP(nn.Module):
         self.time = HarmonicEmbedding(1, frequencies=time_frequencies)
         self.condition = HarmonicEmbedding(context_dim, frequencies=context_frequencies, octaves=True)
         self.net = mlp(dim + self.time.width + self.condition.width, dim, hidden)
-        nn.init.zeros_(self.net[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.net[-1].bias)  # type: ignore[arg-type]
+        still(self.net[-1])
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
         parts = [x, self.time(t)]

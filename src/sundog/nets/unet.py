@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from sundog.errors import OptionError
 from sundog.nets.embed import HarmonicEmbedding
+from sundog.nets.mlp import still
 
 MULTIPLIERS = (1, 2, 2, 3)  # channels of each level in units of the width
 TWO_BLOCKS_FROM = 2_000_000  # parameters; below, one narrow block per level at full resolution learns faster
@@ -34,7 +35,7 @@ class UNet(nn.Module):
     parameters : about how many (0.4e6 .. 30e6); decides the width (a multiple of 4) and the blocks per level
     levels : resolutions, each half of the one before; see `levels_for`
     attention : how many of the coarsest levels have attention after every block (the middle always has)
-    circular : wrap around at the edges (periodic maps) instead of padding with zeros (centred objects)
+    periodic : wrap around at the edges instead of padding with zeros (centred objects)
 
     Raises
     ------
@@ -50,22 +51,22 @@ class UNet(nn.Module):
     """
 
     def __init__(self, channels: int, channels_out: int, *, context_dim: int = 0, parameters: float = 600_000,
-                 levels: int = 4, attention: int = 1, circular: bool = False) -> None:
+                 levels: int = 4, attention: int = 1, periodic: bool = False) -> None:
         super().__init__()
         if not 1 <= levels <= 8 or not 1e4 <= parameters <= 1e9:
             raise OptionError("impossible U-Net", got=f"{levels} levels, {parameters:g} parameters",
                               expected="1 to 8 levels, 1e4 to 1e9 parameters", do="pass e.g. parameters=600_000")
         blocks = 1 if parameters < TWO_BLOCKS_FROM else 2
         shape: dict[str, Any] = {"channels": channels, "channels_out": channels_out, "context_dim": context_dim,
-                                 "blocks": blocks, "levels": levels, "attention": attention, "circular": circular}
+                                 "blocks": blocks, "levels": levels, "attention": attention, "periodic": periodic}
         self.body = _Body(_width(parameters, shape), **shape)
-        self.multiple, self.circular = 2 ** (levels - 1), circular
+        self.multiple, self.periodic = 2 ** (levels - 1), periodic
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
         ny, nx = x.shape[-2:]
         more = (0, -nx % self.multiple, 0, -ny % self.multiple)
         if any(more):
-            x = F.pad(x, more, mode="circular" if self.circular else "constant")
+            x = F.pad(x, more, mode="circular" if self.periodic else "constant")
         return self.body(x, t, context)[..., :ny, :nx]
 
 
@@ -87,7 +88,7 @@ class _Body(nn.Module):
     """The U-Net of one width, on images that need no padding."""
 
     def __init__(self, width: int, *, channels: int, channels_out: int, context_dim: int, blocks: int, levels: int,
-                 attention: int, circular: bool) -> None:
+                 attention: int, periodic: bool) -> None:
         super().__init__()
         sizes = [width * m for m in (*MULTIPLIERS, *[MULTIPLIERS[-1]] * 4)[:levels]]
         knows = 4 * width
@@ -95,7 +96,7 @@ class _Body(nn.Module):
         self.embed = nn.Sequential(nn.Linear(self.level.width, knows), nn.SiLU(), nn.Linear(knows, knows))
         self.context = nn.Sequential(nn.Linear(context_dim, knows), nn.SiLU(), nn.Linear(knows, knows)) \
             if context_dim else None
-        self.first = _conv(channels, width, circular)
+        self.first = _conv(channels, width, periodic)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         here, kept = width, []
         for i, size in enumerate(sizes):
@@ -104,20 +105,20 @@ class _Body(nn.Module):
                 self.down.append(nn.Conv2d(here, size, 2, stride=2))
                 here = size
             for _ in range(blocks):
-                self.down.append(_Block(here, size, knows, sees, circular))
+                self.down.append(_Block(here, size, knows, sees, periodic))
                 here = size
                 kept.append(size)
-        self.middle = nn.ModuleList([_Block(here, here, knows, True, circular),
-                                     _Block(here, here, knows, False, circular)])
+        self.middle = nn.ModuleList([_Block(here, here, knows, True, periodic),
+                                     _Block(here, here, knows, False, periodic)])
         for i, size in reversed(list(enumerate(sizes))):
             for _ in range(blocks):
-                self.up.append(_Block(here + kept.pop(), size, knows, i >= levels - attention, circular))
+                self.up.append(_Block(here + kept.pop(), size, knows, i >= levels - attention, periodic))
                 here = size
             if i > 0:
                 self.up.append(nn.Conv2d(here, sizes[i - 1], 1))
                 here = sizes[i - 1]
         self.norm = _norm(here)
-        self.last = _zero(_conv(here, channels_out, circular))
+        self.last = still(_conv(here, channels_out, periodic))
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
         known = self.embed(self.level(t))
@@ -143,11 +144,11 @@ class _Body(nn.Module):
 class _Block(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x)))) (1 + a) + b)), with (a, b) linear in what is known; then attention."""
 
-    def __init__(self, n_in: int, n_out: int, knows: int, sees: bool, circular: bool) -> None:
+    def __init__(self, n_in: int, n_out: int, knows: int, sees: bool, periodic: bool) -> None:
         super().__init__()
-        self.norm_in, self.conv_in = _norm(n_in), _conv(n_in, n_out, circular)
+        self.norm_in, self.conv_in = _norm(n_in), _conv(n_in, n_out, periodic)
         self.modulate = nn.Linear(knows, 2 * n_out)
-        self.norm_out, self.conv_out = _norm(n_out), _zero(_conv(n_out, n_out, circular))
+        self.norm_out, self.conv_out = _norm(n_out), still(_conv(n_out, n_out, periodic))
         self.skip = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, 1)
         self.attention = _Attention(n_out) if sees else nn.Identity()
 
@@ -165,7 +166,7 @@ class _Attention(nn.Module):
         super().__init__()
         self.heads = next(h for h in range(max(1, channels // 32), channels + 1) if channels % h == 0)
         self.norm, self.qkv = _norm(channels), nn.Conv2d(channels, 3 * channels, 1)
-        self.out = _zero(nn.Conv2d(channels, channels, 1))
+        self.out = still(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, ny, nx = x.shape
@@ -174,21 +175,13 @@ class _Attention(nn.Module):
         return x + self.out(seen)
 
 
-def _conv(n_in: int, n_out: int, circular: bool) -> nn.Conv2d:
-    return nn.Conv2d(n_in, n_out, 3, padding=1, padding_mode="circular" if circular else "zeros")
+def _conv(n_in: int, n_out: int, periodic: bool) -> nn.Conv2d:
+    return nn.Conv2d(n_in, n_out, 3, padding=1, padding_mode="circular" if periodic else "zeros")
 
 
 def _norm(channels: int) -> nn.GroupNorm:
     groups = [g for g in range(1, 33) if channels % g == 0 and (channels // g >= 4 or g == 1)]
     return nn.GroupNorm(max(groups), channels)
-
-
-def _zero(layer: nn.Conv2d) -> nn.Conv2d:
-    """The layer with its weights and biases at zero: a block starts as the identity."""
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _width(parameters: float, shape: dict[str, Any]) -> int:

@@ -15,6 +15,7 @@ from sundog.errors import DataError, OptionError, ShapeError
 
 SHORTEST_LINE = 32  # fewer numbers are a row of features, not a signal
 MOST_CHANNELS = 8
+AXES = {"auto": 0, "line": 1, "map": 2, "volume": 3, "sphere": 1}  # domain -> axes of its grid
 COARSE_FROM = {1: 0, 2: 512, 3: 128}
 
 
@@ -39,17 +40,14 @@ class Layout:
         return (*self.prefix, *self.seen)
 
 
-def layout_of(shape: tuple[int, ...], domain: str, context_dim: int, canvas: Sequence[int] | None) -> Layout:
+def layout_of(shape: tuple[int, ...], domain: str, canvas: Sequence[int] | None = None) -> Layout:
     """The layout of samples of a shape, checked.
 
     Example
     -------
-    >>> layout_of((3, 64, 64), "auto", 0, None).channels, layout_of((64, 64, 64), "volume", 0, None).seen
+    >>> layout_of((3, 64, 64), "auto").channels, layout_of((64, 64, 64), "volume").seen
     (3, (64, 64, 64))
     """
-    if context_dim:
-        raise OptionError("scattering synthesis knows no context", got=f"{context_dim} context columns",
-                          expected="none", do="drop the context, or fit one generator per class")  # fmt: skip
     axes = _axes(shape, domain)
     seen, prefix = tuple(int(n) for n in shape[len(shape) - axes :]), tuple(int(n) for n in shape[: len(shape) - axes])
     drawn = seen if canvas is None else tuple(int(n) for n in canvas)
@@ -65,10 +63,7 @@ def layout_of(shape: tuple[int, ...], domain: str, context_dim: int, canvas: Seq
 
 def _axes(shape: tuple[int, ...], domain: str) -> int:
     """How many of the last axes are the grid."""
-    known = {"auto": 0, "line": 1, "map": 2, "volume": 3, "sphere": 1}
-    if domain not in known:
-        raise OptionError("unknown domain", got=domain, expected=" | ".join(known), do="choose one of them")
-    axes = known[domain]
+    axes = AXES[domain]
     if domain == "auto":
         axes = 1 if len(shape) == 1 or (len(shape) == 2 and shape[0] == 1) else 2
     fits = len(shape) in (axes, axes + 1)
@@ -138,8 +133,6 @@ def stage_factors(seen: tuple[int, ...], drawn: tuple[int, ...], coarse_from: in
     ((4, 2, 1), (1,))
     """
     limit = COARSE_FROM[len(seen)] if coarse_from is None else coarse_from
-    if limit < 0:
-        raise OptionError("coarse_from", got=coarse_from, expected="0 or a side in pixels", do="pass 512")
     factors = [1]
     smallest = min(*seen, *drawn)
     while limit and smallest / factors[0] >= limit and smallest / factors[0] / 2 >= 16:

@@ -26,11 +26,13 @@ from torch import Tensor, nn
 
 from sundog.errors import DataError, OptionError, RunError, ShapeError
 from sundog.models.base import Model, Objective
-from sundog.models.microcanonical.canvas import Layout, given_mask, layout_of, mask_name, nside_of, stage_factors
+from sundog.models.microcanonical.canvas import given_mask, mask_name, nside_of, stage_factors
 from sundog.models.microcanonical.constraints import Constraints
 from sundog.models.microcanonical.ensemble import mean_field_energy
-from sundog.models.microcanonical.examples import Examples, octaves_beside
+from sundog.models.microcanonical.examples import Examples
+from sundog.models.microcanonical.options import MicrocanonicalOptions
 from sundog.models.microcanonical.sky import SkyConstraints
+from sundog.models.options import Options
 from sundog.solve.descend import Descent, Progress
 from sundog.solve.gaps import fill_gaps
 from sundog.solve.together import descend_rows
@@ -43,30 +45,8 @@ STRAIN = 0.005  # weight of the squared change from a constrained Gaussian field
 class MicrocanonicalModel(Model):
     """Generator of statistically homogeneous lines, maps and cubes, from one example or many; no training.
 
-    Samples wrap around at their edges, whatever the examples do.
-
-    Parameters
-    ----------
-    shape : (ny, nx) or (channels, ny, nx) for maps; (nx,) or (1, nx) for lines; (nz, ny, nx) for cubes;
-        (12 nside^2,) for skies
-    context_dim : must be 0
-    domain : "line", "map", "volume", "sphere"; or "auto": a line where there is one axis, or one row, else a map
-    nested : whether skies come, and go, in NESTED order
-    J, L : octaves and orientations; J is floor(log2(shortest side)) - 1 for maps, - 2 for lines and cubes, when None,
-        fewer beside masks and open edges
-    bins : logarithmic bands of the spectrum
-    levels : thresholds per one-point distribution; 0 for none
-    smoothings : pixel widths of the Gaussians before which one-point distributions are constrained too; 0 for none
-    accuracy : of the scattering transform; both sides of the loss share its small bias
-    isotropic : constrain averages over rotations only (maps and cubes)
-    log : learn the logarithm of the values, which must be positive; samples are then positive
-    boundary : of the examples, "periodic" or "edge-mask"
-    mask : array of the shape of a map, 0 where the examples are missing (put any finite number there)
-    inpaint : samples keep the known pixels of the examples exactly (sample i those of example i modulo their number)
-    canvas : shape of the samples when it is not that of the examples
-    mean_field : number of maps whose mean meets the targets together; 0 pins every map
-    coarse_from : sides from which the descent starts on coarser grids; 512 (maps), 128 (cubes) when None, 0 for never
-    iterations, seconds : budget of each map; on coarse-to-fine descents, of each grid and of all grids
+    Samples wrap around at their edges, whatever the examples do. Their shape is (ny, nx) or (channels, ny, nx) for
+    maps; (nx,) or (1, nx) for lines; (nz, ny, nx) for cubes; (12 nside^2,) for skies.
 
     Example
     -------
@@ -78,7 +58,10 @@ class MicrocanonicalModel(Model):
     """
 
     family: ClassVar[str] = "scattering"
+    takes: ClassVar[type[Options]] = MicrocanonicalOptions
+    takes_context: ClassVar[bool] = False
     default_scaling: ClassVar[str | None] = "identity"  # units are the model's own business: known pixels stay exact
+    options: MicrocanonicalOptions
     centre: Tensor
     unit: Tensor
     valid: Tensor
@@ -86,71 +69,30 @@ class MicrocanonicalModel(Model):
     prepared: Tensor
     progress: Progress | None = None
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        context_dim: int = 0,
-        *,
-        domain: str = "auto",
-        nested: bool = False,
-        J: int | None = None,
-        L: int = 4,
-        bins: int = 20,
-        levels: int = 16,
-        smoothings: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0),
-        accuracy: str = "fast",
-        isotropic: bool = True,
-        log: bool = False,
-        boundary: str = "periodic",
-        mask: Any = None,
-        inpaint: bool | int = False,
-        canvas: Sequence[int] | None = None,
-        mean_field: int = 0,
-        coarse_from: int | None = None,
-        iterations: int = 200,
-        seconds: float | None = None,
-    ) -> None:
-        super().__init__()
-        self.layout = layout_of(tuple(shape), domain, context_dim, canvas)
+    def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
+        super().__init__(shape, context_dim, **options)
+        o, self.layout = self.options, self.options.layout(self.shape)
         seen, drawn, channels = self.layout.seen, self.layout.drawn, self.layout.channels
-        valid = given_mask(mask, seen)
-        _check_options(boundary, mask, inpaint, mean_field, self.layout, sphere=domain == "sphere")
-        if J is None and domain == "sphere":
-            J = max(1, int(math.log2(2 * nside_of(seen[0]))) - 2)
-        elif J is None:
-            base = max(1, int(math.log2(min(seen))) - (1 if len(seen) == 2 else 2))
-            J = octaves_beside(valid, boundary == "periodic", base)
-        self._config: dict[str, Any] = {
-            "shape": list(shape), "context_dim": 0, "domain": domain, "nested": nested, "J": J, "L": L, "bins": bins,
-            "levels": levels, "smoothings": list(smoothings), "accuracy": accuracy, "isotropic": isotropic, "log": log,
-            "boundary": boundary, "mask": mask_name(mask), "inpaint": inpaint,
-            "canvas": None if canvas is None else list(canvas), "mean_field": mean_field, "coarse_from": coarse_from,
-            "iterations": iterations, "seconds": seconds,
-        }  # fmt: skip
-        self.log, self.boundary, self.mean_field = log, boundary, mean_field
-        self.iterations, self.seconds = iterations, seconds
-        self.factors = (1,) if inpaint else stage_factors(seen, drawn, coarse_from)
+        self.options = replace(o, mask=mask_name(o.mask))
+        self.factors = (1,) if o.inpaint else stage_factors(seen, drawn, o.coarse_from)
         self.stages = nn.ModuleList(self._built(factor) for factor in self.factors)
         self.register_buffer("centre", torch.zeros(channels))
         self.register_buffer("unit", torch.ones(channels))
-        self.register_buffer("valid", valid)
-        self.register_buffer("known", torch.zeros(int(inpaint), channels, *seen))
+        self.register_buffer("valid", given_mask(o.mask, seen))
+        self.register_buffer("known", torch.zeros(int(o.inpaint), channels, *seen))
         self.register_buffer("prepared", torch.zeros((), dtype=torch.bool))
 
     def _built(self, factor: int) -> Constraints | SkyConstraints:
         """Constraints on the grid that is coarser by a factor."""
-        c = self._config
-        same = {name: c[name] for name in ("L", "bins", "levels", "accuracy")}
-        widths, seen = tuple(s / factor for s in c["smoothings"]), self.layout.seen
-        if c["domain"] == "sphere":
-            return SkyConstraints(nside_of(seen[0]), nested=c["nested"], J=c["J"], smoothings=widths, **same)
+        o, seen = self.options, self.layout.seen
+        same: dict[str, Any] = {"L": o.L, "bins": o.bins, "levels": o.levels, "accuracy": o.accuracy,
+                                "smoothings": tuple(s / factor for s in o.smoothings)}
+        if o.domain == "sphere":
+            return SkyConstraints(nside_of(seen[0]), nested=o.nested, J=o.J, **same)
         return Constraints(
             tuple(n // factor for n in seen), tuple(n // factor for n in self.layout.drawn), self.layout.channels,
-            J=max(1, c["J"] - int(math.log2(factor))), smoothings=widths, isotropic=c["isotropic"], **same,
+            J=max(1, o.J - int(math.log2(factor))), isotropic=o.isotropic, **same,
         )  # fmt: skip
-
-    def config(self) -> dict[str, Any]:
-        return dict(self._config)
 
     def objectives(self) -> list[Objective]:
         return []
@@ -166,10 +108,10 @@ class MicrocanonicalModel(Model):
         """Measure the targets on examples x (n, *shape)."""
         fields = self._fields(x)
         inside = fields[..., self.valid]
-        if self.log and not bool((inside > 0).all()):
+        if self.options.log and not bool((inside > 0).all()):
             raise DataError("the logarithm of values that are not positive", got=f"smallest {float(inside.min()):.3g}",
                             expected="all above 0", do="leave log out, or add a constant first")  # fmt: skip
-        inside = inside.log() if self.log else inside
+        inside = inside.log() if self.options.log else inside
         if not bool((inside.amax(-1) > inside.amin(-1)).all()):
             raise DataError(
                 "a constant map has no statistics to reproduce",
@@ -180,22 +122,22 @@ class MicrocanonicalModel(Model):
         flat = inside.movedim(1, 0).flatten(1).double()
         self._buffers["centre"] = flat.mean(1).to(self.centre)
         self._buffers["unit"] = flat.std(1).to(self.unit)
-        examples = Examples(self._inward(fields), self.valid, self.boundary)
+        examples = Examples(self._inward(fields), self.valid, self.options.boundary)
         for factor, stage in zip(self.factors, self.stages):
             stage.measure(examples.coarser(factor) if factor > 1 else examples)  # type: ignore[operator]
-        if self._config["inpaint"]:
+        if self.options.inpaint:
             self._buffers["known"] = fields.to(self.known)
-            self._config["inpaint"] = len(fields)
+            self.options = replace(self.options, inpaint=len(fields))
         self._buffers["prepared"] = torch.ones_like(self.prepared)
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Mean energy of held-out maps; where they have gaps, edges or another size, the energy of their mean."""
         fields = self._inward(self._fields(x))
-        plain = self.layout.seen == self.layout.drawn and self.boundary == "periodic" and bool(self.valid.all())
+        plain = self.layout.seen == self.layout.drawn and self.options.boundary == "periodic" and bool(self.valid.all())
         with torch.no_grad():
             if plain:
                 return torch.cat([self.constraints.energies(part) for part in fields.split(16)]).mean()
-            return self.constraints.mismatch(Examples(fields, self.valid, self.boundary))
+            return self.constraints.mismatch(Examples(fields, self.valid, self.options.boundary))
 
     # -- generating ----------------------------------------------------------------------------------------------
 
@@ -216,7 +158,7 @@ class MicrocanonicalModel(Model):
         The targets are those of the examples that were learned; the gaps of ``maps`` may hold any finite number.
         """
         self._check_prepared()
-        if self._config["domain"] == "sphere":
+        if self.options.domain == "sphere":
             raise OptionError("gaps of skies", got="domain sphere", expected="lines, maps or cubes",
                               do="cut patches and fill those")  # fmt: skip
         fixed = self._fields(maps)
@@ -234,8 +176,8 @@ class MicrocanonicalModel(Model):
                               do="leave canvas out")  # fmt: skip
         room = POINTS["cpu" if self.raw_device.type == "cpu" else "other"]
         at_once = max(1, room // (self.layout.channels * math.prod(self.layout.drawn)))
-        size = self.mean_field or at_once
-        total = math.ceil(n / size) * size if self.mean_field else n  # ensembles are whole, whatever n is
+        size = self.options.mean_field or at_once
+        total = math.ceil(n / size) * size if self.options.mean_field else n  # ensembles are whole, whatever n is
         found: list[Descent] = []
         for first in range(0, total, size):
             count = min(size, total - first)
@@ -273,7 +215,7 @@ class MicrocanonicalModel(Model):
     ) -> list[Descent]:  # fmt: skip
         """One grid: each map alone, or all as one ensemble."""
         budget = self._budget(len(x), progress)
-        if not self.mean_field:
+        if not self.options.mean_field:
             return descend_rows(lambda part, rows: stage.energies(part), x, **budget)
 
         def features(maps: Tensor) -> Tensor:
@@ -292,7 +234,7 @@ class MicrocanonicalModel(Model):
         assert isinstance(self.constraints, Constraints)
         known = self._inward(held[None], valid)
         share = 1 - float(valid.float().mean())
-        goal = self.constraints.leaning_on(Examples(known, valid, self.boundary), share)
+        goal = self.constraints.leaning_on(Examples(known, valid, self.options.boundary), share)
         power = goal.bands.spread(goal.powers[:, goal.bands.used]).clamp_min(float(goal.powers.min()))
         half = power.unflatten(-1, (*goal.drawn[:-1], goal.drawn[-1] // 2 + 1))
         x = start + fill_gaps(torch.where(valid, known[0] - start, 0.0), valid, half)
@@ -309,8 +251,8 @@ class MicrocanonicalModel(Model):
         return replace(found, x=torch.where(valid, held, self._outward(found.x[None])[0]))
 
     def _budget(self, count: int, progress: Progress | None) -> dict[str, Any]:
-        seconds = None if self.seconds is None else self.seconds * count / len(self.stages)
-        return {"iterations": self.iterations, "seconds": seconds, "progress": progress}
+        seconds = None if self.options.seconds is None else self.options.seconds * count / len(self.stages)
+        return {"iterations": self.options.iterations, "seconds": seconds, "progress": progress}
 
     # -- units ---------------------------------------------------------------------------------------------------
 
@@ -330,12 +272,12 @@ class MicrocanonicalModel(Model):
 
     def _inward(self, fields: Tensor, valid: Tensor | None = None) -> Tensor:
         # Gaps may hold what has no logarithm.
-        z = torch.where(self.valid if valid is None else valid, fields, 1.0).log() if self.log else fields
+        z = torch.where(self.valid if valid is None else valid, fields, 1.0).log() if self.options.log else fields
         return (z - self._wide(self.centre)) / self._wide(self.unit)
 
     def _outward(self, z: Tensor) -> Tensor:
         x = z * self._wide(self.unit) + self._wide(self.centre)
-        return x.exp() if self.log else x
+        return x.exp() if self.options.log else x
 
     def _check_prepared(self) -> None:
         if not bool(self.prepared):
@@ -350,26 +292,3 @@ def _say_if_stuck(found: list[Descent]) -> None:
     if stuck:
         warnings.warn(f"{len(stuck)} of {len(found)} maps ended in a failed line search, not in a minimum: E up to "
                       f"{max(stuck):.3g}; fit with Plan(precision='float64') if that is too high", stacklevel=3)
-
-
-def _check_options(
-    boundary: str, mask: Any, inpaint: bool | int, mean_field: int, layout: Layout, *, sphere: bool
-) -> None:
-    if sphere:
-        given = {"inpaint": bool(inpaint), "canvas": layout.seen != layout.drawn, "boundary": boundary != "periodic"}
-        unknown = [name for name, asked in given.items() if asked]
-        if unknown:
-            raise OptionError("options that the sphere does not know", got=", ".join(unknown),
-                              expected="mask= alone: missing pixels enter no average",
-                              do="leave them out; to fill gaps, or draw more sky, cut square patches and fit those",
-                              )  # fmt: skip
-    if boundary not in ("periodic", "edge-mask"):
-        raise OptionError("unknown boundary", got=boundary, expected="periodic | edge-mask", do="choose one of them")
-    if inpaint and mask is None:
-        raise OptionError("nothing to paint in", got="no mask", expected="mask=, 0 where pixels are missing",
-                          do="pass the mask, or leave inpaint out")  # fmt: skip
-    if inpaint and (layout.seen != layout.drawn or mean_field):
-        raise OptionError("known pixels with a canvas or a mean field", got=f"canvas {layout.drawn}",
-                          expected="the size of the examples, mean_field=0", do="leave the others out")  # fmt: skip
-    if mean_field < 0 or mean_field == 1:
-        raise OptionError("maps per ensemble", got=mean_field, expected="0, or at least 2", do="pass mean_field=16")

@@ -17,70 +17,28 @@ Source: Karras et al. 2022, eq. 7 and table 1; Song et al. 2021, section 4.3 (de
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sundog.errors import OptionError
 from sundog.models.base import Batch, Density, Noise, Objective
+from sundog.models.diffusion.levels import LevelUncertainty, NoiseRange
+from sundog.models.diffusion.options import SAMPLERS, DiffusionOptions
 from sundog.models.gaussian.by_context import ROWS
 from sundog.models.gaussian.law import Covariance, GaussianDenoiser, Isotropic, Principal, Spectral
+from sundog.models.options import Options
 from sundog.models.symmetry import all_turned, positions, turned
-from sundog.nets.embed import HarmonicEmbedding
 from sundog.nets.mlp import TimeMLP
 from sundog.nets.unet import UNet, levels_for
 from sundog.solve.ode import divergence_exact, divergence_hutchinson, integrate
-from sundog.solve.samplers import dpm_solver_2m, euler, heun, noise_levels
+from sundog.solve.samplers import noise_levels
 
-__all__ = ["Diffusion", "GaussianDenoiser", "NoiseRange"]
-
-SAMPLERS: dict[str, Callable[..., Tensor]] = {"dpm_solver_2m": dpm_solver_2m, "heun": heun, "euler": euler}
 ENTRIES = 2**19  # numbers denoised at once: what fits a processor's caches draws fastest
 EXACT_TRACE_UP_TO = 16  # dimensions; above it one random probe costs less than the exact divergence
 LOUDEST_REACH = 3.0  # sigma_max over the largest standard deviation given any context, at least
-QUIET = 0.1  # share of the directions that may be quieter than what sets sigma_min
 SCORED = (256, 1024)  # fewest and most noisy images behind a held-out score
-
-
-@dataclass(frozen=True)
-class NoiseRange:
-    """Noise levels that suit the data: their scale sigma_data, the ends, and ln sigma ~ N(p_mean, p_std^2)."""
-
-    sigma_data: float
-    sigma_min: float
-    sigma_max: float
-    p_mean: float
-    p_std: float
-
-    @staticmethod
-    def of(covariance: Covariance, reach: float) -> NoiseRange:
-        """Levels from the variances v of the data, d of them.
-
-        sigma_data^2 = mean of v.  sigma_max = reach x the largest standard deviation, so that the start forgets
-        the data: on top of N(0, sigma_max^2) a reach of 40 leaves 0.03 % of the largest mode unexplained.
-        sigma_min = a tenth of the standard deviation that one direction in ten stays below (0.0001 to 0.004
-        sigma_data): levels that only quieter modes could tell apart cost accuracy at all others.  EDM's levels for
-        white data, ln(sigma / sigma_data) ~ N(-0.5, 1.2^2), are widened and raised where the energy sits in few
-        modes: by E = mean of ln(v / sigma_data^2) / 2 over the energy, to N(E / 10 - 0.5, 1.2^2 + E^2 / 9).
-        The rule for E is ours, set once on 80 x 80 radio galaxies (E = 3.1, N(-0.2, 1.6^2)).
-        """
-        variances, count = (part.double() for part in covariance.spectrum())
-        seen = count > 0
-        variances, count = variances[seen], count[seen]
-        total = (variances * count).sum()
-        sigma_data = float((total / count.sum()).sqrt())
-        rising = variances.argsort()
-        below = count[rising].cumsum(0) / count.sum()
-        low, high = (float(variances[rising[i]].sqrt()) for i in (int((below < QUIET).sum()), -1))
-        share = variances * count / total
-        energy = float((share * (variances.clamp(min=1e-300) / sigma_data**2).log()).sum()) / 2
-        return NoiseRange(
-            sigma_data, min(4e-3 * sigma_data, max(1e-4 * sigma_data, 0.1 * low)), reach * high,
-            math.log(sigma_data) - 0.5 + energy / 10, math.hypot(1.2, energy / 3),
-        )
 
 
 class Diffusion(Density):
@@ -88,27 +46,6 @@ class Diffusion(Density):
 
     Everything that depends on the scale of the data (`NoiseRange`, mean, covariance) is measured by ``prepare``
     and stored with the weights.
-
-    Parameters
-    ----------
-    shape, context_dim : of one sample, and of its condition (0 for none)
-    skip : ``edm`` (one variance), ``covariance`` (linear-optimal), or ``conditional`` (mean and variances follow the
-        context, in the basis of all data)
-    stationary : periodic fields without a centre: the covariance is a power spectrum, the U-Net wraps around
-    symmetry : ``none``, or ``dihedral``: the law does not change under flips (and quarter turns of square images)
-    parameters : of the U-Net, 0.4e6 to 30e6
-    hidden : widths of the MLP for vectors
-    components : how many of the loudest modes are turned to their principal axes (not with ``skip="edm"``)
-    noise : (mean, std) of ln(sigma / sigma_data) in training; by the rule of `NoiseRange` when None
-    weight : of the loss of each noise level: ``residual``, 1 / r^2, or ``edm``, (sigma^2 + sigma_data^2) /
-        (sigma sigma_data)^2; the same with ``skip="edm"``
-    uncertainty : learn u(sigma) beside the network and minimise loss / e^u + u, so that no noise level outweighs the
-        others
-    context_dropout : share of training rows whose context is hidden, so that the network knows both laws
-    guidance : w in D = D_none + w (D_context - D_none): 0 is unconditional, 1 conditional, above exaggerates
-    sampler, steps, rho : ``dpm_solver_2m`` (around the exact flow of the Gaussian, but with ``skip="edm"``),
-        ``heun`` or ``euler``; number of noise levels and their spacing
-    learning_rate : of Adam; 0.001 for images and 0.003 for vectors when None
 
     Example
     -------
@@ -119,76 +56,44 @@ class Diffusion(Density):
     """
 
     family: ClassVar[str] = "diffusion"
+    takes: ClassVar[type[Options]] = DiffusionOptions
+    draws: ClassVar[tuple[str, ...]] = ("vectors", "images")
+    options: DiffusionOptions
     sigma_data: Tensor
     sigma_min: Tensor
     sigma_max: Tensor
     p_mean: Tensor
     p_std: Tensor
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        context_dim: int = 0,
-        *,
-        skip: str = "edm",
-        stationary: bool = False,
-        symmetry: str = "none",
-        parameters: float = 600_000,
-        hidden: Sequence[int] = (128, 128, 128),
-        components: int = 300,
-        noise: tuple[float, float] | None = None,
-        weight: str = "residual",
-        uncertainty: bool = False,
-        context_dropout: float = 0.1,
-        guidance: float = 1.0,
-        sampler: str = "dpm_solver_2m",
-        steps: int = 35,
-        rho: float = 7.0,
-        learning_rate: float | None = None,
-    ) -> None:
-        super().__init__()
-        self._config = {
-            "shape": list(shape), "context_dim": context_dim, "skip": skip, "stationary": stationary,
-            "symmetry": symmetry, "parameters": parameters, "hidden": list(hidden), "components": components,
-            "noise": noise if noise is None else list(noise), "weight": weight, "uncertainty": uncertainty,
-            "context_dropout": context_dropout, "guidance": guidance, "sampler": sampler, "steps": steps, "rho": rho,
-            "learning_rate": learning_rate,
-        }
-        _check(self._config)
-        self.shape, self.context_dim = tuple(shape), context_dim
-        self.grid = self.shape if len(shape) != 2 else (1, *self.shape)  # images have channels inside
-        self.skip, self.stationary, self.symmetry = skip, stationary, symmetry
-        self.noise, self.weight = noise, weight
-        self.context_dropout, self.guidance = context_dropout, guidance
-        self.sampler, self.steps, self.rho = sampler, steps, rho
-        self.learning_rate = learning_rate or (3e-3 if len(shape) == 1 else 1e-3)
-        self.default_batch = 1024 if len(shape) == 1 else 32  # type: ignore[misc]
-        self.gaussian = GaussianDenoiser(torch.zeros(self.grid), self._covariance(components),
-                                         context_dim if skip == "conditional" else 0)
+    def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
+        super().__init__(shape, context_dim, **options)
+        o = self.options
+        self.skip, self.symmetry, self.guidance = o.skip, o.symmetry, o.guidance
+        self.sampler, self.steps, self.rho = o.sampler, o.steps, o.rho
+        self.default_batch = 1024 if len(shape) == 1 else 32
+        self.gaussian = GaussianDenoiser(torch.zeros(self.grid), self._covariance(),
+                                         context_dim if o.skip == "conditional" else 0)
         start = NoiseRange.of(self.gaussian.covariance, 40.0)
         for name in NoiseRange.__dataclass_fields__:
             self.register_buffer(name, torch.tensor(getattr(start, name)))
-        self.network = self._network(parameters, hidden)
-        self.uncertainty = _Uncertainty() if uncertainty else None
+        self.network = self._network()
+        self.uncertainty = LevelUncertainty() if o.uncertainty else None
         self.exact = math.prod(shape) <= EXACT_TRACE_UP_TO  # the divergence, else one probe of random signs
 
-    def _covariance(self, components: int) -> Covariance:
+    def _covariance(self) -> Covariance:
         if self.skip == "edm":
             return Isotropic(self.grid)
-        return Spectral(self.grid) if self.stationary else Principal(self.grid, components)
+        return Spectral(self.grid) if self.options.periodic else Principal(self.grid, self.options.components)
 
-    def _network(self, parameters: float, hidden: Sequence[int]) -> nn.Module:
+    def _network(self) -> nn.Module:
         inputs = 1 if self.skip == "edm" else 2
         told = self.context_dim + 1 if self.context_dim else 0
         if len(self.grid) == 1:
             d = self.grid[0]
-            return TimeMLP(d, (inputs - 1) * d + told, hidden=hidden, time_frequencies=8)
+            return TimeMLP(d, (inputs - 1) * d + told, hidden=self.options.hidden, time_frequencies=8)
         channels, ny, nx = self.grid
-        return UNet(inputs * channels, channels, context_dim=told, parameters=parameters, levels=levels_for(ny, nx),
-                    circular=self.stationary)
-
-    def config(self) -> dict[str, Any]:
-        return dict(self._config)
+        return UNet(inputs * channels, channels, context_dim=told, parameters=self.options.parameters,
+                    levels=levels_for(ny, nx), periodic=self.options.periodic)
 
     def prepare(self, x: Tensor, context: Tensor | None) -> None:
         """Measure mean, covariance and the noise levels that suit them; DataError where nothing varies."""
@@ -199,7 +104,7 @@ class Diffusion(Density):
         covariance = self.gaussian.covariance
         if self.skip == "edm":
             # One variance is all that the skip knows, but the range of noise needs the largest.
-            covariance = Spectral(self.grid) if self.stationary else Principal(self.grid, 256)
+            covariance = Spectral(self.grid) if self.options.periodic else Principal(self.grid, 256)
             covariance.fit(x - self.gaussian.mean)
         # A start that knows the covariance has only the shape of the law left to forget.
         levels = NoiseRange.of(covariance, 40.0 if self.skip == "edm" else 5.0)
@@ -207,9 +112,9 @@ class Diffusion(Density):
             getattr(self, name).fill_(getattr(levels, name))
         if self.gaussian.by_context is not None:  # as a rule the loudest context is within the reach of all data
             self.sigma_max.clamp_(min=LOUDEST_REACH * float(self.gaussian.by_context.loudest().sqrt()))
-        if self.noise is not None:
-            self.p_mean.fill_(math.log(levels.sigma_data) + self.noise[0])
-            self.p_std.fill_(self.noise[1])
+        if self.options.noise is not None:
+            self.p_mean.fill_(math.log(levels.sigma_data) + self.options.noise[0])
+            self.p_std.fill_(self.options.noise[1])
 
     # -- the denoiser --------------------------------------------------------------------------------------------
 
@@ -280,7 +185,7 @@ class Diffusion(Density):
 
     def objectives(self) -> list[Objective]:
         learned = [p for part in (self.network, self.uncertainty) if part is not None for p in part.parameters()]
-        return [Objective("denoising", learned, self.loss, self.learning_rate,
+        return [Objective("denoising", learned, self.loss, self.options.learning_rate,
                           betas=(0.9, 0.99), clip_norm=1.0)]
 
     def loss(self, batch: Batch, noise: Noise) -> Tensor:
@@ -288,13 +193,13 @@ class Diffusion(Density):
         x_0 = batch.x.reshape(-1, *self.grid)
         sigma = torch.exp(self.p_mean + self.p_std * noise.normal(1)[:, 0])
         e = noise.normal(*self.grid)
-        given = noise.uniform(1) >= self.context_dropout
+        given = noise.uniform(1) >= self.options.context_dropout
         if self.symmetry == "dihedral":
             x_0 = turned(x_0, (noise.uniform(1)[:, 0] * positions(self.grid)).long())
         linear, residual, error = self._parts(x_0 + _rows(sigma[:, None], x_0) * e, sigma, batch.context, given)
         wanted = (x_0 - linear) / _rows(error, x_0)
         wrong = (residual - wanted).square().flatten(1).mean(1)
-        if self.weight == "edm":
+        if self.options.weight == "edm":
             wrong = wrong * error[:, 0].square() * (sigma.square() + self.sigma_data**2) / (sigma * self.sigma_data)**2
         if self.uncertainty is not None:
             u = self.uncertainty(sigma)
@@ -386,47 +291,6 @@ class Diffusion(Density):
         return max(1, ENTRIES // math.prod(self.grid))
 
 
-class _Uncertainty(nn.Module):
-    """u(sigma), (n,): a linear function of harmonics of ln sigma, zero at the start."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = HarmonicEmbedding(1, frequencies=16)
-        self.linear = nn.Linear(self.embed.width, 1)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, sigma: Tensor) -> Tensor:
-        return self.linear(self.embed(sigma.log()[:, None] / 10))[:, 0]  # ln sigma / 10 stays within one period
-
-
 def _rows(column: Tensor, like: Tensor) -> Tensor:
     """(n or 1, 1) made to multiply (n, ...)."""
     return column.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _check(options: dict[str, Any]) -> None:
-    shape = options["shape"]
-    if len(shape) not in (1, 2, 3):
-        raise OptionError("diffusion draws vectors or images", got=f"samples of shape {tuple(shape)}",
-                          expected="(d,), (ny, nx) or (channels, ny, nx)", do="reshape the data")
-    vector = len(shape) == 1
-    known = {"skip": ("edm", "covariance", "conditional"), "sampler": tuple(SAMPLERS), "weight": ("residual", "edm"),
-             "symmetry": ("none",) if vector else ("none", "dihedral"),
-             "stationary": (False,) if vector else (False, True)}
-    for name, words in known.items():
-        if options[name] not in words:
-            raise OptionError(f"unknown {name}" + (" for vectors" if vector else ""), got=options[name],
-                              expected=" | ".join(map(str, words)), do="choose one of these")
-    if options["skip"] == "conditional" and not options["context_dim"]:
-        raise OptionError("skip='conditional' needs a context", got="samples without context",
-                          expected="data with context columns that the covariance depends on, such as sizes",
-                          do="pass context, or take skip='covariance'")
-    if options["noise"] is not None and (len(options["noise"]) != 2 or not options["noise"][1] > 0):
-        raise OptionError("noise levels of training", got=options["noise"],
-                          expected="(mean, std) of ln(sigma / sigma_data)",
-                          do="pass e.g. noise=(-0.5, 1.2), or None for the rule")
-    if options["steps"] < 2 or not 0 <= options["context_dropout"] < 1 or options["components"] < 1:
-        raise OptionError("impossible settings of diffusion",
-                          got=", ".join(f"{k} = {options[k]}" for k in ("steps", "context_dropout", "components")),
-                          expected="steps >= 2, 0 <= context_dropout < 1, components >= 1", do="correct them")
