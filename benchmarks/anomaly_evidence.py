@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import torch
+from anomaly_trial import dijet_trial
 
 from sundog.tasks.anomaly import RAnode
 from sundog.tasks.anomaly.background.template import fit_template
-from sundog.tasks.anomaly.checks.trial import dijet_trial
 
 
 def main() -> None:

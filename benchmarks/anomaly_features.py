@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import torch
+from anomaly_trial import FAST, REGION, dijet_trial
 
 from sundog.tasks.anomaly.background.sigma_field import ends, fit_everything, interpolated
-from sundog.tasks.anomaly.checks.trial import FAST, REGION, dijet_trial
 from sundog.verdicts.twosample import classifier_two_sample
 
 

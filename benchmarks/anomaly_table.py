@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-
-from sundog.tasks.anomaly.checks.trial import INJECTED, METHODS, Trial, dijet_trial, measure, toy_trial
+from anomaly_trial import INJECTED, METHODS, Trial, dijet_trial, measure, toy_trial
 
 
 def trial(given: argparse.Namespace, injection: int) -> Trial:

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from anomaly_trial import FAST, Trial, dijet_trial
 
 from sundog.models.matching import FlowMatching
 from sundog.tasks.anomaly import Cathode, Sigma, SignalRegion, choose_interpolation, sliding_windows
 from sundog.tasks.anomaly.background.sigma_field import PLAN, fit_everything, window_template
 from sundog.tasks.anomaly.checks.choice import InterpolationChoice
-from sundog.tasks.anomaly.checks.trial import FAST, Trial, dijet_trial
 from sundog.tasks.anomaly.detectors.references import fit_ratio
 from sundog.train.plan import Plan
 

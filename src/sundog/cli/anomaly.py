@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.reproduce import reproduce
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
 METHODS = ("ranode", "cathode", "anode", "cwola")
 app = typer.Typer(no_args_is_help=True, help="Look for a resonance in a window of a mass spectrum.")
-
-
-app.command()(reproduce)
 
 
 @app.callback()

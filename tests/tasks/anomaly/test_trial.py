@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from anomaly_figures import fractions_figure, samples_figure, significance_figure
+from anomaly_reproduce import Order, rows, signals
+from anomaly_trial import METHODS, REGION, Trial, dijet_trial, measure, toy_trial
 
 from sundog.errors import FileError, OptionError
-from sundog.reports.figures.reproduced import fractions_figure, samples_figure, significance_figure
 from sundog.simulate.densities import ResonantToy
-from sundog.tasks.anomaly.checks.reproduce import Order, rows, signals
-from sundog.tasks.anomaly.checks.trial import METHODS, REGION, Trial, dijet_trial, measure, toy_trial
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data"))
 

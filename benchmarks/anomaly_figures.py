@@ -1,4 +1,4 @@
-"""The figures of published resonance searches, drawn from rows measured by ``tasks.anomaly.reproduce``."""
+"""The figures of published resonance searches, drawn from rows measured by ``anomaly_reproduce.py``."""
 
 from __future__ import annotations
 
