@@ -26,16 +26,12 @@ from sundog.tasks.anomaly.background.template import fit_template
 from sundog.tasks.anomaly.checks.evaluation import SicCurve, sic_curve
 from sundog.tasks.anomaly.detectors.anode import Anode
 from sundog.tasks.anomaly.detectors.cathode import Cathode
-from sundog.tasks.anomaly.detectors.curtains import PLAN as CURTAINS_PLAN
-from sundog.tasks.anomaly.detectors.curtains import Curtains
 from sundog.tasks.anomaly.detectors.cwola import CWoLa
 from sundog.tasks.anomaly.detectors.lacathode import LaCathode
-from sundog.tasks.anomaly.detectors.radot import RadOT
 from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.detectors.references import IdealisedAD, Supervised
 from sundog.tasks.anomaly.detectors.sigma import Sigma
-from sundog.tasks.anomaly.detectors.transit import PLAN as TRANSIT_PLAN
-from sundog.tasks.anomaly.detectors.transit import Transit
+from sundog.tasks.anomaly.detectors.transports import Curtains, RadOT, Transit
 from sundog.tasks.anomaly.regions import SignalRegion
 from sundog.train.plan import Plan
 from sundog.verdicts.twosample import classifier_two_sample
@@ -293,8 +289,8 @@ METHODS: dict[str, tuple[Callable[[Trial], Any], tuple[str, ...], bool]] = {
     "lacathode": (_on_flow, ("flow-logit",), False),
     "radot": (_simple(RadOT, check=False), (), True),
     "anode": (_simple(Anode, check=False, plan=Plan(steps=1500, batch=1024)), (), False),
-    "curtains": (_simple(Curtains, check=False, plan=CURTAINS_PLAN), (), True),
-    "transit": (_simple(Transit, check=False, plan=TRANSIT_PLAN), (), True),
+    "curtains": (_simple(Curtains, check=False, plan=Curtains.default_plan), (), True),
+    "transit": (_simple(Transit, check=False, plan=Transit.default_plan), (), True),
 }
 
 

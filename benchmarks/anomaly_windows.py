@@ -26,7 +26,7 @@ from sundog.models.matching import FlowMatching
 from sundog.tasks.anomaly import Cathode, Sigma, SignalRegion, choose_interpolation, sliding_windows
 from sundog.tasks.anomaly.background.sigma_field import PLAN, fit_everything, window_template
 from sundog.tasks.anomaly.checks.choice import InterpolationChoice
-from sundog.tasks.anomaly.detectors.references import fit_ratio
+from sundog.tasks.anomaly.detectors.base import fit_ratio
 from sundog.train.plan import Plan
 
 WINDOWS = sliding_windows(3.2, 4.4, 0.4)

@@ -29,7 +29,7 @@ from sundog import Dataset, judge
 from sundog.simulate.densities import ResonantToy
 from sundog.simulate.dijets import dijet_truth, dijets
 from sundog.tasks.anomaly import scan, sliding_windows
-from sundog.tasks.anomaly.detectors.references import scored
+from sundog.tasks.anomaly.detectors.base import FeatureSearch
 from sundog.tasks.anomaly.regions import SignalRegion
 from sundog.tasks.anomaly.scan.bump import (
     bins_inside,
@@ -46,18 +46,17 @@ N, EFFICIENCY = 12_000, 0.02
 Row = dict[str, Any]
 
 
-class Exact:
-    """A detector on the true background of the toy: what remains is the classifier and the statistics."""
+class TrueBackground:
+    """The true background of the toy as a template."""
 
-    def __init__(self, region: SignalRegion, seed: int) -> None:
-        self.region, self.seed, self.classifier_, self.members = region, seed, None, 1
+    report = None
 
-    def fit(self, events: Dataset) -> Exact:
-        return self
+    def __init__(self, region: SignalRegion) -> None:
+        self.region = region
 
-    def sample_background(self, n: int, m: Any = None, *, seed: int = 0) -> Dataset:
+    def sample(self, n: int, seed: int, m: Any = None) -> Dataset:
         if m is None:
-            parts = []
+            parts: list[Dataset] = []
             while sum(map(len, parts)) < n:
                 drawn = TOY.background(4 * n, seed + 1 + 7 * len(parts))
                 parts.append(drawn[self.region.contains(drawn)])
@@ -67,8 +66,12 @@ class Exact:
         noise = torch.randn(len(m), 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         return Dataset.from_arrays(torch.tensor(TOY.slope).double() * (m - TOY.peak)[:, None] + noise, m)
 
-    def score_samples(self, x: Any, m: Any = None) -> torch.Tensor:
-        return scored(self.classifier_, x, m, False)
+
+class Exact(FeatureSearch):
+    """A detector on the true background of the toy: what remains is the classifier and the statistics."""
+
+    def make_template(self, events: Dataset) -> TrueBackground:
+        return TrueBackground(self.region)
 
 
 def fits(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:

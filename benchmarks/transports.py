@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from sundog import Dataset, Plan
-from sundog.random import stream
+from sundog.models.transport.movers import Mover
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import (
     Cathode,
@@ -34,7 +34,7 @@ from sundog.tasks.anomaly import (
     Transit,
     sic_curve,
 )
-from sundog.tasks.anomaly.background.transport import Carry, TransportDetector
+from sundog.tasks.anomaly.detectors.transports import TrainedTransport
 from sundog.tasks.anomaly.regions import mass_column
 from sundog.verdicts.twosample import classifier_two_sample
 
@@ -44,21 +44,36 @@ PLAN = Plan(steps=1000, batch=1024)
 FLOW = {"layers": 2, "hidden": (64, 64)}
 
 
-class Still(TransportDetector):
-    """Control: sideband events as they are, under masses of the window."""
+class StandStill(Mover):
+    """Negative control: sideband events as they are, under new masses."""
 
-    reach, oversampling, members, masses, with_mass, check = None, 3.0, MEMBERS, "smooth", False, True
+    family = "still"
 
-    def __init__(self, region: SignalRegion, seed: int) -> None:
-        self.region, self.seed, self.template_, self.classifier_ = region, seed, None, None
+    def __init__(self, shape: Any, context_dim: int = 1) -> None:
+        super().__init__()
 
-    def learn(self, beside: Dataset) -> Carry:
-        return lambda m, seed: beside.values[torch.randint(len(beside), (len(m),), generator=stream(seed, "still", 0))]
+    def config(self) -> dict[str, Any]:
+        return {}
+
+    def objectives(self) -> list[Any]:
+        return []
+
+    def move(self, x: torch.Tensor, start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def score(self, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
+        return x.new_zeros(())
+
+
+class Still(TrainedTransport):
+    """A search on events that do not move."""
+
+    network, default_plan = StandStill, Plan(validation_fraction=0.0)
 
 
 METHODS: dict[str, Callable[[int], Any]] = {
     "idealised": lambda seed: IdealisedAD(REGION, seed=100 * seed, members=MEMBERS),
-    "not moved": lambda seed: Still(REGION, 100 * seed),
+    "not moved": lambda seed: Still(REGION, seed=100 * seed, members=MEMBERS),
     "RadOT": lambda seed: RadOT(REGION, seed=100 * seed, members=MEMBERS),
     "RadOT, single paths": lambda seed: RadOT(REGION, seed=100 * seed, members=MEMBERS, neighbours=1),
     "Transit": lambda seed: Transit(REGION, seed=100 * seed, members=MEMBERS, plan=PLAN),

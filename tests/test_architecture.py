@@ -60,6 +60,7 @@ INSIDE_FUNCTIONS = {
     "models/gaussian/by_context.py": {"sklearn"},
     "models/classifier.py": {"sklearn"},
     "models/mixture_vae.py": {"sklearn"},
+    "tasks/anomaly/detectors/base.py": {"sklearn"},
     "simulate/sky/cmb.py": {"camb"},
     "simulate/sky/cosmology.py": {"camb"},
     "tasks/sky/rescale.py": {"astropy"},

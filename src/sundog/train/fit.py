@@ -30,7 +30,7 @@ FEWEST_ROWS = 20  # below this neither a scaling nor a held-out score means anyt
 
 
 def fit(
-    family: str,
+    family: str | type[Model],
     dataset: Dataset,
     *,
     context: Sequence[str] | str | None = None,
@@ -47,7 +47,7 @@ def fit(
 
     Parameters
     ----------
-    family : ``flow``, ``flow-matching``, ... (``sundog.models.families``)
+    family : ``flow``, ``flow-matching``, ... (``sundog.models.families``), or a class of models
     dataset : what to learn; its own context conditions the generator
     context : names of value columns to condition on as well
     plan : budget and settings; the family's defaults where it is silent
@@ -86,7 +86,8 @@ def fit(
     shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        model = build(family, shape, width, options)
+        model = build(family, shape, width, options) if isinstance(family, str) else \
+            family(shape=shape, context_dim=width, **options)  # type: ignore[call-arg]
     start = load_run(init_from) if isinstance(init_from, str | Path) else init_from
     if start is not None:
         _take_weights(model, start)
@@ -105,7 +106,7 @@ def fit(
                           expected="one scaling for the whole set", do="use 'asinh' or 'standard', or put each image's "
                           "extremes into the context and scale before fitting")
     context_scaling = _context_scaling(data)
-    identity = _identity(family, model, plan, data, scaling, start)
+    identity = _identity(model.family, model, plan, data, scaling, start)
     folder = None if out is None else Path(out)
     if folder is not None and (folder / RUN).exists():
         return _finished(folder, identity, plan)

@@ -15,7 +15,7 @@ from sundog import Dataset, Plan
 from sundog.errors import DataError, FileError, OptionError, RunError, SampleSizeError, ShapeError
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import CWoLa, SignalRegion, scan, sliding_windows
-from sundog.tasks.anomaly.detectors.references import fit_ratio, scored
+from sundog.tasks.anomaly.detectors.base import FeatureSearch, fit_ratio
 from sundog.tasks.anomaly.regions import gather
 from sundog.tasks.anomaly.scan.crossfit import cross_fitted, deal
 from sundog.tasks.anomaly.scan.search import METHODS, ScanPlan, prepare, scan_one
@@ -25,16 +25,15 @@ WINDOWS = (SignalRegion(3.3, 3.7), SignalRegion(3.6, 4.0))
 QUICK = {"efficiency": 0.05, "folds": 2, "settings": {"members": 1}, "control": False, "pseudo_experiments": 100}
 
 
-class Exact:
-    """A detector whose template is the true background of the toy."""
+class TrueBackground:
+    """The true background of the toy as a template."""
 
-    def __init__(self, region, seed):
-        self.region, self.seed, self.classifier_, self.members = region, seed, None, 1
+    report = None
 
-    def fit(self, events):
-        return self
+    def __init__(self, region):
+        self.region = region
 
-    def sample_background(self, n, m=None, *, seed=0):
+    def sample(self, n, seed, m=None):
         if m is None:
             drawn = TOY.background(round(4 * n), seed + 1)
             return drawn[self.region.contains(drawn)][:n]
@@ -42,8 +41,12 @@ class Exact:
         noise = torch.randn(n, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         return Dataset.from_arrays(torch.tensor(TOY.slope).double() * (m - TOY.peak)[:, None] + noise, m)
 
-    def score_samples(self, x, m=None):
-        return scored(self.classifier_, x, m, False)
+
+class Exact(FeatureSearch):
+    """A detector whose template is the true background of the toy."""
+
+    def make_template(self, events):
+        return TrueBackground(self.region)
 
 
 class MassScore:
@@ -104,7 +107,7 @@ def test_scores_of_seen_events_would_fake_a_signal():
     events = gather(TOY.background(8000, 3))
     region, beside = WINDOWS[0], WINDOWS[0].sidebands(events)
     inside = region.contains(events)
-    drawn = Exact(region, 0).sample_background(8000, seed=5)
+    drawn = TrueBackground(region).sample(8000, 5)
     seen = fit_ratio(events.values[inside], drawn.values, members=1, validation=0.01).predict_log_odds(events.values)
     fair = cross_fitted(Exact, events, region, folds=2, members=1).score
 

@@ -160,7 +160,8 @@ def test_template_density_is_normalised_and_near_the_truth(run, mixture):
 
 
 def test_other_windows_need_no_training(run, mixture, monkeypatch):
-    search = Sigma(REGION, members=1, oversampling=0.5, check=False, run_=run, events_=mixture)
+    search = Sigma(REGION, members=1, oversampling=0.5, check=False)
+    search.run_, search.events_, search.columns_ = run, mixture, mixture.names
     monkeypatch.setattr("sundog.tasks.anomaly.detectors.sigma.fit_everything", None)
     monkeypatch.setattr("sundog.tasks.anomaly.detectors.sigma.control_template", None)
     first, second = search.for_window(REGION), search.for_window(SignalRegion(3.5, 3.9), "linear")
@@ -168,7 +169,7 @@ def test_other_windows_need_no_training(run, mixture, monkeypatch):
     drawn = second.sample_background(200, seed=1)
     assert SignalRegion(3.5, 3.9).contains(drawn).all()
     assert torch.equal(drawn.values, second.sample_background(200, seed=1).values)
-    elsewhere = first.sample_background(200, region=SignalRegion(3.4, 3.6))
+    elsewhere = first.template_for(SignalRegion(3.4, 3.6)).sample(200, 0)
     assert SignalRegion(3.4, 3.6).contains(elsewhere).all()
     test = TOY.background(20_000, 3), TOY.signal(2000, 4)
     curve = sic_curve(np.repeat([0, 1], [20_000, 2000]), torch.cat([first.score_samples(e) for e in test]))

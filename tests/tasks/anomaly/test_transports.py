@@ -6,25 +6,42 @@ import torch
 
 from sundog import Dataset, Plan
 from sundog.errors import OptionError, SampleSizeError, ShapeError
-from sundog.models.transport import FlowForFlow
+from sundog.models.transport.movers import FlowForFlow, Mover
+from sundog.models.transport.pairs import optimal_pairs
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import Curtains, LaCathode, RadOT, SignalRegion, Transit, sic_curve
-from sundog.tasks.anomaly.background.transport import TransportDetector
-from sundog.tasks.anomaly.detectors.radot import optimal_pairs
+from sundog.tasks.anomaly.detectors.transports import TrainedTransport
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 TINY = {"layers": 1, "hidden": (8,)}
 N = 20_000  # carried events in the tests of a law
 
 
-class Still(TransportDetector):
+class StandStill(Mover):
     """Negative control: sideband events as they are, under new masses."""
 
-    region, seed, reach, masses, check = REGION, 0, None, "smooth", True
+    family = "still"
 
-    def learn(self, beside):
-        return lambda m, seed: beside.values[torch.randperm(len(beside), generator=torch.Generator().manual_seed(seed))
-                                             ].repeat(-(-len(m) // len(beside)), 1)[: len(m)]
+    def __init__(self, shape, context_dim=1):
+        super().__init__()
+
+    def config(self):
+        return {}
+
+    def objectives(self):
+        return []
+
+    def move(self, x, start, end):
+        return x
+
+    def score(self, x, context):
+        return x.new_zeros(())
+
+
+class Still(TrainedTransport):
+    """A search on events that do not move."""
+
+    network, default_plan = StandStill, Plan(validation_fraction=0.0)
 
 
 def residual(drawn):
@@ -76,7 +93,7 @@ def test_radot_finds_the_signal_and_interpolates(radot):
 
 def test_standing_still_fails(background):
     """Negative control: unmoved events miss the mean inside the window, and the report sees it."""
-    template = Still()._template(background)
+    template = Still(REGION).make_template(background)
     drawn = template.sample(N, seed=1)
     assert {"slope"} <= set(failures(drawn, 0.03)) and not template.report.passed
 

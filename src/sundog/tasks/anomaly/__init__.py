@@ -10,14 +10,12 @@ from sundog.tasks.anomaly.checks.fraction import SignalFraction, signal_fraction
 from sundog.tasks.anomaly.checks.sculpting import Sculpting
 from sundog.tasks.anomaly.detectors.anode import Anode
 from sundog.tasks.anomaly.detectors.cathode import Cathode
-from sundog.tasks.anomaly.detectors.curtains import Curtains
 from sundog.tasks.anomaly.detectors.cwola import CWoLa
 from sundog.tasks.anomaly.detectors.lacathode import LaCathode
-from sundog.tasks.anomaly.detectors.radot import RadOT
 from sundog.tasks.anomaly.detectors.ranode import Profile, RAnode
 from sundog.tasks.anomaly.detectors.references import IdealisedAD, Supervised
 from sundog.tasks.anomaly.detectors.sigma import Sigma
-from sundog.tasks.anomaly.detectors.transit import Transit
+from sundog.tasks.anomaly.detectors.transports import Curtains, RadOT, Transit
 from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
 from sundog.tasks.anomaly.scan.bump import BumpFit, Peak, common_edges, fit_bump
 from sundog.tasks.anomaly.scan.found import ScanResult, WindowResult

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.checks import near
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 
@@ -201,7 +202,39 @@ def check_columns(events: Dataset) -> None:
 
 def gather_any(x: Any, m: Any = None) -> Dataset:
     """Events to be scored, of any number: as ``gather``, without the checks that need many rows."""
-    if isinstance(x, Dataset) and m is None:
-        return x
-    values = x.values if isinstance(x, Dataset) else x
-    return Dataset.from_arrays(values, m, context_names=("m",), held_out_fraction=0.0)
+    if isinstance(x, Dataset):
+        return x if m is None else Dataset.from_arrays(x.values, m, x.names, x.units, context_names=("m",),
+                                                       held_out_fraction=0.0)
+    return Dataset.from_arrays(x, m, context_names=None if m is None else ("m",), held_out_fraction=0.0)
+
+
+def ordered(events: Dataset, names: tuple[str, ...]) -> Dataset:
+    """The events with the columns ``names`` in that order; others are left out.
+
+    Columns without names of their own (x0, x1 ... of an array) are taken by position.
+
+    Raises
+    ------
+    ShapeError : a column is missing, or columns without names are too many or too few.
+
+    Example
+    -------
+    >>> x = Dataset.from_arrays(torch.tensor([[1.0, 2.0, 3.0]]), names=("b", "mass", "a"))
+    >>> ordered(x, ("a", "b")).values.tolist()
+    [[3.0, 1.0]]
+    """
+    if events.names == names:
+        return events
+    if set(names) <= set(events.names):
+        pick = [events.names.index(name) for name in names]
+        return replace(events, values=events.values[:, pick], names=names, units=tuple(events.units[j] for j in pick))
+    if len(names) == len(events.names) and (_nameless(names) or _nameless(events.names)):
+        return replace(events, names=names)
+    missing = [name for name in names if name not in events.names]
+    raise ShapeError(f"column {missing[0]} is missing", got=", ".join(events.names), expected=", ".join(names),
+                     do=near(missing[0], events.names) or "pass the columns that the detector was fitted to")
+
+
+def _nameless(names: tuple[str, ...]) -> bool:
+    """Whether these are the names that an array without names gets."""
+    return names == tuple(f"x{i}" for i in range(len(names))) or names == ("x",)

@@ -20,7 +20,7 @@ from sundog.errors import OptionError
 from sundog.models.matching import FlowMatching
 from sundog.tasks.anomaly.background.flatten import FlatRun, Flattening
 from sundog.tasks.anomaly.background.spectrum import mass_law
-from sundog.tasks.anomaly.background.template import Template, TemplateReport, compared, fit_template
+from sundog.tasks.anomaly.background.template import Template, TemplateReport, bounds, compared, fit_template
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.train.fit import fit
 from sundog.train.plan import Plan
@@ -122,7 +122,7 @@ def window_template(run: Run, events: Dataset, region: SignalRegion, *, how: str
         strips = unseen[(mass > between[0]) & (mass < between[1]) & ~region.contains(mass)]
     template = interpolated(run, between, how)
     return Template(template, mass_law(law, events.context, region), region, report,
-                    strips if strips is not None and len(strips) >= FEWEST_BESIDE else None)
+                    strips if strips is not None and len(strips) >= FEWEST_BESIDE else None, bounds=bounds(events))
 
 
 def neighbours(region: SignalRegion, m: Any, gap: float | None = None) -> list[SignalRegion]:
@@ -171,7 +171,8 @@ def control_template(events: Dataset, region: SignalRegion, *, seed: int = 0, pl
     flat = _flattening(events[region.sidebands(events)])
     template = fit_template(flat.applied(events), region, scaling="standard", **settings)
     unseen = None if template.unseen is None else flat.restored(template.unseen)
-    return replace(template, run=FlatRun.of(template.run, flat), unseen=unseen)
+    return replace(template, run=FlatRun.of(template.run, flat), unseen=unseen,
+                   bounds=bounds(events[region.sidebands(events)]))
 
 
 def _joined(parts: list[Dataset]) -> Dataset:

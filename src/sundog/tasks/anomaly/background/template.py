@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
-from sundog.data.scaling.chain import named_scaling
 from sundog.errors import OptionError
+from sundog.models.base import Model
 from sundog.statistics.samples.distance import wasserstein_1
 from sundog.tasks.anomaly.background.polish import Polish, draw, fit_polish
 from sundog.tasks.anomaly.background.spectrum import MassLaw, mass_law
@@ -27,6 +27,8 @@ from sundog.verdicts.twosample import classifier_two_sample
 CHECKED = 0.1  # share of the sidebands kept away from the generator, to test it on
 CHECK_ROWS = 50_000  # of the test: its error is then 0.0018
 GOOD_AUC = 0.505  # above it, plus two errors, a template spoils the search (docs/anomaly.md)
+LOWEST = -700.0  # of a log-density: exp(-700) is barely above zero
+EDGE = 1e-3  # of the range of a feature: so far inside it lies the nearest place that has a density
 # A spline flow sees features between edges, or with long tails, as it sees Gaussians: docs/anomaly.md has the numbers.
 SCALINGS = {"flow-matching": "logit", "flow": "normal-scores"}
 PLANS = {"flow-matching": Plan(steps=2000, batch=4096), "flow": Plan(steps=1500, batch=1024)}
@@ -73,6 +75,7 @@ class Template:
     report : its test on sideband events, None if not asked for
     unseen : the sideband events of that test, kept away from training
     polish : a correction of the generator learned beside the window, see ``fit_polish``
+    bounds : (2, d) smallest and largest features that the generator was shown
     """
 
     run: Run
@@ -81,6 +84,7 @@ class Template:
     report: TemplateReport | None
     unseen: Dataset | None = None
     polish: Polish | None = None
+    bounds: Tensor | None = None
 
     def sample(self, n: int, seed: int, m: Any = None) -> Dataset:
         """n background events inside the window, or at the masses m (n,) if these are given."""
@@ -92,23 +96,30 @@ class Template:
         return draw(self.run, self.polish, context.reshape(-1, 1).expand(n, 1), seed)
 
     def log_prob(self, events: Dataset) -> Tensor:
-        """log p_B(x | m), float64 (n,), per product of the units of x.
+        """log p_B(x | m), float64 (n,), per product of the units of x: a function of the event alone.
 
-        Events beyond the range of the sidebands have no density under a bounded scaling; they get the lowest
-        found among the others, so that one stray event cannot pass for a signal of infinite ratio.
+        Events beyond the range of the sidebands have no density under a bounded scaling; they get that of the
+        nearest place inside it, so that one stray event cannot pass for a signal of infinite ratio.
         """
         if not isinstance(self.run, DensityRun):
             raise OptionError(f"family '{self.run.family}' has no density", got="log_prob", expected="flow | "
                               "flow-matching", do="choose another template")
+        log_p = self._log_prob(events)
+        lost = ~torch.isfinite(log_p)
+        if self.bounds is not None and lost.any():
+            low, high = self.bounds
+            edge = EDGE * (high - low)
+            nearest = replace(events[lost], values=events.values[lost].clamp(low + edge, high - edge))
+            log_p[lost] = self._log_prob(nearest)
+        return log_p.nan_to_num(nan=LOWEST).clamp(min=LOWEST)
+
+    def _log_prob(self, events: Dataset) -> Tensor:
+        assert isinstance(self.run, DensityRun)  # checked by log_prob
         log_p = self.run.log_prob(_labelled(events, self.run))
-        if self.polish is not None:
-            log_p = log_p + self.polish.log_ratio(events.values)
-        finite = torch.isfinite(log_p)
-        lowest = log_p[finite].min() if finite.any() else log_p.new_tensor(-700.0)  # exp(-700): barely above zero
-        return log_p if finite.all() else torch.where(finite, log_p, lowest)
+        return log_p if self.polish is None else log_p + self.polish.log_ratio(events.values)
 
 
-def fit_template(events: Dataset, region: SignalRegion, *, family: str = "flow-matching", seed: int = 0,
+def fit_template(events: Dataset, region: SignalRegion, *, family: str | type[Model] = "flow-matching", seed: int = 0,
                  plan: Plan | None = None, scaling: Scaling | str | None = None, law: str = "smooth",
                  reach: float | None = None, check: bool = True, polish: bool = False, out: Any = None,
                  **options: Any) -> Template:
@@ -125,15 +136,26 @@ def fit_template(events: Dataset, region: SignalRegion, *, family: str = "flow-m
     out : folder of the run; an interrupted fit goes on there
     """
     region.check(events)
-    plan = (plan or PLANS.get(family, Plan())).with_(seed=seed)
-    scaling = scaling if scaling is not None else SCALINGS.get(family, "standard")
-    scaling = named_scaling(scaling) if isinstance(scaling, str) else scaling
     beside = replace(events[region.sidebands(events, reach)], held_out_fraction=CHECKED if check else 0.0)
-    run = fit(family, beside, plan=plan, scaling=scaling, out=out, **options)
+    run = fit_generator(beside, family=family, seed=seed, plan=plan, scaling=scaling, out=out, **options)
     template = Template(run, mass_law(law, events.context, region), region, None,
                         beside.held_out if check else None,
-                        fit_polish(run, beside.train, seed=seed) if polish else None)
+                        fit_polish(run, beside.train, seed=seed) if polish else None, bounds(beside.train))
     return replace(template, report=_tested(template, seed)) if check else template
+
+
+def bounds(events: Dataset) -> Tensor:
+    """Smallest and largest value of each feature, (2, d)."""
+    return torch.stack([events.values.min(0).values, events.values.max(0).values])
+
+
+def fit_generator(events: Dataset, *, family: str | type[Model] = "flow-matching", seed: int = 0,
+                  plan: Plan | None = None, scaling: Scaling | str | None = None, out: Any = None,
+                  **options: Any) -> Run:
+    """A generator of the features given the mass, with sensible plan and scaling for the family where None."""
+    plan = (plan or PLANS.get(family, Plan())).with_(seed=seed)  # type: ignore[arg-type]
+    scaling = scaling if scaling is not None else SCALINGS.get(family, "standard")  # type: ignore[arg-type]
+    return fit(family, events, plan=plan, scaling=scaling, out=out, **options)
 
 
 def _tested(template: Template, seed: int) -> TemplateReport:

@@ -24,7 +24,7 @@ from sundog.tasks.anomaly.background.sigma_field import (
     window_template,
 )
 from sundog.tasks.anomaly.checks.evaluation import sic_curve
-from sundog.tasks.anomaly.detectors.references import fit_ratio
+from sundog.tasks.anomaly.detectors.base import fit_ratio
 from sundog.tasks.anomaly.regions import SignalRegion, gather, mass_column
 from sundog.train.run import Run
 

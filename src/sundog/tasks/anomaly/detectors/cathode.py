@@ -5,20 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
+from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
-from sundog.errors import OptionError
-from sundog.models.classifier import Classifier
 from sundog.tasks.anomaly.background.template import Template, fit_template
-from sundog.tasks.anomaly.detectors.base import TemplateDetector, classified
-from sundog.tasks.anomaly.detectors.references import scored
-from sundog.tasks.anomaly.regions import SignalRegion, gather
+from sundog.tasks.anomaly.detectors.base import FeatureSearch
 from sundog.train.plan import Plan
 
 
 @dataclass(eq=False)
-class Cathode(TemplateDetector):
+class Cathode(FeatureSearch):
     """Classifier between the data inside the window and a background sampled there.
 
     A generator learns p(x | m) in the sidebands, is asked for events at masses inside the window, and an ensemble
@@ -41,6 +36,7 @@ class Cathode(TemplateDetector):
     Example
     -------
     >>> from sundog.simulate.densities import ResonantToy
+    >>> from sundog.tasks.anomaly import SignalRegion
     >>> events = ResonantToy().events(6000, 0.05, seed=0)
     >>> search = Cathode(SignalRegion(3.3, 3.7), template="flow", plan=Plan(steps=20), members=1,
     ...                  options={"layers": 1, "hidden": (16,)}).fit(events)
@@ -48,37 +44,12 @@ class Cathode(TemplateDetector):
     (torch.Size([5]), 10)
     """
 
-    region: SignalRegion
-    seed: int = 0
     template: str = "flow-matching"
     plan: Plan | None = None
     scaling: Scaling | str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    oversampling: float = 3.0
-    members: int = 10
-    masses: str = "smooth"
-    with_mass: bool = False
-    check: bool = True
     out: Any = None
-    template_: Template | None = None
-    classifier_: Classifier | None = None
 
-    def fit(self, x: Any, m: Any = None) -> Cathode:
-        """The detector itself, fitted to events of the whole spectrum: (n, d) and (n,), or a Dataset.
-
-        Raises
-        ------
-        DataError, SampleSizeError, ShapeError : unusable events, see ``gather`` and ``SignalRegion.check``.
-        """
-        if self.oversampling <= 0:
-            raise OptionError("oversampling is unusable", got=self.oversampling, expected="a number > 0", do="pass 3")
-        events = gather(x, m, unit=self.region.unit)
-        self.template_ = fit_template(events, self.region, family=self.template, seed=self.seed, plan=self.plan,
-                                      scaling=self.scaling, law=self.masses, check=self.check, out=self.out,
-                                      **self.options)
-        self.classifier_ = classified(self, self.template_, events)
-        return self
-
-    def score_samples(self, x: Any, m: Any = None) -> Tensor:
-        """Estimate of log p_data(x) / p_B(x) inside the window, float64 (n,)."""
-        return scored(self.classifier_, x, m, self.with_mass)
+    def make_template(self, events: Dataset) -> Template:
+        return fit_template(events, self.region, family=self.template, seed=self.seed, plan=self.plan,
+                            scaling=self.scaling, law=self.masses, check=self.check, out=self.out, **self.options)

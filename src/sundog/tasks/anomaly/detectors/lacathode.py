@@ -17,14 +17,11 @@ from torch import Tensor
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.errors import OptionError, ShapeError
-from sundog.models.classifier import Classifier
 from sundog.models.flow import NormalizingFlow
 from sundog.models.matching import FlowMatching
 from sundog.random import stream
 from sundog.tasks.anomaly.background.template import Template, fit_template
-from sundog.tasks.anomaly.detectors.base import TemplateDetector
-from sundog.tasks.anomaly.detectors.references import fit_ratio, scored
-from sundog.tasks.anomaly.regions import SignalRegion, gather, gather_any
+from sundog.tasks.anomaly.detectors.base import ClassifierSearch, fitted
 from sundog.train.plan import Plan
 from sundog.train.run import Run
 
@@ -32,7 +29,7 @@ CHUNK = 16_384  # events mapped at once: bounds memory
 
 
 @dataclass(eq=False)
-class LaCathode(TemplateDetector):
+class LaCathode(ClassifierSearch):
     """Classifier between the latent vectors of the data inside the window and standard normal numbers.
 
     Parameters
@@ -51,6 +48,7 @@ class LaCathode(TemplateDetector):
     Example
     -------
     >>> from sundog.simulate.densities import ResonantToy
+    >>> from sundog.tasks.anomaly import SignalRegion
     >>> events = ResonantToy().events(6000, 0.05, seed=0)
     >>> search = LaCathode(SignalRegion(3.3, 3.7), plan=Plan(steps=20), members=1,
     ...                    options={"layers": 1, "hidden": (16,)}).fit(events)
@@ -58,62 +56,40 @@ class LaCathode(TemplateDetector):
     (torch.Size([5]), torch.Size([5, 4]))
     """
 
-    region: SignalRegion
-    seed: int = 0
     template: str = "flow"
     plan: Plan | None = None
     scaling: Scaling | str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    oversampling: float = 3.0
-    members: int = 10
-    masses: str = "smooth"
-    check: bool = True
     out: Any = None
-    template_: Template | None = None
-    classifier_: Classifier | None = None
 
-    def __post_init__(self) -> None:
-        if self.template not in ("flow", "flow-matching"):
-            raise OptionError("this template has no latent space of the data", got=self.template,
-                              expected="flow | flow-matching", do="choose one, or use Cathode")
+    def make_template(self, events: Dataset) -> Template:
+        return fit_template(events, self.region, family=self.template, seed=self.seed, plan=self.plan,
+                            scaling=self.scaling, law=self.masses, check=self.check, out=self.out, **self.options)
 
-    def fit(self, x: Any, m: Any = None) -> LaCathode:
-        """The detector itself, fitted to events of the whole spectrum: (n, d) and (n,), or a Dataset.
+    def view(self, events: Dataset) -> Tensor:
+        return encoded(self.fitted_template.run, events)
 
-        Raises
-        ------
-        DataError, SampleSizeError, ShapeError : unusable events, see ``gather`` and ``SignalRegion.check``.
-        """
-        if self.oversampling <= 0:
-            raise OptionError("oversampling is unusable", got=self.oversampling, expected="a number > 0", do="pass 3")
-        events = gather(x, m, unit=self.region.unit)
-        self.template_ = fit_template(events, self.region, family=self.template, seed=self.seed, plan=self.plan,
-                                      scaling=self.scaling, law=self.masses, check=self.check, out=self.out,
-                                      **self.options)
-        inside = self.latent(events[self.region.contains(events)])
-        normal = torch.randn(round(self.oversampling * len(inside)), inside.shape[1],
-                             generator=stream(self.seed, "normal", 0))
-        self.classifier_ = fit_ratio(inside, normal, seed=self.seed, members=self.members)
-        return self
+    def view_of_background(self, n: int, seed: int) -> Tensor:
+        return torch.randn(n, len(fitted(self.columns_)), generator=stream(seed, "normal", 0))
 
     def latent(self, x: Any, m: Any = None) -> Tensor:
         """z = f(x; m), float32 (n, d): standard normal for background, whatever its mass."""
-        events = gather_any(x, m)
-        if events.context is None:
-            raise ShapeError("the latent vector depends on the mass", got="no m", expected="one mass per event",
-                             do="pass m, or a Dataset made with with_context('m_jj')")
-        return encoded(self.fitted_template.run, events)
+        return self.view(self.seen(x, m))
 
-    def score_samples(self, x: Any, m: Any = None) -> Tensor:
-        """Estimate of log p_data(z) / N(z; 0, 1) inside the window, float64 (n,), equal to that of x given m."""
-        return scored(self.classifier_, self.latent(x, m), None, False)
+    def _check(self) -> None:
+        super()._check()
+        if self.template not in ("flow", "flow-matching"):
+            raise OptionError("this template has no latent space of the data", got=self.template,
+                              expected="flow | flow-matching", do="choose one, or use Cathode")
 
 
 def encoded(run: Run, events: Dataset) -> Tensor:
     """Latent vectors (n, d) of events under a run of an invertible family, one mass per event."""
     model, of_mass = run.model, run.context_scaling
     assert isinstance(model, NormalizingFlow | FlowMatching) and of_mass is not None  # the door let no other in
-    assert events.context is not None
+    if events.context is None:
+        raise ShapeError("the latent vector depends on the mass", got="no m", expected="one mass per event",
+                         do="pass m, or a Dataset made with with_context('m_jj')")
     out = []
     for x, m in zip(events.values.split(CHUNK), events.context.split(CHUNK)):
         with torch.no_grad():

@@ -9,13 +9,14 @@ Both are evaluated once. Source: Das, Kasieczka & Shih 2024.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.checks import one_of
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
@@ -25,7 +26,8 @@ from sundog.models.mixture.signal import MixtureFit, find_signal, split_signal
 from sundog.tasks.anomaly.background.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.background.template import Template, TemplateReport, fit_template
 from sundog.tasks.anomaly.checks.fraction import SignalFraction, check_fraction, signal_fraction
-from sundog.tasks.anomaly.regions import SignalRegion, gather, gather_any, mass_column
+from sundog.tasks.anomaly.detectors.base import Search, TemplateSearch, fitted
+from sundog.tasks.anomaly.regions import mass_column
 
 Background = Callable[[Any, Any], Any]
 SIGNALS = ("mixture", "flow")
@@ -47,7 +49,7 @@ class Profile:
 
 
 @dataclass(eq=False)
-class RAnode:
+class RAnode(Search):
     """Density of a signal on a frozen background, with the signal fraction and its interval.
 
     p_S is a mixture of Gaussians in scaled features and mass, found by expectation-maximisation from the places
@@ -74,6 +76,7 @@ class RAnode:
     Example
     -------
     >>> from sundog.simulate.densities import ResonantToy
+    >>> from sundog.tasks.anomaly import SignalRegion
     >>> toy = ResonantToy()
     >>> search = RAnode(SignalRegion(3.3, 3.7), background=toy.log_background, components=(1,), folds=2)
     >>> search = search.fit(toy.events(8000, 0.03, seed=0))
@@ -81,8 +84,6 @@ class RAnode:
     (True, 5)
     """
 
-    region: SignalRegion
-    seed: int = 0
     w: float | None = None
     background: Any = None
     components: Sequence[int] = (1, 2, 4)
@@ -92,29 +93,19 @@ class RAnode:
     width: float = 0.5
     starts: int = 6
     signal: str = "mixture"
-    fit_: Law | None = None
-    fraction_: SignalFraction | None = None
-    control_: SignalFraction | None = None
+    fit_: Law | None = field(default=None, init=False, repr=False)
+    fraction_: SignalFraction | None = field(default=None, init=False, repr=False)
+    control_: SignalFraction | None = field(default=None, init=False, repr=False)
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         check_fraction(self.w)
         if self.folds < 2 or not self.components or min(self.components) < 1:
             raise OptionError("settings of R-ANODE are unusable", got=f"folds={self.folds}, "
                               f"components={tuple(self.components)}", expected="folds >= 2, components >= 1",
                               do="pass folds=5, components=(1, 2, 4)")
-        if self.signal not in SIGNALS:
-            raise OptionError("unknown signal density", got=self.signal, expected=" | ".join(SIGNALS),
-                              do="choose one")
+        one_of(self.signal, SIGNALS, "signal density")
 
-    def fit(self, x: Any, m: Any = None) -> RAnode:
-        """The detector itself, fitted to events of the whole spectrum: (n, d) and (n,), or a Dataset.
-
-        Raises
-        ------
-        DataError, SampleSizeError, ShapeError : unusable events, see ``gather`` and ``SignalRegion.check``.
-        """
-        events = gather(x, m, unit=self.region.unit)
-        self.region.check(events)
+    def learn(self, events: Dataset) -> None:
         self._masses: MassLaw = mass_law(self.masses, events.context, self.region)
         self._background: Template | Background = self._fit_background(events)
         inside = events[self.region.contains(events)]
@@ -126,11 +117,10 @@ class RAnode:
         self._gaussians = len(_mixture(self.fit_).signal.weights)
         self.fraction_ = self._claimed(self._z, self._log_b)
         self.control_ = self._control()
-        return self
 
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
         """log p_S(x) / p_B(x | m), float64 (n,): rises with log p_data / p_B and does not use the signal's mass."""
-        events = gather_any(x, m)
+        events = self.seen(x, m)
         values = events.values.double()
         features = self._fitted.signal.marginal(list(range(values.shape[1])))
         log_s = features.log_prob(self._scaling.forward(values)) + self._scaling.log_abs_det(values)
@@ -138,13 +128,13 @@ class RAnode:
 
     def log_signal(self, x: Any, m: Any = None) -> Tensor:
         """log p_S(x, m), float64 (n,), per product of the units of x and m."""
-        events = gather_any(x, m)
+        events = self.seen(x, m)
         z, _ = self._coordinates(events)
         return self._fitted.signal.log_prob(z) + self._log_slope(events)
 
     def log_background(self, x: Any, m: Any = None) -> Tensor:
         """log p_B(x, m) inside the window, float64 (n,), per product of the units of x and m."""
-        events = gather_any(x, m)
+        events = self.seen(x, m)
         return self._conditional(events) + self._masses.log_prob(events)
 
     def sample_signal(self, n: int, seed: int = 0) -> Dataset:
@@ -218,7 +208,7 @@ class RAnode:
     def _fit_background(self, events: Dataset) -> Template | Background:
         if self.background is None:
             return fit_template(events, self.region, family="flow", seed=self.seed)
-        if not hasattr(self.background, "template_"):
+        if not isinstance(self.background, TemplateSearch):
             return self.background
         if self.background.template_ is None:
             self.background.fit(events)
@@ -305,11 +295,11 @@ class RAnode:
 
     @property
     def _fitted(self) -> Law:
-        return _done(self.fit_)
+        return fitted(self.fit_)
 
     @property
     def _fraction(self) -> SignalFraction:
-        return _done(self.fraction_)
+        return fitted(self.fraction_)
 
 
 def _mixture(law: Law) -> MixtureFit:
@@ -321,10 +311,3 @@ def _criterion(fit: MixtureFit, n: int) -> float:
     """Log-likelihood minus half of (number of parameters) x log n (Schwarz 1978)."""
     k, d = fit.signal.means.shape
     return fit.gain - 0.5 * k * (1 + d + d * (d + 1) // 2) * float(np.log(n))
-
-
-def _done(part: Any) -> Any:
-    if part is None:
-        raise OptionError("the detector has not been fitted", got="nothing learned", expected="fit first",
-                          do="call fit(x, m)")
-    return part

@@ -6,50 +6,21 @@ supervised one sees the labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sundog.data.dataset import Dataset
-from sundog.errors import DataError, OptionError, ShapeError
-from sundog.models.classifier import Classifier, TreeEnsemble
-from sundog.tasks.anomaly.regions import SignalRegion, check_columns, gather
-
-
-def fit_ratio(data: Tensor, template: Tensor, *, seed: int = 0, members: int = 10,
-              validation: float = 0.5) -> Classifier:
-    """A tree ensemble whose log-odds estimate log p_data(x) / p_template(x); equal total weight on both sides.
-
-    data: (n, d); template: (m, d). Half of the rows decide when each member stops growing: with a few hundred
-    signal events among 10^5 the danger is to learn noise, not to learn too little.
-
-    Source: Finke et al. 2024 (trees and ensembles for weak supervision), section 2.
-
-    Example
-    -------
-    >>> g = torch.Generator().manual_seed(0)
-    >>> data, template = torch.randn(500, 2, generator=g) + 1, torch.randn(1500, 2, generator=g)
-    >>> bool(fit_ratio(data, template, members=1).predict_log_odds(torch.tensor([[2.0, 2.0]])) > 0)
-    True
-    """
-    x = torch.cat([data, template])
-    y = torch.cat([torch.ones(len(data)), torch.zeros(len(template))]).double()
-    share = len(data) / len(x)
-    weights = torch.where(y == 1, 0.5 / share, 0.5 / (1 - share))
-    return TreeEnsemble(members=members, seed=seed, validation=validation).fit(x, y, weights)
-
-
-def features(events: Dataset, with_mass: bool) -> Tensor:
-    """Columns that a classifier sees: the features, and the mass where asked for."""
-    if not with_mass or events.context is None:
-        return events.values
-    return torch.cat([events.values, events.context], 1)
+from sundog.errors import DataError, ShapeError
+from sundog.models.classifier import Classifier
+from sundog.tasks.anomaly.detectors.base import Estimator, features, fit_ratio, fitted
+from sundog.tasks.anomaly.regions import check_columns, gather, ordered
 
 
 @dataclass(eq=False)
-class IdealisedAD:
+class IdealisedAD(Estimator):
     """Idealised anomaly detector: a classifier between the data and true background inside the window.
 
     The upper bound of every template method that ends in the same classifier.
@@ -64,6 +35,7 @@ class IdealisedAD:
     Example
     -------
     >>> from sundog.simulate.densities import ResonantToy
+    >>> from sundog.tasks.anomaly import SignalRegion
     >>> toy = ResonantToy()
     >>> detector = IdealisedAD(SignalRegion(3.3, 3.7), members=1)
     >>> score = detector.fit(toy.events(4000, 0.1, seed=0), background=toy.background(4000, 1)
@@ -72,11 +44,9 @@ class IdealisedAD:
     torch.Size([5])
     """
 
-    region: SignalRegion
-    seed: int = 0
     members: int = 10
     with_mass: bool = False
-    classifier_: Classifier | None = None
+    classifier_: Classifier | None = field(default=None, init=False, repr=False)
 
     def fit(self, x: Any, m: Any = None, *, background: Any) -> IdealisedAD:
         """The detector itself, trained on the events inside the window.
@@ -94,17 +64,19 @@ class IdealisedAD:
         true = gather(*(background if isinstance(background, tuple) else (background,)), unit=self.region.unit)
         for events in (data, true):
             self.region.check(events, sidebands=False)
-        inside = [features(events[self.region.contains(events)], self.with_mass) for events in (data, true)]
+        self.columns_ = data.names
+        inside = [features(events[self.region.contains(events)], self.with_mass)
+                  for events in (data, ordered(true, data.names))]
         self.classifier_ = fit_ratio(inside[0], inside[1], seed=self.seed, members=self.members)
         return self
 
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
         """Estimate of log p_data(x) / p_B(x) inside the window, float64 (n,)."""
-        return scored(self.classifier_, x, m, self.with_mass)
+        return fitted(self.classifier_).predict_log_odds(features(self.seen(x, m), self.with_mass))
 
 
 @dataclass(eq=False)
-class Supervised:
+class Supervised(Estimator):
     """Fully supervised classifier of signal against background: what knowing the signal would give.
 
     Parameters
@@ -116,6 +88,7 @@ class Supervised:
     Example
     -------
     >>> from sundog.simulate.densities import ResonantToy
+    >>> from sundog.tasks.anomaly import SignalRegion
     >>> toy = ResonantToy()
     >>> x = torch.cat([toy.background(1000, 0).values, toy.signal(1000, 1).values])
     >>> model = Supervised(SignalRegion(3.3, 3.7), members=1).fit(x, torch.arange(2000) >= 1000)
@@ -123,15 +96,14 @@ class Supervised:
     True
     """
 
-    region: SignalRegion
-    seed: int = 0
     members: int = 10
-    classifier_: Classifier | None = None
+    classifier_: Classifier | None = field(default=None, init=False, repr=False)
 
     def fit(self, x: Any, y: Any) -> Supervised:
         """The classifier itself, trained on features x (n, d) and labels y (n,): 1 or True for signal."""
         events = x if isinstance(x, Dataset) else Dataset.from_arrays(x)
         check_columns(events)
+        self.columns_ = events.names
         labels = torch.as_tensor(y).double().reshape(-1)
         if len(labels) != len(events):
             raise ShapeError("labels do not fit the events", got=len(labels), expected=len(events),
@@ -146,21 +118,4 @@ class Supervised:
 
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
         """Estimate of log p_S(x) / p_B(x), float64 (n,); the mass is not used."""
-        return scored(self.classifier_, x, None, False)
-
-
-def scored(classifier: Classifier | None, x: Any, m: Any, with_mass: bool) -> Tensor:
-    """Log-odds of the classifier for x (n, d), with the mass m as last column where it was trained with it.
-
-    Raises
-    ------
-    OptionError : the detector has not been fitted.
-    """
-    if classifier is None:
-        raise OptionError("the detector has not been fitted", got="score_samples", expected="fit first",
-                          do="call fit(x, m)")
-    if with_mass:
-        events = gather(x, m)
-        return classifier.predict_log_odds(features(events, True))
-    values = x.values if isinstance(x, Dataset) else Dataset.from_arrays(x).values
-    return classifier.predict_log_odds(values)
+        return fitted(self.classifier_).predict_log_odds(self.seen(x).values)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,13 +18,13 @@ from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SundogError
 from sundog.tasks.anomaly.background.spectrum import smooth_masses
 from sundog.tasks.anomaly.background.template import fit_template
+from sundog.tasks.anomaly.detectors.base import ClassifierSearch, TemplateSearch, fit_ratio
 from sundog.tasks.anomaly.detectors.ranode import RAnode
-from sundog.tasks.anomaly.detectors.references import features, fit_ratio
+from sundog.tasks.anomaly.detectors.sigma import Sigma
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 
 Make = Callable[[SignalRegion, int], Any]
 Scorer = Callable[[Dataset], Tensor]
-OVERSAMPLING = 3.0  # template events per data event inside the window, where the detector does not say
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +103,7 @@ def cross_fitted(make: Make, events: Dataset, region: SignalRegion, *, folds: in
 
 def refitted(detector: Any) -> bool:
     """Whether cross-fitting fits the whole detector anew to all folds but one, template or sidebands included."""
-    on_template = hasattr(detector, "sample_background") and hasattr(detector, "classifier_")
-    return not (on_template or isinstance(detector, RAnode))
+    return not isinstance(detector, ClassifierSearch | RAnode)
 
 
 def deal(n: int, folds: int, seed: int) -> Tensor:
@@ -135,10 +133,10 @@ def background_events(fit: CrossFit, events: Dataset, region: SignalRegion, n: i
     drawn = masses[torch.randint(len(masses), (n - n_inside,), generator=generator)]
     m = torch.cat([drawn, law.sample(n_inside, seed)])
     try:
-        if hasattr(fit.detector, "for_window"):  # beside the window nothing is interpolated
+        if isinstance(fit.detector, Sigma):  # beside the window nothing is interpolated
             outside = fit.detector.template_for(region, "none").sample(n - n_inside, seed, m[: n - n_inside])
             return _joined(outside, fit.detector.sample_background(n_inside, m[n - n_inside :], seed=seed))
-        if hasattr(fit.detector, "sample_background"):
+        if isinstance(fit.detector, TemplateSearch):
             return fit.detector.sample_background(n, m, seed=seed)
         template: Any = getattr(fit.detector, "background", None)
         if not hasattr(template, "sample"):
@@ -154,20 +152,16 @@ def _joined(first: Dataset, second: Dataset) -> Dataset:
                    context=torch.cat([first.context, second.context]))
 
 
-def _classifiers(detector: Any, events: Dataset, region: SignalRegion, fold: Tensor, members: int,
+def _classifiers(detector: ClassifierSearch, events: Dataset, region: SignalRegion, fold: Tensor, members: int,
                  seed: int) -> tuple[Scorer, ...]:
-    if hasattr(detector, "members"):
-        detector.members = 1  # its own classifier saw every event and is not used
-    detector.fit(events)
-    seen = getattr(detector, "latent", None) or partial(features, with_mass=getattr(detector, "with_mass", False))
+    detector.columns_, detector.template_ = events.names, detector.make_template(events)
     is_inside = region.contains(events)
-    inside = seen(events[is_inside])
-    n_drawn = round(getattr(detector, "oversampling", OVERSAMPLING) * len(inside))
-    drawn = seen(detector.sample_background(n_drawn, seed=seed))
+    inside = detector.view(events[is_inside])
+    drawn = detector.background_for(len(inside))
 
     def without(k: int) -> Scorer:
         classifier = fit_ratio(inside[fold[is_inside] != k], drawn, seed=seed + 100 * k, members=members)
-        return lambda new: classifier.predict_log_odds(seen(new))
+        return lambda new: classifier.predict_log_odds(detector.view(new))
 
     return tuple(without(k) for k in range(int(fold.max()) + 1))
 

@@ -26,13 +26,11 @@ from sundog.data.parts import write_parts
 from sundog.errors import OptionError, RunError
 from sundog.tasks.anomaly.detectors.anode import Anode
 from sundog.tasks.anomaly.detectors.cathode import Cathode
-from sundog.tasks.anomaly.detectors.curtains import Curtains
 from sundog.tasks.anomaly.detectors.cwola import CWoLa
 from sundog.tasks.anomaly.detectors.lacathode import LaCathode
-from sundog.tasks.anomaly.detectors.radot import RadOT
 from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.detectors.sigma import Sigma
-from sundog.tasks.anomaly.detectors.transit import Transit
+from sundog.tasks.anomaly.detectors.transports import Curtains, RadOT, Transit
 from sundog.tasks.anomaly.regions import SignalRegion, gather
 from sundog.tasks.anomaly.scan.crossfit import Make, background_events, cross_fitted, deal, refitted
 from sundog.tasks.anomaly.scan.found import ScanResult, joined
@@ -214,8 +212,7 @@ def prepare(events: Dataset, plan: ScanPlan, folder: Path) -> None:
         write_text(marked, json.dumps(identity, indent=1))
     if plan.serves_all and not (folder / SHARED / "fitted").exists():
         detector = plan.maker(folder / SHARED)(plan.windows[0], plan.seed)
-        detector.members = 1  # the classifier of the first window is not used
-        detector.fit(events)
+        detector.make_template(events)
         write_text(folder / SHARED / "fitted", "")
 
 

@@ -7,8 +7,9 @@ A generator learns a density; a transport learns how it changes with the context
 * ``FlowForFlow``: an invertible flow, trained to make log p_B(T(x) | m') + log |det dT/dx| greatest, p_B a flow too;
 * ``ResidualTransport``: x + (m' - m) g(x, m, m'), trained as a Wasserstein GAN on the pairs (x', m') and (x, m).
 
-As models they draw at a context m': a row that ``prepare`` was shown, carried from its own context. They are no
-words of ``sundog.fit``: what they draw depends on the rows that they hold, which no run folder keeps.
+As models they draw at a context m': a row that ``prepare`` was shown, carried from its own context. ``sundog.fit``
+takes the classes; they are no words of it, for what they draw depends on the rows that they hold, which no run folder
+keeps.
 
 Source: Sengupta, Klein, Raine & Golling 2024 (flows for flows); Oleksiyuk, Voloshynovskiy & Golling 2025 (residual
 network and critic; the factor m' - m and the Wasserstein critic are ours).
@@ -47,10 +48,7 @@ class Mover(Model):
         """T(x; start -> end): x (n, d), start and end (n, 1)."""
 
     def prepare(self, x: Tensor, context: Tensor | None) -> None:
-        if context is None or context.shape[1] != 1:
-            raise OptionError("a transport needs one context", got="none" if context is None else context.shape[1],
-                              expected="the mass", do="pass events with their mass")
-        self.sources = (x, context)
+        self.sources = (x, one_context(context))
 
     def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
         """Stored rows drawn with replacement, carried to the context (n, 1)."""
@@ -58,6 +56,14 @@ class Mover(Model):
         rows = torch.randint(len(x), (n,), generator=generator).to(x.device)
         assert context is not None  # prepare refused to go without
         return self.move(x[rows], start[rows], context)
+
+
+def one_context(context: Tensor | None) -> Tensor:
+    """The context (n, 1), if there is one and no second."""
+    if context is None or context.shape[1] != 1:
+        raise OptionError("a transport needs one context", got="none" if context is None else context.shape[1],
+                          expected="the mass", do="pass events with their mass")
+    return context
 
 
 class FlowForFlow(Mover):
