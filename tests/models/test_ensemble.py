@@ -36,6 +36,21 @@ def test_two_passes_have_the_gradient_of_one() -> None:
     assert torch.autograd.gradcheck(lambda x: mean_field_energy(features, x, 2), x)
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (2, 16, 16), (64,), (16, 16, 16)])
+def test_two_passes_of_the_statistics_themselves(shape: tuple[int, ...]) -> None:
+    domain = "volume" if shape == (16, 16, 16) else "auto"
+    model = MicrocanonicalModel(shape, levels=4, smoothings=(0.0,), domain=domain)
+    x = torch.randn(5, *shape, generator=generator(0))
+    model.prepare(x.cumsum(-1), None)
+    fields = x.reshape(5, model.layout.channels, *model.layout.seen).requires_grad_()
+
+    def features(x: Tensor) -> Tensor:
+        return model.constraints.features(x, linear=True)
+
+    slopes = [torch.autograd.grad(mean_field_energy(features, fields, k), fields)[0] for k in (5, 2)]
+    assert (slopes[0] - slopes[1]).abs().max() < 1e-4 * slopes[0].abs().max()
+
+
 def spread(maps: Tensor, model: MicrocanonicalModel) -> Tensor:
     """Variance of the band powers between maps, over that of Gaussian maps, 2 P^2 / modes: (b,)."""
     power = model.constraints.bands(maps)

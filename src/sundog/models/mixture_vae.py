@@ -15,7 +15,6 @@ Source: Jiang et al. 2017, IJCAI, eq. 7 and 16 (prior and responsibilities); Sia
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,9 +26,9 @@ from torch import Tensor, nn
 from sundog.errors import SampleSizeError
 from sundog.models.base import Batch, Model, Noise, Objective
 from sundog.models.options import Options, option
+from sundog.models.vae import LOG_2PI, log_normal
 from sundog.nets.mlp import mlp, still
 
-LOG_2PI = math.log(2 * math.pi)
 RESTARTS = 10  # of the mixture that the prior starts from
 ROUNDS = 60  # of expectation and maximisation in each
 NARROWEST = 0.05  # standard deviation of a component, in units of that of a principal component
@@ -132,10 +131,8 @@ class MixtureVAE(Model):
         """Evidence lower bound of each row (n,), in nats, from one e (n, latent) per row."""
         mean, log_variance = self.encode(x)
         z = mean + (0.5 * log_variance).exp() * e
-        square = (x - self.decode(z)).square() * (-self.log_variance).exp()
-        likelihood = -0.5 * (square + self.log_variance + LOG_2PI).sum(1)
-        posterior = -0.5 * (e.square() + log_variance + LOG_2PI).sum(1)
-        return likelihood + self.log_prior(z).logsumexp(1) - posterior
+        likelihood = log_normal(x, self.decode(z), self.log_variance)
+        return likelihood + self.log_prior(z).logsumexp(1) - log_normal(z, mean, log_variance)
 
     def loss(self, batch: Batch, noise: Noise) -> Tensor:
         """Mean of -ELBO over the batch, one draw of z per row."""

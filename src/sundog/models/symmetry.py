@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sundog.models.base import Noise
+
 
 def positions(grid: Sequence[int]) -> int:
     """How many flips and quarter turns leave the frame of an image (..., ny, nx) as it is: 8 for squares, else 4.
@@ -40,3 +42,8 @@ def all_turned(x: Tensor, at_most: int) -> Tensor:
     if n * count > at_most:
         return turned(x, torch.arange(n, device=x.device) % count)
     return torch.cat([turned(x, torch.full((n,), i, device=x.device)) for i in range(count)])
+
+
+def placed(x: Tensor, symmetry: str, noise: Noise) -> Tensor:
+    """Images of a training step, in random positions where the symmetry is ``dihedral``."""
+    return x if symmetry == "none" else turned(x, (noise.uniform(1)[:, 0] * positions(x.shape)).long())

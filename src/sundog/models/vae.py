@@ -115,7 +115,7 @@ class VAE(Model):
         mean, log_variance = self.encode(x, context)
         z = mean + (0.5 * log_variance).exp() * e
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
-        return self._log_normal(x, self.decode(z, context)) - self.beta * kl
+        return log_normal(x, self.decode(z, context), self.log_variance) - self.beta * kl
 
     def loss(self, batch: Batch, noise: Noise) -> Tensor:
         """Mean of -ELBO over the batch, one draw of z per row."""
@@ -135,7 +135,7 @@ class VAE(Model):
             z = mean + (0.5 * log_variance).exp() * e
             # log p(z) - log q(z|x): the constants of the two normals cancel.
             prior = 0.5 * (e.square() + log_variance - z.square()).sum(1)
-            ratios.append(self._log_normal(x, self.decode(z, context)) + prior)
+            ratios.append(log_normal(x, self.decode(z, context), self.log_variance) + prior)
         return torch.logsumexp(torch.stack(ratios), 0) - math.log(draws)
 
     def activity(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -163,7 +163,8 @@ class VAE(Model):
         e = torch.randn(len(x), self.latent, generator=generator, device=x.device, dtype=x.dtype)
         return -self.elbo(x, context, e).mean()
 
-    def _log_normal(self, x: Tensor, centre: Tensor) -> Tensor:
-        """log N(x; centre, s^2) of each row: (n,)."""
-        square = (x - centre).flatten(1).square()
-        return -0.5 * (square * (-self.log_variance).exp() + self.log_variance + LOG_2PI).sum(1)
+
+def log_normal(x: Tensor, centre: Tensor, log_variance: Tensor) -> Tensor:
+    """log N(x; centre, exp log_variance) of each row, summed over all axes but the first: (n,)."""
+    square = (x - centre).square() * (-log_variance).exp()
+    return -0.5 * (square + log_variance + LOG_2PI).flatten(1).sum(1)

@@ -29,7 +29,7 @@ from sundog.models.diffusion.options import SAMPLERS, DiffusionOptions
 from sundog.models.gaussian.by_context import ROWS
 from sundog.models.gaussian.law import Covariance, GaussianDenoiser, Isotropic, Principal, Spectral
 from sundog.models.options import Options
-from sundog.models.symmetry import all_turned, positions, turned
+from sundog.models.symmetry import all_turned, placed
 from sundog.nets.mlp import TimeMLP
 from sundog.nets.unet import UNet, levels_for
 from sundog.solve.ode import divergence_exact, divergence_hutchinson, integrate
@@ -194,8 +194,7 @@ class Diffusion(Density):
         sigma = torch.exp(self.p_mean + self.p_std * noise.normal(1)[:, 0])
         e = noise.normal(*self.grid)
         given = noise.uniform(1) >= self.options.context_dropout
-        if self.symmetry == "dihedral":
-            x_0 = turned(x_0, (noise.uniform(1)[:, 0] * positions(self.grid)).long())
+        x_0 = placed(x_0, self.symmetry, noise)
         linear, residual, error = self._parts(x_0 + _rows(sigma[:, None], x_0) * e, sigma, batch.context, given)
         wanted = (x_0 - linear) / _rows(error, x_0)
         wrong = (residual - wanted).square().flatten(1).mean(1)

@@ -27,7 +27,7 @@ from torch import Tensor
 from sundog.errors import OptionError, ShapeError
 from sundog.models.base import Batch, Noise, Objective, Translator
 from sundog.models.options import Options, option
-from sundog.models.symmetry import all_turned, positions, turned
+from sundog.models.symmetry import all_turned, placed
 from sundog.models.translate.adversarial import (
     AT_ONCE,
     KEPT,
@@ -168,7 +168,7 @@ class ImageTranslator(Translator):
 
     def matching_loss(self, batch: Batch, noise: Noise) -> Tensor:
         """Mean of |v - (y - x_0)|^2 ((1 - t)^2 + t^2): the same size of target at every time."""
-        x = self._placed(batch, noise)
+        x = placed(batch.x, self.options.symmetry, noise)
         return batch.mean(self._mismatch(x, noise.normal(self.wanted, *self.shape[1:]), noise.uniform(1)))
 
     def _mismatch(self, x: Tensor, white: Tensor, t: Tensor) -> Tensor:
@@ -179,15 +179,9 @@ class ImageTranslator(Translator):
         wrong = (self.velocity(x_t, k, t, mean) - (y - x_0)).square().flatten(1).mean(1)
         return wrong * ((1 - t).square() + t.square())[:, 0]
 
-    def _placed(self, batch: Batch, noise: Noise) -> Tensor:
-        """The maps of a batch, in random positions where the law allows it."""
-        if self.options.symmetry == "none":
-            return batch.x
-        return turned(batch.x, (noise.uniform(1)[:, 0] * positions(self.shape)).long())
-
     def critic_loss(self, batch: Batch, noise: Noise) -> Tensor:
         """E D([k, fake]) - E D([k, y]) + lambda E P(|grad_y D|); the known maps are the same on both sides."""
-        x = self._placed(batch, noise)
+        x = placed(batch.x, self.options.symmetry, noise)
         k, y = x[:, : self.known], x[:, self.known :]
         with torch.no_grad():
             fake = self.generate(k, noise.normal(self.wanted, *self.shape[1:]))
@@ -195,7 +189,7 @@ class ImageTranslator(Translator):
 
     def translator_loss(self, batch: Batch, noise: Noise) -> Tensor:
         """-E D([k, fake]) + weight x mean of |var fake - var real| over images and channels."""
-        x = self._placed(batch, noise)
+        x = placed(batch.x, self.options.symmetry, noise)
         k, y = x[:, : self.known], x[:, self.known :]
         fake = self.generate(k, noise.normal(self.wanted, *self.shape[1:]))
         wrong = (variances(fake) - variances(y)).abs().mean(1)
