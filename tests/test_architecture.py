@@ -36,7 +36,7 @@ STAIRCASE = {
     "reports": {"verdicts", "tasks", "statistics", "data"},
 }
 ANYTHING = {"cli", "demos", "__init__"}
-IMPORT_NAMES = {"scikit_learn": "sklearn", "pyyaml": "yaml", "scikit_image": "skimage", "pot": "ot"}
+IMPORT_NAMES = {"scikit_learn": "sklearn", "pyyaml": "yaml", "scikit_image": "skimage", "pot": "ot", "pillow": "PIL"}
 PENDING = ("sundog.data.",)
 MOST_FILES = 12  # of a folder, its __init__ aside
 FORBIDDEN_NAMES = {"core", "utils", "util", "common", "helpers", "helper", "misc", "manager"}
@@ -47,7 +47,8 @@ INSIDE_FUNCTIONS = {
     "cli": {"*"},
     "__init__.py": {"*"},
     "data/formats/fits.py": {"astropy"},
-    "data/formats/hdf5.py": {"h5py"},
+    "data/formats/hdf5.py": {"h5py", "hdf5plugin"},
+    "data/formats/pictures.py": {"PIL"},
     "data/formats/tables.py": {"pandas", "pyarrow"},
     "data/public/fetch.py": {"rich"},
     "data/public/lhco.py": {"h5py"},

@@ -169,15 +169,6 @@ def test_pandas_fixed_tables_need_no_pytables(tmp_path: Path) -> None:
     assert load(tmp_path / "b.h5", columns=["mj1", "pxj1"]).values.tolist() == [[1, 0], [3, 2], [5, 4]]
 
 
-def test_pandas_appendable_tables_are_explained(tmp_path: Path) -> None:
-    import h5py
-
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_group("df").attrs["pandas_type"] = b"frame_table"
-    with pytest.raises(FileError, match=r"appendable.*format='fixed'"):
-        load(tmp_path / "a.h5")
-
-
 def test_foreign_fits_images(tmp_path: Path) -> None:
     from astropy.io import fits
 
@@ -212,16 +203,6 @@ def test_foreign_fits_tables(tmp_path: Path) -> None:
         load(tmp_path / "t.fits")
 
 
-def test_healpix_is_recognised(tmp_path: Path) -> None:
-    from astropy.io import fits
-
-    table = fits.BinTableHDU.from_columns([fits.Column("T", "E", array=np.zeros(12))])
-    table.header["PIXTYPE"], table.header["NSIDE"] = "HEALPIX", 1
-    table.writeto(tmp_path / "h.fits")
-    with pytest.raises(FileError, match="whole sphere: got HEALPix, nside 1"):
-        load(tmp_path / "h.fits")
-
-
 def test_foreign_tables(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -251,7 +232,7 @@ def test_maps_of_a_folder_are_stacked(tmp_path: Path, how: str) -> None:
     assert data.values[:, 0, 0].tolist() == [0, 1, 2]
     np.save(tmp_path / "map3.npy", np.zeros((4, 6)))
     with pytest.raises(DataError, match=r"4 files: the maps differ in size: got 4 x 5 \(3 files\), 4 x 6 \(1 files\)"):
-        load(tmp_path)
+        load(tmp_path, kind="images")
 
 
 # --- what is broken ------------------------------------------------------------------------------------------
@@ -327,7 +308,7 @@ def test_unknown_suffix_and_npy_is_no_place_for_names(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"suffix '\.xls', expected \.npy"):
         load(tmp_path / "a.xls")
     (tmp_path / "a.csv.gz").write_bytes(b"x")
-    with pytest.raises(FileError, match="unknown kind of file"):
+    with pytest.raises(FileError, match="cannot read"):
         load(tmp_path / "a.csv.gz")
     data = Dataset.from_arrays([[1.0], [2.0]])
     with pytest.raises(FileError, match=r"save to a\.npz"):
@@ -354,7 +335,7 @@ def test_numbers_beyond_float32_are_not_called_inf(tmp_path: Path) -> None:
 def test_missing_cells_and_text_columns_of_a_csv(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("m,name,fr\n1,cyg,I\n2,vir,II\n")
-    with pytest.raises(DataError, match=r"not numbers: got name, fr.*columns=\['m'\]"):
+    with pytest.raises(DataError, match=r"got name \('cyg' in row 1\), fr \('I' in row 1\).*columns=\['m'\]"):
         load(path)
     assert load(path, columns=["m"]).names == ("m",)
     path.write_text("m,n\n1,\n2,3\n")
@@ -438,8 +419,8 @@ def test_real_maps() -> None:
     assert dust.values.shape == (3, 512, 512)
     radio = load(SHARED / "radio/mirabest_first_las80_f16.npz", unit="mJy/beam", kind="images")
     assert radio.values.shape == (1255, 80, 80)
-    with pytest.raises(FileError, match="whole sphere"):
-        load(SHARED / "sky/wmap_band_iqumap_r9_7yr_V_v4_udgraded32.fits")
+    sky = load(SHARED / "sky/wmap_band_iqumap_r9_7yr_V_v4_udgraded32.fits")
+    assert (tuple(sky.values.shape), sky.provenance["sphere"]["nside"]) == ((1, len(sky.names), 1, 12288), 32)
 
 
 def test_npz_layout_is_the_documented_one(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def describe(data: Dataset) -> str:
     copies = len(data) - _distinct(data)
     if copies:
         lines.append(f"{copies} of {len(data)} rows are exact copies of another row")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"note: {note}" for note in data.provenance.get("notes", ()))])
 
 
 def _headline(data: Dataset) -> str:

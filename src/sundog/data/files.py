@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import glob
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import sundog.data.describe  # noqa: F401  what was loaded can describe itself
 from sundog.checks import near
-from sundog.data.formats import arrays, fits, hdf5, root, tables
-from sundog.data.formats.raw import Raw
+from sundog.data.formats import arrays, fits, hdf5, pictures, root, tables
+from sundog.data.formats.raw import FACTS, Raw
+from sundog.data.layout import joined, observed_only, shaped
 from sundog.data.sample import Dataset
-from sundog.errors import DataError, FileError, OptionError, ShapeError, SundogError
+from sundog.errors import FileError, OptionError, ShapeError, SundogError
 
 _Reader = Callable[[Path, str | None, Sequence[str] | None], Raw]
+_TEXT = dict.fromkeys((".csv", ".tsv", ".txt", ".dat"), tables.read_csv)
+_PICTURES = dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"), pictures.read)
 _READERS: dict[str, _Reader] = {
-    ".npy": arrays.read_npy, ".npz": arrays.read_npz, ".h5": hdf5.read, ".hdf5": hdf5.read,
-    ".fits": fits.read, ".fit": fits.read, ".csv": tables.read_csv, ".parquet": tables.read_parquet,
-    ".root": root.read,
+    ".npy": arrays.read_npy, ".npz": arrays.read_npz,
+    **dict.fromkeys((".h5", ".hdf5", ".hdf", ".he5"), hdf5.read),
+    **dict.fromkeys((".fits", ".fit", ".fts"), fits.read), **_TEXT,
+    **dict.fromkeys((".parquet", ".pq"), tables.read_parquet), ".root": root.read, **_PICTURES,
 }
-_WRITERS: dict[str, Callable[[Dataset, Path], Path]] = {
+_PACKED = {**dict.fromkeys((".gz", ".bz2"), (*_TEXT, ".fits", ".fit", ".fts")), ".zst": tuple(_TEXT),
+           ".fz": (".fits", ".fit", ".fts")}
+_WRITERS: dict[str, Callable[[Raw, Path], Path]] = {
     ".npz": arrays.write_npz, ".h5": hdf5.write, ".hdf5": hdf5.write, ".fits": fits.write,
     ".csv": tables.write_csv, ".parquet": tables.write_parquet,
 }
-MOST_COLUMNS = 64  # a wider 2-D array is taken for a map: no event of this project has so many features
 
 
 def load(
@@ -45,15 +47,19 @@ def load(
     periodic: bool | None = None,
     held_out_fraction: float | None = None,
     key: str | None = None,
+    mask: Any = None,
 ) -> Dataset:
-    """Dataset from a file (.npy, .npz, .h5, .fits, .csv, .parquet, .root), or from a folder, pattern or list of maps.
+    """Dataset from a file, or from a folder, pattern or list of files: their maps, or the rows of their tables.
 
-    A 2-D array is one map when ``kind="images"``, when a pixel size is known, when it is the image of a FITS
-    file, or when it has more than 64 columns that nobody named; else a table of events. A 1-D array is one
-    column of events, with ``kind="images"`` and more than 64 numbers a
+    Files: .npy, .npz, .h5, .fits, .csv (.tsv, .txt, .dat), .parquet, .root, pictures; docs/files.md lists what is
+    understood in each. A 2-D array is one map when ``kind="images"``, when a pixel size is known, when it is the image
+    of a FITS file or a picture, or when it has more than 64 columns that nobody named; else a table of events. A 1-D
+    array is one column of events, with ``kind="images"`` and more than 64 numbers a
     signal: one map of one row. A 3-D array is n maps of one channel; with as many ``names`` as its first axis is long,
-    one map of several channels. Files written by ``save`` need no rule. Whatever is passed here wins over
-    what the file says. A constant column is no error here (``describe`` flags it), only when a scaling is fitted.
+    one map of several channels. A 4-D array whose last axis has at most four entries has its channels last. Files
+    written by ``save`` need no rule. Whatever is passed here wins over what the file says. What was left out, changed
+    or understood on the way stands in ``provenance["notes"]`` and in ``describe``. A constant column is no error here
+    (``describe`` flags it), only when a scaling is fitted.
 
     Parameters
     ----------
@@ -61,11 +67,13 @@ def load(
     unit, units : of all columns or channels; or one for each column of the file; or {name: unit} of some
     names : one for each column of the file, before ``columns`` chooses
     context : names of the columns to condition on
-    columns : names of the columns wanted, in that order, context and weights included
+    columns : names of the columns or channels wanted, in that order, context and weights included
     weights : name of the column of event weights
     pixel_arcmin, periodic : of maps
     held_out_fraction : share kept away from training; 0.2 unless the file says otherwise
-    key : name of the array, dataset, tree or FITS extension in files that hold several
+    key : name of the array, dataset, group, tree or FITS extension in files that hold several
+    mask : of maps: an array or file that is 0 where pixels hold no number (NaN, infinite, UNSEEN), or ``"missing"``
+        for wherever they hold none; such pixels become 0
 
     Raises
     ------
@@ -86,16 +94,29 @@ def load(
     given: dict[str, Any] = {
         "names": (names,) if isinstance(names, str) else names, "units": unit if units is None else units,
         "pixel_arcmin": pixel_arcmin, "periodic": periodic, "held_out_fraction": held_out_fraction}
-    files = _files(path)
+    files, left = _files(path)
     try:
         wanted = None if columns is None or names is not None else [*columns, *([weights] if weights else [])]
-        raw = _stacked(files, key, kind) if _plural(path) else _read(files[0], key, wanted)
-        if isinstance(units, Mapping):
-            given |= _named_units(units, {**raw.facts, **({"names": given["names"]} if given["names"] else {})})
-        raw = replace(raw, facts={**raw.facts, **{n: v for n, v in given.items() if v is not None}})
-        return _dataset(_shaped(raw, kind), columns, context, weights, files)
+        parts = [shaped(_with_facts(_read(file, key, wanted), given), kind) for file in files]
+        raw = joined(parts, files).noted(left)
+        if mask is not None or raw.values.ndim > 2:
+            raw = observed_only(raw, load(mask, kind="images", mask="missing").values[0].numpy()
+                                if isinstance(mask, str | Path) and mask != "missing" else mask)
+        return _dataset(raw, columns, context, weights, files)
     except SundogError as error:
         raise _naming(error, files) from error
+
+
+def _with_facts(raw: Raw, given: Mapping[str, Any]) -> Raw:
+    """The facts of a file, with those that the caller gave in their place."""
+    given = {name: value for name, value in given.items() if value is not None}
+    units, stated = given.get("units"), raw.facts.get("units")
+    if isinstance(units, Mapping):
+        del given["units"]
+        given |= _named_units(units, {**raw.facts, **given})
+    elif isinstance(units, str) and isinstance(stated, str) and stated and stated != units:
+        raw = raw.noted(f"the unit {units} was given in place of the file's {stated}")
+    return replace(raw, facts={**raw.facts, **given})
 
 
 def save(data: Dataset, path: str | Path) -> Path:
@@ -111,22 +132,19 @@ def save(data: Dataset, path: str | Path) -> Path:
     if writer is None:
         raise FileError(f"cannot write {path}", got=f"suffix {path.suffix!r}", expected=", ".join(_WRITERS),
                         do=f"save to {path.stem}.npz, which keeps names, units and context")
-    return writer(data, path)
+    context, weights = (None if part is None else part.numpy() for part in (data.context, data.weights))
+    facts = {**{name: getattr(data, name) for name in FACTS}, "provenance": dict(data.provenance)}
+    return writer(Raw(data.values.numpy(), context, weights, facts), path)
 
 
-def _plural(path: Any) -> bool:
-    if not isinstance(path, str | Path) or Path(path).is_dir():
-        return True
-    return not Path(path).exists() and glob.has_magic(str(path))
-
-
-def _files(path: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The files meant by a path, a folder, a pattern or a list; at least one, all existing."""
+def _files(path: str | Path | Sequence[str | Path]) -> tuple[list[Path], str]:
+    """The files meant by a path, a folder, a pattern or a list, all existing; and which of a folder were left out."""
+    left = ""
     if not isinstance(path, str | Path):
-        found = [Path(p) for p in path]
-    elif Path(path).is_dir():
-        found = sorted(p for p in Path(path).iterdir() if _suffix(p) in _READERS and not p.name.startswith("."))
-    elif _plural(path):
+        found = [Path(p).expanduser() for p in path]
+    elif Path(path).expanduser().is_dir():
+        found, left = _of_folder(Path(path).expanduser())
+    elif not Path(path).exists() and glob.has_magic(str(path)):
         found = [Path(p) for p in sorted(glob.glob(str(Path(path).expanduser()), recursive=True))]  # noqa: PTH207
     else:
         found = [Path(path).expanduser()]
@@ -137,12 +155,25 @@ def _files(path: str | Path | Sequence[str | Path]) -> list[Path]:
             siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
             raise FileError(f"no file {file}", got="nothing there", expected="an existing file",
                             do=near(file.name, siblings) or f"check the path; the folder is {file.parent.resolve()}")
-    return found
+    return found, left
+
+
+def _of_folder(folder: Path) -> tuple[list[Path], str]:
+    """The data files of a folder, else of those below it; text and pictures count only where nothing else lies."""
+    for every in (folder.iterdir(), folder.rglob("*")):
+        files = sorted(p for p in every if p.is_file() and not p.name.startswith((".", "_")))
+        known = [p for p in files if _suffix(p) in _READERS]
+        main = [p for p in known if _suffix(p) not in (".txt", ".dat", *_PICTURES)] or known
+        if main:
+            rest = [p.name for p in files if p not in main]
+            return main, f"left out of the folder: {', '.join(rest[:8])}" if rest else ""
+    return [], ""
 
 
 def _suffix(path: Path) -> str:
-    """".fits" for .fits.gz too: astropy reads both."""
-    return path.suffix.lower() if not path.name.lower().endswith(".fits.gz") else ".fits"
+    """".csv" for .csv.gz too, where the reader unpacks."""
+    last, inner = path.suffix.lower(), Path(path.stem).suffix.lower()
+    return inner if inner in _PACKED.get(last, ()) else last
 
 
 def _read(path: Path, key: str | None, columns: Sequence[str] | None) -> Raw:
@@ -153,51 +184,6 @@ def _read(path: Path, key: str | None, columns: Sequence[str] | None) -> Raw:
     if path.stat().st_size == 0:
         raise FileError(f"{path} is empty", got="0 bytes", expected="data", do="fetch or write the file again")
     return reader(path, key, columns)
-
-
-def _stacked(files: Sequence[Path], key: str | None, kind: str) -> Raw:
-    """All maps of several files as one array (n, ...); they must agree in size, unit and pixel."""
-    if kind == "events":
-        raise OptionError("several files can only be maps", got="kind='events'", expected="kind='images'",
-                          do="load the tables one by one")
-    found = [_read(file, key, None) for file in files]
-    stacks = [raw.values[None] if raw.values.ndim == 2 else raw.values for raw in found]
-    sizes = Counter(stack.shape[1:] for stack in stacks)
-    if len(sizes) > 1 or any(stack.ndim not in (3, 4) for stack in stacks):
-        listing = ", ".join(f"{' x '.join(map(str, size))} ({count} files)" for size, count in sizes.most_common(8))
-        raise DataError("the maps differ in size", got=listing, expected="one size",
-                        do="crop or pad them, or load one size at a time")
-    for fact in ("units", "pixel_arcmin"):
-        stated = {raw.facts.get(fact) for raw in found}
-        if len(stated) > 1:
-            raise ShapeError(f"the maps differ in {fact}", got=", ".join(sorted(map(str, stated))),
-                             expected="one value", do="load them separately, or convert them")
-    return Raw(np.concatenate(stacks), facts=found[0].facts, image=True)
-
-
-def _shaped(raw: Raw, kind: str) -> Raw:
-    """Decide what the axes mean."""
-    x, facts = raw.values, raw.facts
-    if x.size == 0:
-        raise DataError("there are no numbers", got=f"shape {x.shape}", expected="at least one row and one column",
-                        do="check the selection that produced the file")
-    if raw.ours:
-        return raw
-    names = facts.get("names")
-    wide = x.ndim == 2 and x.shape[1] > MOST_COLUMNS and names is None
-    as_map = kind == "images" or (kind == "auto" and (raw.image or wide or bool(facts.get("pixel_arcmin"))))
-    if x.ndim == 1 and not as_map:
-        x = x[:, None]
-    elif x.ndim == 1 and len(x) > MOST_COLUMNS:
-        x = x[None, None]
-    elif (x.ndim == 2 and as_map) or (x.ndim == 3 and names is not None and len(names) == len(x) > 1):
-        x = x[None]
-    expected = (3, 4) if as_map or (kind == "auto" and x.ndim > 2) else (2,)
-    if x.ndim not in expected:
-        raise ShapeError("the array has an unusable shape", got=raw.values.shape,
-                         expected="(ny, nx), (n, ny, nx) or (n, channels, ny, nx)" if as_map or x.ndim > 4
-                         else "(n, columns)", do="reshape it, or choose another kind")
-    return replace(raw, values=x)
 
 
 def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | str | None, weights: str | None,
@@ -214,14 +200,19 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
             event_weights = values[:, _index(weights, names)]
         values, names = values[:, indices], [names[i] for i in indices]
         units = [units[i] for i in indices] if units is not None and not isinstance(units, str) else units
-    elif columns is not None or weights is not None:
+    elif weights is not None or (columns is not None and list(columns) != list(names or ())):
         raise OptionError("maps have no columns", got=f"columns={columns}, weights={weights}", expected="neither",
                           do="leave them out, or choose channels after loading")
+    stated = facts.get("provenance") or {}
+    if not raw.ours:
+        stated = {"file": files[0].name if len(files) == 1 else f"{len(files)} files", **stated}
+    if raw.notes:
+        stated = {**stated, "notes": list(dict.fromkeys([*stated.get("notes", ()), *raw.notes]))}
     data = Dataset.from_arrays(
         values, raw.context, names, units, weights=event_weights, context_names=facts.get("context_names"),
         context_units=facts.get("context_units"), pixel_arcmin=facts.get("pixel_arcmin"),
         periodic=bool(facts.get("periodic", False)), held_out_fraction=facts.get("held_out_fraction", 0.2),
-        provenance=facts.get("provenance", {"file": files[0].name if len(files) == 1 else f"{len(files)} files"}))
+        provenance=stated)
     return data if context is None else _with_context(data, context)
 
 

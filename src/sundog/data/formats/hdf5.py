@@ -1,9 +1,13 @@
-"""HDF5 files: ours, plain datasets with attributes, and pandas' fixed tables (read without PyTables)."""
+"""HDF5 files: ours, plain datasets with attributes, and pandas' frames, fixed and table (without PyTables)."""
 
 from __future__ import annotations
 
+import math
+import pickletools
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,114 +15,185 @@ from sundog.data.atomic import atomic_write
 from sundog.data.formats.raw import (
     Raw,
     choose,
-    columns_of,
     facts_from_json,
     facts_to_json,
+    guard,
     no_pickles,
-    number_columns,
+    read_one,
+    table_of,
+    text_of,
     unreadable,
 )
 from sundog.errors import FileError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sundog.data.dataset import Dataset
+_FILTERS = {307: "bzip2", 32000: "LZF", 32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32013: "ZFP", 32015: "Zstd",
+            32017: "SZ", 32026: "Blosc2"}
 
 
 def read(path: Path, key: str | None = None, columns: Sequence[str] | None = None) -> Raw:
-    """The dataset or pandas table of that key; names and units from attributes called so."""
+    """The dataset, group of columns or pandas frame of that key; names and units from attributes called so.
+
+    Raises
+    ------
+    FileError : damaged, a compression that is not installed, several datasets and no ``key``.
+    """
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
             if key in (None, "values") and "sundog" in file.attrs and "values" in file:
                 return _ours(file, path)
-            shapes, tables = _contents(file, path)
-            chosen = choose({**shapes, **tables}, key.strip("/") if key else None, path, "dataset")
-            open_one = _fixed_table if chosen in tables else _dataset
-            return open_one(file[chosen], path, columns)
-    except (OSError, KeyError, RuntimeError, TypeError) as error:
-        if "filter" in str(error):
-            raise unreadable(path, f"a compression that this HDF5 library lacks ({error})",
-                             "write it again with gzip compression, or none") from error
+            shapes, texts, frames = _contents(file, path)
+            key = key.strip("/") if key else None
+            if frames and (key in frames or not any(len(shape) > 1 for shape in shapes.values())):
+                return _frame(file[choose({**frames, **shapes}, key, path, "dataset")], path, columns)
+            raw = read_one({**shapes, **frames}, texts, key, path, "dataset", columns,
+                           lambda name: _numbers(file[name], path))
+            return _with_attributes(raw, file, shapes, key)
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise unreadable(path, f"a truncated or damaged file ({error})") from error
 
 
-def write(data: Dataset, path: Path) -> Path:
-    """Datasets values, context, weights; names and units as attributes of values; all facts as JSON."""
+def write(raw: Raw, path: Path) -> Path:
+    """Datasets values, context, weights with checksums; names and units as attributes; all facts as JSON."""
     import h5py
 
-    facts = facts_to_json(data)
+    facts = facts_to_json(raw.facts)
 
     def fill(temporary: Path) -> None:
         with h5py.File(temporary, "w") as file:
             file.attrs["sundog"] = facts
             for name in ("values", "context", "weights"):
-                part = getattr(data, name)
+                part = getattr(raw, name)
                 if part is not None:
-                    file.create_dataset(name, data=part.numpy())
-            file["values"].attrs["names"], file["values"].attrs["units"] = list(data.names), list(data.units)
+                    file.create_dataset(name, data=part, fletcher32=True)
+            for name in ("names", "units"):
+                file["values"].attrs[name] = list(raw.facts[name])
 
     return atomic_write(path, fill)
 
 
 def _ours(file: Any, path: Path) -> Raw:
+    facts = facts_from_json(text_of(file.attrs["sundog"]), path)
+    held = file["values"].attrs.get("names")
+    if held is not None and tuple(text_of(name) for name in held) != facts["names"]:
+        raise unreadable(path, "names of columns that contradict each other", "write the file again")
     context, weights = (file[name][()] if name in file else None for name in ("context", "weights"))
-    facts = facts_from_json(_text(file.attrs["sundog"]), path)
     return Raw(file["values"][()], context, weights, facts=facts, ours=True)
 
 
-def _contents(file: Any, path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, int]]]:
-    """Shapes of plain datasets, and (rows, columns) of pandas' fixed tables."""
+def _contents(file: Any, path: Path) -> tuple[dict[str, tuple[int, ...]], list[str], dict[str, tuple[int, int]]]:
+    """Shapes of the datasets of numbers, names of those of text, and (rows, columns) of pandas' frames."""
     import h5py
 
     shapes: dict[str, tuple[int, ...]] = {}
-    tables: dict[str, tuple[int, int]] = {}
+    texts: list[str] = []
+    frames: dict[str, tuple[int, int]] = {}
 
     def visit(name: str, item: Any) -> None:
-        parent = name.rsplit("/", 1)[0]
+        if any(name.startswith(f"{frame}/") for frame in frames):
+            return
         if isinstance(item, h5py.Group):
-            kind = _text(item.attrs.get("pandas_type", ""))
+            kind = text_of(item.attrs.get("pandas_type", ""))
             if kind == "frame":
-                tables[name] = (item["axis1"].shape[0], item["axis0"].shape[0])
-            elif kind.endswith("_table"):
-                raise FileError(f"{path} holds a pandas table of the appendable kind", got=f"group {name!r}",
-                                expected="a plain dataset or a fixed-format table",
-                                do="write it again with frame.to_hdf(..., format='fixed') or to_parquet")
-        elif parent not in tables and item.dtype.kind in "fiubV" and item.shape:
+                frames[name] = (_rows(item), item["axis0"].shape[0])
+            elif kind in ("frame_table", "appendable_frame") and "table" in item:
+                frames[name] = (item["table"].shape[0], len(_fields(item["table"])))
+        elif item.dtype.kind in "fiubV" and item.shape:
             shapes[name] = item.shape
+        elif item.dtype.kind in "SO" and item.ndim == 1 and h5py.check_string_dtype(item.dtype):
+            texts.append(name)
 
     file.visititems(visit)
-    return shapes, tables
+    return shapes, texts, frames
 
 
-def _dataset(item: Any, path: Path, columns: Sequence[str] | None) -> Raw:
-    if item.dtype.names:
-        values, names = columns_of(item[()], path, columns)
-        return Raw(values, facts={"names": tuple(names)})
-    facts: dict[str, Any] = {}
+def _numbers(item: Any, path: Path) -> np.ndarray:
+    """The array of a dataset, once its compression is known to be there."""
+    import h5py
+
+    plist = item.id.get_create_plist()
+    used = [plist.get_filter(i) for i in range(plist.get_nfilters())]
+    if any(not h5py.h5z.filter_avail(code) for code, *_ in used):
+        with suppress(ImportError):
+            import hdf5plugin  # noqa: F401 registers its filters
+    for code, _, _, label in used:
+        if not h5py.h5z.filter_avail(code):
+            raise FileError(f"{path} is compressed with {_FILTERS.get(code, text_of(label) or f'filter {code}')}",
+                            got=f"HDF5 filter {code} in dataset {item.name!r}", expected="a filter that is installed",
+                            do="pip install 'sundog[hdf5]', or write it again with gzip compression")
+    if any(code == 32001 for code, *_ in used):
+        _check_blosc(item, path)
+    guard(path, math.prod(item.shape) * item.dtype.itemsize, item.id.get_storage_size() or None)
+    return item[()] if item.shape else np.asarray(item[()])
+
+
+def _check_blosc(item: Any, path: Path) -> None:
+    """Blosc's decoder can bring the process down on chunks that are none: their headers must state their sizes.
+
+    Header: four bytes, then the sizes unpacked, of a block, and packed (16 bytes in it), as 32-bit numbers.
+    """
+    unpacked = math.prod(item.chunks) * item.dtype.itemsize
+    for i in range(item.id.get_num_chunks()):
+        mask, chunk = item.id.read_direct_chunk(item.id.get_chunk_info(i).chunk_offset)
+        if not mask and (len(chunk) < 16 or tuple(np.frombuffer(chunk[4:16], "<u4")[[0, 2]]) != (unpacked, len(chunk))):
+            raise unreadable(path, f"a chunk of dataset {item.name!r} that is not what its filter (Blosc compression) "
+                             "wrote")
+
+
+def _with_attributes(raw: Raw, file: Any, shapes: dict[str, Any], key: str | None) -> Raw:
+    """Names and units that stand as attributes beside the array that was chosen."""
+    large = [name for name, shape in shapes.items() if len(shape) > 1] or list(shapes)
+    item = file[key] if key in shapes else file[large[0]] if len(large) == 1 else None
+    facts = dict(raw.facts)
     for fact, spellings in (("names", ("names", "columns")), ("units", ("units", "unit"))):
-        found = [item.attrs[s] for s in spellings if s in item.attrs]
+        found = [item.attrs[s] for s in spellings if s in item.attrs] if item is not None else []
         if found:
-            facts[fact] = _text(found[0]) if np.ndim(found[0]) == 0 else tuple(_text(v) for v in found[0])
-    return Raw(item[()], facts=facts)
+            facts[fact] = text_of(found[0]) if np.ndim(found[0]) == 0 else tuple(text_of(v) for v in found[0])
+    return Raw(raw.values, raw.context, raw.weights, facts, notes=raw.notes)
 
 
-def _fixed_table(group: Any, path: Path, columns: Sequence[str] | None) -> Raw:
-    """pandas stores a frame as blocks of equal type: blockK_items (names) and blockK_values (rows, names)."""
-    order = [_text(name) for name in group["axis0"][()]]
-    found: dict[str, np.ndarray] = {}
+def _rows(group: Any) -> int:
+    """Rows of a fixed frame. pandas stores an empty axis as a placeholder of one, marked by an attribute ``shape``."""
+    return 0 if "shape" in group["axis1"].attrs else int(group["axis1"].shape[0])
+
+
+def _frame(group: Any, path: Path, columns: Sequence[str] | None) -> Raw:
+    """pandas' frame: blocks of equal type in a fixed one, fields of a compound type in a table."""
+    if "table" in group:
+        table = _numbers(group["table"], path)
+        found: dict[str, np.ndarray | None] = {}
+        for field, names in _fields(group["table"]).items():
+            part = table[field].reshape(len(table), -1)
+            found |= {name: part[:, i] if part.dtype.kind in "fiub" else None for i, name in enumerate(names)}
+        order = [name for name in _words(group.attrs.get("non_index_axes", b"")) if name in found]
+        return table_of({name: found[name] for name in dict.fromkeys([*order, *found])}, path, columns)
+    order = [text_of(name) for name in group["axis0"][()]]
+    held: dict[str, np.ndarray | None] = dict.fromkeys(order)
     for k in range(int(group.attrs["nblocks"])):
-        names = [_text(name) for name in group[f"block{k}_items"][()]]
+        names = [text_of(name) for name in group[f"block{k}_items"][()]]
         block = group[f"block{k}_values"]
-        if block.dtype.kind in "fiub":
-            found |= dict(zip(names, block[()].T))
-    if not found:  # pandas pickles blocks of objects: text, mixed types
+        if not _rows(group):
+            held |= dict.fromkeys(names, np.empty(0))
+        elif block.dtype.kind in "fiub":
+            held |= dict(zip(names, _numbers(block, path).T))
+    if all(x is None for x in held.values()):  # pandas pickles blocks of objects: text, mixed types
         raise no_pickles(path, "columns " + ", ".join(order))
-    names = number_columns({name: name in found for name in order}, columns, path)
-    return Raw(np.stack([found[name] for name in names], 1), facts={"names": tuple(names)})
+    return table_of(held, path, columns)
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes | np.bytes_) else str(value)
+def _fields(table: Any) -> dict[str, list[str]]:
+    """Columns of each field of pandas' table; its attribute FIELD_kind lists them as a pickled list of text."""
+    found = {}
+    for field in table.dtype.names:
+        kind = table.attrs.get(f"{field}_kind")
+        if field != "index":
+            found[field] = _words(kind) if kind is not None else [field]
+    return found
+
+
+def _words(pickled: Any) -> list[str]:
+    """The texts of a pickled list, read from its opcodes alone: nothing is executed."""
+    content = pickled if isinstance(pickled, bytes) else bytes(np.asarray(pickled).tobytes())
+    return [str(value) for code, value, _ in pickletools.genops(content) if "UNICODE" in code.name
+            or "STRING" in code.name]

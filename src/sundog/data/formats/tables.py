@@ -1,121 +1,308 @@
-"""Tables of events: .csv (units in the header as "name [unit]") and .parquet (units as column metadata)."""
+"""Tables of events: text (units in the header as "name [unit]") and .parquet (units as column metadata)."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sundog.data.atomic import atomic_write, write_text
-from sundog.data.formats.raw import Raw, facts_from_json, facts_of, facts_to_json, number_columns, unreadable
+from sundog.data.formats.dialect import MISSING, Dialect, dialect_of
+from sundog.data.formats.raw import (
+    INDEX,
+    Raw,
+    beside,
+    facts_from_json,
+    facts_to_json,
+    guard,
+    table_of,
+    unreadable,
+)
 from sundog.errors import ShapeError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sundog.data.dataset import Dataset
 
 _MARK = "# sundog "
 _WITH_UNIT = re.compile(r"(.*\S)\s*\[([^\[\]]*)\]\s*", re.DOTALL)
+_HEAD = 1 << 20  # bytes from which the dialect is told
+# How numbers are written: what matches, what is replaced by what, and the words for it.
+_WRITTEN = (
+    (r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|Inf", (), ""),
+    (r"(\d+|\d{1,3}(,\d{3})+)(\.\d*)?", (",", ""), "commas between thousands"),
+    (r"(\d+|\d{1,3}(\.\d{3})+)(,\d*)?", (".", "", ",", "."), "decimal commas, points between thousands"),
+    (r"(\d+,?\d*|,\d+)([eE][+-]?\d+)?", (",", "."), "decimal commas"),
+    (r"(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?", ("d", "e", "D", "e"), "Fortran's exponents"),
+)
 
 
 def read_csv(path: Path, key: str | None = None, columns: Sequence[str] | None = None) -> Raw:
-    """Columns of numbers; a first line of numbers means that there is no header."""
-    import pandas as pd
+    """Columns of numbers of a text table in any common dialect, see ``dialect.dialect_of``; .gz, .bz2 and .zst too.
+
+    Raises
+    ------
+    FileError : not UTF-8 text, rows of unequal length. ShapeError : two columns of one name.
+    """
+    import pyarrow as pa
 
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-        ours = first.startswith(_MARK)
-        header = None if not ours and _all_numbers(first) else 0
-        frame = pd.read_csv(path, skiprows=int(ours), header=header, encoding="utf-8-sig", skipinitialspace=not ours,
-                            comment=None if ours else "#", float_precision="round_trip")
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:  # EmptyDataError is a ValueError
-        raise unreadable(path, str(error).strip(), "check the separators (commas) and the encoding") from error
-    if ours:
-        facts = facts_from_json(first[len(_MARK):], path)
-        return _parts(frame.to_numpy(np.float32), facts)
-    if header is None:
-        return _chosen(frame, [(f"x{i}", "") for i in range(frame.shape[1])], path, columns)
-    named = [_name_and_unit(str(column)) for column in frame.columns]
-    return _chosen(frame, named, path, columns)
+        head, encoding = _head(path)
+        if head.startswith(_MARK):
+            return _ours(_arrow(path, Dialect(",", 1, ()), encoding), head.split("\n", 1)[0][len(_MARK):], path)
+        lines = re.split(r"\r\n|\n|\r", head)
+        dialect = dialect_of(lines[:-1] if len(lines) > 1 and len(head) > _HEAD // 2 else lines, path)
+        named = [_name_and_unit(name) for name in dialect.names]
+        _all_different([name for name, _ in named if name], dialect.names)
+        table = _arrow(path, dialect, encoding)
+    except (ValueError, OSError, EOFError, UnicodeError, csv.Error, pa.ArrowException) as error:
+        raise unreadable(path, str(error).strip(), "check the separators (commas) and the encoding (UTF-8)") from error
+    return _columns_of(table, named, dialect, path, columns)
 
 
 def read_parquet(path: Path, key: str | None = None, columns: Sequence[str] | None = None) -> Raw:
-    """Columns of numbers, with the ``unit`` of each column's metadata."""
+    """Columns of numbers, with the ``unit`` of each column's metadata; pandas' stored index is left out."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            schema = file.schema_arrow
+            metadata = schema.metadata or {}
+            guard(path, file.metadata.num_rows * len(schema) * 4)
+            ours = metadata.get(b"sundog")
+            wanted = [name for name in schema.names if columns is None or name in columns]
+            table = file.read(None if ours is not None or not wanted else wanted)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise unreadable(path, str(error).splitlines()[0]) from error
-    stored = (table.schema.metadata or {}).get(b"sundog")
-    if stored is not None:
-        values = np.stack([column.to_numpy() for column in table.columns], 1)
-        return _parts(values, facts_from_json(stored.decode(), path))
-    named = [(f.name, (f.metadata or {}).get(b"unit", b"").decode()) for f in table.schema]
-    return _chosen(table.to_pandas(), named, path, columns)
+    if ours is not None:
+        return _ours(table, ours.decode(), path)
+    _all_different(schema.names, schema.names)
+    index = [name for name in json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
+             if isinstance(name, str) and name in table.column_names and name not in (columns or ())]
+    found = {name: _array(table[name]) for name in table.column_names if name not in index}
+    units = {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in schema}
+    why = {name: str(schema.field(name).type) for name, x in found.items() if x is None}
+    raw = table_of(found, path, columns, units, why)
+    return raw.noted(*(f"left out pandas' index {name!r}" for name in index))
 
 
-def write_csv(data: Dataset, path: Path) -> Path:
-    """Nine significant digits, which is all of float32; a comment line only for facts the header cannot hold."""
-    values, names, units = _flat(data, path)
+def write_csv(raw: Raw, path: Path) -> Path:
+    """As many digits as the numbers have; a comment line only for facts the header cannot hold."""
+    values, names, units = _flat(raw, path)
     header = [f"{name} [{unit}]" if unit else name for name, unit in zip(names, units)]
     text = io.StringIO()
-    if _says_more_than(data, header):
-        text.write(_MARK + facts_to_json(data) + "\n")
+    if _says_more_than(raw, header):
+        text.write(_MARK + facts_to_json(raw.facts) + "\n")
     csv.writer(text, lineterminator="\n").writerow(header)
-    np.savetxt(text, values, fmt="%.9g", delimiter=",")
+    np.savetxt(text, values, fmt="%.9g" if values.dtype == np.float32 else "%.17g", delimiter=",")
     return write_text(path, text.getvalue())
 
 
-def write_parquet(data: Dataset, path: Path) -> Path:
-    """One float32 column per feature, context column and weight, units in the column metadata."""
+def write_parquet(raw: Raw, path: Path) -> Path:
+    """One column per feature, context column and weight, units in the column metadata, a checksum for each page."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    values, names, units = _flat(data, path)
-    columns = [pa.field(name, pa.float32(), metadata={"unit": unit}) for name, unit in zip(names, units)]
-    schema = pa.schema(columns, metadata={"sundog": facts_to_json(data)})
+    values, names, units = _flat(raw, path)
+    columns = [pa.field(name, pa.from_numpy_dtype(values.dtype), metadata={"unit": unit})
+               for name, unit in zip(names, units)]
+    schema = pa.schema(columns, metadata={"sundog": facts_to_json(raw.facts)})
     table = pa.table([np.ascontiguousarray(column) for column in values.T], schema=schema)
-    return atomic_write(path, lambda temporary: pq.write_table(table, temporary))
+    return atomic_write(path, lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
 
 
-def _flat(data: Dataset, path: Path) -> tuple[np.ndarray, list[str], list[str]]:
+def _head(path: Path) -> tuple[str, str]:
+    """The first megabyte as text, and its encoding. A gigabyte of text from a few bytes is refused."""
+    import pyarrow as pa
+
+    with pa.input_stream(str(path), compression="detect") as stream:
+        content = stream.read(_HEAD)
+        if path.stat().st_size < len(content) / 200:
+            size = len(content)
+            while block := stream.read(1 << 24):
+                size += len(block)
+                guard(path, size)
+    encoding = "utf16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf8"
+    whole = len(content) < _HEAD
+    try:
+        text = content.decode("utf-16" if encoding == "utf16" else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        if whole or error.start < len(content) - 4:  # else a character was cut in two
+            raise
+        text = content[: error.start].decode(encoding if encoding == "utf16" else "utf-8-sig")
+    if "\0" in text:
+        raise ValueError("bytes of zero: no text")
+    return text, encoding
+
+
+def _arrow(path: Path, dialect: Dialect, encoding: str) -> Any:
+    """The cells as an Arrow table: numbers where a column holds nothing else, text elsewhere."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    parse = arrow.ParseOptions(delimiter=dialect.separator, newlines_in_values=not dialect.names)
+    labels = [str(i) for i in range(len(dialect.names))]
+    read = arrow.ReadOptions(skip_rows=dialect.skip, column_names=labels or None, encoding=encoding)
+    for kind in (pa.float64(), pa.string()):
+        convert = arrow.ConvertOptions(
+            column_types=dict.fromkeys(labels, kind), decimal_point=dialect.decimal, strings_can_be_null=False)
+        with _source(path, dialect) as stream:
+            try:
+                return arrow.read_csv(stream, read, parse, convert)
+            except pa.ArrowInvalid as error:
+                if "conversion error" not in str(error) or kind == pa.string():
+                    raise
+    return None
+
+
+def _source(path: Path, dialect: Dialect) -> Any:
+    """The file as Arrow can read it: without remarks between rows, and with one space for any white space."""
+    import pyarrow as pa
+
+    stream = pa.input_stream(str(path), compression="detect")
+    if not dialect.names or (dialect.separator != " " and not _remarks(path, dialect.skip)):
+        return stream
+    with stream:
+        lines = stream.read().splitlines()
+    skipped, rows = lines[: dialect.skip], lines[dialect.skip:]
+    rows = [b" ".join(row.split()) if dialect.separator == " " else row for row in rows
+            if row.strip()[:1] not in (b"#", b"%")]
+    return pa.BufferReader(b"\n".join([*skipped, *rows]) + b"\n")
+
+
+def _remarks(path: Path, skip: int) -> bool:
+    """Whether a # or % follows the lines that are skipped anyway."""
+    import pyarrow as pa
+
+    with pa.input_stream(str(path), compression="detect") as stream:
+        block = b"\n".join(stream.read(_HEAD).split(b"\n")[skip:])
+        while block:
+            if b"#" in block or b"%" in block:
+                return True
+            block = stream.read(1 << 24)
+    return False
+
+
+def _columns_of(table: Any, named: list[tuple[str, str]], dialect: Dialect, path: Path,
+                columns: Sequence[str] | None) -> Raw:
+    found: dict[str, np.ndarray | None] = {}
+    units: dict[str, str] = {}
+    why: dict[str, str] = {}
+    notes = list(dialect.notes)
+    for i, (name, unit) in enumerate(named):
+        if not name and table[i].null_count + _blank(table[i]) == len(table):
+            notes.append(f"left out the empty column {i + 1}")
+            continue
+        if not name and i:
+            raise unreadable(path, f"no name for column {i + 1}", "name it in the header")
+        name = name or "Unnamed: 0"
+        found[name], said = _number_column(table[i])
+        units[name] = unit
+        why |= {name: said} if found[name] is None else {}
+        notes += [f"column {name!r}: {said}"] if found[name] is not None and said else []
+    if found.get("Unnamed: 0") is None and "Unnamed: 0" in found and "Unnamed: 0" not in (columns or ()):
+        del found["Unnamed: 0"]
+        notes.append("left out the labels of the rows in the first column, which has no name")
+    return table_of(found, path, columns, units, why).noted(*notes)
+
+
+def _blank(column: Any) -> int:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column.type != pa.string():
+        return 0
+    return int(pc.sum(pc.equal(pc.utf8_trim_whitespace(column), "")).as_py() or 0)
+
+
+def _number_column(column: Any) -> tuple[np.ndarray | None, str]:
+    """Numbers of a column and how they were written; or None and the first cell that is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column.type != pa.string():
+        return _array(column), ""
+    text = pc.utf8_trim_whitespace(column)
+    nothing = pc.is_in(pc.utf8_lower(text), pa.array([word for word in MISSING if "inf" not in word]))
+    text = pc.if_else(nothing, None, text)
+    flags = pc.is_in(pc.utf8_lower(text), pa.array(["true", "false"]))
+    if pc.all(flags).as_py() and text.null_count < len(text):
+        return pc.equal(pc.utf8_lower(text), "true").cast(pa.float64()).to_numpy(), "true and false are 1 and 0"
+    for pattern, changes, words in _WRITTEN:
+        if pc.all(pc.match_substring_regex(text, rf"^[+-]?({pattern})$")).as_py() is not False:
+            for old, new in zip(changes[::2], changes[1::2]):
+                text = pc.replace_substring(text, old, new)
+            return text.cast(pa.float64()).to_numpy(), words
+    plain = pc.match_substring_regex(text, rf"^[+-]?({_WRITTEN[0][0]})$")
+    first = pc.index(pc.fill_null(plain, True), False).as_py()
+    return None, f"{text[first].as_py()!r} in row {first + 1}"
+
+
+def _array(column: Any) -> np.ndarray | None:
+    """An Arrow column as numbers, NaN where it is empty; None if it holds none."""
+    import pyarrow as pa
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_decimal(kind) or pa.types.is_null(kind):
+        column = column.cast(pa.float64())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        return None
+    elif pa.types.is_dictionary(column.type) or pa.types.is_boolean(kind):
+        column = column.cast(kind).cast(pa.uint8()) if pa.types.is_boolean(kind) else column.cast(kind)
+    return column.to_numpy()
+
+
+def _flat(raw: Raw, path: Path) -> tuple[np.ndarray, list[str], list[str]]:
     """Values, context and weights side by side: (n, columns), names, units."""
-    if data.kind != "events":
+    if raw.values.ndim != 2:
         raise ShapeError("images do not fit a table", got=path.suffix, expected=".npz, .h5 or .fits",
                          do=f"save to {path.stem}.npz")
-    parts = [part.numpy() for part in (data.values, data.context) if part is not None]
-    names, units = [*data.names, *data.context_names], [*data.units, *data.context_units]
-    if data.weights is not None:
-        parts, names, units = [*parts, data.weights.numpy()[:, None]], [*names, "weight"], [*units, ""]
+    names, units = _labels(raw.facts, raw.weights is not None)
+    parts = [part.T for part in (raw.values, raw.context) if part is not None]
+    return beside([*(x for part in parts for x in part), *([] if raw.weights is None else [raw.weights])]), names, units
+
+
+def _labels(facts: Mapping[str, Any], weighted: bool) -> tuple[list[str], list[str]]:
+    """Names and units of the columns of a table of ours, in its order."""
+    names, units = [*facts["names"], *facts["context_names"]], [*facts["units"], *facts["context_units"]]
+    if weighted:
+        names, units = [*names, "weight"], [*units, ""]
         while names[-1] in names[:-1]:
             names[-1] += "_"
-    return np.concatenate(parts, 1), names, units
+    return names, units
 
 
-def _parts(values: np.ndarray, facts: dict[str, Any]) -> Raw:
-    """Undo ``_flat``."""
+def _ours(table: Any, said: str, path: Path) -> Raw:
+    """Undo ``_flat``: columns are taken by name, in whatever order they stand."""
+    facts = facts_from_json(said, path)
     d, c = len(facts["names"]), len(facts["context_names"])
+    names, units = _labels(facts, weighted=table.num_columns > d + c)
+    held = {name: i for i, name in enumerate(table.column_names)}
+    spelled = [name if name in held else f"{name} [{unit}]" for name, unit in zip(names, units)]
+    if len(held) != len(spelled) or set(held) != set(spelled):
+        raise unreadable(path, f"columns {', '.join(held)}; sundog wrote {', '.join(names)}",
+                         "name them as they were, or take out what sundog noted to read it as any other table")
+    columns = [_array(table[held[name]]) for name in spelled]
+    if any(column is None for column in columns):
+        raise unreadable(path, "text in a column of numbers")
+    values = beside([column for column in columns if column is not None])
     return Raw(values[:, :d], context=values[:, d : d + c] if c else None,
                weights=values[:, d + c] if values.shape[1] > d + c else None, facts=facts, ours=True)
 
 
-def _says_more_than(data: Dataset, header: list[str]) -> bool:
+def _says_more_than(raw: Raw, header: list[str]) -> bool:
     """Whether a reader of the plain header would get another Dataset."""
     named = [_name_and_unit(column) for column in header]
     plain: dict[str, Any] = {
         "names": tuple(name for name, _ in named), "units": tuple(unit for _, unit in named), "context_names": (),
         "context_units": (), "pixel_arcmin": None, "periodic": False, "held_out_fraction": 0.2, "provenance": {},
     }
-    odd = _all_numbers(",".join(header)) or any(not re.fullmatch(r"[\w\-+*/^ \[\]]+", name) for name in header)
-    return data.weights is not None or odd or plain != facts_of(data)
+    odd = any(name.lower() in (*MISSING, *INDEX) or not re.fullmatch(r"[A-Za-z_][\w\-+*/^ \[\]]*", name)
+              for name in header)
+    return raw.weights is not None or odd or plain != dict(raw.facts)
 
 
 def _name_and_unit(column: str) -> tuple[str, str]:
@@ -123,19 +310,7 @@ def _name_and_unit(column: str) -> tuple[str, str]:
     return (match[1].strip(), match[2].strip()) if match else (column.strip(), "")
 
 
-def _all_numbers(line: str) -> bool:
-    try:
-        return len([float(cell) for cell in line.split(",")]) > 0
-    except ValueError:
-        return False
-
-
-def _chosen(frame: Any, named: list[tuple[str, str]], path: Path, columns: Sequence[str] | None) -> Raw:
-    frame.columns = [name for name, _ in named]
-    if not frame.columns.is_unique:
-        raise ShapeError("two columns share a name", got=", ".join(frame.columns), expected="names all different",
+def _all_different(names: Sequence[str], header: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise ShapeError("two columns share a name", got=", ".join(header), expected="names all different",
                          do="rename one of them in the header")
-    good = {name: getattr(dtype, "kind", "O") in "fiub" for name, dtype in frame.dtypes.items()}
-    names, units = number_columns(good, columns, path), dict(named)
-    facts = {"names": tuple(names), "units": tuple(units[name] for name in names)}
-    return Raw(frame[names].to_numpy(np.float64), facts=facts)

@@ -17,7 +17,9 @@ from sundog.errors import DataError, FileError, OptionError, ShapeError
 
 Array = NDArray[Any]
 UNSEEN = -1.6375e30  # what HEALPix files hold where nothing was observed
-_FRAMES = {"C": "icrs", "Q": "icrs", "G": "galactic", "E": "ecliptic"}
+_FRAMES = {"EQU": "icrs", "CEL": "icrs", "ICRS": "icrs", "FK5": "icrs", "J2000": "icrs", "RADEC": "icrs", "C": "icrs",
+           "Q": "icrs", "GAL": "galactic", "G": "galactic", "ECL": "ecliptic", "E": "ecliptic"}  # by the first letters
+_PIXELS = ("PIXEL", "PIX", "PIXELS", "HPXPIXEL", "IPIX", "HPX", "INDEX", "PIXNUM", "PIXEL_INDEX")
 _PROBES = 30_000  # pixels whose neighbours are compared
 _SMOOTHER = 0.85
 
@@ -53,6 +55,8 @@ def observed(values: Array) -> Array:
     array([ True, False, False])
     """
     values = np.asarray(values)
+    if values.dtype.kind != "f" or values.dtype.itemsize < 4:  # UNSEEN is beyond float16
+        return np.isfinite(values)
     return np.isfinite(values) & ~np.isclose(values, UNSEEN, rtol=1e-5, atol=0)
 
 
@@ -183,11 +187,11 @@ def filled(values: Array, mask: Array | None = None) -> Array:
 
 def read_healpix(path: str | Path, field: int | str = 0, *, unit: str | None = None, ordering: str | None = None,
                  extension: int = 1) -> HealpixMap:
-    """A map from a FITS file, in RING order; partial maps come back with UNSEEN where they have no pixel.
+    """A map from a FITS file or a .npy vector, in RING order; UNSEEN where a partial map has no pixel.
 
     Parameters
     ----------
-    field : number or name of the column
+    field : number or name of the map; the column of pixel numbers of a partial file does not count
     unit, ordering : for files that do not say; where the file says something else, that is an error
 
     Raises
@@ -204,28 +208,111 @@ def read_healpix(path: str | Path, field: int | str = 0, *, unit: str | None = N
     from astropy.io import fits
 
     path = Path(path)
+    if path.suffix == ".npy":
+        values = checked_vector(np.load(path, allow_pickle=False), path)
+        order = _said(path, "ORDERING", "", ordering or "RING")
+        return HealpixMap(values if order == "RING" else reordered(values, "RING"), unit or "")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=r".*truncated|(.|\n)*file is corrupted")
             with fits.open(path, memmap=False) as units:
-                header, table = units[extension].header, np.asarray(units[extension].data)
+                header, table = units[extension].header, units[extension].data
+                if not is_healpix(header) or not hasattr(table, "names"):
+                    raise FileError(f"{path} is not a HEALPix map", got=f"PIXTYPE {header.get('PIXTYPE')}, NSIDE "
+                                    f"{header.get('NSIDE')}", expected="PIXTYPE = HEALPIX and NSIDE",
+                                    do="load flat images with sundog.load")
+                found, stated, _ = healpix_columns(header, table, path, ordering=ordering, only=field)
     except (OSError, ValueError, TypeError, IndexError, Warning, fits.VerifyError) as error:
         raise FileError(f"cannot read {path}", got=f"{error}", expected="a whole FITS file with a binary table",
                         do="fetch it again; a HEALPix map is in extension 1") from error
-    column = _column(path, table, field)
-    values = _whole(path, header, table, np.asarray(table[column], dtype=np.asarray(table[column]).dtype.newbyteorder(
-        "=")).reshape(-1))
-    order = _said(path, "ORDERING", str(header.get("ORDERING", "")).strip().upper().replace("NEST", "NESTED")
-                  .replace("NESTEDED", "NESTED"), ordering)
-    place = list(table.dtype.names or ()).index(column) + 1
-    said = str(header.get(f"TUNIT{place}", "")).strip()
-    unit = _said(path, f"TUNIT{place}", "" if said.lower() in ("", "unknown", "counts") else said, unit)
-    frame = _FRAMES.get(str(header.get("COORDSYS", "")).strip().upper()[:1], "")
-    return HealpixMap(values if order == "RING" else reordered(values, "RING"), unit, frame)
+    (name, values), = found.items()
+    names = list(table.names)
+    values = np.where(np.isnan(values), values.dtype.type(UNSEEN), values) if values.dtype.kind == "f" else values
+    return HealpixMap(values, _said(path, f"TUNIT{names.index(name) + 1}", stated[name], unit), frame_of(header))
 
 
-def _column(path: Path, table: Any, field: int | str) -> str:
-    names = list(table.dtype.names or ())
+def is_healpix(header: Any) -> bool:
+    """Whether a FITS table says that it holds pixels of the sphere."""
+    said = str(header.get("PIXTYPE", "")).strip().upper()
+    return "NSIDE" in header and (said == "HEALPIX" or (not said and ("ORDERING" in header or "ORDER" in header)))
+
+
+def frame_of(header: Any) -> str:
+    """Frame of a HEALPix file: "icrs", "galactic" or "ecliptic"; "" where it does not say.
+
+    Example
+    -------
+    >>> frame_of({"COORDSYS": "EQUATORIAL"}), frame_of({"COORDSYS": "GAL"}), frame_of({})
+    ('icrs', 'galactic', '')
+    """
+    word = str(header.get("COORDSYS", "")).strip().upper()
+    return next((frame for start, frame in _FRAMES.items()
+                 if word == start or (len(start) > 1 and word.startswith(start))), "")
+
+
+def healpix_columns(header: Any, table: Any, path: Path, *, ordering: str | None = None,
+                    only: int | str | None = None) -> tuple[dict[str, Array], dict[str, str], list[str]]:
+    """The maps of a table by name, each whole, in RING order, NaN where nothing is; their units; and what was done.
+
+    Stokes U of a file that follows IAU (POLCCONV) changes its sign, so that U follows COSMO, HEALPix's own.
+
+    Raises
+    ------
+    FileError : no such map, pixels that do not fit NSIDE, no ORDERING.
+    """
+    every = list(table.names)
+    explicit = str(header.get("INDXSCHM", "")).strip().upper() == "EXPLICIT"
+    index = next((name for name in every if name.upper() in _PIXELS), None) if explicit or not header.get(
+        "INDXSCHM") else None
+    if explicit and index is None:
+        raise FileError(f"{path} has no column of pixel numbers", got=", ".join(every),
+                        expected="one of " + ", ".join(_PIXELS), do="name that column PIXEL")
+    names = [name for name in every if name != index]
+    if only is not None:
+        names = [_column(path, names, only)]
+    order = _said(path, "ORDERING", _order(header), ordering)
+    notes = []
+    if index is not None:
+        pixels = np.asarray(table[index], np.int64).reshape(-1)
+        notes.append(f"{len(pixels)} of {12 * int(header['NSIDE'])**2} pixels are in the file")
+    found = {name: _whole(path, header, np.asarray(table[name]), pixels if index is not None else None)
+             for name in names}
+    if order == "NESTED":
+        found = {name: reordered(values, "RING") for name, values in found.items()}
+        notes.append("pixels were brought from NESTED to RING order")
+    for name, values in found.items():
+        missing = ~observed(values)
+        if values.dtype.kind == "f" and missing.any():
+            found[name] = np.where(missing, values.dtype.type(np.nan), values)
+    if str(header.get("POLCCONV", "")).strip().upper() == "IAU":
+        for name in found:
+            if name.upper().startswith("U") and name.upper() not in ("UNSEEN", "UNIT"):
+                found[name] = -found[name]
+                notes.append(f"{name} changed its sign: the file follows IAU, sundog COSMO")
+    return found, {name: _unit(header, every.index(name)) for name in found}, notes
+
+
+def checked_vector(values: Array, path: Path) -> Array:
+    """A vector of 12 NSIDE^2 numbers, one map."""
+    values = np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in "fiu":
+        raise FileError(f"{path} is not one HEALPix map", got=f"{values.dtype} of shape {values.shape}",
+                        expected="(12 NSIDE^2,) numbers", do="save one map per file")
+    nside_of(values)
+    return values
+
+
+def _order(header: Any) -> str:
+    said = str(header.get("ORDERING", header.get("ORDER", ""))).strip().upper()
+    return {"NEST": "NESTED"}.get(said, said)
+
+
+def _unit(header: Any, place: int) -> str:
+    said = str(header.get(f"TUNIT{place + 1}", "")).strip()
+    return "" if said.lower() in ("", "unknown", "counts") else said
+
+
+def _column(path: Path, names: list[str], field: int | str) -> str:
     if isinstance(field, int) and 0 <= field < len(names):
         return names[field]
     if field in names:
@@ -234,19 +321,25 @@ def _column(path: Path, table: Any, field: int | str) -> str:
                     do="pass field= a number from 0 or one of these names")
 
 
-def _whole(path: Path, header: Any, table: Any, values: Array) -> Array:
+def _whole(path: Path, header: Any, values: Array, pixels: Array | None) -> Array:
     """The full sky: explicit pixel numbers are spread out, and the length is what NSIDE says."""
-    nside = int(header.get("NSIDE", 0))
-    if nside < 1 or str(header.get("PIXTYPE", "HEALPIX")).strip().upper() != "HEALPIX":
-        raise FileError(f"{path} is not a HEALPix map", got=f"PIXTYPE {header.get('PIXTYPE')}, NSIDE {nside}",
-                        expected="PIXTYPE = HEALPIX and NSIDE", do="load flat images with sundog.load")
-    n = 12 * nside**2
-    if str(header.get("INDXSCHM", "IMPLICIT")).strip().upper() == "EXPLICIT":
+    values = values.astype(values.dtype.newbyteorder("=")).reshape(-1)
+    n = 12 * int(header["NSIDE"])**2
+    if pixels is not None:
+        if len(pixels) != len(values) or (len(pixels) and not 0 <= pixels.min() <= pixels.max() < n):
+            raise FileError(f"{path} contradicts itself", got=f"pixels {pixels.min()} to {pixels.max()}",
+                            expected=f"0 to {n - 1}", do="the file is damaged or its NSIDE is wrong")
+        if len(np.unique(pixels)) < len(pixels):
+            raise FileError(f"{path} names a pixel twice", got=f"{len(pixels) - len(np.unique(pixels))} repeats",
+                            expected="each pixel once", do="write the map again")
+        if values.dtype.kind != "f":
+            values = values.astype(np.float64)
         whole = np.full(n, UNSEEN, values.dtype)
-        whole[np.asarray(table[_column(path, table, "PIXEL")], np.int64)] = values
+        whole[pixels] = values
         values = whole
     if len(values) != n:
-        raise FileError(f"{path} contradicts itself", got=f"{len(values)} pixels", expected=f"{n} for NSIDE {nside}",
+        raise FileError(f"{path} contradicts itself", got=f"{len(values)} pixels",
+                        expected=f"{n} for NSIDE {header['NSIDE']}",
                         do="the file is truncated or its header is wrong: fetch it again")
     nside_of(values)
     return values
@@ -274,4 +367,4 @@ def write_healpix(path: str | Path, given: HealpixMap) -> Path:
              "LASTPIX": len(given.values) - 1, "INDXSCHM": "IMPLICIT", "COORDSYS": letters.get(given.frame, "")}
     table.header.update(cards)
     return atomic_write(path, lambda temporary: fits.HDUList([fits.PrimaryHDU(), table]).writeto(
-        temporary, overwrite=True))
+        temporary, overwrite=True, checksum=True))
