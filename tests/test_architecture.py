@@ -254,6 +254,16 @@ def test_every_library_is_declared() -> None:
     assert not used - known
 
 
+def test_optional_libraries_stand_in_the_extra_that_the_error_names() -> None:
+    extras = tomllib.loads((SOURCE.parent.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    calls = [[argument.value for argument in node.args] for path in FILES for node in ast.walk(tree(path))
+             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "optional"]
+    assert len(calls) > 5
+    missing = [(library, extra) for library, extra in calls
+               if not any(re.split(r"[<>=\[ ]", line)[0].replace("-", "_") == library for line in extras[extra])]
+    assert not missing
+
+
 def test_no_drawer_for_everything() -> None:
     names = {part for path in FILES for part in path.relative_to(SOURCE).with_suffix("").parts}
     assert not names & FORBIDDEN_NAMES

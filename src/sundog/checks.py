@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable
 from typing import Any, SupportsFloat
 
-from sundog.errors import OptionError
+from sundog.errors import MissingExtraError, OptionError
 
 
 def at_least(value: int, least: int, what: str) -> int:
@@ -104,3 +105,16 @@ def near(name: str, known: Iterable[str]) -> str:
     """A suggestion such as "did you mean tau21_j1?", or an empty text."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else ""
+
+
+def optional(library: str, extra: str) -> Any:
+    """The module of an optional library.
+
+    Raises
+    ------
+    MissingExtraError : it is not installed; the message names the extra that provides it.
+    """
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise MissingExtraError(library, extra) from error

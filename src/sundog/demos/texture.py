@@ -13,8 +13,8 @@ import sundog
 from sundog.data.dataset import Dataset
 from sundog.demos.dijets import one_thread
 from sundog.models.microcanonical.family import MicrocanonicalModel
+from sundog.reports.html import Picture, picture_of
 from sundog.reports.pages.texture import row_of_maps, write_texture_page
-from sundog.reports.pages.verdict import Picture, picture_of
 from sundog.simulate.fields import filamentary_field, phase_randomised
 from sundog.verdicts.textures import Textures, compare_textures
 

@@ -1,11 +1,73 @@
-"""The environment that every HTML page of this room is made in; the pages stand in ``templates``."""
+"""What every HTML page of this room is made with: one file that loads nothing, pictures and numbers inside it."""
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter, ScalarFormatter
+
+DPI = 144  # a figure 7 inches wide is then sharp on a screen and in print
 
 
-def environment() -> Environment:
-    """Templates of the package: text is escaped, a name that the page does not know is an error."""
-    return Environment(loader=PackageLoader("sundog.reports"), autoescape=True, undefined=StrictUndefined,
-                       trim_blocks=True, lstrip_blocks=True)
+@dataclass(frozen=True)
+class Picture:
+    """One figure of the page: title, one-sentence caption, and the PNG as base64 text."""
+
+    title: str
+    caption: str
+    png: str
+
+
+def picture_of(title: str, figure: Figure, caption: str) -> Picture:
+    """The figure as a PNG for a page."""
+    _take_names_literally(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return Picture(title, caption, base64.b64encode(buffer.getvalue()).decode("ascii"))
+
+
+def render(template: str, numbers: Any = None, *, filters: dict[str, Callable[..., Any]] | None = None,
+           **context: Any) -> str:
+    """The HTML of a page: a template with its context, and ``numbers`` as JSON inside it for machines.
+
+    Text is escaped, a name that the page does not know is an error. The templates stand in ``templates`` and extend
+    ``page.html``.
+    """
+    pages = Environment(loader=PackageLoader("sundog.reports"), autoescape=True, undefined=StrictUndefined,
+                        trim_blocks=True, lstrip_blocks=True)
+    pages.filters.update(filters or {})
+    return pages.get_template(template).render(
+        payload=embedded(numbers), written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), **context)
+
+
+def embedded(numbers: Any) -> str:
+    """JSON that can stand inside a script element, whatever the names in it: <, > and & as escapes of JSON.
+
+    Example
+    -------
+    >>> "<" in embedded({"<!--<script>": 1}), json.loads(embedded({"<!--<script>": 1}))
+    (False, {'<!--<script>': 1})
+    """
+    text = json.dumps(numbers)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _take_names_literally(figure: Figure) -> None:
+    """A dollar in the name of a column is no formula; the powers of ten on an axis are."""
+    powers = {label for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)
+              if isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter)
+              for label in (axis.get_offset_text(), *axis.get_ticklabels(), *axis.get_ticklabels(minor=True))}
+    for text in figure.findobj(Text):
+        if text not in powers:
+            text.set_parse_math(False)

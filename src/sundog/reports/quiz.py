@@ -30,7 +30,7 @@ from torch import Tensor
 from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
 from sundog.errors import FileError, OptionError, SampleSizeError, ShapeError
-from sundog.reports.html import environment
+from sundog.reports.html import render
 
 MODES, SCALES, STRETCHES = ("pairs", "single"), ("set", "image"), ("asinh", "linear")
 COLOURS = ("inferno", "viridis", "cividis", "gray")
@@ -122,9 +122,7 @@ def make_quiz(
         "scale": "each image on its own scale" if scale == "image" else "all images on one brightness scale",
         "answers": scrambled(json.dumps(answers), picture),
     }
-    pages = environment()
-    html = pages.get_template("quiz.html").render(
-        facts=facts, picture=picture, payload=json.dumps(facts).replace("</", "<\\/"))
+    html = render("quiz.html", facts, facts=facts, picture=picture)
     return Quiz(html, tuple(truth), tuple(rows))
 
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from sundog.checks import optional
 from sundog.data.dataset import Dataset
-from sundog.errors import DataError, MissingExtraError, ShapeError
+from sundog.errors import DataError, ShapeError
 
 RADIUS = 1.0  # of the anti-k_T jets, as in the LHC Olympics
 LOWEST_PT = 200.0  # GeV, of a jet
@@ -187,11 +188,7 @@ def _turn(phi: np.ndarray) -> np.ndarray:
 @cache
 def _libraries() -> tuple[Any, Any]:
     """FastJet and awkward, after FastJet's greeting went nowhere: it comes past Python and would spoil JSON."""
-    try:
-        import awkward
-        import fastjet
-    except ImportError as error:
-        raise MissingExtraError("fastjet", "hep") from error
+    fastjet, awkward = optional("fastjet", "hep"), optional("awkward", "hep")
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 1)

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sundog.checks import at_least
+from sundog.checks import at_least, optional
 from sundog.data.dataset import Dataset
 from sundog.data.parts import Done, write_parts
-from sundog.errors import MissingExtraError, OptionError
+from sundog.errors import OptionError
 from sundog.simulate.dijets import dijet_truth
 from sundog.simulate.jets import COLUMNS, UNITS, jet_table
 
@@ -183,9 +183,4 @@ def _stream(seed: int, kind: str, index: int) -> int:
 
 
 def _pythia() -> tuple[Any, Any]:
-    try:
-        import awkward
-        import pythia8mc
-    except ImportError as error:
-        raise MissingExtraError("pythia8mc", "hep") from error
-    return pythia8mc, awkward
+    return optional("pythia8mc", "hep"), optional("awkward", "hep")

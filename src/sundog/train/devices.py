@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sundog.errors import MissingExtraError, OptionError
+from sundog.checks import optional
+from sundog.errors import OptionError
 from sundog.models.base import Batch, Model
 from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
 from sundog.train.engine import Share, train
@@ -53,10 +54,7 @@ def train_shared(
     Each process holds all data, takes its rows of every batch with their noise, and the gradients are averaged:
     up to the order of additions, the run is the run on one device. Processes and collectives are Fabric's.
     """
-    try:
-        from lightning_fabric import Fabric  # the extra 'multi', only for several devices
-    except ImportError:
-        raise MissingExtraError("lightning-fabric", "multi") from None
+    Fabric = optional("lightning_fabric", "multi").Fabric
     kind = choose_device(plan.device).type
     if kind == "mps":
         raise OptionError("several devices need CPU or CUDA", got="mps", expected="cpu | cuda", do="pass devices=1")

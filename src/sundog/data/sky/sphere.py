@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sundog.errors import MissingExtraError, ShapeError
+from sundog.checks import optional
+from sundog.errors import ShapeError
 
 Array = NDArray[Any]
 ARCMIN = math.pi / (180 * 60)
@@ -28,11 +29,7 @@ def ducc() -> Any:
     ------
     MissingExtraError : ducc0 is not installed.
     """
-    try:
-        import ducc0
-    except ImportError as error:
-        raise MissingExtraError("ducc0", "sky") from error
-    return ducc0
+    return optional("ducc0", "sky")
 
 
 def n_alm(lmax: int) -> int:

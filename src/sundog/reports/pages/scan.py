@@ -5,9 +5,7 @@ Each figure function returns one matplotlib Figure and touches no global state.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +16,7 @@ from scipy.stats import norm
 from sundog.data.atomic import write_text
 from sundog.reports.figures.anomaly import signal_figure
 from sundog.reports.figures.verdict import FAKE, GREY, INK, REAL
-from sundog.reports.html import environment
-from sundog.reports.pages.verdict import Picture, picture_of
+from sundog.reports.html import Picture, picture_of, render
 from sundog.tasks.anomaly.regions import mass_column
 from sundog.tasks.anomaly.scan.bump import BumpFit
 from sundog.tasks.anomaly.scan.found import ScanResult, WindowResult, measured, percent
@@ -128,13 +125,8 @@ def write_scan_report(found: ScanResult, path: str | Path) -> Path:
     ------
     FileError : the folder is missing or not writable.
     """
-    pages = environment()
-    pages.filters["p"] = lambda value: f"{value:.2g}"
-    pages.globals.update(percent=percent, measured=measured)
-    text = pages.get_template("scan.html").render(
-        found=found, pictures=list(pictures(found)), written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        payload=json.dumps(found.facts()).replace("</", "<\\/"))
-    return write_text(path, text)
+    return write_text(path, render("scan.html", found.facts(), filters={"p": lambda value: f"{value:.2g}"}, found=found,
+                                   pictures=list(pictures(found)), percent=percent, measured=measured))
 
 
 def pictures(found: ScanResult) -> Iterator[Picture]:

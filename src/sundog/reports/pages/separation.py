@@ -5,9 +5,7 @@ Each figure function returns one matplotlib Figure and touches no global state.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +16,7 @@ from torch import Tensor
 from sundog.data.atomic import write_text
 from sundog.errors import ShapeError
 from sundog.reports.figures.verdict import FAKE, GREY, INK, REAL
-from sundog.reports.html import environment
-from sundog.reports.pages.verdict import Picture, picture_of
+from sundog.reports.html import Picture, picture_of, render
 from sundog.tasks.separation.result import Separation
 
 GREEN = "#4c8c5b"
@@ -135,17 +132,13 @@ def write_page(
     if truth is not None and truth.shape != found.signal.shape:
         raise ShapeError("truth and mixture differ in size", got=tuple(truth.shape), expected=tuple(found.signal.shape),
                          do="cut the truth to the mixture")
-    pages = environment()
     report = found.report
     rows = list(zip(report.k.tolist(), report.signal_to_noise.tolist(), report.agreement.tolist(),
                     report.power_error.tolist(), report.regimes))
-    payload = json.dumps({"losses": report.losses, "columns": ["k", "signal_to_noise", "agreement", "power_error",
-                                                               "regime"], "rows": rows}).replace("</", "<\\/")
-    html = pages.get_template("separation.html").render(
-        found=found, report=report, rows=rows, solutions=len(found.samples), payload=payload,
-        pictures=list(pictures(found, truth, unit, pixel_arcmin)),
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    )
+    numbers = {"losses": report.losses, "columns": ["k", "signal_to_noise", "agreement", "power_error", "regime"],
+               "rows": rows}
+    html = render("separation.html", numbers, found=found, report=report, rows=rows, solutions=len(found.samples),
+                  pictures=list(pictures(found, truth, unit, pixel_arcmin)))
     return write_text(path, html)
 
 

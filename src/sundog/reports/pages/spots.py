@@ -14,8 +14,7 @@ from torch import Tensor
 
 from sundog.data.atomic import write_text
 from sundog.reports.figures.verdict import BAND, FAKE, GREY, INK, REAL
-from sundog.reports.html import environment
-from sundog.reports.pages.verdict import Picture, picture_of
+from sundog.reports.html import Picture, picture_of, render
 from sundog.tasks.spots import Mean, SpotStatistics, spectrum_error
 
 SHOWN = 6  # images of each side
@@ -45,10 +44,9 @@ class SpotExperiment:
 
 def write_spots(experiments: Sequence[SpotExperiment], path: str | Path, summary: str) -> Path:
     """One self-contained HTML page with the table and all figures of each experiment, written atomically."""
-    pages = environment()
     parts = [{"title": e.title, "note": e.note, "table": e.table(), "pictures": list(pictures(e))}
              for e in experiments]
-    return write_text(path, pages.get_template("spots.html").render(parts=parts, summary=summary))
+    return write_text(path, render("spots.html", parts=parts, summary=summary))
 
 
 def pictures(of: SpotExperiment) -> Iterator[Picture]:

@@ -5,9 +5,7 @@ Each figure function returns one matplotlib Figure and touches no global state.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,7 @@ from torch import Tensor
 from sundog.data.atomic import write_text
 from sundog.errors import OptionError
 from sundog.reports.figures.verdict import FAKE, GREY, INK, REAL
-from sundog.reports.html import environment
-from sundog.reports.pages.verdict import Picture, picture_of
+from sundog.reports.html import Picture, picture_of, render
 from sundog.verdicts.textures import TRUTH, Measure, Textures
 
 COLOURS = (REAL, FAKE, GREY, "#4c8c5b")
@@ -83,12 +80,8 @@ def write_texture_page(
     numbers = {m.title: dict(zip(found.names, errors)) for m, errors in rows}
     statistics = picture_of("Every statistic", measures_figure(found), "Truth as a black line. Fakes: mean, with the "
                             "range between the maps as a band. Scattering pairs are sorted by the true value.")
-    pages = environment()
-    html = pages.get_template("texture.html").render(
-        title=title, lead=lead, names=found.names, rows=rows, pictures=[*pictures, statistics], facts=facts or {},
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), payload=json.dumps(numbers).replace("</", "<\\/"),
-    )  # fmt: skip
-    return write_text(path, html)
+    return write_text(path, render("texture.html", numbers, title=title, lead=lead, names=found.names, rows=rows,
+                                   pictures=[*pictures, statistics], facts=facts or {}))
 
 
 def _panel(ax: Axes, measure: Measure) -> None:

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from sundog.data.atomic import write_text
 from sundog.reports.figures import verdict as figures
-from sundog.reports.html import environment
+from sundog.reports.html import Picture, picture_of, render
 from sundog.verdicts.verdict import Row, Verdict, number, probability
 
 DPI = 144  # sharp on a screen of double density at the size used, and in print
 CHANNELS_SHOWN = 3
 
-
-@dataclass(frozen=True)
-class Picture:
-    """One figure of the page: title, one-sentence caption, and the PNG as base64 text."""
-
-    title: str
-    caption: str
-    png: str
 
 
 def write_report(verdict: Verdict, path: str | Path) -> Path:
@@ -43,15 +29,9 @@ def write_report(verdict: Verdict, path: str | Path) -> Path:
 
 def page(verdict: Verdict) -> str:
     """The HTML of the report."""
-    pages = environment()
-    pages.filters.update(number=number, probability=probability)
-    pages.filters["capitalise"] = lambda text: text[:1].upper() + text[1:]
-    return pages.get_template("verdict.html").render(
-        verdict=verdict, pictures=list(pictures(verdict)), reading=_reading(verdict), measured=measured,
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        # "</" inside a script element would end it: escape the slash, which JSON allows
-        payload=json.dumps(json.loads(verdict.to_json())).replace("</", "<\\/"),
-    )
+    return render("verdict.html", json.loads(verdict.to_json()), filters={
+        "number": number, "probability": probability, "capitalise": lambda text: text[:1].upper() + text[1:]},
+        verdict=verdict, pictures=list(pictures(verdict)), reading=_reading(verdict), measured=measured)
 
 
 def pictures(verdict: Verdict) -> Iterator[Picture]:
@@ -92,9 +72,3 @@ def _reading(verdict: Verdict) -> str:
             f"{verdict.n} real {verdict.kind} give against {verdict.n} others; a row fails when fakes that were real "
             f"would do as badly with a probability below {number(threshold)}.")
 
-
-def picture_of(title: str, figure: Figure, caption: str) -> Picture:
-    """The figure as a PNG for a page."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return Picture(title, caption, base64.b64encode(buffer.getvalue()).decode("ascii"))

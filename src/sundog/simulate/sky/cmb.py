@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sundog.checks import optional
 from sundog.data.sky.sphere import (
     analysis,
     gaussian_alm,
@@ -19,7 +20,7 @@ from sundog.data.sky.sphere import (
     scaled,
     values_at,
 )
-from sundog.errors import MissingExtraError, OptionError
+from sundog.errors import OptionError
 from sundog.simulate.sky.cosmology import Cosmology, cosmology
 
 Array = NDArray[Any]
@@ -34,10 +35,7 @@ def cmb_power(model: str | Cosmology = "wmap5", lmax: int = 3000) -> Array:
     ------
     MissingExtraError : camb is not installed.
     """
-    try:
-        import camb
-    except ImportError as error:
-        raise MissingExtraError("camb", "sky") from error
+    camb = optional("camb", "sky")
     model = cosmology(model)
     settings = camb.set_params(H0=100 * model.h, ombh2=model.omega_b * model.h**2, mnu=0.0, ns=model.n_s, As=2e-9,
                                omch2=(model.omega_m - model.omega_b) * model.h**2, TCMB=model.t_cmb)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, RectBivariateSpline
 
-from sundog.errors import MissingExtraError, OptionError
+from sundog.checks import optional
+from sundog.errors import OptionError
 
 Array = NDArray[Any]
 C_KM_S = 299_792.458
@@ -170,10 +171,7 @@ def matter_power(model: Cosmology) -> MatterPower:
     ------
     MissingExtraError : camb is not installed.
     """
-    try:
-        import camb
-    except ImportError as error:
-        raise MissingExtraError("camb", "sky") from error
+    camb = optional("camb", "sky")
     z = np.concatenate([np.linspace(0, 2, 9), [2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8.5, _Z_POWER]])
     settings = {"H0": 100 * model.h, "ombh2": model.omega_b * model.h**2, "mnu": 0.0, "omk": 0.0, "ns": model.n_s,
                 "omch2": (model.omega_m - model.omega_b) * model.h**2, "TCMB": model.t_cmb, "WantCls": False}

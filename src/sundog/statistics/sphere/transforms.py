@@ -17,15 +17,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sundog.errors import MissingExtraError, OptionError
+from sundog.checks import optional
+from sundog.errors import OptionError
 
 
 def _sht() -> Any:
-    try:
-        import ducc0
-    except ImportError as error:
-        raise MissingExtraError("ducc0", "sky") from error
-    return ducc0
+    return optional("ducc0", "sky")
 
 
 def degrees(lmax: int) -> Tensor:
