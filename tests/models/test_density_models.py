@@ -8,6 +8,7 @@ import torch
 import sundog
 from sundog import Plan
 from sundog.errors import OptionError, ShapeError, SundogError
+from sundog.models.diffusion import Diffusion
 from sundog.models.matching import FlowMatching
 
 COVARIANCE = torch.tensor([[1.0, 0.6, 0.0], [0.6, 1.0, -0.3], [0.0, -0.3, 0.5]])
@@ -182,3 +183,121 @@ def test_untrained_matching_of_images_keeps_the_normal_law() -> None:
         found = model.log_prob(x, None, steps=2)
     torch.testing.assert_close(found, expected)
     assert (found - expected.flip(0)).abs().max() > 0.1
+
+
+class GaussianVelocity(torch.nn.Module):
+    """What flow matching learns of N(mu, C): v = mu + (t C - r (1 - r t)) S_t^-1 (x - t mu), r = 1 - sigma_min.
+
+    S_t = (1 - r t)^2 + t^2 C is the covariance on the way; the flow ends in N(mu, C + sigma_min^2).
+    """
+
+    def __init__(self, mu, c, sigma_min):
+        super().__init__()
+        self.mu, self.c, self.r = mu, c, 1 - sigma_min
+
+    def forward(self, x, t, context):
+        t, one = float(t.flatten()[0]), torch.eye(len(self.mu)).to(self.c)
+        on_the_way = (1 - self.r * t) ** 2 * one + t**2 * self.c
+        turn = (t * self.c - self.r * (1 - self.r * t) * one) @ torch.linalg.inv(on_the_way)
+        return self.mu + (x - t * self.mu) @ turn.T
+
+
+def gaussian_matching(trace, stretch=1.0, d=20):
+    """Flow matching with the field of a Gaussian, its variances ``stretch`` times too large, and the right law."""
+    place = torch.arange(d, dtype=torch.float64)
+    mu, c = 0.1 * place, 0.5 ** (place[:, None] - place).abs() * (1 + 0.05 * place)
+    c = (c + c.T) / 2
+    model = FlowMatching((d,), hidden=(8,), trace=trace, sigma_min=0.1).double()
+    model.velocity = GaussianVelocity(mu, stretch * c, 0.1)
+    return model, torch.distributions.MultivariateNormal(mu, c + 0.01 * torch.eye(d))
+
+
+def test_exact_trace_gives_the_gaussian_law():
+    model, law = gaussian_matching("auto")  # 20 columns are few enough
+    torch.manual_seed(0)
+    x = law.sample((50,))
+    found, error = model.log_prob_and_error(x, None, steps=40)
+    torch.testing.assert_close(found, law.log_prob(x), atol=1e-4, rtol=0)
+    assert not error.any()
+
+
+def test_probed_trace_is_the_gaussian_law_within_its_error():
+    """Off-diagonal terms of the Jacobian are the error of a probe; 64 probes tell it to 9 %."""
+    model, law = gaussian_matching("hutchinson")
+    torch.manual_seed(0)
+    x = law.sample((50,))
+    found, error = model.log_prob_and_error(x, None, steps=40, probes=64)
+    assert ((found - law.log_prob(x)).abs() < 4 * error).all()
+    assert 0.01 < float(error.max()) < 1
+    few = model.log_prob_and_error(x, None, steps=40, probes=16)[1]
+    assert 1.2 < float(few.mean() / error.mean()) < 3.6  # sqrt(4) = 2, the spread of 16 numbers known to 18 %
+    wrong, error = gaussian_matching("hutchinson", stretch=4.0)[0].log_prob_and_error(x, None, steps=40, probes=64)
+    assert ((wrong - law.log_prob(x)).mean().abs() > 8 * error).all()
+
+
+def shaken(model):
+    """The model with every weight moved, so that its field is far from trivial."""
+    generator = torch.Generator().manual_seed(3)
+    for p in model.parameters():
+        p.data += 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
+    return model
+
+
+@pytest.mark.parametrize(("family", "shape", "options"), [
+    (FlowMatching, (20,), {"hidden": (32,), "trace": "hutchinson"}),
+    (FlowMatching, (5, 6), {"parameters": 3e4}),
+    (Diffusion, (80,), {"hidden": (32,)}),
+    (Diffusion, (6, 5), {"skip": "covariance", "parameters": 3e4}),
+])
+def test_log_prob_is_a_function_of_the_row(family, shape, options):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(7, *shape, generator=generator)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = family(shape, **options)
+    model.prepare(torch.randn(200, *shape, generator=generator), None)
+    model, x[1:4] = shaken(model), x[0].clone()
+    turn = torch.randperm(7, generator=generator)
+    with torch.no_grad():
+        found, error = model.log_prob_and_error(x, None, steps=2)
+        turned = model.log_prob_and_error(x[turn], None, steps=2)
+        alone = model.log_prob(x[:1], None, steps=2)
+    torch.testing.assert_close(found[:4], alone.expand(4), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(turned, (found[turn], error[turn]), rtol=1e-4, atol=1e-4)
+    assert (error > 1e-3).all()
+    assert (found[4:] - found[0]).abs().min() > 1e-2
+
+
+@pytest.mark.parametrize("skip", ["edm", "covariance"])
+def test_probes_agree_with_the_exact_trace_of_a_diffusion(skip):
+    x = torch.randn(40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Diffusion((12,), skip=skip, hidden=(32,)).double()
+    model.prepare(x, None)
+    shaken(model)
+    with torch.no_grad():
+        exact, none = model.log_prob_and_error(x, None, steps=5)
+        model.exact = False
+        found, error = model.log_prob_and_error(x, None, steps=5, probes=64)
+    assert not none.any()
+    assert ((found - exact).abs() < 4.5 * error).all()
+    assert (found - exact).abs().max() > 1e-3
+
+
+def test_one_probe_has_no_error_and_is_refused():
+    with pytest.raises(OptionError, match="probes out of range"):
+        FlowMatching((3,), trace="hutchinson", hidden=(4,)).log_prob(torch.zeros(2, 3), None, probes=1)
+
+
+def test_a_run_tells_the_error_of_its_density():
+    x = torch.randn(60, 70, generator=torch.Generator().manual_seed(0))
+    data = sundog.Dataset.from_arrays(x, held_out_fraction=0.0)
+    probed = sundog.fit("flow-matching", data, plan=Plan(steps=2, batch=32), hidden=(16,))
+    log_p, error = probed.log_prob_and_error(data)
+    assert torch.equal(probed.log_prob(data), log_p)
+    assert error.shape == (60,)
+    assert (error > 0).all()
+    two = sundog.Dataset.from_arrays(x[:, :2])
+    exact = sundog.fit("flow", two, plan=Plan(steps=2), layers=1, hidden=(8,))
+    assert not exact.log_prob_and_error(two)[1].any()

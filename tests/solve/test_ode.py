@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sundog.errors import OptionError, TrainingError
-from sundog.solve.ode import METHODS, divergence_exact, divergence_hutchinson, integrate
+from sundog.solve.ode import METHODS, divergence_along, divergence_exact, integrate, integrate_beside, signs
 
 
 def pendulum(t, y):
@@ -52,13 +52,23 @@ def test_exact_divergence_equals_the_jacobian_trace():
     assert torch.allclose(div, trace, atol=1e-12)
 
 
-def test_hutchinson_is_unbiased():
-    torch.manual_seed(0)
-    matrix = torch.randn(6, 6, dtype=torch.float64)
-    n = 4000
-    probe = torch.randint(0, 2, (n, 6)).double() * 2 - 1
-    _, div = divergence_hutchinson(lambda x: x @ matrix.T, torch.zeros(n, 6, dtype=torch.float64), probe)
-    assert abs(div.mean() - matrix.trace()) < 4 * div.std() / math.sqrt(n)
+def test_random_signs_find_the_divergence_on_average():
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(6, 6, dtype=torch.float64, generator=generator)
+    x = torch.zeros(3, 6, dtype=torch.float64)
+    found = divergence_along(lambda x: x @ matrix.T, x, signs(4000, x))[1]
+    assert found.shape == (3, 4000)
+    assert torch.equal(found[0], found[2])
+    assert abs(found[0].mean() - matrix.trace()) < 4 * found[0].std() / math.sqrt(4000)
+    assert abs(found[0].mean() - 2 * matrix.trace()) > 8 * found[0].std() / math.sqrt(4000)
+
+
+def test_what_is_carried_along_is_integrated_beside_the_path():
+    y = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
+    end, carried = integrate_beside(lambda t, y: (-y, torch.cat([y, y**2], 1)), y, 2, 0.0, 1.0, method="rk4", steps=50)
+    one = torch.tensor(1.0, dtype=torch.float64)
+    assert torch.allclose(end, y * torch.exp(-one))
+    assert torch.allclose(carried, torch.cat([y * (1 - torch.exp(-one)), y**2 * (1 - torch.exp(-2 * one)) / 2], 1))
 
 
 def test_wrong_options_are_named():
@@ -71,3 +81,16 @@ def test_wrong_options_are_named():
 def test_a_field_with_a_pole_stops_with_an_error():
     with pytest.raises(TrainingError, match="shrank to nothing"):
         integrate(lambda t, y: 1 / (0.5 - t) * torch.ones_like(y), torch.zeros(1, 1), method="dopri5")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_field_that_is_not_finite_stops_with_an_error(bad):
+    calls = []
+
+    def field(t, y):
+        calls.append(t)
+        return torch.full_like(y, bad if t > 0.3 else 1.0)
+
+    with pytest.raises(TrainingError, match="shrank to nothing"):
+        integrate(field, torch.zeros(2, 1), method="dopri5")
+    assert len(calls) < 500

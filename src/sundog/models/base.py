@@ -182,6 +182,19 @@ class Density(Model):
         """Natural logarithm of the density of each row, (n,), in standardised units."""
 
 
+class EstimatedDensity(Density):
+    """A density whose logarithm may come from a finite number of random probes, and then has an error."""
+
+    @abstractmethod
+    def log_prob_and_error(self, x: Tensor, context: Tensor | None, *, method: str = "rk4", steps: int = 20,
+                           probes: int = 8) -> tuple[Tensor, Tensor]:
+        """Log-density of each row and its standard error, (n,) and (n,), functions of the row alone."""
+
+    def log_prob(self, x: Tensor, context: Tensor | None, **how: Any) -> Tensor:
+        """Log-density of each row, (n,): the first of ``log_prob_and_error``, which takes the same options."""
+        return self.log_prob_and_error(x, context, **how)[0]
+
+
 def beside(x: Tensor, context: Tensor | None) -> Tensor:
     """Rows x (n, channels, ...) with their context (n, c) as c more channels, constant over an image.
 

@@ -13,21 +13,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sundog.errors import OptionError
-from sundog.models.base import Batch, Density, Noise, Objective
+from sundog.models.base import Batch, EstimatedDensity, Noise, Objective
+from sundog.models.divergence import PROBES, Divergence, affordable, mean_and_error
 from sundog.models.options import Options, option
 from sundog.nets.mlp import TimeMLP
 from sundog.nets.residual import GatedResidualMLP, InterpolatedField
 from sundog.nets.unet import UNet, levels_for
-from sundog.solve.ode import divergence_exact, divergence_hutchinson, integrate
+from sundog.solve.ode import Field, integrate, integrate_beside
 
 AT_ONCE = 2**19  # numbers drawn at once: what fits a processor's caches draws fastest
-EXACT_TRACE_UP_TO = 16  # dimensions; above it one random probe costs less than the exact trace
+
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class MatchingOptions(Options):
     sampling: str = option("float32", "``bf16``: matrix products of the sampler in bfloat16, three times as fast on a "
                            "CPU that knows it; the state and the density keep their precision",
                            words=("float32", "bf16"))
-    trace: str = option("auto", "divergence in the density; auto is exact up to 16 dimensions",
+    trace: str = option("auto", "divergence in the density; auto is exact up to 64 columns, 16 pixels",
                         words=("auto", "exact", "hutchinson"))
     learning_rate: float = option(None, "0.001 for images and 0.003 for vectors when None", above=0)
 
@@ -69,7 +71,7 @@ class MatchingOptions(Options):
         )
 
 
-class FlowMatching(Density):
+class FlowMatching(EstimatedDensity):
     """Conditional flow matching on vectors (n, d) or images (n, [channels,] ny, nx), conditional on vectors (n, c).
 
     Example
@@ -89,7 +91,7 @@ class FlowMatching(Density):
         super().__init__(shape, context_dim, **options)
         o = self.options
         self.sigma_min, self.solver, self.steps = o.sigma_min, o.solver, o.steps
-        self.exact = o.trace == "exact" or (o.trace == "auto" and math.prod(shape) <= EXACT_TRACE_UP_TO)
+        self.exact = o.trace == "exact" or (o.trace == "auto" and affordable(shape))
         self.default_batch = 32 if len(shape) > 1 else 4096
         harmonics: dict[str, Any] = {"time_frequencies": o.time_frequencies,
                                      "context_frequencies": o.context_frequencies}
@@ -154,32 +156,28 @@ class FlowMatching(Density):
         """x(0) of the path that ends in x, standard normal where the field is right: (n, d)."""
         return integrate(self._field(context, x), x, 1.0, 0.0, method=self.solver, steps=self.steps)
 
-    def log_prob(self, x: Tensor, context: Tensor | None, *, method: str = "rk4", steps: int = 20,
-                 rtol: float = 1e-5, atol: float = 1e-5) -> Tensor:
-        """log p(x | context) = log N(x(0); 0, 1) - int_0^1 div v dt along the path that ends in x: (n,).
+    def log_prob_and_error(self, x: Tensor, context: Tensor | None, *, method: str = "rk4", steps: int = 20,
+                           rtol: float = 1e-5, atol: float = 1e-5, probes: int = PROBES) -> tuple[Tensor, Tensor]:
+        """log p(x | context) = log N(x(0); 0, 1) - int_0^1 div v dt along the path that ends in x, and its error.
 
-        The divergence is exact (``trace="exact"``) or estimated with one fixed probe of random signs, the same
-        for every call, so that the result is a function of x alone.
+        Returns (n,) and (n,). The divergence is exact (``trace="exact"``, error 0) or the mean over ``probes`` of
+        random signs, the same for every row and call, so that the result is a function of x alone; the error is then
+        one standard error of that mean. Rows that lie close share it: it does not average out over them.
         """
         x = x.reshape(-1, *self.grid)
-        n, grid = len(x), self.grid
-        v = self._field(context, x)
-        probe = None if self.exact else _signs(x)
+        divergence, found = Divergence(self.exact, probes), []
+        how = {"method": method, "steps": steps, "rtol": rtol, "atol": atol}
+        for rows in divergence.split(x):
+            v = self._field(None if context is None else context[rows], x)
 
-        def augmented(t: float, y: Tensor) -> Tensor:
-            here = y[:, :-1]
-            if probe is None:
-                value, div = divergence_exact(lambda z: v(t, z.reshape(-1, *grid)).flatten(1), here)
-            else:
-                value, div = divergence_hutchinson(lambda z: v(t, z), here.reshape(n, *grid), probe)
-            return torch.cat([value.flatten(1), div[:, None]], 1)
+            def moved(t: float, y: Tensor, v: Field = v) -> tuple[Tensor, Tensor]:
+                return divergence.of(partial(v, t), y)
 
-        flat = x.flatten(1)
-        start = torch.cat([flat, torch.zeros_like(flat[:, :1])], 1)
-        end = integrate(augmented, start, 1.0, 0.0, method=method, steps=steps, rtol=rtol, atol=atol)
-        z, change = end[:, :-1], end[:, -1]
-        # Integrating backwards, `change` is minus the integral of div v from 0 to 1.
-        return change - 0.5 * z.square().sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
+            z, change = integrate_beside(moved, x[rows], divergence.count, 1.0, 0.0, **how)
+            square = z.flatten(1).square()
+            # Integrating backwards, `change` is minus the integral of div v from 0 to 1.
+            found.append(change - 0.5 * (square + math.log(2 * math.pi)).sum(1, keepdim=True))
+        return mean_and_error(torch.cat(found))
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Held-out matching loss at noise and times that never change, so that scores can be compared."""
@@ -193,8 +191,3 @@ class FlowMatching(Density):
             given = None if context is None else context[rows]
             losses.append(self._mismatch(x[rows], given, x_0[rows], t[rows]))
         return torch.cat(losses).mean()
-
-
-def _signs(x: Tensor) -> Tensor:
-    generator = torch.Generator(x.device).manual_seed(0)
-    return torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x.dtype) * 2 - 1

@@ -6,13 +6,16 @@ control for accuracy. Every method is a Butcher tableau; the loop below knows no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, TrainingError
+from sundog.random import stream
 
 Field = Callable[[float, Tensor], Tensor]
 
@@ -123,7 +126,7 @@ def _adaptive(f: Field, y: Tensor, t0: float, t1: float, tableau: Tableau, rtol:
         new = _combine(y, dt, tableau.b, k)
         error = _combine(torch.zeros_like(y), dt, tableau.error, k)
         scale = atol + rtol * torch.maximum(y.abs(), new.abs())
-        size = float((error / scale).pow(2).mean().sqrt())
+        size = float((error / scale).pow(2).mean().sqrt().nan_to_num(nan=math.inf))  # NaN: a step too far
         if size <= 1.0:
             t, y, first = t + dt, new, k[-1]  # first same as last: the 7th stage is f(t + dt, new)
         # Standard controller, Hairer et al. eq. II.4.13, safety 0.9, factor kept in [0.2, 5].
@@ -134,10 +137,42 @@ def _adaptive(f: Field, y: Tensor, t0: float, t1: float, tableau: Tableau, rtol:
     return y
 
 
-def divergence_exact(v: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    """v(x) and its divergence sum_i dv_i/dx_i, by one forward-mode derivative per dimension.
+def integrate_beside(
+    f: Callable[[float, Tensor], tuple[Tensor, Tensor]], y: Tensor, count: int, t0: float, t1: float, **how: Any
+) -> tuple[Tensor, Tensor]:
+    """y at t1 of dy/dt = v(t, y), and the integrals of k(t, y) along its path, where f(t, y) = (v, k).
 
-    x: (n, d). Returns (n, d) and (n,). Cost: d + 1 evaluations; right for d up to about ten.
+    y, v: (n, ...); k: (n, count). ``how``: as in `integrate`. Returns (n, ...) and (n, count).
+    """
+    size, grid = y[0].numel(), y.shape[1:]
+
+    def whole(t: float, state: Tensor) -> Tensor:
+        v, k = f(t, state[:, :size].reshape(-1, *grid))
+        return torch.cat([v.flatten(1), k], 1)
+
+    end = integrate(whole, torch.cat([y.flatten(1), y.new_zeros(len(y), count)], 1), t0, t1, **how)
+    return end[:, :size].reshape(y.shape), end[:, size:]
+
+
+def divergence_along(v: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
+    """v(x) and e^T (dv/dx) e of each row for each probe e; all rows share the probes.
+
+    x: (n, ...), probes: (m, ...). Returns (n, ...) and (n, m). For unit vectors e the sum over all of them is the
+    divergence; for random signs e the expectation is. Cost: m + 1 evaluations.
+
+    Source: Hutchinson 1990; Grathwohl et al. 2019, eq. 8.
+    """
+
+    def along(e: Tensor) -> Tensor:
+        return (torch.func.jvp(v, (x,), (e.expand_as(x),))[1] * e).flatten(1).sum(1)
+
+    return v(x), torch.func.vmap(along)(probes).T
+
+
+def divergence_exact(v: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """v(x) and its divergence sum_i dv_i/dx_i, by one forward-mode derivative per number in a row.
+
+    x: (n, ...). Returns (n, ...) and (n,).
 
     Example
     -------
@@ -145,22 +180,12 @@ def divergence_exact(v: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, 
     >>> div.tolist()
     [8.0, 8.0, 8.0]
     """
-    n, d = x.shape
-    basis = torch.eye(d, dtype=x.dtype, device=x.device)
-    value = v(x)
-
-    def column(e: Tensor) -> Tensor:
-        return torch.func.jvp(v, (x,), (e.expand(n, d),))[1] @ e
-
-    return value, torch.func.vmap(column)(basis).sum(0)
+    basis = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device).reshape(-1, *x.shape[1:])
+    value, along = divergence_along(v, x, basis)
+    return value, along.sum(1)
 
 
-def divergence_hutchinson(v: Callable[[Tensor], Tensor], x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
-    """v(x) and the unbiased estimate e^T (dv/dx) e of its divergence for a fixed probe e of random signs.
-
-    x, probe: (n, ...). Returns (n, ...) and (n,).
-
-    Source: Hutchinson 1990; Grathwohl et al. 2019, eq. 8.
-    """
-    value, slope = torch.func.jvp(v, (x,), (probe,))[:2]
-    return value, (slope * probe).flatten(1).sum(1)
+def signs(count: int, like: Tensor) -> Tensor:
+    """Probes of random signs (count, ...) for rows like these (n, ...), the same at every call."""
+    drawn = torch.randint(0, 2, (count, *like.shape[1:]), generator=stream(0, "probes"))
+    return (2 * drawn - 1).to(like)

@@ -17,31 +17,31 @@ Source: Karras et al. 2022, eq. 7 and table 1; Song et al. 2021, section 4.3 (de
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sundog.models.base import Batch, Density, Noise, Objective
+from sundog.models.base import Batch, EstimatedDensity, Noise, Objective
 from sundog.models.diffusion.levels import LevelUncertainty, NoiseRange
 from sundog.models.diffusion.options import SAMPLERS, DiffusionOptions
+from sundog.models.divergence import PROBES, Divergence, affordable, mean_and_error
 from sundog.models.gaussian.by_context import ROWS
 from sundog.models.gaussian.law import Covariance, GaussianDenoiser, Isotropic, Principal, Spectral
 from sundog.models.options import Options
 from sundog.models.symmetry import all_turned, placed
 from sundog.nets.mlp import TimeMLP
 from sundog.nets.unet import UNet, levels_for
-from sundog.solve.ode import divergence_exact, divergence_hutchinson, integrate
+from sundog.solve.ode import integrate_beside
 from sundog.solve.samplers import noise_levels
 
 ENTRIES = 2**19  # numbers denoised at once: what fits a processor's caches draws fastest
-EXACT_TRACE_UP_TO = 16  # dimensions; above it one random probe costs less than the exact divergence
 LOUDEST_REACH = 3.0  # sigma_max over the largest standard deviation given any context, at least
 SCORED = (256, 1024)  # fewest and most noisy images behind a held-out score
 
 
-class Diffusion(Density):
+class Diffusion(EstimatedDensity):
     """Score-based diffusion on images (ny, nx) or (channels, ny, nx) with a U-Net, on vectors (d,) with an MLP.
 
     Everything that depends on the scale of the data (`NoiseRange`, mean, covariance) is measured by ``prepare``
@@ -78,7 +78,7 @@ class Diffusion(Density):
             self.register_buffer(name, torch.tensor(getattr(start, name)))
         self.network = self._network()
         self.uncertainty = LevelUncertainty() if o.uncertainty else None
-        self.exact = math.prod(shape) <= EXACT_TRACE_UP_TO  # the divergence, else one probe of random signs
+        self.exact = affordable(shape)  # the divergence, else by probes of random signs
 
     def _covariance(self) -> Covariance:
         if self.skip == "edm":
@@ -254,37 +254,42 @@ class Diffusion(Density):
 
     # -- density -------------------------------------------------------------------------------------------------
 
-    def log_prob(self, x: Tensor, context: Tensor | None, *, method: str = "rk4", steps: int = 40) -> Tensor:
-        """Log-density of the data smoothed by sigma_min, at the rows x: (n,).
+    def log_prob_and_error(self, x: Tensor, context: Tensor | None, *, method: str = "rk4", steps: int = 40,
+                           probes: int = PROBES) -> tuple[Tensor, Tensor]:
+        """Log-density of the data smoothed by sigma_min, at the rows x, and its error: (n,) and (n,).
 
             ln p(x) = ln N(x(sigma_max); m, C + sigma_max^2) + int div(x - D) d ln sigma
 
         along dx / d ln sigma = x - D(x; sigma) from x at sigma_min. The divergence of the Gaussian part is known;
-        that of the network is exact up to 16 dimensions, beyond it estimated with one fixed probe of random signs,
-        so that the result is a function of x alone.
+        that of the network is exact up to 64 dimensions, 16 for images (error 0), beyond it the mean over ``probes``
+        of random signs, the same for every row and call, so that the result is a function of x alone; the error is
+        then one standard error of that mean. Rows that lie close share it: it does not average out over them.
         """
         x = x.reshape(-1, *self.grid)
-        law = self._law(context)
-        g = torch.Generator(x.device).manual_seed(0)
-        probe = torch.randint(0, 2, x.shape, generator=g, device=x.device).to(x.dtype) * 2 - 1
-
-        def field(t: float, y: Tensor) -> Tensor:
-            sigma = torch.tensor(math.exp(t)).to(x)
-            here = y[:, :-1].reshape(-1, *self.grid)
-
-            def added(z: Tensor) -> Tensor:  # r F, as rows for the exact divergence and as images for the probe
-                _, residual, error = self._parts(z.reshape(-1, *self.grid), sigma, context)
-                return (_rows(error, residual) * residual).reshape(z.shape)
-
-            value, change = divergence_exact(added, y[:, :-1]) if self.exact else divergence_hutchinson(
-                added, here, probe)
-            moved = law.removed(here, sigma).flatten(1) - value.flatten(1)
-            return torch.cat([moved, (law.trace(math.exp(t)).to(x) - change)[:, None]], 1)
-
-        start = torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], 1)
         low, high = math.log(float(self.sigma_min)), math.log(float(self.sigma_max))
-        end = integrate(field, start, low, high, method=method, steps=steps)
-        return law.log_prob(end[:, :-1].reshape(-1, *self.grid), float(self.sigma_max)) + end[:, -1]
+        divergence, found = Divergence(self.exact, probes), []
+        for rows in divergence.split(x):
+            given = None if context is None else context[rows]
+            law, field = self._law(given), self._flow(given, divergence)
+            end, change = integrate_beside(field, x[rows], divergence.count, low, high, method=method, steps=steps)
+            found.append(law.log_prob(end, float(self.sigma_max))[:, None] + change)
+        return mean_and_error(torch.cat(found))
+
+    def _flow(self, context: Tensor | None, divergence: Divergence) -> Callable[[float, Tensor], tuple[Tensor, Tensor]]:
+        """(ln sigma, x) to dx / d ln sigma (n, *grid) and its divergence by each probe (n, m)."""
+        law = self._law(context)
+
+        def field(t: float, x: Tensor) -> tuple[Tensor, Tensor]:
+            sigma = torch.tensor(math.exp(t)).to(x)
+
+            def added(z: Tensor) -> Tensor:  # r F
+                _, residual, error = self._parts(z, sigma, context)
+                return _rows(error, residual) * residual
+
+            value, change = divergence.of(added, x)
+            return law.removed(x, sigma) - value, law.trace(math.exp(t)).to(x).reshape(-1, 1) - change
+
+        return field
 
     def _at_once(self) -> int:
         return max(1, ENTRIES // math.prod(self.grid))
