@@ -197,11 +197,12 @@ def _source(path: Path, catalogue: Path | None, unit: str | None, pixel_arcsec: 
 
     from sundog.tasks.radio import find_sources, read_catalogue, read_cutouts, read_mosaic
     from sundog.tasks.radio.archives import read_archive
+    from sundog.tasks.radio.cutouts import SUFFIXES
 
     shared = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / path
     path = shared if not path.exists() and shared.exists() else path
     rows = None if catalogue is None else read_catalogue(catalogue)
-    if path.suffix.lower() not in (".fits", ".fit") and not path.is_dir():
+    if not path.name.lower().endswith(SUFFIXES) and not path.is_dir():
         images, inside = read_archive(path, pixel_arcsec=pixel_arcsec)
         return images, rows if rows is not None else inside
     if path.is_dir() or _extensions(path) > 1:

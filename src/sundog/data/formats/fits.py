@@ -178,7 +178,7 @@ def _coordinates(header: Any) -> tuple[float | None, str, str]:
                      for scale, kind in zip(proj_plane_pixel_scales(wcs), kinds)]
             cards = wcs.to_header_string() if wcs.has_celestial else ""
     except Exception as error:  # astropy's own errors of damaged coordinates have no common base
-        return None, "", f"the world coordinates are unusable: {str(error).strip().splitlines()[0][:80]}"
+        return None, "", f"the world coordinates are unusable: {str(error).strip().splitlines()[-1][:80]}"
     silent = not celestial and not str(header.get("CUNIT1", "")).strip() and "CD1_1" not in header
     if silent and header.get("CDELT1", 1.0) == 1.0:  # pixels count pixels
         return None, cards, ""

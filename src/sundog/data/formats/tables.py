@@ -54,7 +54,7 @@ def read_csv(path: Path, key: str | None = None, columns: Sequence[str] | None =
             return _ours(_arrow(path, Dialect(",", 1, ()), encoding), head.split("\n", 1)[0][len(_MARK):], path)
         lines = re.split(r"\r\n|\n|\r", head)
         dialect = dialect_of(lines[:-1] if len(lines) > 1 and len(head) > _HEAD // 2 else lines, path)
-        named = [_name_and_unit(name) for name in dialect.names]
+        named = [name_and_unit(name) for name in dialect.names]
         _all_different([name for name, _ in named if name], dialect.names)
         table = _arrow(path, dialect, encoding)
     except (ValueError, OSError, EOFError, UnicodeError, csv.Error, pa.ArrowException) as error:
@@ -295,7 +295,7 @@ def _ours(table: Any, said: str, path: Path) -> Raw:
 
 def _says_more_than(raw: Raw, header: list[str]) -> bool:
     """Whether a reader of the plain header would get another Dataset."""
-    named = [_name_and_unit(column) for column in header]
+    named = [name_and_unit(column) for column in header]
     plain: dict[str, Any] = {
         "names": tuple(name for name, _ in named), "units": tuple(unit for _, unit in named), "context_names": (),
         "context_units": (), "pixel_arcmin": None, "periodic": False, "held_out_fraction": 0.2, "provenance": {},
@@ -305,7 +305,8 @@ def _says_more_than(raw: Raw, header: list[str]) -> bool:
     return raw.weights is not None or odd or plain != dict(raw.facts)
 
 
-def _name_and_unit(column: str) -> tuple[str, str]:
+def name_and_unit(column: str) -> tuple[str, str]:
+    """Name and unit of a header such as ``m_jj [TeV]``."""
     match = _WITH_UNIT.fullmatch(column)
     return (match[1].strip(), match[2].strip()) if match else (column.strip(), "")
 

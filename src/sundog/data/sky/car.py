@@ -70,9 +70,10 @@ def write_car(path: str | Path, values: Array, unit: str = "", frame: str = "icr
     step = 180 / values.shape[0]
     image = fits.PrimaryHDU(np.asarray(values, np.float32))
     cards: dict[str, Any] = {
-        "CTYPE1": _CTYPES[frame][0], "CTYPE2": _CTYPES[frame][1], "CUNIT1": "deg", "CUNIT2": "deg", "CRVAL1": 0.0,
-        "CRVAL2": 0.0, "CRPIX1": 1.0, "CRPIX2": 0.5 * (values.shape[0] + 1), "CDELT1": step, "CDELT2": -step}
-    image.header.update(cards)
+        "CTYPE1": _CTYPES[frame][0], "CTYPE2": _CTYPES[frame][1], "CUNIT1": "deg", "CUNIT2": "deg", "CRVAL1": 180.0,
+        "CRVAL2": 0.0, "CRPIX1": 0.5 * values.shape[1] + 1, "CRPIX2": 0.5 * (values.shape[0] + 1),
+        "CDELT1": step, "CDELT2": -step}
+    image.header.update(cards)  # the reference lies in the middle: astropy knows no more than 180 degrees from it
     if unit:
         image.header["BUNIT"] = unit
     return atomic_write(path, lambda temporary: image.writeto(temporary, overwrite=True))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sundog.data.atomic import write_text
+from sundog.data.formats.tables import name_and_unit
 from sundog.errors import FileError, ShapeError
 
 # Ours -> what files call it, first found wins, upper and lower case alike. The first names are those of LoTSS-DR2.
@@ -23,6 +26,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "flux_mjy": ("Total_flux", "flux_mjy"),
     "peak_mjy": ("Peak_flux", "peak_mjy"),
 }
+_UNITS = {"ra": "deg", "dec": "deg", "optical_ra": "deg", "optical_dec": "deg", "las_arcsec": "arcsec",
+          "flux_mjy": "mJy", "peak_mjy": "mJy/beam"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,27 +93,65 @@ class Catalogue:
         known = _on_sphere(self.optical_ra, self.optical_dec)
         ra, dec = np.where(known, self.optical_ra, self.ra), np.where(known, self.optical_dec, self.dec)
         good = _on_sphere(ra, dec)
-        return np.where(good, ra, np.nan), np.where(good, dec, np.nan)
+        return np.where(good, ra % 360, np.nan), np.where(good, dec, np.nan)
 
 
 def read_catalogue(path: str | Path) -> Catalogue:
-    """The catalogue of a CSV or FITS table whose columns have the names of LoTSS-DR2, or one of COLUMNS.
+    """The catalogue of a text or FITS table whose columns have the names of LoTSS-DR2, or one of COLUMNS.
 
-    Fluxes are in mJy and mJy/beam there, LAS in arcsec, positions in degrees. Other columns are ignored.
+    Columns that state a unit - in FITS, or as ``name [unit]`` in a header - are converted; else fluxes are in mJy and
+    mJy/beam, LAS in arcsec, positions in degrees. Positions may be text, sexagesimal (hours, degrees), and right
+    ascension may run from -180 to 180. Other columns are ignored.
 
     Raises
     ------
-    FileError : unreadable, or without a position.
+    FileError : unreadable, without a position, a unit of another kind, or text that is no position.
     """
     path = Path(path)
-    table = _fits_table(path) if path.suffix.lower() in (".fits", ".fit") else _csv_table(path)
+    table = _fits_table(path) if path.name.lower().endswith((".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fz")) \
+        else _text_table(path)
     folded = {name.lower(): name for name in reversed(list(table))}
     found = {ours: folded[name.lower()] for ours, names in COLUMNS.items() for name in reversed(names)
              if name.lower() in folded}
     if not {"ra", "dec"} <= set(found) and not {"optical_ra", "optical_dec"} <= set(found):
         raise FileError(f"{path} has no positions", got=", ".join(list(table)[:12]), expected="columns RA and DEC",
                         do="rename the columns as in LoTSS-DR2: Source_Name, RA, DEC, ID_RA, ID_DEC, LAS, Total_flux")
-    return Catalogue.of({ours: table[name] for ours, name in found.items()})
+    return Catalogue.of({ours: _words(table[name][0]) if ours == "name" else
+                         _converted(ours, *table[name], f"column {name} of {path}") for ours, name in found.items()})
+
+
+def _words(values: Any) -> list[str]:
+    return [str(value).strip() for value in values]
+
+
+def _converted(ours: str, values: Any, unit: str, where: str) -> np.ndarray:
+    """A column in the unit that a Catalogue has it in, float64."""
+    from astropy import units
+    from astropy.coordinates import Angle
+
+    x = np.asarray(values)
+    if x.dtype.kind not in "fiub":
+        text = [str(value).strip() for value in values]
+        try:
+            x = np.array([float(word) if word else np.nan for word in text])
+        except ValueError:
+            kind = units.hourangle if ours.endswith("ra") else units.deg
+            if not ours.endswith(("ra", "dec")):
+                raise FileError(f"{where} is no number", got=repr(text[0]), expected=_UNITS[ours],
+                                do="check the column") from None
+            try:
+                return np.array([Angle(word, kind).deg if word else np.nan for word in text])
+            except ValueError as error:
+                raise FileError(f"{where} is no position", got=str(error)[:60], expected="degrees or sexagesimal text",
+                                do="write e.g. 12:34:56.7 or 188.736") from error
+    if not unit:
+        return x.astype(np.float64)
+    try:
+        spelled = units.Unit(unit.replace("bm", "beam"))
+        return np.asarray(x, np.float64) * float(f"{spelled.to(units.Unit(_UNITS[ours])):.12g}")
+    except ValueError as error:
+        raise FileError(f"{where} has another kind of unit", got=repr(unit), expected=_UNITS[ours],
+                        do="convert the column, or correct its unit") from error
 
 
 def write_catalogue(catalogue: Catalogue, path: str | Path) -> Path:
@@ -125,37 +168,49 @@ def _cell(value: Any) -> str:
 
 def _on_sphere(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
-        return (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)
+        return (ra >= -180) & (ra <= 360) & (np.abs(dec) <= 90)
 
 
-def _csv_table(path: Path) -> dict[str, Sequence[Any]]:
+def _text_table(path: Path) -> dict[str, tuple[Any, str]]:
+    """Columns of a text table with their units, whatever separates them."""
     import pandas
 
+    names = [*COLUMNS["name"], *(name.lower() for name in COLUMNS["name"])]
     try:
-        table = pandas.read_csv(path, dtype={"Source_Name": str, "name": str})
-        numbers = [name for names in list(COLUMNS.values())[1:] for name in names]
-        wanted = {name.lower() for name in numbers}
-        return {str(name): pandas.to_numeric(table[name], errors="coerce").to_numpy() if str(name).lower() in wanted
-                else table[name].to_numpy() for name in table.columns}
-    except (OSError, ValueError) as error:
+        frame = pandas.read_csv(path, dtype=dict.fromkeys(names, str), skipinitialspace=True, comment="#",
+                                sep=None if path.suffix.lower() != ".csv" else ",",
+                                engine="python" if path.suffix.lower() != ".csv" else None, encoding="utf-8-sig")
+    except (OSError, ValueError, UnicodeError, csv.Error) as error:
         raise FileError(f"cannot read {path}", got=error, expected="a CSV or FITS table",
                         do="check the path and the format") from error
+    found = {}
+    for label in frame.columns:
+        name, unit = name_and_unit(str(label))
+        text = frame[label].dtype.kind not in "fiub"
+        found[name] = (frame[label].fillna("").tolist() if text else frame[label].to_numpy(), unit)
+    return found
 
 
-def _fits_table(path: Path) -> dict[str, Sequence[Any]]:
+def _fits_table(path: Path) -> dict[str, tuple[Any, str]]:
+    """Columns of the first table with their units, empty cells as NaN."""
     from astropy.io import fits
+    from astropy.table import Table
 
     try:
-        with fits.open(path, memmap=False) as units:
-            table = next(unit for unit in units if hasattr(unit, "columns"))
-            columns: dict[str, Sequence[Any]] = {}
-            for column in table.columns:
-                kind = column.format.strip("0123456789").upper()[:1]
-                if kind == "A":
-                    columns[column.name] = [text.strip() for text in table.data[column.name]]
-                elif kind and kind in "EDIJKB":
-                    columns[column.name] = np.asarray(table.data[column.name], dtype=np.float64).tolist()
-            return columns
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # units that FITS does not know; they are looked at below
+            with fits.open(path, memmap=False) as units:
+                table = Table.read(next(unit for unit in units if hasattr(unit, "columns")))
+                stated = {name: str(table[name].unit or "") for name in table.colnames}
     except (OSError, StopIteration, ValueError, TypeError) as error:
         raise FileError(f"cannot read {path}", got=error or "no table", expected="a FITS file with a table",
                         do="check the path and the format") from error
+    found: dict[str, tuple[Any, str]] = {}
+    for name in table.colnames:
+        column = table[name]
+        if column.ndim == 1 and column.dtype.kind in "fiub":
+            found[name] = np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan), stated[name]
+        elif column.ndim == 1 and column.dtype.kind in "US":
+            found[name] = [value.decode() if isinstance(value, bytes) else str(value)
+                           for value in np.ma.filled(np.ma.asarray(column), "")], stated[name]
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from sundog.errors import DataError, FileError, OptionError
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-_TO_MJY = {"jy/beam": 1e3, "mjy/beam": 1.0, "ujy/beam": 1e-3, "µjy/beam": 1e-3, "beam-1 jy": 1e3, "beam-1 mjy": 1.0}
+SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,25 @@ class Mosaic:
     pixel_arcsec: float
     beam: Beam | None = None
 
+    def pixel_of(self, ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels x, y (from 0) of positions in ICRS [degrees], in any frame of the mosaic; NaN behind its plane."""
+        from astropy.coordinates import SkyCoord
+
+        if _is_equatorial(self.wcs):  # what most surveys have: no frame to turn
+            x, y = self.wcs.world_to_pixel_values(ra, dec)
+        else:
+            x, y = self.wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg", frame="icrs"))
+        return np.asarray(x, float), np.asarray(y, float)
+
+    def position_of(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Right ascension and declination in ICRS [degrees] of pixels (from 0)."""
+        if _is_equatorial(self.wcs):
+            ra, dec = self.wcs.pixel_to_world_values(x, y)
+        else:
+            place = self.wcs.pixel_to_world(x, y).icrs
+            ra, dec = place.ra.deg, place.dec.deg
+        return np.asarray(ra, float), np.asarray(dec, float)
+
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
@@ -77,11 +97,12 @@ def read_mosaic(path: str | Path, *, unit: str | None = None) -> Mosaic:
 
     Parameters
     ----------
-    unit : ``Jy/beam`` or ``mJy/beam``, where the file has no BUNIT
+    unit : ``Jy/beam`` or ``mJy/beam``, where the file has no BUNIT, or one that can be read in two ways (MJY/BEAM)
 
     Raises
     ------
     FileError : no image, no coordinates, or a unit that is not a brightness per beam.
+    OptionError : a unit other than that of the file.
     """
     values, header = next(_images(Path(path)), (None, None))
     if values is None or header is None:
@@ -96,28 +117,40 @@ def read_mosaic(path: str | Path, *, unit: str | None = None) -> Mosaic:
 def read_cutouts(path: str | Path, *, unit: str | None = None, pixel_arcsec: float | None = None) -> list[Cutout]:
     """The cut-outs of a folder of FITS files, or of one file with an image per extension.
 
-    A cut-out is centred on its source. Its name is OBJECT, else the name of the extension, else that of the file;
-    its pixel that of the coordinates, else ``pixel_arcsec``.
+    A cut-out is centred on its source. Its name is OBJECT, else the name of the extension, else that of the file -
+    of these the first that differs among all cut-outs, so that none replaces another; its pixel that of the
+    coordinates, else ``pixel_arcsec``.
 
     Raises
     ------
     FileError : nothing there, or no pixel size.
     """
     path = Path(path)
-    files = sorted(file for file in path.iterdir() if file.suffix in (".fits", ".fit")) if path.is_dir() else [path]
-    found = []
+    files = sorted(file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES)) if path.is_dir() else [path]
+    found, named = [], []
     for file in files:
         for i, (values, header) in enumerate(_images(file)):
             pixel = _coordinates(header)[1] or pixel_arcsec
             if pixel is None:
                 raise FileError(f"{file} does not say how large a pixel is", got="no usable WCS",
                                 expected="CDELT or CD in degrees", do="pass pixel_arcsec=1.5, or --pixel-arcsec 1.5")
-            stem = file.stem if path.is_dir() else f"{file.stem}-{i}"
-            name = str(header.get("OBJECT") or header.get("EXTNAME") or stem).strip()
-            found.append(Cutout(name, values * _factor(header, unit, file), pixel, True, _beam(header)))
+            stem = file.name.split(".fit")[0].split(".FIT")[0].split(".fts")[0]
+            stem = stem if path.is_dir() else f"{stem}-{i}"
+            named.append([str(header.get(key) or "").strip() for key in ("OBJECT", "EXTNAME")] + [stem])
+            found.append(Cutout("", values * _factor(header, unit, file), pixel, True, _beam(header)))
     if not found:
         raise FileError(f"{path} holds no cut-outs", got="no FITS images", expected="one or more", do="check the path")
-    return found
+    return [replace(cutout, name=name) for cutout, name in zip(found, _names(named))]
+
+
+def _names(named: Sequence[Sequence[str]]) -> list[str]:
+    """A name for each of the candidates: the first there is, if all differ; else by the first kind that differs."""
+    names = [next(filter(None, words)) for words in named]
+    for kind in zip(*named):
+        if len(set(names)) == len(names):
+            break
+        names = list(kind) if all(kind) else names
+    return names if len(set(names)) == len(names) else [f"{name}-{i}" for i, name in enumerate(names)]
 
 
 def write_cutouts(images: np.ndarray, path: str | Path, *, pixel_arcsec: float | Sequence[float] | np.ndarray,
@@ -170,7 +203,7 @@ def cut(mosaic: Mosaic, ra: float, dec: float, side_arcsec: float, name: str = "
 
     What lies beyond the edge is NaN, and the cut-out is then not complete.
     """
-    x, y = (float(v) for v in mosaic.wcs.world_to_pixel_values(ra, dec))
+    x, y = (float(v) for v in mosaic.pixel_of(ra, dec))
     n = max(3, round(side_arcsec / mosaic.pixel_arcsec))
     if not (math.isfinite(x) and math.isfinite(y)):
         return None  # behind the tangent plane
@@ -250,13 +283,49 @@ def _coordinates(header: Any) -> tuple[WCS | None, float | None]:
     return wcs, float(math.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
 
 
+def _is_equatorial(wcs: WCS) -> bool:
+    """Whether world coordinates are right ascension and declination of J2000 or ICRS (which agree to 0.03 arcsec)."""
+    frame = str(wcs.wcs.radesys).upper()
+    equinox = 2000.0 if math.isnan(wcs.wcs.equinox) else wcs.wcs.equinox
+    j2000 = frame == "ICRS" or (frame in ("", "FK5") and equinox == 2000)
+    return j2000 and str(wcs.wcs.lngtyp).strip().upper() == "RA"
+
+
 def _factor(header: Any, unit: str | None, path: str | Path) -> float:
-    stated = str(unit or header.get("BUNIT") or "").strip()
-    if stated.lower() not in _TO_MJY:
-        what = OptionError if unit else FileError
-        raise what(f"unit of {path} is not a brightness per beam", got=repr(stated), expected="Jy/beam or mJy/beam",
-                   do="pass unit='Jy/beam' if that is what it is")
-    return _TO_MJY[stated.lower()]
+    """What brings an image to mJy/beam: from BUNIT, else from the unit given, which must not contradict it."""
+    stated = str(header.get("BUNIT") or "").strip()
+    given, said = per_beam(unit or ""), per_beam(stated)
+    ambiguous = stated.upper() == stated and bool(re.match(r"MJY\b", stated))  # capitals hide milli and mega
+    if unit and given is None:
+        raise OptionError(f"unit of {path} is not a brightness per beam", got=repr(unit),
+                          expected="Jy/beam or mJy/beam", do="pass unit='Jy/beam' if that is what it is")
+    if given is not None and said is not None and given != said and not ambiguous:
+        raise OptionError(f"{path} says another unit", got=f"unit={unit!r} for BUNIT = {stated}", expected=stated,
+                          do="leave the unit out, or correct BUNIT in the file")
+    found = given if given is not None else None if ambiguous else said
+    if found is None:
+        raise FileError(f"unit of {path} is not a brightness per beam" if not ambiguous else
+                        f"unit of {path} may be milli or mega", got=repr(stated), expected="Jy/beam or mJy/beam",
+                        do="pass unit='mJy/beam' if that is what it is, or --unit")
+    return found
+
+
+def per_beam(text: str) -> float | None:
+    """The factor that takes a brightness in this unit to mJy/beam; None for what is no flux density per beam.
+
+    Example
+    -------
+    >>> per_beam("Jy beam-1"), per_beam("uJy/bm"), per_beam("JY/BEAM"), per_beam("K")
+    (1000.0, 0.001, 1000.0, None)
+    """
+    from astropy import units
+
+    plain = re.sub(r"(?i)\b(beam|bm)", "beam", text.strip())
+    plain = re.sub(r"(?i)\b([a-zµ]?)jy\b", lambda match: match[1].replace("U", "u") + "Jy", plain)
+    try:
+        return float(f"{units.Unit(plain).to(units.mJy / units.beam):.9g}")
+    except (ValueError, TypeError):  # UnitConversionError is both
+        return None
 
 
 def _beam(header: Any) -> Beam | None:

@@ -45,7 +45,7 @@ def find_sources(mosaic: Mosaic, *, threshold: float = 5.0, rms_mjy: float | Non
     if not rows:
         return Catalogue.of({"ra": [], "dec": [], "name": []})
     table = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    ra, dec = mosaic.wcs.pixel_to_world_values(table["x"], table["y"])
+    ra, dec = mosaic.position_of(table["x"], table["y"])
     names = [f"J{a:08.4f}{d:+08.4f}" for a, d in zip(ra, dec)]
     return Catalogue.of({"name": names, "ra": ra, "dec": dec, "flux_mjy": table["flux"], "peak_mjy": table["peak"],
                          "las_arcsec": table["extent"] * mosaic.pixel_arcsec})

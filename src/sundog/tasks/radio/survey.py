@@ -89,7 +89,7 @@ def mock_survey(
     noise = _smoothed(draw.normal(size=(size, size)), beam, "wrap")
     mosaic = empty_sky(size, pixel_arcsec, ra=centre[0], dec=centre[1], beam=Beam(beam_arcsec, beam_arcsec))
     y, x = np.array(placed).T
-    ra, dec = mosaic.wcs.pixel_to_world_values(x, y)
+    ra, dec = mosaic.position_of(x, y)
     near = [clean[max(0, round(b) - 3) : round(b) + 4, max(0, round(a) - 3) : round(a) + 4].max() for b, a in zip(y, x)]
     truth = Catalogue.of({"name": [f"mock {i}" for i in range(n)], "ra": ra, "dec": dec, "las_arcsec": las,
                           "flux_mjy": flux, "peak_mjy": np.array(near)})
