@@ -26,8 +26,8 @@ def test_events_with_context_weights_zeros_constants_and_copies() -> None:
 
 def test_a_single_zero_is_seen() -> None:
     x = np.arange(1000.0)[:, None]
-    assert _table(Dataset.from_arrays(x))["x"][-1] == "<1%"
-    assert _table(Dataset.from_arrays(x + 1))["x"][-1] == "0%"
+    assert _table(Dataset.from_arrays(x))["x"][-2:] == ["<1%", "integer"]
+    assert _table(Dataset.from_arrays(x + 1))["x"][-2:] == ["0%", "integer"]
 
 
 def test_copies_need_equal_context_and_minus_zero_is_zero() -> None:
@@ -62,3 +62,14 @@ def test_statistics_are_weighted_and_say_so() -> None:
     assert "weighted statistics" in weighted.describe().splitlines()[0]
     assert "weighted" not in plain.describe()
     assert _table(Dataset.from_arrays(x[:, None]))["x"] != _table(plain)["x"]  # the control
+
+
+def test_kinds_are_named() -> None:
+    rng = np.random.default_rng(2)
+    gauss, wait = rng.normal(size=500), rng.exponential(size=500)
+    columns = {"gauss": gauss, "wait": np.where(rng.random(500) < 0.2, 0.0, wait), "jets": rng.poisson(3, 500),
+               "u": rng.random(500), "adc": gauss.clip(max=1.0), "mm": gauss.round(1)}
+    table = _table(Dataset.from_arrays(np.stack(list(columns.values()), 1), names=tuple(columns)))
+    assert {name: table[name][-1] for name in columns if name != "gauss"} == {
+        "wait": "zero-inflated", "jets": "integer", "u": "bounded", "adc": "saturated", "mm": "rounded"}
+    assert table["gauss"][-1] == "0%"

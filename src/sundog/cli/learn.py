@@ -21,11 +21,13 @@ def info(
     sundog info events.npz
     sundog info dust.fits --json
     """
+    from sundog.data.describe import column_kinds
+
     data = load(file)
     facts = {"file": str(file), "kind": data.kind, "shape": list(data.values.shape), "names": list(data.names),
              "units": list(data.units), "context_names": list(data.context_names),
              "context_units": list(data.context_units), "weighted": data.weights is not None,
-             "pixel_arcmin": data.pixel_arcmin, "fingerprint": data.fingerprint()}
+             "kinds": column_kinds(data), "pixel_arcmin": data.pixel_arcmin, "fingerprint": data.fingerprint()}
     typer.echo(json.dumps(facts) if as_json else str(data.describe()))
 
 

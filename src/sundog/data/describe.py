@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from sundog.data.sample import Dataset
+from sundog.data.scaling.found import found_column
 
-_HEAD = ("name", "unit", "min", "median", "max", "mean", "std", "zeros", "")
+_HEAD = ("name", "unit", "min", "median", "max", "mean", "std", "zeros", "kind")
 
 
 def describe(data: Dataset) -> str:
@@ -17,19 +18,21 @@ def describe(data: Dataset) -> str:
     Median, mean, standard deviation and the share of zeros are those of the weighted sample where there are weights
     (the first line says so); minimum and maximum are those of the rows that weigh anything.
 
-    Constant columns are flagged here and are an error only when a scaling is fitted: a file with one is
-    readable, and the user decides which columns to drop.
+    The last column names what a feature of events is beside continuous (``sundog.data.scaling.ByKind``): bounded,
+    integer, zero-inflated ... Constant columns are flagged here and are an error only when a scaling is fitted: a
+    file with one is readable, and the user decides which columns to drop.
 
     Example
     -------
     >>> from sundog.data.dataset import Dataset
     >>> print(describe(Dataset.from_arrays([[1.0, 5.0], [2.0, 5.0], [0.0, 5.0]], names=("m", "k"), units=("TeV", ""))))
     events: 3 rows, 2 features, 1 held out with seed 0
-    name  unit  min  median  max  mean    std  zeros
+    name  unit  min  median  max  mean    std  zeros  kind
     m     TeV     0       1    2     1  0.816    33%
     k             5       5    5     5      0     0%  constant
     """
-    rows = [_row(name, unit, part, data.weights) for name, unit, part in _columns(data)]
+    kinds = column_kinds(data)
+    rows = [_row(name, unit, part, data.weights, kinds.get(name, "")) for name, unit, part in _columns(data)]
     if data.weights is not None:
         rows.append(_row("(weight)", "", data.weights, None))
     lines = [_headline(data), *_aligned([_HEAD, *rows])]
@@ -37,6 +40,23 @@ def describe(data: Dataset) -> str:
     if copies:
         lines.append(f"{copies} of {len(data)} rows are exact copies of another row")
     return "\n".join([*lines, *(f"note: {note}" for note in data.provenance.get("notes", ()))])
+
+
+def column_kinds(data: Dataset) -> dict[str, str]:
+    """Column of events -> its kind (``sundog.data.scaling.ByKind``), for all rows; {} for images.
+
+    Example
+    -------
+    >>> column_kinds(Dataset.from_arrays(torch.arange(100.0)[:, None] % 3, names=("n",)))
+    {'n': 'integer'}
+    """
+    if data.kind == "images":
+        return {}
+    heavy = slice(None) if data.weights is None or not bool(data.weights.any()) else data.weights > 0
+    w = None if data.weights is None or isinstance(heavy, slice) else data.weights[heavy].double()
+    columns = data.values[heavy].double().T.contiguous()
+    return {name: "constant" if bool((x == x[0]).all()) else found_column(x, w).kind
+            for name, x in zip(data.names, columns)}
 
 
 def _headline(data: Dataset) -> str:
@@ -61,18 +81,17 @@ def _columns(data: Dataset) -> list[tuple[str, str, Tensor]]:
     return found
 
 
-def _row(name: str, unit: str, part: Tensor, weights: Tensor | None) -> tuple[str, ...]:
+def _row(name: str, unit: str, part: Tensor, weights: Tensor | None, kind: str = "") -> tuple[str, ...]:
     x, w = part.numpy().ravel().astype(np.float64), None
     if weights is not None and bool(weights.any()):
         w = weights.double().repeat_interleave(part.numel() // len(part)).numpy()
         x, w = x[w > 0], w[w > 0] / w.sum()
     mean = np.average(x, weights=w)
     numbers = [x.min(), _median(x, w), x.max(), mean, np.sqrt(np.average((x - mean) ** 2, weights=w))]
-    constant = "constant" if numbers[0] == numbers[2] else ""
-    if constant:
-        numbers[3:] = [numbers[0], 0.0]  # the mean of equal numbers is not exactly one of them
+    if numbers[0] == numbers[2]:
+        kind, numbers[3:] = "constant", [numbers[0], 0.0]  # the mean of equal numbers is not exactly one of them
     zeros = _share(float(np.average(x == 0, weights=w)))
-    return (name, unit, *(f"{float(v):.3g}" for v in numbers), zeros, constant)
+    return (name, unit, *(f"{float(v):.3g}" for v in numbers), zeros, "" if kind == "continuous" else kind)
 
 
 def _median(x: np.ndarray, weights: np.ndarray | None) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sundog.data.dataset import Dataset
-from sundog.data.scaling import Scaling, Standard, default_scaling, named_scaling
+from sundog.data.scaling import Scaling, Standard
 from sundog.errors import DataError, OptionError, RunError, SampleSizeError
 from sundog.models.base import Batch, Model
 from sundog.models.families import build
@@ -24,6 +24,7 @@ from sundog.train.devices import choose_device, to, train_shared
 from sundog.train.engine import train
 from sundog.train.plan import Plan
 from sundog.train.run import LABELS, RUN, Run, load_run, make_run, read_facts
+from sundog.train.scaled import Kinds, fitted_scaling, placed
 from sundog.version import __version__
 
 FEWEST_ROWS = 20  # below this neither a scaling nor a held-out score means anything for a trained family
@@ -39,6 +40,7 @@ def fit(
     device: str = "auto",
     out: str | Path | None = None,
     scaling: Scaling | str | None = None,
+    kinds: Kinds = None,
     init_from: Run | str | Path | None = None,
     progress: bool = False,
     **options: Any,
@@ -58,6 +60,8 @@ def fit(
     scaling : of the values: a word (``auto``, ``standard``, ``logit``, ``asinh``, ``log-modulus``, ``normal-scores``,
         ``identity``) or an unfitted ``Scaling``; when None ``auto`` for events and ``standard`` for images, or
         ``identity`` for families that know units of their own
+    kinds : of columns of events, {name: kind} where the kind found is not the right one (``describe`` names it;
+        ``sundog.data.scaling.ByKind`` lists the kinds), or one word for all: ``continuous`` takes every number as it is
     init_from : a run of the same family and networks, or its folder: training starts from its weights instead of
         random ones (transfer learning). The scaling is fitted to the new data all the same.
     progress : show a progress bar
@@ -97,20 +101,13 @@ def fit(
                               do="add data, or lower held_out_fraction")
     if data.weights is not None and not float(data.weights.sum()) > 0:
         raise DataError("weights are all zero", got="sum 0", expected="some weight above 0", do="check the weights")
-    if not isinstance(scaling, Scaling):
-        word = scaling or model.default_scaling
-        scaling = default_scaling(data.kind) if word is None else named_scaling(word)
-    scaling = scaling.fit(data.values, data.weights, data.names)
-    if scaling.memory(data.values[:1]) is not None:
-        raise OptionError("this scaling forgets the flux", got=type(scaling).__name__,
-                          expected="one scaling for the whole set", do="use 'asinh' or 'standard', or put each image's "
-                          "extremes into the context and scale before fitting")
+    fitted = fitted_scaling(data, model.default_scaling if scaling is None else scaling, kinds)
     context_scaling = _context_scaling(data)
-    identity = _identity(model.family, model, plan, data, scaling, start)
+    identity = _identity(model.family, model, plan, data, fitted, start)
     folder = None if out is None else Path(out)
     if folder is not None and (folder / RUN).exists():
         return _finished(folder, identity, plan)
-    whole, held_out = _standardised(data, scaling, context_scaling, plan)
+    whole, held_out = _standardised(data, fitted, context_scaling, plan)
     model = model.double() if plan.precision == "float64" else model
     model.prepare(whole.x, whole.context)
     if folder is not None:
@@ -123,7 +120,7 @@ def fit(
         model = model.to(where)
         history = train(model, to(whole, where), None if held_out is None else to(held_out, where), plan, **settings)
     run = make_run(
-        model=model.eval(), scaling=scaling, context_scaling=context_scaling, contexts=_contexts(data, plan.seed),
+        model=model.eval(), scaling=fitted, context_scaling=context_scaling, contexts=_contexts(data, plan.seed),
         labels={label: getattr(data, label) for label in LABELS}, plan=plan, history=history,
         provenance=_provenance(data, where) | ({} if start is None else {"init_from": start.identity}),
         identity=identity,
@@ -189,7 +186,7 @@ def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | No
     if data.weights is not None:
         weights = data.weights / data.weights.mean()
     whole = Batch(
-        scaling.forward(data.values).to(dtype),
+        placed(scaling, data.values, plan.seed).to(dtype),
         None if context_scaling is None or data.context is None else context_scaling.forward(data.context).to(dtype),
         None if weights is None else weights.to(dtype),
     )

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
 from sundog.train.devices import choose_device
 from sundog.train.history import History
 from sundog.train.plan import Plan
+from sundog.train.scaled import kinds_of, log_density
 
 RUN = "run.json"
 CHUNK = 16384  # rows drawn or evaluated at once: bounds memory, and never changes what is drawn
@@ -73,6 +75,11 @@ class Run:
     def family(self) -> str:
         """The word that ``fit`` was given."""
         return self.model.family
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What each column is (``ByKind``): fakes are rounded and clipped accordingly; {} if all are continuous."""
+        return kinds_of(self.scaling, self.labels["names"])
 
     @property
     def device(self) -> torch.device:
@@ -182,7 +189,7 @@ class Run:
             "sundog_run": 1, "family": self.family, "weights": weights, "identity": self.identity,
             "model": self.model.config(), "labels": dict(self.labels), "scaling": self.scaling.to_json(),
             "context_scaling": None if self.context_scaling is None else self.context_scaling.to_json(),
-            "plan": self.plan.model_dump(), "history": _finite(asdict(self.history)),
+            "kinds": self.kinds, "plan": self.plan.model_dump(), "history": _finite(asdict(self.history)),
             "provenance": dict(self.provenance),
         }
 
@@ -208,7 +215,9 @@ class DensityRun(Run):
         The error is that of a divergence estimated with random probes (diffusion and flow matching in many
         dimensions), 0 where the density is exact. It says nothing of how well the model was trained.
 
-        log p(x | c) = log p_model(z | c) + log |det dz/dx|, z the standardised x. Per product of the units of x.
+        log p(x | c) = log p_model(z | c) + log |det dz/dx|, z the standardised x. Per product of the units of x; in
+        columns of whole, rounded or discrete numbers, and at values that many rows share (``run.kinds``), the
+        probability of the value (times the density of the other columns): -inf for one that cannot be.
 
         Raises
         ------
@@ -221,17 +230,22 @@ class DensityRun(Run):
         out, errors = [], []
         for first in range(0, len(rows), CHUNK):
             part = rows[slice(first, first + CHUNK)]
-            z = self.scaling.forward(part.values).to(self.device, self._dtype())
             c = None if part.context is None else self._standard_context(part.context)
-            with torch.no_grad():
-                if isinstance(self.model, EstimatedDensity):
-                    log_p, error = self.model.log_prob_and_error(z, c)
-                else:
-                    log_p = self.model.log_prob(z, c)  # type: ignore[operator]
-                    error = torch.zeros_like(log_p)
-            out.append(log_p.double().cpu() + self.scaling.log_abs_det(part.values).double())
-            errors.append(error.double().cpu())
+            log_p, error = log_density(self.scaling, part.values, partial(self._model_log_prob, c))
+            out.append(log_p)
+            errors.append(error)
         return torch.cat(out), torch.cat(errors)
+
+    def _model_log_prob(self, context: Tensor | None, z: Tensor, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Log-density of the model at z and its standard error, under the contexts of these rows."""
+        z, c = z.to(self.device, self._dtype()), None if context is None else context[rows]
+        with torch.no_grad():
+            if isinstance(self.model, EstimatedDensity):
+                log_p, error = self.model.log_prob_and_error(z, c)
+            else:
+                log_p = self.model.log_prob(z, c)  # type: ignore[operator]
+                error = torch.zeros_like(log_p)
+        return log_p.double().cpu(), error.double().cpu()
 
     def _aligned(self, dataset: Dataset) -> Dataset:
         """The dataset with the run's context columns out of the values, its columns checked."""

@@ -11,7 +11,8 @@ Accuracy. All arithmetic is float64; the result has the type of the input. With 
     eps (|x| + |z| |dx/dz|) + 3e-14 max|x|
 
 inside the support: the rounding of x, that of z (no code that stores z in that type does better), and the
-float64 arithmetic itself. The support is the whole line except for ``ClippedLogit`` and ``ScaledTanh``.
+float64 arithmetic itself. The support is the whole line except for ``ClippedLogit``, ``ScaledTanh``
+and ``ByKind``, whose inverse moreover rounds.
 For ``NormalScores`` |dx/dz| is the largest between the two knots, not that at x.
 """
 
@@ -20,11 +21,13 @@ from __future__ import annotations
 from sundog.data.scaling.chain import Chain, default_scaling, named_scaling, scaling_from_json
 from sundog.data.scaling.contract import Scaling
 from sundog.data.scaling.curved import Asinh, ClippedLogit, LogModulus, ScaledTanh
+from sundog.data.scaling.kinds import ByKind
 from sundog.data.scaling.linear import Identity, MinMaxPerImage, MinMaxPerSet, Standard
 from sundog.data.scaling.scores import NormalScores
 
 __all__ = [
     "Asinh",
+    "ByKind",
     "Chain",
     "ClippedLogit",
     "Identity",

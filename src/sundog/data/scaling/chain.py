@@ -12,9 +12,11 @@ from torch import Tensor
 from sundog.data.scaling.columns import double, like
 from sundog.data.scaling.contract import Scaling
 from sundog.data.scaling.curved import Asinh, ClippedLogit, LogModulus, ScaledTanh
+from sundog.data.scaling.kinds import ByKind
 from sundog.data.scaling.linear import Identity, MinMaxPerImage, MinMaxPerSet, Standard
 from sundog.data.scaling.scores import NormalScores
 from sundog.errors import OptionError
+from sundog.random import stream
 
 _FINAL: tuple[type, ...] = (
     Identity, Standard, ClippedLogit, LogModulus, Asinh, ScaledTanh, MinMaxPerSet, MinMaxPerImage,
@@ -47,16 +49,29 @@ class Chain(Scaling):
             y = part._forward(y)
         return None
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What each column was found to be."""
+        return next((part.kinds for part in self.parts if part.kinds), ())
+
+    def celled(self, x: Tensor) -> Tensor:
+        """(n,) which rows hold a value with a cell across which a density may change."""
+        return self.parts[0].celled(x) if self.parts else super().celled(x)
+
     def _fit(self, x: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Self:
         fitted = []
+        at = torch.rand(x.shape, generator=stream(0, "cells"), dtype=x.dtype).to(x) if x.ndim == 2 else None
         for part in self.parts:
             fitted.append(part._fit(x, weights, names))
-            x = fitted[-1]._forward(x)
+            x = fitted[-1]._placed(x, at)
         return type(self)(fitted)
 
     def _forward(self, x: Tensor) -> Tensor:
+        return self._placed(x, None)
+
+    def _placed(self, x: Tensor, at: Tensor | None) -> Tensor:
         for part in self.parts:
-            x = part._forward(x)
+            x = part._placed(x, at)
         return x
 
     def _inverse(self, z: Tensor, memory: Tensor | None) -> Tensor:
@@ -65,10 +80,13 @@ class Chain(Scaling):
         return z
 
     def _log_slope(self, x: Tensor) -> Tensor:
+        return self._log_slope_at(x, None)
+
+    def _log_slope_at(self, x: Tensor, at: Tensor | None) -> Tensor:
         total = torch.zeros_like(x)
         for part in self.parts:
             total = total + part._log_slope(x)
-            x = part._forward(x)
+            x = part._placed(x, at)
         return total
 
 
@@ -76,16 +94,16 @@ def named_scaling(name: str) -> Scaling:
     """An unfitted scaling by its word: ``auto``, ``standard``, ``logit``, ``asinh``, ``log-modulus``,
     ``normal-scores`` or ``identity``.
 
-    ``auto`` is a logit between edges found in the data; ``logit`` takes the extremes for edges; ``normal-scores``
-    makes every column a Gaussian. The curved ones are followed by ``Standard``, so that every number a network
-    sees has mean 0 and spread 1.
+    ``auto`` is a logit between edges found in the data, after normal scores of the columns with far tails; ``logit``
+    takes the extremes for edges; ``normal-scores`` makes every column a Gaussian. The curved ones are followed by
+    ``Standard``, so that every number a network sees has mean 0 and spread 1.
 
     Raises
     ------
     OptionError : another word.
     """
     words: dict[str, Scaling] = {
-        "auto": Chain([ClippedLogit(edges="auto"), Standard()]),
+        "auto": Chain([NormalScores(far=True), ClippedLogit(edges="auto"), Standard()]),
         "standard": Chain([Standard()]),
         "logit": Chain([ClippedLogit(), Standard()]),
         "asinh": Chain([Asinh(), Standard()]),
@@ -115,6 +133,8 @@ def scaling_from_json(facts: Mapping[str, Any]) -> Scaling:
     kind = given.pop("kind", None)
     if kind == "Chain":
         return Chain([scaling_from_json(part) for part in given.get("parts", ())])
+    if kind == "ByKind":
+        return ByKind.from_json(given)
     chosen = {known.__name__: known for known in _FINAL}.get(str(kind))
     if chosen is None or not set(given) <= {f.name for f in fields(chosen)}:
         raise OptionError("unknown scaling", got=f"{kind} {sorted(given)}",

@@ -59,12 +59,35 @@ def moments(columns: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     return mean, largest * ((residual / largest[:, None]) ** 2 * w).sum(1).sqrt()
 
 
-def median(columns: Tensor, weights: Tensor | None) -> Tensor:
-    if weights is None:
-        return columns.median(1).values
+def quantile(columns: Tensor, weights: Tensor | None, q: float) -> Tensor:
+    """The smallest number of each column that has at least a share q at or below it."""
     ordered, order = columns.sort(1)
-    below = weights[order].cumsum(1) < 0.5
+    share = torch.full_like(columns[0], 1 / columns.shape[1]) if weights is None else weights
+    below = share.expand_as(columns).gather(1, order).cumsum(1) < q - 1e-12
     return ordered.gather(1, below.sum(1, keepdim=True).clamp(max=columns.shape[1] - 1))[:, 0]
+
+
+def median(columns: Tensor, weights: Tensor | None) -> Tensor:
+    return columns.median(1).values if weights is None else quantile(columns, weights, 0.5)
+
+
+def half_width(columns: Tensor, weights: Tensor | None, q: float) -> Tensor:
+    """Half the distance between the quantiles at q and 1 - q."""
+    return 0.5 * (quantile(columns, weights, 1 - q) - quantile(columns, weights, q))
+
+
+def scale(columns: Tensor, weights: Tensor | None) -> Tensor:
+    """Standard deviation of each column, unless a few numbers make it: then half the width of the middle 68 %."""
+    spread, robust = moments(columns, weights)[1], half_width(columns, weights, 0.16)
+    return torch.where((robust > 0) & (spread > 20 * robust), robust, spread)
+
+
+def without_far(columns: Tensor, weights: Tensor | None) -> Tensor:
+    """The columns with the median in place of numbers beyond 100 half widths, where they are less than 1 %."""
+    middle, robust = median(columns, weights)[:, None], half_width(columns, weights, 0.16)[:, None]
+    far = (columns - middle).abs() > 100 * robust
+    share = (far.to(columns) * (1 / columns.shape[1] if weights is None else weights)).sum(1, keepdim=True)
+    return torch.where(far & (robust > 0) & (share < 0.01), middle, columns)
 
 
 def width(x: Tensor) -> int:

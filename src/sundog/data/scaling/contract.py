@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from sundog.data.scaling.columns import double, like
@@ -35,7 +36,8 @@ class Scaling(ABC):
         Parameters
         ----------
         x : (n, d), (n, ny, nx) or (n, c, ny, nx), physical units
-        weights : (n,), or None; rows of weight 0 are ignored, minima and maxima know no other weight
+        weights : (n,), or None; minima and maxima know no weights, but the lightest rows are ignored: those that
+            each weigh less than 1e-4 of a row that counts, and together less than a tenth
         names : of the features or channels, for the error message
 
         Raises
@@ -46,20 +48,39 @@ class Scaling(ABC):
             raise ShapeError("cannot fit a scaling", got=tuple(x.shape), expected="(n, d) or (n, [c,] ny, nx)",
                              do="pass dataset.values")
         if weights is not None:
-            x, weights = x[weights > 0], double(weights[weights > 0])
+            heavy = _heavy(double(weights))
+            x, weights = x[heavy], double(weights[heavy])
         return self._fit(double(x), weights, names)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """z in scaled units, same shape and type as x."""
-        return like(self._forward(double(x)), x)
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What each column was found to be (``ByKind``), or () where nobody looked."""
+        return ()
+
+    def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
+        """z in scaled units, same shape and type as x.
+
+        Parameters
+        ----------
+        at : (n, d) or (1, d), from 0 to 1: the place in its cell where a value that many rows share is put
+            (``ByKind``); random for training, the middle when None
+        """
+        return like(self._placed(double(x), at), x)
 
     def inverse(self, z: Tensor, memory: Tensor | None = None) -> Tensor:
         """x in physical units, same shape and type as z; ``memory`` is for ``MinMaxPerImage`` alone."""
         return like(self._inverse(double(z), None if memory is None else double(memory)), z)
 
-    def log_abs_det(self, x: Tensor) -> Tensor:
-        """log|det dz/dx| of each row, (n,), float64; -inf where x lies outside the support (density zero)."""
-        return self._log_slope(double(x)).flatten(1).sum(1)
+    def log_abs_det(self, x: Tensor, at: Tensor | None = None) -> Tensor:
+        """log|det dz/dx| of each row, (n,), float64; -inf where x lies outside the support (density zero).
+
+        Of a value with a cell it is the logarithm of the cell's width times the slope at ``at``.
+        """
+        return self._log_slope_at(double(x), at).flatten(1).sum(1)
+
+    def celled(self, x: Tensor) -> Tensor:
+        """(n,) which rows hold a value with a cell across which a density may change."""
+        return torch.zeros(len(x), dtype=torch.bool)
 
     def outside(self, x: Tensor) -> int:
         """How many numbers of x lie outside the support, where ``forward`` clips and the density is zero."""
@@ -81,9 +102,23 @@ class Scaling(ABC):
     @abstractmethod
     def _forward(self, x: Tensor) -> Tensor: ...
 
+    def _placed(self, x: Tensor, at: Tensor | None) -> Tensor:
+        return self._forward(x)
+
+    def _log_slope_at(self, x: Tensor, at: Tensor | None) -> Tensor:
+        return self._log_slope(x)
+
     @abstractmethod
     def _inverse(self, z: Tensor, memory: Tensor | None) -> Tensor: ...
 
     @abstractmethod
     def _log_slope(self, x: Tensor) -> Tensor:
         """log|dz/dx| of every number, same shape as x."""
+
+
+def _heavy(weights: Tensor) -> Tensor:
+    """(n,) all rows but the lightest: each below 1e-4 of an effective row, together below a tenth."""
+    ordered, order = weights.sort()
+    row = (weights**2).sum() / weights.sum()
+    enough = (ordered.cumsum(0) > 0.1 * row) | (ordered > 1e-4 * row)
+    return torch.zeros_like(enough).scatter(0, order, enough)

@@ -20,8 +20,10 @@ from sundog.data.scaling.columns import (
     numbers_of,
     per_number,
     positive,
+    scale,
 )
 from sundog.data.scaling.contract import Scaling
+from sundog.data.scaling.edges import low_edge
 from sundog.errors import OptionError
 
 _TANH_END = 8.0
@@ -38,10 +40,7 @@ class ClippedLogit(Scaling):
     exactly and have a finite density. Numbers outside [low, high] are clipped to it (``outside`` counts
     them) and have density zero; the inverse never leaves [low, high].
 
-    An edge is hard when the k-th number from it, k = n / 1000 (at least 20), is closer to it than a fifth of the
-    way to the 10 k-th. Where the density does not vanish at the edge that ratio is 0.1, where it vanishes
-    linearly 0.32, and in a Gaussian or exponential tail 0.4 to 0.7. "A hair" is ten times the mean distance of
-    neighbours there: fresh data lie beyond the training extreme, but hardly ever so far.
+    What a hard edge is, and what a hair: ``sundog.data.scaling.edges.low_edge``.
     """
 
     epsilon: float = 1e-6
@@ -56,11 +55,11 @@ class ClippedLogit(Scaling):
             raise OptionError("unknown edges", got=self.edges, expected="hard | auto", do="choose one of these")
 
     def _fit(self, x: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Self:
-        columns = columns_of(x, names)
-        low, high = columns.amin(1), columns.amax(1)
-        if self.edges == "auto":
-            low, high = low - _margin(columns), high + _margin(-columns)
-        return replace(self, low=numbers_of(low), high=numbers_of(high))
+        columns, weights = columns_of(x, names), per_number(weights, x)
+        if self.edges == "hard":
+            return replace(self, low=numbers_of(columns.amin(1)), high=numbers_of(columns.amax(1)))
+        return replace(self, low=tuple(low_edge(column, weights)[0] for column in columns),
+                       high=tuple(-low_edge(-column, weights)[0] for column in columns))
 
     def _unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """u and 1 - u, each without cancellation near its own end."""
@@ -86,23 +85,12 @@ class ClippedLogit(Scaling):
         return slope.masked_fill((x < low) | (x > high), -math.inf)
 
 
-def _margin(columns: Tensor) -> Tensor:
-    """How far beyond its smallest number each column (columns, n) may reach."""
-    ordered = columns.sort(1).values
-    n = columns.shape[1]
-    k = max(20, n // 1000)
-    whole = ordered[:, -1] - ordered[:, 0]
-    if n < 20 * k:
-        return whole  # too few numbers to tell
-    near, far = ordered[:, k] - ordered[:, 0], ordered[:, 10 * k] - ordered[:, 0]
-    return torch.where(near < 0.2 * far, 10 * near / k, whole)
-
-
 @dataclass(frozen=True)
 class LogModulus(Scaling):
     """z = sign(x) ln(|x| / sigma + 1) / std: linear below sigma, logarithmic above, sign kept.
 
-    ``sigma`` is one number, one per column, or None (fitted: the standard deviation of x); ``std`` is the
+    ``sigma`` is one number, one per column, or None (fitted: the standard deviation of x, or
+    half the width of its middle 68 % where a few numbers far out make the deviation 20 times as large); ``std`` is the
     fitted standard deviation of the logarithm. Add ``Standard`` in a ``Chain`` to take the mean out.
 
     Source: John & Draper 1980 (modulus transformation); sigma as in Han, Sehgal & Villaescusa-Navarro 2021.
@@ -117,7 +105,7 @@ class LogModulus(Scaling):
     def _fit(self, x: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Self:
         columns, weights = columns_of(x, names), per_number(weights, x)
         sigma = given(self.sigma, columns, "sigma")
-        sigma = moments(columns, weights)[1] if sigma is None else sigma
+        sigma = scale(columns, weights) if sigma is None else sigma
         log = columns.sign() * torch.log1p(columns.abs() / sigma[:, None])
         return replace(self, sigma=numbers_of(sigma), std=numbers_of(moments(log, weights)[1]))
 
@@ -181,9 +169,9 @@ class ScaledTanh(Scaling):
 
     def _fit(self, x: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Self:
         columns = columns_of(x, names)
-        scale = given(self.scale, columns, "scale")
-        scale = 3 * moments(columns, per_number(weights, x))[1] if scale is None else scale
-        return replace(self, scale=numbers_of(scale))
+        width = given(self.scale, columns, "scale")
+        width = 3 * scale(columns, per_number(weights, x)) if width is None else width
+        return replace(self, scale=numbers_of(width))
 
     def _forward(self, x: Tensor) -> Tensor:
         return torch.tanh((x / along(self.scale, x)).clamp(-_TANH_END, _TANH_END))

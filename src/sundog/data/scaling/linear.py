@@ -17,6 +17,7 @@ from sundog.data.scaling.columns import (
     numbers_of,
     per_number,
     planes,
+    without_far,
 )
 from sundog.data.scaling.contract import Scaling
 from sundog.errors import DataError, OptionError, ShapeError
@@ -41,13 +42,20 @@ class Identity(Scaling):
 
 @dataclass(frozen=True)
 class Standard(Scaling):
-    """z = (x - mean) / std, with the (weighted) mean and standard deviation of the training data."""
+    """z = (x - mean) / std, with the (weighted) mean and standard deviation of the training data.
+
+    In events, the numbers beyond 100 half widths of the middle 68 % have no say where they are less than 1 % of a
+    column: one absurd number among thousands sets no scale. Maps of few bright pixels keep the plain moments.
+    """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
     def _fit(self, x: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Self:
-        mean, std = moments(columns_of(x, names), per_number(weights, x))
+        columns, weights = columns_of(x, names), per_number(weights, x)
+        if x.ndim == 2:
+            columns = without_far(columns, weights)
+        mean, std = moments(columns, weights)
         return replace(self, mean=numbers_of(mean), std=numbers_of(std))
 
     def _forward(self, x: Tensor) -> Tensor:

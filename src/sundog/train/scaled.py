@@ -1,0 +1,96 @@
+"""How fit chooses the scaling of the values, how rows reach the model through it, and how densities come back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from sundog.checks import near
+from sundog.data.dataset import Dataset
+from sundog.data.scaling import ByKind, Chain, Scaling, default_scaling, named_scaling
+from sundog.errors import OptionError
+from sundog.random import stream
+
+Kinds = Mapping[str, str] | str | None
+PLACES = 17  # in the cell of a value, at which its density is averaged
+
+
+def fitted_scaling(data: Dataset, chosen: Scaling | str | None, kinds: Kinds = None) -> Scaling:
+    """The scaling of the values, fitted: column kinds first (events alone), then the one chosen.
+
+    Columns that are continuous all of them need no ``ByKind``, and get none.
+
+    Raises
+    ------
+    OptionError : a kind for no such column, an unknown kind; a scaling that forgets the extremes of each image.
+    """
+    if not isinstance(chosen, Scaling):
+        chosen = default_scaling(data.kind) if chosen is None else named_scaling(chosen)
+    if data.kind == "events":
+        by_kind = ByKind(_words(kinds, data.names)).fit(data.values, data.weights, data.names)
+        if set(by_kind.kinds) != {"continuous"}:
+            chosen = Chain([by_kind, *(chosen.parts if isinstance(chosen, Chain) else [chosen])])
+    elif kinds is not None:
+        raise OptionError("images have no column kinds", got=kinds, expected="events", do="leave kinds out")
+    scaling = chosen.fit(data.values, data.weights, data.names)
+    if scaling.memory(data.values[:1]) is not None:
+        raise OptionError("this scaling forgets the flux", got=type(scaling).__name__,
+                          expected="one scaling for the whole set", do="use 'asinh' or 'standard', or put each image's "
+                          "extremes into the context and scale before fitting")
+    return scaling
+
+
+def _words(kinds: Kinds, names: tuple[str, ...]) -> tuple[str, ...]:
+    if kinds is None or isinstance(kinds, str):
+        return (kinds or "",) * len(names)
+    for name in kinds:
+        if name not in names:
+            raise OptionError(f"a kind for no column of the values: {name!r}", got=name, expected=", ".join(names),
+                              do=near(name, names) or "check dataset.names")
+    return tuple(kinds.get(name, "") for name in names)
+
+
+def placed(scaling: Scaling, values: Tensor, seed: int) -> Tensor:
+    """Standardised rows for training: values that many rows share at random places of their cells."""
+    if not scaling.kinds:
+        return scaling.forward(values)
+    return scaling.forward(values, torch.rand(values.shape, generator=stream(seed, "cells"), dtype=torch.float64))
+
+
+def log_density(scaling: Scaling, x: Tensor, model: Callable[[Tensor, Tensor | slice], tuple[Tensor, Tensor]]
+                ) -> tuple[Tensor, Tensor]:
+    """log p of each row and its standard error, (n,) and (n,), float64; in a cell, of the model's mean over it.
+
+    log p(x) = log p_model(z) + log |det dz/dx|. With a value that many rows share (``ByKind``) the density is one with
+    respect to counting in that column: the probability of the value, times the density of the others. The mean over
+    the cells of a row is that of 17 points of a lattice whose projections on each column are evenly spaced (a midpoint
+    rule); their errors are taken to be the same one.
+
+    Parameters
+    ----------
+    model : (z, rows) -> log-density of the model at z, which stand for these rows of x, and its standard error
+    """
+    whole, error = model(scaling.forward(x), slice(None))
+    whole = whole + scaling.log_abs_det(x)
+    rows = scaling.celled(x).nonzero().flatten()
+    if len(rows) == 0:
+        return whole, error
+    columns = torch.tensor([5**j % PLACES for j in range(x.shape[1])])
+    parts, errors = [], []
+    for k in range(PLACES):
+        at = ((k * columns + 0.5) / PLACES % 1)[None].double()
+        log_p, its_error = model(scaling.forward(x[rows], at), rows)
+        parts.append(log_p + scaling.log_abs_det(x[rows], at))
+        errors.append(its_error)
+    log_p = torch.stack(parts)
+    whole[rows] = log_p.logsumexp(0) - math.log(PLACES)
+    error[rows] = (log_p.softmax(0).nan_to_num() * torch.stack(errors)).sum(0)
+    return whole, error
+
+
+def kinds_of(scaling: Scaling, names: tuple[str, ...]) -> dict[str, str]:
+    """Column -> kind, where kinds were looked for; a run in which all columns are continuous has none to tell."""
+    return dict(zip(names, scaling.kinds))
