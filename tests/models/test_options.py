@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 import pytest
 
+import sundog
 from sundog.errors import OptionError
 from sundog.models.families import FAMILIES, build, options
 from sundog.models.flow import NormalizingFlow
@@ -99,3 +100,13 @@ def test_ignored_options_are_refused_by_name():
 def test_families_that_take_no_context_say_so():
     with pytest.raises(OptionError, match="'mixture-vae' takes no context: got 2 context columns"):
         build("mixture-vae", (3,), 2, {})
+
+
+def test_fit_passes_on_that_maps_wrap_around():
+    maps = sundog.simulate.fields.gaussian_field(30, 8, -2.0, seed=0)
+    few = {"plan": sundog.Plan(steps=1, batch=4), "parameters": 2e4}
+    assert maps.periodic
+    for family in ("diffusion", "flow-matching"):
+        assert sundog.fit(family, maps, **few).model.options.periodic
+        assert not sundog.fit(family, maps, periodic=False, **few).model.options.periodic
+    assert not sundog.fit("diffusion", sundog.Dataset.from_arrays(maps.values), **few).model.options.periodic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from sundog.checks import one_of
@@ -29,14 +30,23 @@ FAMILIES: dict[str, type[Model]] = {
 }
 
 
-def build(family: str, shape: tuple[int, ...], context_dim: int, options: dict[str, Any]) -> Model:
+def build(family: str, shape: tuple[int, ...], context_dim: int, options: dict[str, Any], *, periodic: bool = False
+          ) -> Model:
     """A new model of the family, networks drawn from the global generator (fork it first).
+
+    Parameters
+    ----------
+    family, shape, context_dim, options : of the constructor
+    periodic : the data say that they wrap around; a family with an option of this name is told, unless it is given
 
     Raises
     ------
     OptionError : unknown family, or options that it does not take.
     """
-    return FAMILIES[one_of(family, FAMILIES, "family")](shape, context_dim, **options)
+    cls = FAMILIES[one_of(family, FAMILIES, "family")]
+    if periodic and len(shape) > 1 and "periodic" in {f.name for f in fields(cls.takes)}:
+        options = {"periodic": True, **options}
+    return cls(shape, context_dim, **options)
 
 
 def options(family: str) -> list[str]:

@@ -50,7 +50,7 @@ def fit(
     Parameters
     ----------
     family : ``flow``, ``flow-matching``, ... (``sundog.models.families``), or a class of models
-    dataset : what to learn; its own context conditions the generator
+    dataset : what to learn; its own context conditions the generator, and ``periodic`` maps wrap around in its networks
     context : names of value columns to condition on as well
     plan : budget and settings; the family's defaults where it is silent
     seed : of weights, batches and noise; the plan's (0) when not given
@@ -90,7 +90,7 @@ def fit(
     shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        model = build(family, shape, width, options) if isinstance(family, str) else \
+        model = build(family, shape, width, options, periodic=data.periodic) if isinstance(family, str) else \
             family(shape=shape, context_dim=width, **options)  # type: ignore[call-arg]
     start = load_run(init_from) if isinstance(init_from, str | Path) else init_from
     if start is not None:
