@@ -34,7 +34,7 @@ def run() -> sundog.Run:
     {"skip": "covariance"}])
 def test_the_last_frame_is_the_sample(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     run = fitted(**options)
-    monkeypatch.setattr("sundog.models.diffusion.ENTRIES", 3 * 64)  # chunks of three images
+    monkeypatch.setattr("sundog.models.diffusion.family.ENTRIES", 3 * 64)  # chunks of three images
     way = trajectory(run, 7, seed=3)
     drawn = run.sample(7, seed=3)
     assert torch.equal(way.frames[-1], drawn.values) and torch.equal(way.sample.values, drawn.values)
