@@ -212,7 +212,7 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
         values, raw.context, names, units, weights=event_weights, context_names=facts.get("context_names"),
         context_units=facts.get("context_units"), pixel_arcmin=facts.get("pixel_arcmin"),
         periodic=bool(facts.get("periodic", False)), held_out_fraction=facts.get("held_out_fraction", 0.2),
-        provenance=stated)
+        provenance=stated, exact=raw.ours)
     return data if context is None else _with_context(data, context)
 
 

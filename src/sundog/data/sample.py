@@ -24,6 +24,7 @@ from torch import Tensor
 from sundog.errors import DataError, OptionError, ShapeError
 
 Split = tuple["Dataset", ...]
+SAMPLED = 4096  # numbers of a column that say whether float32 is enough
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +33,9 @@ class Dataset:
 
     Attributes
     ----------
-    values : (n, d) events or (n, [channels,] ny, nx) images, float32, physical units
-    context : (n, c) conditions such as a mass, or None
+    values : (n, d) events or (n, [channels,] ny, nx) images, physical units; float32, or float64 where float32 would
+        lose digits that the numbers need (``tensor_of``)
+    context : (n, c) conditions such as a mass, or None; float32 or float64 likewise
     weights : (n,) non-negative event weights, or None
     names, units : one per feature (events) or per channel (images)
     context_names, context_units : one per context column
@@ -87,8 +89,12 @@ class Dataset:
         periodic: bool = False,
         held_out_fraction: float = 0.2,
         provenance: Mapping[str, Any] | None = None,
+        exact: bool = False,
     ) -> Dataset:
         """Dataset from numpy, torch or pandas; a pandas frame brings its column names along.
+
+        Numbers are kept in float32, or in float64 where that would lose digits they need (``tensor_of``); with
+        ``exact`` wherever float32 would change any number.
 
         Raises
         ------
@@ -97,15 +103,15 @@ class Dataset:
         """
         names = names if names is not None else _columns(values)
         context_names = context_names if context_names is not None else _columns(context)
-        x = _tensor(values, "values")
-        c = None if context is None else _tensor(context, "context")
+        x = tensor_of(values, "values", exact)
+        c = None if context is None else tensor_of(context, "context", exact)
         c = c[:, None] if c is not None and c.ndim == 1 else c
         n_names = x.shape[1] if x.ndim in (2, 4) else 1
         n_context = 0 if c is None or c.ndim != 2 else c.shape[1]
         return Dataset(
             values=x,
             context=c,
-            weights=None if weights is None else _tensor(weights, "weights"),
+            weights=None if weights is None else tensor_of(weights, "weights").float(),
             names=_labels(names, n_names, "x" if x.ndim == 2 else "map"),
             units=_units(units, n_names),
             context_names=_labels(context_names, n_context, "context"),
@@ -221,7 +227,35 @@ def _columns(values: Any) -> Sequence[str] | None:
     return [name] if isinstance(name, str) else None
 
 
-def _tensor(values: Any, what: str) -> Tensor:
+def tensor_of(values: Any, what: str, exact: bool = False) -> Tensor:
+    """The numbers of an array, frame or tensor, of their own memory: float32, or float64 where float32 loses too much.
+
+    Too much is: one whole number of a column changed (ids, counts, seconds), more than 0.2 % of its different numbers
+    merged, or its numbers moved by more than 1e-6 of their spread (times since 1970, a monopole under small
+    ripples). With ``exact``: any number changed.
+
+    Raises
+    ------
+    DataError : no numbers; beyond the range of float32; whole numbers that not even float64 tells apart.
+    """
+    array = _array(values, what)
+    with np.errstate(over="ignore"):
+        x = np.array(array, dtype=np.float32, order="C")  # one copy: never shares memory with the caller
+    if array.dtype.kind == "b" or array.dtype.itemsize <= (4 if array.dtype.kind == "f" else 2):
+        return torch.from_numpy(x)
+    if array.dtype.kind == "f" and (np.isinf(x) & np.isfinite(array)).any():
+        raise DataError(f"{what} are too large for float32", got=f"{float(np.abs(array).max()):.3g}",
+                        expected="at most 3.4e38", do="use a larger unit")
+    wide = np.array(array, dtype=np.float64, order="C")
+    if array.dtype.kind in "iu" and np.abs(wide).max(initial=0) > 2**53 and (wide.astype(array.dtype) != array).any():
+        raise DataError(f"{what} have more digits than float64", got=f"whole numbers up to {np.abs(wide).max():.3g}",
+                        expected="at most 2^53 = 9.0e15", do="subtract an offset, or leave identifiers out")
+    if bool((x == wide).all()):
+        return torch.from_numpy(x)
+    return torch.from_numpy(wide if exact or any(map(_needs_double, *_as_columns(wide, x))) else x)
+
+
+def _array(values: Any, what: str) -> np.ndarray:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
@@ -235,12 +269,23 @@ def _tensor(values: Any, what: str) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise DataError(f"{what} are not real numbers", got=f"type {array.dtype}", expected="float or integer arrays",
                         do="convert text columns and split complex maps into two channels first")
-    with np.errstate(over="ignore"):
-        x = np.array(array, dtype=np.float32, order="C")  # one copy: never shares memory with the caller
-    if array.dtype.kind == "f" and array.dtype.itemsize > 4 and (np.isinf(x) & np.isfinite(array)).any():
-        raise DataError(f"{what} are too large for float32", got=f"{float(np.abs(array).max()):.3g}",
-                        expected="at most 3.4e38", do="use a larger unit")
-    return torch.from_numpy(x)
+    return array
+
+
+def _as_columns(*arrays: np.ndarray) -> list[list[np.ndarray]]:
+    """The columns or channels of each array, flat."""
+    return [[x[:, j].reshape(-1) for j in range(x.shape[1])] if x.ndim in (2, 4) else [x.reshape(-1)] for x in arrays]
+
+
+def _needs_double(wide: np.ndarray, single: np.ndarray) -> bool:
+    """Whether a column (n,) of float64 numbers loses too much in float32; judged by up to 4,096 of them."""
+    part = np.linspace(0, len(wide) - 1, min(len(wide), SAMPLED)).astype(int)
+    a, b = wide[part], single[part].astype(np.float64)
+    if (a == np.rint(a)).all() and (wide == np.rint(wide)).all():
+        return bool((wide != single).any())
+    low, high = np.quantile(a, [0.16, 0.84])
+    moved = np.median(np.abs(a - b)) > 1e-6 * (high - low) > 0
+    return bool(moved or len(np.unique(a)) - len(np.unique(b)) > 0.002 * len(a))
 
 
 def _labels(names: Sequence[str] | None, count: int, stem: str) -> tuple[str, ...]:
@@ -267,7 +312,7 @@ def _check_numbers(data: Dataset) -> None:
         if part is not None and not torch.isfinite(part).all():
             bad = ~torch.isfinite(part).reshape(len(part), -1).all(1)
             raise DataError(f"{what} contain NaN or Inf", got=f"{int(bad.sum())} of {len(part)} rows",
-                            expected="finite float32 numbers",
+                            expected="finite numbers",
                             do=f"drop or repair the rows; the first is row {int(bad.nonzero()[0])}")
     if data.weights is not None and (data.weights.shape != (len(data),) or (data.weights < 0).any()):
         raise DataError("weights are unusable", got=f"shape {tuple(data.weights.shape)}, smallest "

@@ -123,7 +123,7 @@ def fit(
         model=model.eval(), scaling=fitted, context_scaling=context_scaling, contexts=_contexts(data, plan.seed),
         labels={label: getattr(data, label) for label in LABELS}, plan=plan, history=history,
         provenance=_provenance(data, where) | ({} if start is None else {"init_from": start.identity}),
-        identity=identity,
+        identity=identity, precise=data.values.dtype == torch.float64,
     )
     if folder is not None:
         run.save(folder)

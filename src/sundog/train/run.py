@@ -17,14 +17,14 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor
 
 from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
+from sundog.data.sample import tensor_of
 from sundog.data.scaling import Scaling, scaling_from_json
-from sundog.errors import OptionError, RunError, ShapeError
+from sundog.errors import DataError, OptionError, RunError, ShapeError
 from sundog.models.base import Density, EstimatedDensity, Model, Translator
 from sundog.models.families import build
 from sundog.random import stream
@@ -51,6 +51,7 @@ class Run:
     labels : names, units, pixel size of the training data
     plan, history, provenance : how it was trained, what happened, on which data and versions
     identity : hash of model, data and plan
+    precise : whether the training data needed float64; fakes then come in float64 too
 
     Example
     -------
@@ -70,6 +71,7 @@ class Run:
     history: History
     provenance: Mapping[str, Any] = field(default_factory=dict)
     identity: str = ""
+    precise: bool = False
 
     @property
     def family(self) -> str:
@@ -112,7 +114,7 @@ class Run:
             part = None if given is None else self._standard_context(given[first : first + count])
             with torch.no_grad():
                 z = self.model.sample(count, part, stream(seed, "sample", i, device=self.device), **options)
-            drawn.append(self.scaling.inverse(z.detach().float().cpu()))
+            drawn.append(self._physical(z))
         return Dataset(
             values=torch.cat(drawn), context=given, held_out_fraction=0.0,
             provenance={"drawn_by": self.family, "run": self.identity, "seed": seed}, **self.labels,
@@ -161,6 +163,10 @@ class Run:
         assert self.context_scaling is not None
         return self.context_scaling.forward(context).to(self.device, self._dtype())
 
+    def _physical(self, z: Tensor) -> Tensor:
+        """Standardised rows in physical units, in the type of the training data."""
+        return self.scaling.inverse(z.detach().cpu().to(torch.float64 if self.precise else torch.float32))
+
     def _dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.model.parameters()), torch.float32)
 
@@ -189,8 +195,8 @@ class Run:
             "sundog_run": 1, "family": self.family, "weights": weights, "identity": self.identity,
             "model": self.model.config(), "labels": dict(self.labels), "scaling": self.scaling.to_json(),
             "context_scaling": None if self.context_scaling is None else self.context_scaling.to_json(),
-            "kinds": self.kinds, "plan": self.plan.model_dump(), "history": _finite(asdict(self.history)),
-            "provenance": dict(self.provenance),
+            "kinds": self.kinds, "precise": self.precise, "plan": self.plan.model_dump(),
+            "history": _finite(asdict(self.history)), "provenance": dict(self.provenance),
         }
 
     def __repr__(self) -> str:
@@ -288,7 +294,7 @@ class TranslatorRun(Run):
             z = self.scaling.forward(part)[:, : k.shape[1]].to(self.device, self._dtype())
             with torch.no_grad():
                 y = self.model.translate(z, stream(seed, "translate", i, device=self.device))  # type: ignore[operator]
-            drawn.append(self.scaling.inverse(torch.cat([z, y], 1).float().cpu())[:, k.shape[1] :])
+            drawn.append(self._physical(torch.cat([z, y], 1))[:, k.shape[1] :])
         return Dataset(
             values=torch.cat([k, torch.cat(drawn)], 1), held_out_fraction=0.0, **self.labels,
             provenance={"drawn_by": self.family, "run": self.identity, "seed": seed, "known": provenance},
@@ -363,7 +369,7 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
         context_scaling=None if given is None else scaling_from_json(given), contexts=tensors.get("contexts"),
         labels={k: tuple(v) if isinstance(v, list) else v for k, v in facts["labels"].items()},
         plan=Plan(**facts["plan"]), history=History(**history), provenance=facts["provenance"],
-        identity=facts["identity"],
+        identity=facts["identity"], precise=facts.get("precise", False),
     )
 
 
@@ -396,10 +402,10 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _as_tensor(context: Any) -> Tensor:
-    """A context given as number, list, array or frame, as float32."""
+    """A context given as number, list, array or frame."""
     try:
-        return torch.from_numpy(numpy.array(context, dtype=numpy.float32))
-    except (TypeError, ValueError) as error:
+        return tensor_of(context, "context")
+    except DataError as error:
         raise ShapeError("the context is not an array of numbers", got=type(context).__name__,
                          expected="a number, an array (n, c) or a Dataset", do="use numpy.asarray") from error
 

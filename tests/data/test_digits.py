@@ -1,0 +1,116 @@
+"""Digits: float32 where it is enough, float64 where it is not, through every door; nothing lost without an error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import sundog
+from sundog.data.dataset import Dataset
+from sundog.data.files import load, save
+from sundog.errors import DataError
+
+RNG = np.random.default_rng(0)
+TIMES = 1.7e9 + RNG.uniform(0, 3600, 2000)
+IDS = RNG.integers(10**8, 10**9, 2000)
+MONOPOLE = 2.7e6 + 0.1 * RNG.normal(size=(40, 8, 8))
+CLUSTERS = np.where(RNG.random(2000) < 0.5, 0.0, 1e6) + 1e-3 * RNG.normal(size=2000)
+
+
+@pytest.mark.parametrize("numbers", [TIMES, IDS, MONOPOLE, CLUSTERS, TIMES.astype(np.int64), torch.from_numpy(TIMES)],
+                         ids=["times", "ids", "monopole", "clusters", "whole", "torch"])
+def test_numbers_that_need_their_digits_keep_them(numbers) -> None:
+    x = np.asarray(numbers)
+    x = x if x.ndim == 3 else x[:, None]
+    data = Dataset.from_arrays(x)
+    assert data.values.dtype == torch.float64
+    assert np.array_equal(data.values.numpy(), x.astype(np.float64))
+    assert len(np.unique(x.astype(np.float32))) < len(np.unique(x)) or (x != x.astype(np.float32)).any()  # the control
+    assert data.train.values.dtype == data.held_out.values.dtype == torch.float64
+
+
+@pytest.mark.parametrize("numbers", [
+    RNG.normal(size=2000), RNG.standard_cauchy(size=2000), RNG.exponential(size=2000) * 1e-20,
+    1000 + 50 * RNG.normal(size=2000), RNG.integers(0, 2**24, 2000), RNG.normal(size=2000).round(3),
+    np.full(50, 0.1), RNG.random(20) < 0.5,
+    RNG.integers(0, 255, 2000).astype(np.uint8), TIMES.astype(np.float32)],
+    ids=["normal", "cauchy", "tiny", "energies", "small whole", "rounded", "constant", "flags", "bytes", "single"])
+def test_numbers_that_do_not_stay_small(numbers) -> None:
+    data = Dataset.from_arrays(np.asarray(numbers)[:, None])
+    assert data.values.dtype == torch.float32
+    assert len(data.values.unique()) >= 0.998 * len(np.unique(numbers))
+
+
+def test_context_keeps_its_digits_and_moves_with_them() -> None:
+    data = Dataset.from_arrays(RNG.normal(size=(2000, 2)), context=TIMES, context_names=("t",))
+    assert data.values.dtype == torch.float32 and data.context is not None and data.context.dtype == torch.float64
+    moved = Dataset.from_arrays(np.stack([TIMES, RNG.normal(size=2000)], 1), names=("t", "x")).with_context("t")
+    assert moved.context is not None and np.array_equal(moved.context[:, 0].numpy(), TIMES)
+
+
+def test_whole_numbers_beyond_float64_are_refused() -> None:
+    with pytest.raises(DataError, match="more digits than float64"):
+        Dataset.from_arrays(np.array([[2**60], [2**60 + 1]]))
+    assert Dataset.from_arrays(np.array([[2**60], [2**61]])).values.dtype == torch.float32  # powers of two are exact
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".csv", ".parquet", ".fits"])
+def test_files_keep_the_digits(suffix: str, tmp_path) -> None:
+    data = Dataset.from_arrays(np.stack([TIMES, RNG.normal(size=2000)], 1), IDS, ("t", "x"), context_names=("id",),
+                               weights=RNG.random(2000))
+    for part in (data, data[:3], data.train):  # three rows alone might not ask for float64: saved is saved
+        back = load(save(part, tmp_path / f"events{suffix}"))
+        assert torch.equal(back.values.double(), part.values)
+        assert torch.equal(back.context.double(), part.context)
+        assert torch.equal(back.weights, part.weights)
+    assert load(tmp_path / f"events{suffix}").values.dtype == torch.float64
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv", ".parquet"])
+def test_files_of_others_too(suffix: str, tmp_path) -> None:
+    path, x = tmp_path / f"a{suffix}", np.stack([TIMES, RNG.normal(size=2000)], 1)
+    if suffix == ".npy":
+        np.save(path, x)
+    elif suffix == ".csv":
+        np.savetxt(path, x, delimiter=",", fmt="%.17g")
+    else:
+        pytest.importorskip("pandas").DataFrame(x, columns=["t", "x"]).to_parquet(path)
+    assert np.array_equal(load(path).values.numpy(), x)
+
+
+def test_fit_sample_and_judge_see_the_times() -> None:
+    """Uniform times: as many different fakes as drawn, inside the hour, and the judge finds nothing."""
+    data = Dataset.from_arrays(TIMES[:, None], names=("t",), units=("s",))
+    run = sundog.fit("flow", data, plan=sundog.Plan(steps=150), seed=0)
+    fakes = run.sample(400, seed=1)
+    assert fakes.values.dtype == torch.float64
+    assert len(fakes.values.unique()) >= 399
+    assert float(fakes.values.min()) >= 1.7e9 - 1 and float(fakes.values.max()) <= 1.7e9 + 3601
+    density = run.log_prob(fakes)
+    assert (density - np.log(1 / 3600)).abs().median() < 0.2
+    assert sundog.judge(data.held_out, fakes, splits=20).passed
+    late = Dataset.from_arrays(fakes.values.numpy() + 600, names=("t",), units=("s",))
+    assert not sundog.judge(data.held_out, late, splits=20).passed  # the control: ten minutes in 1.7e9
+
+
+def test_a_saved_run_still_draws_in_float64(tmp_path) -> None:
+    context = TIMES
+    data = Dataset.from_arrays(TIMES[:, None], context, ("t",), context_names=("t0",))
+    run = sundog.fit("flow", data, plan=sundog.Plan(steps=2), out=tmp_path / "run")
+    again = sundog.load_run(tmp_path / "run")
+    fakes, same = run.sample(50, seed=3), again.sample(50, seed=3)
+    assert torch.equal(fakes.values, same.values) and same.values.dtype == torch.float64
+    assert torch.isin(fakes.context, data.train.context).all()
+
+
+def test_ripples_on_a_monopole_are_learned_and_judged() -> None:
+    maps = Dataset.from_arrays(2.7e6 + 0.1 * RNG.normal(size=(300, 8, 8)), units="uK")
+    run = sundog.fit("vae", maps, plan=sundog.Plan(steps=100), seed=0)
+    fakes = run.sample(60, seed=1)
+    assert fakes.values.dtype == torch.float64
+    assert abs(float(fakes.values.mean()) - 2.7e6) < 0.05
+    assert 0.02 < float(fakes.values.std()) < 0.3
+    verdict = sundog.judge(maps.held_out, maps[:60], splits=20)
+    assert verdict.passed  # true maps pass ...
+    assert not sundog.judge(maps.held_out, Dataset.from_arrays(maps[:60].values.numpy() + 0.05, units="uK")).passed
