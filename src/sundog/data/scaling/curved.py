@@ -23,7 +23,7 @@ from sundog.data.scaling.columns import (
     scale,
 )
 from sundog.data.scaling.contract import Scaling
-from sundog.data.scaling.edges import low_edge
+from sundog.data.scaling.edges import edges
 from sundog.errors import OptionError
 
 _TANH_END = 8.0
@@ -40,7 +40,7 @@ class ClippedLogit(Scaling):
     exactly and have a finite density. Numbers outside [low, high] are clipped to it (``outside`` counts
     them) and have density zero; the inverse never leaves [low, high].
 
-    What a hard edge is, and what a hair: ``sundog.data.scaling.edges.low_edge``.
+    What a hard edge is, and what a hair: ``sundog.data.scaling.edges.edges_of``.
     """
 
     epsilon: float = 1e-6
@@ -58,8 +58,8 @@ class ClippedLogit(Scaling):
         columns, weights = columns_of(x, names), per_number(weights, x)
         if self.edges == "hard":
             return replace(self, low=numbers_of(columns.amin(1)), high=numbers_of(columns.amax(1)))
-        return replace(self, low=tuple(low_edge(column, weights)[0] for column in columns),
-                       high=tuple(-low_edge(-column, weights)[0] for column in columns))
+        found = [edges(column, weights) for column in columns]
+        return replace(self, low=tuple(low for (low, _), _ in found), high=tuple(high for _, (high, _) in found))
 
     def _unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """u and 1 - u, each without cancellation near its own end."""

@@ -10,19 +10,33 @@ from torch import Tensor
 _KNOWN = tuple(float(v) for v in torch.tensor([0.0, math.pi, 2 * math.pi, math.pi / 2]).tolist())
 
 
-def low_edge(column: Tensor, weights: Tensor | None = None) -> tuple[float, bool]:
-    """Where the column (n,) may begin, and whether that edge is hard: nothing lies beyond it.
+def edges(column: Tensor, weights: Tensor | None = None) -> tuple[tuple[float, bool], tuple[float, bool]]:
+    """Where the column (n,) may begin and end, and whether these edges are hard; see ``edges_of``."""
+    ordered, order = column.sort()
+    share = torch.full_like(column, 1 / len(column)) if weights is None else weights[order] / weights.sum()
+    return edges_of(ordered, share, 1 / float((share**2).sum()))
+
+
+def edges_of(ordered: Tensor, share: Tensor, rows: float) -> tuple[tuple[float, bool], tuple[float, bool]]:
+    """Where rising numbers may begin and end, and whether nothing lies beyond: the edge is hard.
 
     An edge is hard when the k-th number from it, k = n / 1000 (at least 20), is closer to it than a fifth of the
     way to the 10 k-th. Where the density does not vanish at the edge that ratio is 0.1, where it vanishes
     linearly 0.32, and in a Gaussian or exponential tail 0.4 to 0.7; many equal numbers at the end are an edge too.
     It lies within a hair of the smallest number, ten times the mean distance of neighbours there (fresh data lie
     beyond the smallest of a sample, but hardly ever so far): at a round number if one is there, such as 0 or pi. A
-    soft edge lies the range of the data beyond the smallest number. The upper edge is that of the negative column.
+    soft edge lies the range of the data beyond the smallest number. The upper edge is that of the negative numbers.
+
+    Parameters
+    ----------
+    share : of the rows, for each number
+    rows : how many count
     """
-    x, order = column.sort()
-    share = torch.full_like(x, 1 / len(x)) if weights is None else weights[order] / weights.sum()
-    n = 1 / float((share**2).sum())  # rows that count
+    high, hard = _low_edge(-ordered.flip(0), share.flip(0), rows)
+    return _low_edge(ordered, share, rows), (-high, hard)
+
+
+def _low_edge(x: Tensor, share: Tensor, n: float) -> tuple[float, bool]:
     k = max(20, int(n) // 1000)
     whole = float(x[-1] - x[0])
     if n < 20 * k:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sundog.data.scaling.edges import low_edge, natural
+from sundog.data.scaling.edges import edges_of, natural
 from sundog.errors import DataError
 
 KINDS = ("continuous", "bounded", "integer", "rounded", "discrete", "zero-inflated", "saturated")
@@ -128,6 +128,14 @@ class _Shares(NamedTuple):
     def counts(self) -> Tensor:
         return self.share * self.rows
 
+    def without(self, atoms: list[float]) -> _Shares:
+        """The other numbers, their shares among themselves."""
+        if not atoms:
+            return self
+        rest = ~torch.isin(self.values, torch.tensor(atoms, dtype=self.values.dtype))
+        total = float(self.share[rest].sum())
+        return _Shares(self.values[rest], self.share[rest] / total, self.rows * total)
+
 
 def found_column(x: Tensor, weights: Tensor | None, kind: str = "", name: str = "the column") -> Column:
     """The map of a column (n,) float64: of the kind given, else of the kind that its numbers speak for.
@@ -148,7 +156,7 @@ def found_column(x: Tensor, weights: Tensor | None, kind: str = "", name: str = 
     if kind == "discrete" or (kind in ("", "integer", "rounded") and few):
         return _levels(held, step, kind or ("discrete" if not step else "integer" if whole else "rounded"), whole)
     atoms = [] if kind in ("integer", "rounded", "bounded") else _atoms(held, kind, name)
-    low, high = _ends(x, weights, held, kind, atoms, bool(step), whole)
+    low, high = _ends(held, kind, atoms, bool(step), whole)
     if atoms:
         word = kind or ("zero-inflated" if 0.0 in atoms else "saturated")
         return _with_atoms(held, atoms, Column(word, low, high, step, offset))
@@ -166,8 +174,10 @@ def _shares(x: Tensor, weights: Tensor | None) -> _Shares:
 
 def _grid(values: Tensor) -> tuple[float, float]:
     """Step and offset of rising numbers that are all multiples of one step; step 0 if they are not."""
-    largest = float(values.abs().max())
+    largest, some = float(values.abs().max()), values[:64]
     for digits in range(7):
+        if digits and bool(((some * 10.0**digits).frac().abs() - 0.5).abs().lt(0.39).any()):
+            continue  # most columns are no grid: a few numbers show it
         scaled = values * 10.0**digits
         slack = 1e-3 + SINGLE * largest * 10**digits
         if largest * 10**digits > 2**53 or (digits and slack > 0.1):
@@ -224,6 +234,8 @@ def _atoms(held: _Shares, kind: str, name: str) -> list[float]:
                             do="leave its kind out")
         return [0.0]
     count, near = held.counts, 5
+    if kind != "saturated" and not bool((count >= 10).any()):
+        return []
     sums = torch.nn.functional.pad(count, (near, near)).unfold(0, 2 * near + 1, 1).sum(1)
     beside = (sums - count) / max(1, min(2 * near, len(count) - 1))
     enough = (count >= 10) & (held.share >= SHARED) & (count > STANDS_OUT * beside)
@@ -233,20 +245,16 @@ def _atoms(held: _Shares, kind: str, name: str) -> list[float]:
     return sorted(float(held.values[i]) for i in most if enough[i])
 
 
-def _ends(x: Tensor, weights: Tensor | None, held: _Shares, kind: str, atoms: list[float], grid: bool, whole: bool
-          ) -> tuple[float | None, float | None]:
+def _ends(held: _Shares, kind: str, atoms: list[float], grid: bool, whole: bool) -> tuple[float | None, float | None]:
     """Where the smooth numbers end, None for a soft end."""
-    rest = ~torch.isin(x, torch.tensor(atoms, dtype=x.dtype)) if atoms else torch.ones_like(x, dtype=torch.bool)
-    if int(rest.sum()) < FEWEST:
+    rest = held.without(atoms)
+    if rest.rows < FEWEST:
         return float(held.values[0]), float(held.values[-1])
-    x, w = x[rest], None if weights is None else weights[rest]
     ends: list[float | None] = []
-    for sign in (1.0, -1.0):
-        edge, hard = low_edge(sign * x, w)
-        extreme = float((sign * x).min())
+    for (edge, hard), extreme in zip(edges_of(*rest), (float(rest.values[0]), float(rest.values[-1]))):
         end = extreme if grid or not hard else natural(edge, extreme)
-        ends.append(sign * end if hard or kind == "bounded" else None)
-    if grid and whole and float(x.min()) >= 0 and ends[0] is None:
+        ends.append(end if hard or kind == "bounded" else None)
+    if grid and whole and float(rest.values[0]) >= 0 and ends[0] is None:
         ends[0] = 0.0  # a count
     return ends[0], ends[1]
 
@@ -265,8 +273,7 @@ def _half_width(held: _Shares) -> float:
 def _with_atoms(held: _Shares, atoms: list[float], column: Column) -> Column:
     """The column with a cell for each atom among the smooth numbers."""
     is_atom = torch.isin(held.values, torch.tensor(atoms, dtype=held.values.dtype))
-    total = float(held.share[~is_atom].sum())
-    rest = _Shares(held.values[~is_atom], held.share[~is_atom] / total, held.rows * total)
+    rest, total = held.without(atoms), float(held.share[~is_atom].sum())
     if len(rest.values) < 2:
         return _levels(held, 0.0, "discrete", whole=False)
     spread = _half_width(rest)
