@@ -53,12 +53,16 @@ def test_the_scaling_reaches_the_background(file):
     assert isinstance(unknown.exception, OptionError) and "unknown scaling" in str(unknown.exception)
 
 
-@pytest.mark.parametrize(("low", "said"), [(0.004, True), (0.0, False)])
-def test_a_control_that_claims_a_signal_is_explained(low, said):
-    control = SimpleNamespace(low_95=low)
-    detector = SimpleNamespace(fraction_="w", control_=control, template_report_=None)
-    facts = {"method": "ranode", "window": [3.3, 3.7], "unit": "TeV", "control_fraction": 0.005, "evidence": False}
-    assert any("the learned background is wrong" in line for line in _told(detector, facts)) is said
+@pytest.mark.parametrize(("control", "excess", "evidence", "said"), [
+    (0.004, True, False, "excess that is not trusted, because the learned background is wrong"),
+    (0.0, True, False, "excess that is not trusted, because unseen sideband events"),
+    (0.0, False, False, "no excess"), (0.0, True, True, "evidence for a signal"),
+])
+def test_the_words_of_the_verdict(control, excess, evidence, said):
+    detector = SimpleNamespace(fraction_=SimpleNamespace(evidence=excess), template_report_=None,
+                               control_=SimpleNamespace(low_95=control))
+    facts = {"method": "ranode", "window": [3.3, 3.7], "unit": "TeV", "control_fraction": 0.005, "evidence": evidence}
+    assert _told(detector, facts)[-1].startswith(said)
 
 
 def test_clear_errors(file):

@@ -96,11 +96,22 @@ def _told(detector: Any, facts: dict[str, Any]) -> list[str]:
         lines.append(str(detector.fraction_))
         if facts["control_fraction"] is not None:
             lines.append(f"control on sideband events: {100 * facts['control_fraction']:.3f} %")
-        lines.append("evidence for a signal" if facts["evidence"] else "no evidence for a signal")
-        if detector.control_ is not None and detector.control_.low_95 > 0:
-            lines.append("the learned background is wrong somewhere: it claims a signal beside the window too. "
-                         "Leave --scaling out, or choose fewer features with --feature, or take --method cathode")
+        lines.append(_verdict(detector, facts))
     return lines + [f"wrote {path}" for path in facts.get("files", ())]
+
+
+def _verdict(detector: Any, facts: dict[str, Any]) -> str:
+    """Evidence; an excess that is not trusted, why, and what to do; or no excess."""
+    if facts["evidence"]:
+        return "evidence for a signal"
+    if detector.control_ is not None and detector.control_.low_95 > 0:
+        return ("excess that is not trusted, because the learned background is wrong somewhere: it claims a signal "
+                "beside the window too. What to do: leave --scaling out, or choose fewer features with --feature, or "
+                "take --method cathode")
+    if detector.fraction_.evidence:
+        return ("excess that is not trusted, because unseen sideband events allow as large a fraction. What to do: "
+                "sundog scan, which counts events above a fitted curve")
+    return "no excess"
 
 
 def _write(detector: Any, events: Dataset, region: Any, folder: Path) -> list[Path]:

@@ -72,6 +72,8 @@ def scan(
     members: Annotated[int, typer.Option(min=1, help="Tree ensembles per classifier.")] = 4,
     toys: Annotated[int, typer.Option(min=20, help="Background-only scans behind the p-values.")] = 1000,
     control: Annotated[bool, typer.Option(help="Test what the cut sculpts with template events.")] = True,
+    start: Annotated[float | None, typer.Option("--from", help="Lower end of the spectrum; else found.")] = None,
+    stop: Annotated[float | None, typer.Option("--to", help="Upper end of the spectrum; found unless given.")] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -89,7 +91,7 @@ def scan(
     events = _events(file, mass, feature, unit, key)
     regions = _regions(window, slide, step, events.context_units[0])
     settings = dict(map(setting, option or []))
-    plan = ScanPlan(tuple(regions), method, settings, efficiency, folds, members, control, seed)
+    plan = ScanPlan(tuple(regions), method, settings, efficiency, folds, members, control, seed, start, stop)
     if jobs is not None:
         _write_jobs(events, plan, out, jobs, quiet)
         return
@@ -100,8 +102,8 @@ def scan(
                 typer.echo(f"wrote {place}")
             return
         found = search(events, regions, method, out, efficiency=efficiency, folds=folds, members=members,
-                       settings=settings, control=control, pseudo_experiments=toys, seed=seed, workers=workers,
-                       scheduler=scheduler, progress=not quiet)
+                       settings=settings, control=control, pseudo_experiments=toys, seed=seed, start=start, stop=stop,
+                       workers=workers, scheduler=scheduler, progress=not quiet)
     page = found.report(report or out / "report.html")
     if as_json:
         typer.echo(found.to_json())

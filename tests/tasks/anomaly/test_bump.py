@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import kstest, norm
 
 from sundog.errors import OptionError, SampleSizeError
+from sundog.tasks.anomaly.checks.sculpting import sculpting
 from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
 from sundog.tasks.anomaly.scan.bump import (
     bins_inside,
@@ -15,6 +16,7 @@ from sundog.tasks.anomaly.scan.bump import (
     locate,
     shape_before,
 )
+from sundog.tasks.anomaly.scan.significance import look_elsewhere
 
 REGION = SignalRegion(3.3, 3.7)
 
@@ -130,3 +132,17 @@ def test_spectra_that_reach_zero():
     m = np.random.default_rng(7).uniform(-1, 1, 5000)
     region = SignalRegion(-0.1, 0.1, "")
     assert abs(fit_bump(m, region, common_edges(m, [region])).significance) < 4
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(10))
+def test_no_warning_reaches_the_user(seed):
+    """Narrow peaks, strays, masses of one decimal: fits meet their bounds and say nothing of it."""
+    g = np.random.default_rng(seed)
+    m = np.concatenate([falling(4000, g), g.normal(3.5, 10 ** g.uniform(-4, -1), 400 * (seed % 3)), [1.2, 2.0, 50.0]])
+    m = m.round(1) if seed % 2 else m
+    edges = common_edges(m, [REGION])
+    before = fit_bump(m, REGION, edges)
+    cut = (g.random(len(m)) < 0.05) | ((np.abs(m - 3.5) < 0.1) & (g.random(len(m)) < 0.3))
+    fit = fit_bump(m[cut], REGION, edges, before)
+    locate(m[cut], fit), str(fit), sculpting(m, cut, fit), look_elsewhere([fit], cut[:, None], m, n=20)

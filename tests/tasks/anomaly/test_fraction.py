@@ -47,7 +47,7 @@ def test_signal_is_evidence():
     assert found.evidence and found.significance > 5 and found.p_value < 1e-6
     assert "sigma" in str(found)
     nothing = signal_fraction(-np.ones(100))
-    assert nothing.value == 0 == nothing.low and not nothing.evidence and "no evidence" in str(nothing)
+    assert nothing.value == 0 == nothing.low and not nothing.evidence and "no excess" in str(nothing)
 
 
 def test_the_value_maximises_the_likelihood():

@@ -1,5 +1,7 @@
 """The scaffold that all detectors share: settings as scikit-learn reads them, and columns found by name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +28,7 @@ from sundog.tasks.anomaly import (
     Supervised,
     Transit,
 )
+from sundog.tasks.anomaly.background.template import compared
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 SMALL = {"plan": Plan(steps=5, batch=128), "check": False}
@@ -118,3 +121,18 @@ def test_the_density_of_an_event_does_not_depend_on_its_company():
     alone, among = search.log_background(far), search.log_background(together)
     assert torch.isfinite(alone).all() and alone[0] == among[0]
     assert torch.allclose(among[1:], search.log_background(events[:10]))
+
+
+def test_a_template_that_copies_events_is_not_called_good():
+    """Memorised: the same events with a little noise. An honest draw passes, a wrong one fails."""
+    g = torch.Generator().manual_seed(0)
+    events = TOY.background(6000, seed=0)
+    noise = torch.randn(events.values.shape, generator=g)
+    copies, fresh = replace(events, values=events.values + 1e-4 * noise), TOY.background(6000, seed=1)
+    found = compared(events, copies, 0)
+    assert found.copied and not found.passed and found.auc < 0.5 and "COPIES OF THE EVENTS" in str(found)
+    honest = compared(events, replace(events, values=fresh.values + torch.tensor(TOY.slope) * (
+        events.context - fresh.context)), 0)
+    assert honest.passed and not honest.copied and "good" in str(honest)
+    wrong = compared(events, replace(events, values=events.values + 0.5), 0)
+    assert not wrong.passed and not wrong.copied and "POOR" in str(wrong)

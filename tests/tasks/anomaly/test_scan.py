@@ -80,7 +80,8 @@ def test_the_planted_resonance_is_found_where_it_is(found):
     assert abs(found.best.peak.mass - 3.5) < 4 * found.best.peak.mass_error < 0.2
     assert found.windows[1].z_local < 3, "beside the resonance there is none"
     assert found.events.context_names == ("m",) and found.events.provenance["seed"] == 0
-    assert "resonance at 3." in found.summary() and found.summary() in str(found)
+    assert found.summary().startswith("evidence for a resonance at 3.") and found.doubted is None
+    assert found.summary() in str(found)
     facts = json.loads(found.to_json())
     assert facts["best"] == 0 and facts["evidence"] and facts["results"][0]["observed"] == found.best.fit.observed
 
@@ -121,8 +122,8 @@ def test_scores_of_seen_events_would_fake_a_signal():
 
 @pytest.mark.slow
 def test_no_signal_no_evidence():
-    assert not scan(TOY.background(6000, 1), WINDOWS, Exact, folds=2, members=1, efficiency=0.05,
-                    pseudo_experiments=100).evidence
+    found = scan(TOY.background(6000, 1), WINDOWS, Exact, folds=2, members=1, efficiency=0.05, pseudo_experiments=100)
+    assert not found.evidence and found.doubted is None and found.summary().startswith("no excess")
 
 
 def test_a_score_that_follows_the_mass_is_not_believed():
@@ -130,6 +131,8 @@ def test_a_score_that_follows_the_mass_is_not_believed():
     caught = scan(events, WINDOWS[:1], MassScore, folds=2, efficiency=0.02, control=False, pseudo_experiments=100)
     assert caught.best.fit.significance > 3, "the control must fake an excess"
     assert caught.best.sculpting.sculpted and not caught.best.trusted and not caught.evidence
+    assert caught.summary().startswith("excess that is not trusted") and "What to do: leave out" in caught.summary()
+    assert json.loads(caught.to_json())["verdict"] == "not trusted"
     assert "SCULPTED" in str(caught) and any("sculpts" in remark for remark in caught.best.remarks)
 
 

@@ -17,6 +17,7 @@ from scipy.stats import chi2, gaussian_kde
 from torch import Tensor
 
 from sundog.errors import DataError, OptionError
+from sundog.tasks.anomaly.background.extent import extent
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 
 CELLS = 400  # of the grid on which a law is tabulated: 1 GeV in a window of 0.4 TeV
@@ -96,7 +97,7 @@ def smooth_masses(m: Any, region: SignalRegion, *, bins: int = BINS) -> MassLaw:
     """
     mass = mass_column(m).numpy()
     region.check(mass)
-    low, high = mass.min(), mass.max()
+    low, high = _ends(mass, region)
     # Edges that include those of the window, so that no bin straddles them.
     corners = (low, region.lo, region.hi, high)
     edges = np.unique(np.concatenate([_steps(a, b, bins, high - low) for a, b in zip(corners[:-1], corners[1:])]))
@@ -112,6 +113,12 @@ def smooth_masses(m: Any, region: SignalRegion, *, bins: int = BINS) -> MassLaw:
     grid = np.linspace(region.lo, region.hi, CELLS + 1)
     density, error = best.integrate(grid)
     return MassLaw(grid, density, "smooth", float((density * np.diff(grid)).sum()), error, best.degree, best.p_value)
+
+
+def _ends(mass: np.ndarray, region: SignalRegion) -> tuple[float, float]:
+    """The range of the spectrum, see ``extent``; that of all masses where the window would not lie in it."""
+    found = extent(mass)
+    return (found.lo, found.hi) if found.lo < region.lo and region.hi < found.hi else (mass.min(), mass.max())
 
 
 def histogram_masses(m: Any, region: SignalRegion, *, bins: int = 60) -> MassLaw:

@@ -54,13 +54,19 @@ class TemplateReport:
 
     @property
     def passed(self) -> bool:
-        """Whether the area is at most 0.505, within two standard errors."""
-        return self.auc <= GOOD_AUC + 2 * self.auc_error
+        """Whether the area is between 0.495 and 0.505, within two standard errors."""
+        return abs(self.auc - 0.5) <= GOOD_AUC - 0.5 + 2 * self.auc_error
+
+    @property
+    def copied(self) -> bool:
+        """Whether events were copied: twins in different folds give an area below one half."""
+        return not self.passed and self.auc < 0.5
 
     def __str__(self) -> str:
+        found = "good" if self.passed else "COPIES OF THE EVENTS" if self.copied else "POOR"
         worst = max(self.distances, key=lambda name: self.distances[name])
         return (f"template AUC {self.auc:.4f} +- {self.auc_error:.4f} on {self.n:,} sideband events "
-                f"({'good' if self.passed else 'POOR'}); worst feature {worst}: {self.distances[worst]:.4f} std")
+                f"({found}); worst feature {worst}: {self.distances[worst]:.4f} std")
 
 
 @dataclass(frozen=True, eq=False)

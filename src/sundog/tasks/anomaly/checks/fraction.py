@@ -47,7 +47,7 @@ class SignalFraction:
 
     @property
     def evidence(self) -> bool:
-        """Whether the 95 % interval excludes w = 0; if not, say "no evidence"."""
+        """Whether the 95 % interval excludes w = 0."""
         return self.low_95 > 0
 
     @property
@@ -61,7 +61,7 @@ class SignalFraction:
         return float(norm.sf(self.significance)) if self.gain > 0 else 0.5
 
     def __str__(self) -> str:
-        said = f"{self.significance:.1f} sigma, local" if self.evidence else "no evidence for a signal"
+        said = f"{self.significance:.1f} sigma, local" if self.evidence else "no excess"
         return (f"w = {100 * self.value:.3f} % (68 %: {100 * self.low:.3f} to {100 * self.high:.3f} %, "
                 f"95 %: {100 * self.low_95:.3f} to {100 * self.high_95:.3f} %): {said}")
 

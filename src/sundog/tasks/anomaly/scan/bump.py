@@ -254,9 +254,9 @@ def locate(m: Any, fit: BumpFit) -> Peak | None:
 
     def fall(p: np.ndarray) -> float:
         s, at, width = p
-        held = norm.cdf(hi, at, width) - norm.cdf(lo, at, width)
-        if s < 0 or width <= 0:
+        if s < 0 or width <= 0:  # a step of the finite differences leads there
             return np.inf
+        held = norm.cdf(hi, at, width) - norm.cdf(lo, at, width)
         return float(s + fit.expected - np.log(density + s * norm.pdf(mass, at, width) / max(held, 1e-3)).sum())
 
     bounds = [(0.0, 3.0 * len(mass)), (lo, hi), (0.01 * w, 0.5 * w)]

@@ -24,6 +24,8 @@ from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.tasks.anomaly.scan.bump import BumpFit, Peak, common_edges, fit_bump, locate
 from sundog.tasks.anomaly.scan.significance import LookElsewhere, look_elsewhere
 
+POOR_FIT = 1e-3  # p-value below which no smooth curve describes a spectrum
+DEFICIT = -1.5  # standard deviations below which a window beside a resonance is explained
 CLAIMED = 1.35e-3  # global p-value below which the word "evidence" is used: three standard deviations
 
 
@@ -46,6 +48,7 @@ class WindowResult:
     passed : (n,) which events the cut keeps
     signal : draws of the learned signal, where the method knows its density
     seconds : CPU time
+    beside : what a resonance in another window does to this one, in words
     """
 
     region: SignalRegion
@@ -63,6 +66,7 @@ class WindowResult:
     passed: np.ndarray
     signal: Dataset | None
     seconds: float
+    beside: str = ""
 
     @property
     def z_local(self) -> float:
@@ -75,24 +79,32 @@ class WindowResult:
         return float(norm.isf(self.p_global))
 
     @property
+    def doubts(self) -> list[tuple[str, str]]:
+        """Why an excess here would not be trusted, and for each reason what to do."""
+        found = []
+        if self.sculpting.sculpted:
+            found.append((f"the cut sculpts the background: {self.sculpting}",
+                          "leave out the features that follow the mass, or search with method lacathode"))
+        span = "choose another range (--from and --to; start and stop)"
+        for fit, which, do in ((self.before, "the spectrum", span),
+                               (self.fit, "the selected spectrum", f"cut at another efficiency, or {span}")):
+            if fit.p_fit < POOR_FIT:
+                found.append((f"no smooth curve describes {which} beside the window (p = {fit.p_fit:.1g})", do))
+        return found
+
+    @property
     def remarks(self) -> list[str]:
         """What to know before believing this window."""
-        said = []
-        if self.sculpting.sculpted:
-            said.append(f"the cut sculpts the background: {self.sculpting}")
+        said = [because for because, _ in self.doubts]
         if self.template is not None and not self.template.passed:
             said.append(f"the template is poor: AUC {self.template.auc:.3f} +- {self.template.auc_error:.3f}; the "
                         "search loses sensitivity")
-        if self.before.p_fit < 1e-3:
-            said.append(f"no smooth curve describes the spectrum beside the window (p = {self.before.p_fit:.1g})")
-        if self.fit.p_fit < 1e-3:
-            said.append(f"no smooth curve describes the selected spectrum beside the window (p = {self.fit.p_fit:.1g})")
-        return said
+        return [*said, self.beside] if self.beside else said
 
     @property
     def trusted(self) -> bool:
         """Whether an excess here could be a signal: the cut does not sculpt, and curves fit beside the window."""
-        return not self.sculpting.sculpted and min(self.before.p_fit, self.fit.p_fit) >= 1e-3
+        return not self.doubts
 
     def facts(self) -> dict[str, Any]:
         """The numbers, JSON-able."""
@@ -145,33 +157,62 @@ class ScanResult(Result):
         """Whether the best window is trusted and its global significance is three or more."""
         return self.best.trusted and self.best.p_global <= CLAIMED
 
+    @property
+    def doubted(self) -> WindowResult | None:
+        """The most significant excess of three global standard deviations that is not trusted; None without one."""
+        found = [window for window in self.windows if not window.trusted and window.p_global <= CLAIMED]
+        return max(found, key=lambda window: window.fit.significance, default=None)
+
+    @property
+    def verdict(self) -> str:
+        """``evidence``, ``not trusted`` or ``no excess``: see ``summary``."""
+        return "evidence" if self.evidence else "no excess" if self.doubted is None else "not trusted"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which events were searched, where these are not all: the range with its reason, copies."""
+        return tuple(self.events.provenance.get("searched", ()))
+
     def summary(self) -> str:
-        """Where, how significant, what: one line."""
-        best, unit = self.best, f" {self.best.region.unit}".rstrip()
-        told = f"local {best.z_local:.1f}, global {best.z_global:.1f} sigma"
-        if not self.evidence:
-            return (f"no evidence for a resonance; most significant: {best.region.lo:g} to {best.region.hi:g}{unit}, "
-                    f"{told}")
-        at = "" if best.peak is None else f" at {measured(best.peak.mass, best.peak.mass_error)}{unit}"
-        fraction = "" if best.fraction is None else f"; signal fraction there {percent(best.fraction)}"
-        return (f"resonance{at} in {best.region.lo:g} to {best.region.hi:g}{unit}: {told}, {best.fit.observed} events "
-                f"on {best.fit.expected:.0f} +- {best.fit.expected_error:.0f}{fraction}")
+        """The verdict in one line: *evidence*; *excess that is not trusted, because ...*, and what to do; *no excess*.
+
+        *Evidence*: the best window is trusted and its global significance is three or more. *Not trusted*: as
+        significant, but the curve or the cut alone may have made it. *No excess*: neither.
+        """
+        if self.evidence:
+            return f"evidence for a resonance{self._told(self.best)}"
+        if self.doubted is not None:
+            because, do = zip(*self.doubted.doubts)
+            return (f"excess that is not trusted{self._told(self.doubted)}; not trusted, because "
+                    f"{' and '.join(because)}. What to do: {'; or '.join(do)}")
+        return f"no excess; the largest is{self._told(self.best, place=False)}"
+
+    def _told(self, window: WindowResult, place: bool = True) -> str:
+        unit, peak, f = f" {window.region.unit}".rstrip(), window.peak if place else None, window.fraction
+        at = "" if peak is None else f" at {measured(peak.mass, peak.mass_error)}{unit}"
+        fraction = "" if f is None or not place else f"; signal fraction there {percent(f)}"
+        return (f"{at} in {window.region.lo:g} to {window.region.hi:g}{unit}: local {window.z_local:.1f}, global "
+                f"{window.z_global:.1f} sigma, {window.fit.observed} events on {window.fit.expected:.0f} +- "
+                f"{window.fit.expected_error:.0f}{fraction}")
 
     def __str__(self) -> str:
         lines = [f"{'window':>16} {'events':>7} {'expected':>16} {'local':>6} {'global':>7}  remarks"]
         for window in self.windows:
             expected = f"{window.fit.expected:.1f} +- {window.fit.expected_error:.1f}"
             remark = "SCULPTED" if window.sculpting.sculpted else "" if window.trusted else "POOR FIT"
+            remark = f"{remark} BESIDE".strip() if window.beside else remark
             if window.template is not None and not window.template.passed:
                 remark = f"{remark} poor template".strip()
             lines.append(f"{window.region.lo:>7g} to {window.region.hi:<5g} {window.fit.observed:>7} {expected:>16} "
                          f"{window.z_local:>6.1f} {window.z_global:>7.1f}  {remark}".rstrip())
-        return "\n".join([*lines, self.summary()])
+        told = [f"{w.region.lo:g} to {w.region.hi:g}: {w.beside}" for w in self.windows if w.beside]
+        return "\n".join([*self.notes, *lines, *told, self.summary()])
 
     def facts(self) -> dict[str, Any]:
         """Every number, JSON-able."""
-        return {**self.identity, "evidence": self.evidence, "summary": self.summary(),
-                "best": self.windows.index(self.best), "pseudo_experiments": len(self.look.z_null),
+        return {**self.identity, "evidence": self.evidence, "verdict": self.verdict, "notes": list(self.notes),
+                "summary": self.summary(), "best": self.windows.index(self.best),
+                "pseudo_experiments": len(self.look.z_null),
                 "trials": self.look.trials, "results": [window.facts() for window in self.windows]}
 
     def to_json(self) -> str:
@@ -220,7 +261,20 @@ def joined(folder: Path, names: Sequence[str], events: Dataset, identity: dict[s
             sculpting(mass, passed[:, i], fits[i], control), template,
             SignalFraction(**fraction) if fraction else None, claimed, locate(mass[passed[:, i]], fits[i]),
             arrays["score"], passed[:, i], load(signal) if signal.exists() else None, facts["seconds"]))
+    windows = [replace(window, beside=_beside(window, windows)) for window in windows]
     return ScanResult(tuple(windows), look, events, identity)
+
+
+def _beside(window: WindowResult, windows: Sequence[WindowResult]) -> str:
+    """What the largest excess does to a window that has it in its sidebands, where that window shows it."""
+    largest = max(windows, key=lambda other: other.fit.significance)
+    apart = window.region.lo >= largest.region.hi or window.region.hi <= largest.region.lo
+    if largest.p_global > CLAIMED or window is largest or not apart:
+        return ""
+    place = f"the excess in {largest.region.lo:g} to {largest.region.hi:g} lies beside this window"
+    if window.fit.significance < DEFICIT:
+        return f"{place} and lifts the curve through its sidebands: so the deficit"
+    return "" if window.trusted else f"{place}: no smooth curve passes through it"
 
 
 def measured(value: float, error: float) -> str:

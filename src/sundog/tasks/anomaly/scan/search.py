@@ -24,6 +24,7 @@ from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
 from sundog.data.parts import write_parts
 from sundog.errors import OptionError, RunError
+from sundog.tasks.anomaly.background.extent import searched
 from sundog.tasks.anomaly.detectors.anode import Anode
 from sundog.tasks.anomaly.detectors.cathode import Cathode
 from sundog.tasks.anomaly.detectors.cwola import CWoLa
@@ -56,6 +57,7 @@ class ScanPlan:
     members : boostings in each classifier on a template
     control : whether to send template events through the cut, to see what it sculpts
     seed : window i uses seed + 1000 i
+    start, stop : ends of the spectrum that is searched; found where None, see ``extent``
     """
 
     windows: tuple[SignalRegion, ...]
@@ -66,6 +68,8 @@ class ScanPlan:
     members: int = 4
     control: bool = True
     seed: int = 0
+    start: float | None = None
+    stop: float | None = None
 
     def __post_init__(self) -> None:
         if not self.windows:
@@ -90,7 +94,8 @@ class ScanPlan:
         plain = json.loads(json.dumps(self.settings, default=str, sort_keys=True))
         return {"data": events.fingerprint(), "events": len(events), "method": name, "settings": plain,
                 "windows": [asdict(region) for region in self.windows], "efficiency": self.efficiency,
-                "folds": self.folds, "members": self.members, "control": self.control, "seed": self.seed}
+                "folds": self.folds, "members": self.members, "control": self.control, "seed": self.seed,
+                "start": self.start, "stop": self.stop}
 
     def maker(self, shared: Path | None) -> Make:
         """(region, seed) -> an unfitted detector; ``shared`` is the folder of a model that serves all windows."""
@@ -119,8 +124,9 @@ class ScanPlan:
 
 def scan(events: Any, windows: Sequence[SignalRegion], method: Any = "cathode", out: str | Path | None = None, *,
          efficiency: float = 0.01, folds: int = 5, members: int = 4, settings: dict[str, Any] | None = None,
-         control: bool = True, pseudo_experiments: int = 1000, seed: int = 0, workers: int = 0,
-         scheduler: str | None = None, progress: bool = False) -> ScanResult:
+         control: bool = True, pseudo_experiments: int = 1000, seed: int = 0, start: float | None = None,
+         stop: float | None = None, workers: int = 0, scheduler: str | None = None, progress: bool = False
+         ) -> ScanResult:
     """The result of searching every window: spectra after the cut, fits, local and global p-values.
 
     In each window every event is scored by a detector that never saw it; the cut keeps a share ``efficiency`` of the
@@ -133,7 +139,7 @@ def scan(events: Any, windows: Sequence[SignalRegion], method: Any = "cathode", 
     method : one of ``METHODS`` or a function (region, seed) -> detector with ``fit`` and ``score_samples``
     out : folder; a scan that was stopped goes on there. Nothing is kept when None
     settings : of the detector, e.g. {"plan": Plan(steps=500)}
-    efficiency, folds, members, control, seed : see ``ScanPlan``
+    efficiency, folds, members, control, seed, start, stop : see ``ScanPlan``
     pseudo_experiments : background-only scans for the p-values
     workers, scheduler : local processes, or address of a dask cluster; see ``write_parts``
     progress : show a bar on stderr
@@ -153,7 +159,7 @@ def scan(events: Any, windows: Sequence[SignalRegion], method: Any = "cathode", 
     >>> found.best.p_local < 0.01
     True
     """
-    plan = ScanPlan(tuple(windows), method, settings or {}, efficiency, folds, members, control, seed)
+    plan = ScanPlan(tuple(windows), method, settings or {}, efficiency, folds, members, control, seed, start, stop)
     data = checked(events, plan)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
@@ -180,16 +186,19 @@ def scan_one(events: Any, plan: ScanPlan, index: int, out: str | Path) -> Path:
 
 
 def checked(events: Any, plan: ScanPlan) -> Dataset:
-    """The events as ``gather`` gives them, after every window was checked against them."""
+    """The events that are searched, see ``searched``, after every window was checked against them."""
     parts = events if isinstance(events, tuple) else (events,)
     data = gather(*parts, unit=plan.windows[0].unit)
     if isinstance(events, Dataset) and events.context is not None:  # the mass keeps its name in figures and pages
         data = replace(data, context_names=events.context_names[:1], provenance=events.provenance)
-    make, fold = plan.maker(None), deal(len(data), plan.folds, plan.seed)
-    for region in plan.windows:
+    data = searched(data, plan.start, plan.stop)
+    make = plan.maker(None)
+    for i, region in enumerate(plan.windows):
         region.check(data)
-        if refitted(make(region, plan.seed)):  # the smallest sample that it will be fitted to
-            region.check(data[fold != 0])
+        if refitted(make(region, plan.seed)):
+            fold = deal(len(data), plan.folds, plan.seed + 1000 * i)
+            for k in range(plan.folds):
+                region.check(data[fold != k])
     return data
 
 
