@@ -80,3 +80,22 @@ def test_contents_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Path, "replace", lambda a, b: (events.append("rename"), replace(a, b)))
     write_text(tmp_path / "a.txt", "whole")
     assert len(events) == 3 and ".part" in events[0] and events[1:] == ["rename", str(tmp_path)]
+
+
+def test_links_are_followed_and_devices_are_fed(tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+    (tmp_path / "dangling.txt").symlink_to(tmp_path / "new.txt")
+    assert write_text(tmp_path / "link.txt", "new") == tmp_path / "link.txt"
+    write_text(tmp_path / "dangling.txt", "made")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "real.txt").read_text() == "new"
+    assert (tmp_path / "dangling.txt").is_symlink() and (tmp_path / "new.txt").read_text() == "made"
+    write_text("/dev/null", "gone")
+    assert Path("/dev/null").is_char_device()
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE)
+    write_text(tmp_path / "pipe", "through")
+    assert reader.communicate(timeout=30)[0] == b"through"
+    with pytest.raises(FileError, match="cannot write /dev/full"):
+        write_text("/dev/full", "x" * 100_000)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dangling.txt", "link.txt", "new.txt", "pipe", "real.txt"]

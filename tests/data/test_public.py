@@ -281,3 +281,12 @@ def test_samples_of_the_package(name: str) -> None:
 def test_unknown_sample() -> None:
     with pytest.raises(OptionError, match="did you mean dijets"):
         sample("dijet")
+
+
+def test_the_published_checksum_beats_the_note_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"planted")
+    (tmp_path / "a.bin.sha256").write_text(hashlib.sha256(b"planted").hexdigest())
+    with pytest.raises(FileError, match="not the file that was published"):
+        download(RemoteFile("a.bin", "http://127.0.0.1:9/x", SHA), tmp_path)
+    (tmp_path / "a.bin").write_bytes(BODY)
+    assert download(RemoteFile("a.bin", "http://127.0.0.1:9/x", SHA), tmp_path).read_bytes() == BODY

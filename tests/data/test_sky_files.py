@@ -42,7 +42,7 @@ def test_partial_maps_are_spread_out(tmp_path: Path, index: str) -> None:
     with pytest.raises(DataError, match=r"got 1136 of 1536 NaN, infinite or UNSEEN.*mask='missing'"):
         load(path)
     data = load(path, mask="missing", columns=["Q"])
-    assert tuple(data.values.shape) == (1, 1, 1, N)
+    assert tuple(data.values.shape) == (1, 1, N)
     assert np.array_equal(data.values.ravel().numpy()[100:300], SKY[1, 100:300])
     assert "200 of 768 pixels are in the file" in " ".join(data.provenance["notes"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explain(error: Exception) -> int:
     """Exit code of an error, after one clear line about it on stderr."""
     if isinstance(error, SundogError):
-        line, code = f"error: {error}", 2
+        line, code = f"error: {_as_options(str(error))}", 2
     elif hasattr(error, "format_message"):  # what typer raises for a wrong option or argument
         where = getattr(getattr(error, "ctx", None), "command_path", "sundog")
         line, code = f"error: {error.format_message()} See: {where} --help", 2
@@ -55,6 +56,12 @@ def _explain(error: Exception) -> int:
         line, code = f"unexpected {type(error).__name__}: {first}; run it again with --debug to see where", 1
     typer.echo("sundog: " + " ".join(line.split()), err=True)
     return code
+
+
+def _as_options(text: str) -> str:
+    """Advice in the words of the command line: ``columns=['a', 'b']`` is ``--columns a,b`` there."""
+    text = re.sub(r"\bcolumns=\[([^\]]*)\]", lambda x: "--columns " + re.sub(r"['\"]|(?<=,) ", "", x[1]), text)
+    return re.sub(r"\b(key|kind|unit|weights|mask)=('[^']*'|(?= ))", lambda x: f"--{x[1]} " + x[2].strip("'"), text)
 
 
 def _show_version(wanted: bool) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.errors import OptionError
+from sundog.checks import near
+from sundog.cli.options import Columns, Key, Unit, Weights, load
+from sundog.errors import OptionError, ShapeError
 
 if TYPE_CHECKING:
     from sundog.data.dataset import Dataset
@@ -29,6 +31,10 @@ def search(
     window: Annotated[tuple[float, float], typer.Option(help="Edges of the signal region, in the unit of the mass.")],
     method: Annotated[str, typer.Option(help=" | ".join(METHODS))] = "ranode",
     feature: Annotated[list[str] | None, typer.Option("--feature", "-f", help="Use only these columns.")] = None,
+    key: Key = None,
+    columns: Columns = None,
+    weights: Weights = None,
+    unit: Unit = None,
     scaling: Annotated[str | None, typer.Option(help="Of the features in the background, in place of the method's own: "
                                                 "normal-scores, logit, auto, standard ...")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for scores.npz, signal.npz and signal.png.")] = None,
@@ -41,14 +47,13 @@ def search(
     sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --out found
     sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --scaling logit
     """
-    import sundog
     from sundog.tasks.anomaly import Anode, Cathode, CWoLa, RAnode, SignalRegion
     from sundog.tasks.anomaly.background.template import fit_template
 
     detectors: dict[str, Any] = {"ranode": RAnode, "cathode": Cathode, "anode": Anode, "cwola": CWoLa}
     if method not in detectors:
         raise OptionError("unknown method", got=method, expected=" | ".join(METHODS), do="choose one")
-    events = _events(sundog.load(file), mass, feature)
+    events = _events(load(file, [mass], key=key, columns=columns, weights=weights, unit=unit), mass, feature)
     region = SignalRegion(*window, unit=events.context_units[0])
     if scaling is not None and method == "cwola":
         raise OptionError("cwola learns no background", got=f"--scaling {scaling}", expected="no scaling",
@@ -69,6 +74,10 @@ def _events(data: Dataset, mass: str, feature: list[str] | None) -> Dataset:
 
     if data.context_names != (mass,):
         data = replace(data, context=None, context_names=(), context_units=()).with_context(mass)
+    unknown = [name for name in feature or () if name not in data.names]
+    if unknown:
+        raise ShapeError(f"no feature {unknown[0]!r}", got=", ".join(data.names), expected="one of these names",
+                         do=near(unknown[0], data.names) or "check the spelling")
     if feature:
         dropped = [name for name in data.names if name not in feature]
         kept = data.with_context(dropped) if dropped else data

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sundog.cli.options import Names, Quiet, Seed, load
+from sundog.cli.options import Columns, Key, Mask, Names, Quiet, Seed, Unit, Weights, load
 
 
 def judge(
@@ -17,6 +17,11 @@ def judge(
         "--held-out", help="Judge against the 20 % of REAL that fit never saw, look for copies of the rest.")] = False,
     train: Annotated[Path | None, typer.Option(help="Training data in its own file: look for copies of it.")] = None,
     context: Names = None,
+    key: Key = None,
+    columns: Columns = None,
+    weights: Weights = None,
+    unit: Unit = None,
+    mask: Mask = None,
     statistics: Annotated[list[str] | None, typer.Option(
         "--statistics", "-s", help="Only this statistic; may be repeated. Default: all that apply.")] = None,
     report: Annotated[Path | None, typer.Option("--report", "-r", help="Write one self-contained HTML page.")] = None,
@@ -33,7 +38,11 @@ def judge(
     """
     import sundog
 
-    truth, fakes, learned = load(real, context), load(fake), None if train is None else load(train, context)
+    how: dict[str, Any] = {"columns": columns, "unit": unit, "mask": mask}
+    truth, learned = (None if file is None else load(file, context, key=key, weights=weights, **how)
+                      for file in (real, train))
+    fakes = load(fake, **how)
+    assert truth is not None
     if held_out:
         truth, learned = truth.held_out, truth.train if learned is None else learned
     verdict = sundog.judge(truth, fakes, statistics=statistics or "all", train=learned, seed=seed, progress=not quiet)

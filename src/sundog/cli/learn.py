@@ -8,14 +8,35 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.options import AsJson, Names, Quiet, Seed, load, plan_of, resumable, setting, steps_shown
+from sundog.cli.options import (
+    AsJson,
+    Columns,
+    Key,
+    Mask,
+    Names,
+    Quiet,
+    Seed,
+    Unit,
+    Weights,
+    load,
+    plan_of,
+    resumable,
+    setting,
+    steps_shown,
+)
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="npy, npz, h5, fits, csv, parquet or root.")],
+    file: Annotated[Path, typer.Argument(help="npy, npz, h5, fits, csv, parquet, root, picture, or a folder of them.")],
+    kind: Annotated[str, typer.Option(help="auto, events or images.")] = "auto",
+    key: Key = None,
+    columns: Columns = None,
+    weights: Weights = None,
+    unit: Unit = None,
+    mask: Mask = "missing",
     as_json: AsJson = False,
 ) -> None:
-    """Say what a file holds: shape, names, units, range of every column.
+    """Say what a file holds: shape, names, units, range of every column, and how it was understood.
 
     \b
     sundog info events.npz
@@ -23,11 +44,12 @@ def info(
     """
     from sundog.data.describe import column_kinds
 
-    data = load(file)
+    data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit, mask=mask, say=False)
     facts = {"file": str(file), "kind": data.kind, "shape": list(data.values.shape), "names": list(data.names),
              "units": list(data.units), "context_names": list(data.context_names),
              "context_units": list(data.context_units), "weighted": data.weights is not None,
-             "kinds": column_kinds(data), "pixel_arcmin": data.pixel_arcmin, "fingerprint": data.fingerprint()}
+             "kinds": column_kinds(data), "pixel_arcmin": data.pixel_arcmin,
+             "notes": list(data.provenance.get("notes", ())), "fingerprint": data.fingerprint()}
     typer.echo(json.dumps(facts) if as_json else str(data.describe()))
 
 
@@ -60,6 +82,11 @@ def fit(
     scaling: Annotated[str | None, typer.Option(
         help="auto, standard, logit, asinh, log-modulus, normal-scores or identity.")] = None,
     kind: Annotated[str, typer.Option(help="auto, events, or images (a 1-D file is then one signal).")] = "auto",
+    key: Key = None,
+    columns: Columns = None,
+    weights: Weights = None,
+    unit: Unit = None,
+    mask: Mask = None,
     option: Annotated[list[str] | None, typer.Option(
         "--set", help="Family option, e.g. hidden=[64,64]; `sundog families flow` lists them.")] = None,
     seed: Seed = 0,
@@ -78,10 +105,15 @@ def fit(
     import sundog
 
     settings = {"steps": steps, "seconds": seconds, "batch": batch, "learning_rate": learning_rate}
+    options = dict(map(setting, option or []))
+    data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit,
+                mask=mask if mask is not None else options.get("mask"))
+    if family == "scattering" and "sphere" in data.provenance:
+        options.setdefault("domain", "sphere")
     with resumable(f"the run in {out}"):
         run = sundog.fit(
-            family, load(file, kind=kind), context=context or None, plan=plan_of(plan, settings), seed=seed,
-            device=device, out=out, scaling=scaling, progress=not quiet, **dict(map(setting, option or [])),
+            family, data, context=context or None, plan=plan_of(plan, settings), seed=seed, device=device, out=out,
+            scaling=scaling, progress=not quiet, **options,
         )
     if as_json:
         facts = {"folder": str(out), "family": run.family, "identity": run.identity,

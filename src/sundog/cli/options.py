@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no talk; results only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine output: one JSON object on stdout.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
+Key = Annotated[str | None, typer.Option(help="Array, group, tree or extension in a file that holds several.")]
+Columns = Annotated[str | None, typer.Option(help="Columns or channels to take, in this order: m_jj,tau21,pt.")]
+Weights = Annotated[str | None, typer.Option(help="Column of event weights.")]
+Unit = Annotated[str | None, typer.Option(help="Of all columns or channels, or name=unit,name=unit.")]
+Mask = Annotated[str | None, typer.Option(
+    help="Map that is 0 where pixels hold no number, or 'missing' for wherever they hold none.")]
 Names = Annotated[list[str] | None, typer.Option("--context", "-c", help="Column to condition on; may be repeated.")]
 
 
@@ -32,15 +38,33 @@ def resumable(what: str) -> Iterator[None]:
         raise typer.Exit(getattr(stop, "code", 130)) from None
 
 
-def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto") -> Dataset:
-    """The file as a Dataset; a path that is not there is looked for below SUNDOG_DATA too."""
+def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto", *, key: str | None = None,
+         columns: str | None = None, weights: str | None = None, unit: str | None = None, mask: Any = None,
+         say: bool = True) -> Dataset:
+    """The file as a Dataset; a path that is not there is looked for below SUNDOG_DATA too.
+
+    What was left out or changed on the way in is said on stderr.
+    """
     import os
 
     import sundog
 
     shared = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / file
-    data = sundog.load(shared if not file.exists() and shared.exists() else file, kind=kind)
+    wanted = None if columns is None else [name.strip() for name in columns.split(",")]
+    if wanted is not None and context:
+        wanted += [name for name in context if name not in wanted]
+    data = sundog.load(shared if not file.exists() and shared.exists() else file, kind=kind, key=key, columns=wanted,
+                       weights=weights, units=_units(unit), mask=mask)
+    for note in data.provenance.get("notes", ()) if say else ():
+        typer.echo(f"sundog: {file.name}: {note}", err=True)
     return data.with_context(context) if context else data
+
+
+def _units(text: str | None) -> str | dict[str, str] | None:
+    if text is None or "=" not in text:
+        return text
+    pairs = (pair.partition("=") for pair in text.split(","))
+    return {name.strip(): unit.strip() for name, _, unit in pairs}
 
 
 def plan_of(path: Path | None, settings: dict[str, Any]) -> Plan:

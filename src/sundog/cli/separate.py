@@ -53,15 +53,21 @@ def separate(
     sundog separate dust.fits --observed cib.fits --loss match --loss residual
     sundog separate d.fits -c noise=noise.npz -c cib=cib.npz --report out.html
     """
+    import torch
+
     import sundog
     from sundog.cli.options import load
 
-    mixture = load(files[0])
+    valid = None if mask is None else load(mask, kind="images", say=False).values.squeeze().numpy()
+    mixture = load(files[0], mask=valid)
+    if "sphere" in mixture.provenance:
+        raise OptionError("separation works on flat maps", got=f"{files[0].name}, a HEALPix map", expected="patches",
+                          do="cut square patches first: sundog.data.sky.tiles")
     sources = _sources(mixture, contamination or [], files[1:], observed)
     found = sundog.separate(
         mixture, sources, _losses(loss or ["match"], ancillary), seed=seed, J=octaves, method=method,
         boundary="auto" if periodic is None else "periodic" if periodic else "edge-mask",
-        mask=None if mask is None else load(mask).values.reshape(mixture.values.shape[-2:]),
+        mask=None if valid is None else torch.as_tensor(valid).reshape(mixture.values.shape[-2:]),
         repeats=repeats, eras=eras, iterations=iterations, draws=draws, progress=None if quiet else _Line(),
     )  # fmt: skip
     _save(found, mixture, out)
@@ -151,8 +157,9 @@ def _save(found: Separation, mixture: Dataset, out: Path) -> None:
         planes.append(torch.nan_to_num(channels))  # a Dataset holds no NaN; masked pixels become 0
         names += [name] if len(channels) == 1 else [f"{name}_{word}" for word in mixture.names]
     units = [mixture.units[0] if mixture.units else ""] * len(names)
+    kept = {name: mixture.provenance[name] for name in ("wcs",) if name in mixture.provenance}
     Dataset.from_arrays(torch.cat(planes)[None], names=names, units=units, pixel_arcmin=mixture.pixel_arcmin,
-                        periodic=mixture.periodic).save(out)  # fmt: skip
+                        periodic=mixture.periodic, provenance=kept).save(out)  # fmt: skip
 
 
 def _finite(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,8 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
 
     The temporary file has the same suffix, is synced to disk, and is removed if anything fails
     (``BaseException`` too: Ctrl-C leaves nothing behind). A process killed outright leaves the old file
-    untouched and at most a hidden ``.name-*.part.suffix`` beside it.
+    untouched and at most a hidden ``.name-*.part.suffix`` beside it. A link is followed: what it points to is replaced.
+    What is no file - a pipe, ``/dev/null``, ``/dev/stdout`` - is not replaced: the finished bytes are sent there.
 
     Raises
     ------
@@ -29,7 +31,10 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
     >>> atomic_write(folder / "a.txt", lambda path: path.write_text("whole")).read_text()
     'whole'
     """
-    path = Path(path)
+    place, path = Path(path), Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return _sent(place, write)
+    path = path.resolve() if path.is_symlink() else path
     temporary = _temporary_beside(path)
     try:
         write(temporary)
@@ -44,6 +49,20 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
             temporary.unlink()
     with suppress(OSError):  # the rename itself must reach the disk; some systems cannot sync a folder
         _sync(path.parent)
+    return place
+
+
+def _sent(path: Path, write: Callable[[Path], object]) -> Path:
+    """The path of a pipe or device, after the bytes that ``write`` made elsewhere went there."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / f"whole{path.suffix}"
+        write(whole)
+        try:
+            with whole.open("rb") as source, path.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        except OSError as error:
+            raise FileError(f"cannot write {path}", got=error.strerror or str(error), expected="a writable place",
+                            do="choose another path") from error
     return path
 
 

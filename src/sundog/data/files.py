@@ -99,7 +99,7 @@ def load(
         wanted = None if columns is None or names is not None else [*columns, *([weights] if weights else [])]
         parts = [shaped(_with_facts(_read(file, key, wanted), given), kind) for file in files]
         raw = joined(parts, files).noted(left)
-        if mask is not None or raw.values.ndim > 2:
+        if raw.values.ndim > 2 or not (mask is None or isinstance(mask, str)):
             raw = observed_only(raw, load(mask, kind="images", mask="missing").values[0].numpy()
                                 if isinstance(mask, str | Path) and mask != "missing" else mask)
         return _dataset(raw, columns, context, weights, files)

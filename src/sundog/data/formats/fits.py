@@ -132,13 +132,13 @@ def _table(unit: Any, path: Path, columns: Sequence[str] | None) -> Raw:
 
 
 def _sphere(unit: Any, path: Path, columns: Sequence[str] | None) -> Raw:
-    """Maps (1, fields, 1, 12 NSIDE^2) in RING order, UNSEEN as NaN: a row, as ``domain="sphere"`` takes it."""
+    """Maps (1, [fields,] 1, 12 NSIDE^2) in RING order, UNSEEN as NaN: a row, as ``domain="sphere"`` takes it."""
     found, units, notes = healpix_columns(unit.header, unit.data, path)
     values, names = _chosen(np.stack(list(found.values())), list(found), columns)
     nside = math.isqrt(values.shape[-1] // 12)
     facts = {"names": tuple(names), "units": tuple(units[name] for name in names),
              "provenance": {"sphere": {"nside": nside, "frame": frame_of(unit.header), "order": "RING"}}}
-    return Raw(values[None, :, None], facts=facts, image=True).noted(
+    return Raw(values[None] if len(names) == 1 else values[None, :, None], facts=facts, image=True).noted(
         f"a HEALPix map of the whole sphere, NSIDE {nside}, as one row of pixels in RING order", *notes)
 
 

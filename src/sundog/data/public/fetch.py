@@ -114,9 +114,12 @@ def _published(remote: RemoteFile) -> str | None:
 
 
 def _verify_copy(path: Path, remote: RemoteFile) -> None:
-    """Compare with what was noted at the first fetch; a file put there by hand is noted now."""
+    """Compare with what was published, else with what was noted at the first fetch; a file put there by hand is noted.
+
+    The note lies beside the file: whoever changes one can change the other.
+    """
     note = _note(path)
-    known = f"sha256:{note.read_text().strip()}" if note.exists() else remote.checksum
+    known = remote.checksum or (f"sha256:{note.read_text().strip()}" if note.exists() else None)
     if known is not None:
         method, expected = known.split(":")
         got = _digest(path, method)

@@ -63,15 +63,28 @@ class SkyMaps:
         return f"SkyMaps(NSIDE {self.nside}, {self.frequency_ghz:g} GHz, {self.frame}, {self.provenance})"
 
     def save(self, folder: str | Path) -> Path:
-        """The folder, after writing kappa.npy ... radio.npy and, last, sky.json."""
+        """The folder, after writing kappa.npy ... radio.npy and, last, sky.json.
+
+        All maps are written beside the old ones first, and take their places together; without sky.json, which is gone
+        meanwhile, a folder is no sky.
+        """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        for name, values in self:
-            file = (target / f"{name}.npy").absolute()
-            if isinstance(values, np.memmap) and values.filename == file:
-                values.flush()
-            else:
-                np.save(file, values)
+        staged = {}
+        try:
+            for name, values in self:
+                file = (target / f"{name}.npy").absolute()
+                if isinstance(values, np.memmap) and values.filename == file:
+                    values.flush()
+                else:
+                    staged[file] = target / f".{name}.part.npy"
+                    np.save(staged[file], values)
+            (target / _FACTS).unlink(missing_ok=True)
+            for file, beside in staged.items():
+                beside.replace(file)
+        finally:
+            for beside in staged.values():
+                beside.unlink(missing_ok=True)
         facts = {"frequency_ghz": self.frequency_ghz, "frame": self.frame, "provenance": self.provenance,
                  "units": dict(zip(NAMES, UNITS)), "ordering": "RING", "nside": self.nside}
         write_text(target / _FACTS, json.dumps(facts, indent=1))

@@ -1,0 +1,89 @@
+"""Files as people have them, on the command line: options that choose, notes that say, advice in options."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io import fits
+
+from sundog.cli import main
+
+RNG = np.random.default_rng(0)
+
+
+def test_columns_weights_units_and_what_was_left_out(tmp_path, capsys):
+    frame = pd.DataFrame({"m_jj": [3.5, 3.4, 4.0], "tau": [0.1, 0.2, 0.3], "name": list("abc"), "w": [1.0, 2, 3]})
+    frame.to_csv(tmp_path / "a.csv")
+    assert main(["info", str(tmp_path / "a.csv")]) == 2
+    assert "leave them out with --columns m_jj,tau,w" in capsys.readouterr().err
+    words = ["--columns", "tau,m_jj", "--weights", "w", "--unit", "m_jj=TeV", "--json"]
+    assert main(["info", str(tmp_path / "a.csv"), *words]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["names"], facts["units"], facts["weighted"]) == (["tau", "m_jj"], ["", "TeV"], True)
+    frame.drop(columns="name").to_csv(tmp_path / "b.csv")
+    assert main(["info", str(tmp_path / "b.csv")]) == 0
+    assert "left out the row numbers" in capsys.readouterr().out
+
+
+def test_a_tree_among_several_and_its_jagged_branch(tmp_path, capsys):
+    uproot, awkward = pytest.importorskip("uproot"), pytest.importorskip("awkward")
+    k = RNG.poisson(3, 30)
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file["Events"] = {"m_jj": RNG.uniform(3, 5, 30), "pt": RNG.exponential(1, 30),
+                          "Jet_pt": awkward.unflatten(RNG.exponential(1, k.sum()), k)}
+        file["Runs"] = {"run": np.array([1])}
+    assert main(["info", str(tmp_path / "a.root")]) == 2
+    assert "choose with --key Events" in capsys.readouterr().err
+    assert main(["info", str(tmp_path / "a.root"), "--key", "Events"]) == 2
+    assert "Jet_pt (several numbers per event)" in (said := capsys.readouterr().err)
+    assert main(["info", str(tmp_path / "a.root"), *said[said.index("--columns"):].split()[:2], "--key", "Events"]) == 0
+
+
+def test_a_misspelt_feature_is_an_error(tmp_path, capsys):
+    pd.DataFrame({"m_jj": RNG.uniform(3, 5, 60), "tau": RNG.uniform(size=60), "pt": RNG.uniform(size=60)}).to_csv(
+        tmp_path / "a.csv", index=False)
+    words = ["anomaly", "search", str(tmp_path / "a.csv"), "--mass", "m_jj", "--window", "3.3", "3.7", "-f", "ptt"]
+    assert main(words) == 2
+    assert "no feature 'ptt'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def masked(tmp_path):
+    x = np.cumsum(RNG.normal(size=(64, 64)), 0).astype("f4")
+    good = np.ones((64, 64), "f4")
+    good[20:30, 20:40] = 0
+    x[good == 0] = np.nan
+    image = fits.PrimaryHDU(x)
+    image.header.update({"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN", "CRVAL1": 120.0, "CRVAL2": 30.0, "CRPIX1": 32.5,
+                         "CRPIX2": 32.5, "CDELT1": -1 / 60, "CDELT2": 1 / 60})
+    image.writeto(tmp_path / "x.fits")
+    np.save(tmp_path / "m.npy", good)
+    np.save(tmp_path / "n.npy", RNG.normal(size=(12, 64, 64)).astype("f4"))
+    return tmp_path
+
+
+def test_maps_with_gaps_and_their_mask(masked, capsys):
+    assert main(["separate", f"{masked}/x.fits", "-c", f"{masked}/n.npy"]) == 2
+    assert "got 200 of 4096 NaN" in (said := capsys.readouterr().err) and "--mask" in said
+    quick = ["--eras", "1", "--iterations", "2", "--draws", "10", "-q"]
+    assert main(["separate", f"{masked}/x.fits", "-c", f"{masked}/n.npy", "--mask", f"{masked}/m.npy", *quick, "-o",
+                 f"{masked}/s.fits"]) == 0
+    header = fits.getheader(masked / "s.fits")
+    assert (header["CTYPE1"], header["CRVAL1"]) == ("GLON-TAN", 120.0)
+    assert main(["fit", "scattering", f"{masked}/x.fits", "--set", f"mask={masked}/m.npy", "--set", "inpaint=true",
+                 "--set", "iterations=2", "-q", "-o", f"{masked}/run"]) == 0
+
+
+def test_a_healpix_file_as_it_is(tmp_path, capsys):
+    pytest.importorskip("ducc0")
+    from sundog.data.sky.healpix import HealpixMap, write_healpix
+
+    path = write_healpix(tmp_path / "sky.fits", HealpixMap(RNG.normal(size=3072).astype("f4"), "uK", "galactic"))
+    assert main(["info", str(path)]) == 0
+    assert "HEALPix map of the whole sphere, NSIDE 16" in capsys.readouterr().out
+    assert main(["fit", "scattering", str(path), "--set", "iterations=2", "-q", "-o", str(tmp_path / "run")]) == 0
+    assert main(["separate", str(path), "-c", str(path)]) == 2
+    assert "HEALPix" in capsys.readouterr().err
