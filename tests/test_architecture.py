@@ -72,6 +72,7 @@ INSIDE_FUNCTIONS = {
     "tasks/radio/catalogue.py": {"pandas", "astropy"},
     "tasks/radio/cutouts.py": {"astropy"},
     "tasks/radio/finder.py": {"photutils"},
+    "verdicts/verdict.py": {"pandas"},
     "statistics/sphere/transforms.py": {"ducc0"},
 }
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sundog import Dataset, judge
-from sundog.errors import OptionError, SampleSizeError, ShapeError
+from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 
 QUICK = {"statistics": ("marginals", "correlations", "pair projections"), "splits": 12}
 
@@ -39,11 +39,11 @@ def image_set(x):
 def test_honest_events_pass_and_every_number_stands_beside_its_band():
     verdict = judge(events(1000, 0), events(700, 1), splits=8)
     assert verdict.passed, str(verdict)
-    assert verdict.n == 500
-    assert {"marginals", "correlations", "Fréchet distance", "recall", "coverage", "classifier AUC", "memorisation",
-            "copies", "repeats", "MMD²"} <= {row.name for row in verdict.rows}
+    assert (verdict.n_real, verdict.n_fake) == (1000, 700)
+    assert {"marginals", "correlations", "Fréchet distance", "recall", "coverage", "classifier AUC", "copies",
+            "repeats", "MMD²", "tails", "support", "near copies", "cells"} <= {row.name for row in verdict.rows}
     for row in verdict.rows:
-        assert row.n <= 500 and row.low <= row.value <= row.high and row.null_low <= row.null <= row.null_high
+        assert row.n <= 700 and row.null_low <= row.null <= row.null_high
     assert [row.p_value for row in verdict.rows] == sorted(row.p_value for row in verdict.rows)
 
 
@@ -87,31 +87,30 @@ def test_a_dropped_mode_fails_although_every_fake_looks_real():
 def test_memorised_rows_six_times_each_fail(source):
     real, train = events(1200, 7), events(600, 8)
     copied = (real if source == "truth" else train).values[:100].repeat(6, 1)
-    verdict = judge(real, with_values(real, copied), train=train, splits=8,
-                    statistics=("repeats", "copies", "prdc", "memorisation"))
-    assert not verdict["repeats"].passed and not verdict["copies"].passed and not verdict["coverage"].passed
-    assert source == "truth" or not verdict["memorisation"].passed
+    verdict = judge(real, with_values(real, copied), train=train, splits=8, statistics=("prdc", "near copies"))
+    assert not verdict.passed and not verdict["repeats"].passed and not verdict["coverage"].passed
+    assert verdict["copies"].value > 0 if source == "truth" else not verdict["memorisation"].passed
 
 
 def test_memorised_rows_with_a_little_noise_are_caught_by_their_nearest_neighbours():
     real, train = events(2000, 9), events(1000, 10)
     noise = 0.01 * torch.randn(1000, 4, generator=torch.Generator().manual_seed(0))
-    names = ("memorisation", "copies")
+    names = "deciding"
     verdict = judge(real, with_values(real, train.values + noise), train=train, statistics=names)
-    assert verdict["copies"].passed and not verdict["memorisation"].passed
+    assert not verdict.passed and verdict["copies"].passed and not verdict["memorisation"].passed
     assert judge(real, events(1000, 11), train=train, statistics=names).passed
 
 
 def test_rows_shared_with_the_truth_are_flagged():
     real = events(1000, 12)
-    verdict = judge(real, real[:400], splits=8, statistics=("copies", "classifier"))
-    assert not verdict["copies"].passed
-    assert verdict["copies"].value > 0.3
+    verdict = judge(real, real[:400], splits=8, statistics=("near copies", "classifier"))
+    assert not verdict.passed and not verdict["copies"].passed and not verdict["near copies"].passed
+    assert verdict["copies"].value == 400
 
 
 def test_training_rows_in_the_truth_are_noted():
     real = events(400, 13)
-    verdict = judge(real, events(200, 14), train=real[:200], splits=4, statistics="copies")
+    verdict = judge(real, events(200, 14), train=real[:200], splits=4, statistics="deciding")
     assert any("training rows" in note for note in verdict.notes)
 
 
@@ -169,10 +168,10 @@ def test_weights_are_honoured():
     biased = wide.values * torch.tensor([1, 1, 1, 1.5])
     weights = 1.5 * torch.exp(-0.5 * biased[:, 3] ** 2 * (1 - 1 / 1.5**2))
     weighted = Dataset.from_arrays(biased, names=wide.names, units=wide.units, weights=weights)
-    names = ("marginals", "repeats")
+    names = ("marginals", "moments", "joint")
     assert not judge(real, with_values(wide, biased), splits=12, statistics=names).passed
     verdict = judge(real, weighted, splits=12, statistics=names)
-    assert verdict.passed and any("thinned" in note for note in verdict.notes)
+    assert verdict.passed and any("effective rows" in note for note in verdict.notes)
 
 
 def test_columns_in_another_order_are_the_same_events():
@@ -186,7 +185,7 @@ def test_columns_in_another_order_are_the_same_events():
 
 def test_same_seed_same_verdict_another_seed_another():
     real, fake = events(300, 21), events(150, 22)
-    names = ("marginals", "sliced", "classifier", "mmd", "memorisation")
+    names = ("marginals", "sliced", "classifier", "mmd", "prdc")
     a, b, c = (judge(real, fake, seed=s, splits=4, statistics=names) for s in (1, 1, 2))
     assert a.rows == b.rows and a.rows != c.rows
 
@@ -207,10 +206,10 @@ def test_units_kinds_columns_and_sizes_that_differ_are_named():
 
 
 def test_too_few_rows_and_unknown_names_are_named():
-    with pytest.raises(SampleSizeError, match="n = 40"):
-        judge(events(80, 0), events(200, 1))
+    with pytest.raises(SampleSizeError, match="40 real and 200 fake"):
+        judge(events(40, 0), events(200, 1))
     with pytest.raises(SampleSizeError, match="at least 20"):
-        judge(image_set(maps(30, 0)), image_set(maps(30, 1)))
+        judge(image_set(maps(30, 0)), image_set(maps(19, 1)))
     with pytest.raises(OptionError, match="marginals"):
         judge(events(200, 0), events(200, 1), statistics=("spectrum of smells",))
     with pytest.raises(OptionError, match="splits"):
@@ -226,7 +225,7 @@ def test_small_samples_are_said_in_a_note():
 def test_one_feature_and_integer_counts_are_judged():
     counts = torch.poisson(torch.full((2400, 1), 3.0), generator=torch.Generator().manual_seed(0))
     real, fake = Dataset.from_arrays(counts[:1600]), Dataset.from_arrays(counts[1600:])
-    names = ("marginals", "radius", "sliced", "prdc", "copies", "repeats", "memorisation")
+    names = ("marginals", "radius", "sliced", "prdc", "moments", "near copies")
     honest = judge(real, fake, splits=12, statistics=names)
     assert honest.passed, str(honest)
     assert any("repeated" in note for note in honest.notes)
@@ -242,8 +241,10 @@ def test_a_collapsed_generator_fails_instead_of_raising(n):
 
 def test_wrong_arguments_are_named():
     real = Dataset.from_arrays(torch.randn(100, 2, generator=torch.Generator().manual_seed(0)))
-    for arguments, message in (((real, real.values), "fake is not a Dataset"), ((None, real), "real is not a Dataset")):
+    for arguments, message in (((real, 5), "fake is no sample"), ((None, real), "real is no sample")):
         with pytest.raises(ShapeError, match=message):
             judge(*arguments)
+    with pytest.raises(DataError, match="nothing varies"):
+        judge(torch.ones(100, 2), torch.ones(100, 2))
     with pytest.raises(OptionError, match="seed out of range"):
         judge(real, real, seed=2**40)

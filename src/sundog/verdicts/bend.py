@@ -16,7 +16,7 @@ WILD = 50.0
 
 @dataclass(frozen=True, eq=False)
 class Bend:
-    """x -> asinh((x - median) / IQR) in the columns where the truth has wild tails; the same for every sample.
+    """x -> asinh((x - median) / IQR) in the columns of wild tails; the same for every sample.
 
     The map is monotonic, so whatever tells two samples apart in x does so in the bent x.
     """
@@ -27,17 +27,17 @@ class Bend:
     names: tuple[str, ...]
 
     @staticmethod
-    def of(real: Dataset) -> Bend:
-        """The bend that the truth asks for; none for images."""
+    def of(pooled: Dataset) -> Bend:
+        """The bend that all rows together ask for; none for images."""
         nothing = torch.zeros(0)
-        if real.kind == "images":
+        if pooled.kind == "images":
             return Bend(nothing.long(), nothing, nothing, ())
         levels = torch.tensor([0.001, 0.25, 0.5, 0.75, 0.999], dtype=torch.float64)
         low, first, median, third, high = torch.from_numpy(
-            np.quantile(real.values.double().numpy(), levels.numpy(), axis=0))
+            np.quantile(pooled.values.double().numpy(), levels.numpy(), axis=0))
         width = third - first
         wild = ((high - low > WILD * width) & (width > 0)).nonzero().flatten()
-        return Bend(wild, median[wild], width[wild], tuple(real.names[i] for i in wild.tolist()))
+        return Bend(wild, median[wild], width[wild], tuple(pooled.names[i] for i in wild.tolist()))
 
     def __call__(self, data: Dataset) -> Dataset:
         """The sample with its wild columns bent."""

@@ -1,298 +1,292 @@
-"""judge(real, fake): every number beside its real-vs-real band at the same sample size; worst first.
+"""judge(real, fake): can the fakes be told from the truth? One p-value decides, rows explain; worst first.
 
-The order of the work is the order of the file: bring both samples into one shape, cut the splits, measure every
-row once, fill the rows of the verdict, decide.
+The order of the work is the order of the file: bring both samples into one shape, measure every row once on a ruler
+that knows no labels, exchange the labels, fill the rows of the verdict, decide.
 """
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 
 from sundog.data.dataset import Dataset
-from sundog.errors import OptionError, SampleSizeError, ShapeError
+from sundog.errors import OptionError
 from sundog.statistics.catalogue.table import Statistic, catalogue, choose
-from sundog.verdicts import rows as row_of
-from sundog.verdicts.bend import Bend
+from sundog.verdicts.admission import Side, admitted, aligned, check_sizes
+from sundog.verdicts.deciding import Deciding, deciding_rows, memory_row, standardised, twin_rows
 from sundog.verdicts.evidence import Curve, Evidence
-from sundog.verdicts.measured import Measured, Ruler, measure
-from sundog.verdicts.null import Split, disjoint_splits
+from sundog.verdicts.labels import EXPLAINING, SPLITS, Labels, Table, fill
+from sundog.verdicts.maximum import combined
+from sundog.verdicts.pooled import Pooled, bent, pool
+from sundog.verdicts.rows import MOST_PARTS, Explaining, catalogue_rows, joint_rows, moment_rows
+from sundog.verdicts.special import classifier_row, closeness, neighbour_rows, support_row
 from sundog.verdicts.twosample import duplicate_groups
-from sundog.verdicts.verdict import Row, Verdict
+from sundog.verdicts.verdict import FALSE_ALARM, Row, Verdict
 
-FEWEST = {"events": 50, "images": 20}  # rows of each sample below which the bands say nothing
 MODEST = {"events": 500, "images": 100}  # below, a note says that only gross differences show
-FALSE_ALARM = 0.01  # probability per verdict, shared equally by its rows; docs/judge.md has the measured rate
 MOSTLY_REPEATED = 0.5
-SPLITS = 24
-COSTLY_SPLITS = {"sliced": 12, "energy": 12, "mmd": 12, "prdc": 12, "frechet": 12, "memorisation": 12, "classifier": 6}
-WHOLE_SAMPLE = ("sliced", "energy", "mmd", "frechet", "prdc", "classifier", "memorisation", "copies", "repeats")
+DECIDING = ("means", "pairs", "shapes", "kernel", "largest width", "widths", "memorisation", "repeats", "copies")
+GROUPS = {  # word for ``statistics`` -> rows
+    "moments": ("mean", "width", "skewness", "tails", "Kolmogorov-Smirnov", "atoms", "rounding"),
+    "joint": ("sliced Wasserstein", "sliced KS", "energy distance", "MMD²", "spectral kernel test",
+              "covariance eigenvalue", "Fréchet distance", "cells"),
+    "sliced": ("sliced Wasserstein", "sliced KS"), "energy": ("energy distance",), "mmd": ("MMD²",),
+    "frechet": ("Fréchet distance",), "prdc": ("precision", "recall", "density", "coverage"),
+    "classifier": ("classifier AUC",), "support": ("support",), "near copies": ("near copies",),
+}
+UNWEIGHTED = ("prdc", "classifier", "support", "near copies", "frechet")
 SHOWN = {"events": 20_000, "images": 12}  # rows kept for the report's pictures
 
 
 def judge(
-    real: Dataset,
-    fake: Dataset,
+    real: Any,
+    fake: Any,
     *,
     statistics: str | Sequence[str] = "all",
-    train: Dataset | None = None,
+    train: Any = None,
     seed: int = 0,
     splits: int = SPLITS,
+    draws: float = 10.0,
     progress: bool = False,
 ) -> Verdict:
-    """Verdict on the fakes: is there any statistic that tells them from the truth?
+    """Verdict on the fakes: can they be told from the truth?
 
-    With n = min(len(fake), len(real) // 2), the truth is cut ``splits`` times into two disjoint random halves of n
-    rows, and every statistic is computed between the halves (the null band) and between n fakes and one half. A
-    row fails when its p-value is below 0.01 / (number of rows); the verdict passes when no row fails.
+    Six rows, fixed beforehand, decide: statistics of all real rows and all fakes, compared with what they give when
+    the labels "real" and "fake" are exchanged at random 999 times. Their largest standardised value gives one p-value,
+    exact at any sample size and for any law; the verdict passes when it is above 1 %. With ``train``, and where rows
+    are repeated, rows that look for copies decide too. All other rows explain, each with its own p-value.
 
     Parameters
     ----------
     real : the truth; best rows that the generator never saw (``dataset.held_out``)
-    fake : what is judged; same columns, names and units. Context columns are judged together with the values
-    statistics : "all", or names among those of the catalogue for this kind of data and "sliced", "energy", "mmd",
-        "frechet", "prdc", "classifier", "memorisation", "copies", "repeats"
-    train : what the generator was trained on; sharpens the search for memorised rows
-    seed : of the splits, the classifier and the thinning of weighted samples; same seed, same verdict
-    splits : random disjoint splits; costly statistics use 12, the classifier 6, or fewer
+    fake : what is judged, or a generator with ``sample(n, context=, seed=)``, such as a Run, which then draws
+        ``draws`` times as many rows as the truth has, at its contexts. Same columns, matched by name, and units.
+        Context columns are judged together with the values
+    statistics : rows that explain: "all", "deciding" (none), or names of the catalogue, "moments", "joint", "sliced",
+        "energy", "mmd", "frechet", "prdc", "classifier", "support", "near copies" or names of rows
+    train : what the generator was trained on: whether fakes are copies of it becomes part of the verdict
+    seed : of everything drawn; same seed, same verdict
+    splits : random splits of the truth behind the bands of real against real
+    draws : fakes per real row when ``fake`` is a generator
     progress : show a bar on stderr
 
-    Weights are honoured by thinning: a row stays with probability w / max(w), so that what is left is an
-    unweighted sample without repeated rows.
+    Both samples may be a Dataset, an array, a tensor, a DataFrame, or a file name. Weights of either sign are
+    honoured: differences of weighted means, each sample resampled by itself for the null.
 
     Raises
     ------
-    SampleSizeError : n below 50 events or 20 images.
+    SampleSizeError : fewer than 50 events or 20 images of either.
     ShapeError : the samples differ in kind, size, names or units.
+    DataError : nothing varies.
 
     Example
     -------
-    >>> import sundog, torch
+    >>> import torch
     >>> x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
-    >>> verdict = judge(sundog.Dataset.from_arrays(x), sundog.Dataset.from_arrays(x[:200] + 1), splits=8)
-    >>> verdict.passed
+    >>> judge(x, x[:200] + 1, splits=8).passed
     False
     """
-    _check(real, fake, train, statistics, seed)
-    start, given = time.perf_counter(), (real, fake, train)
-    if splits < 4:
-        raise OptionError("too few splits for a band", got=splits, expected="at least 4", do="pass splits=24")
-    wanted, whole = _chosen(real.kind, statistics)
-    notes = _notes_on(real, fake)
-    real, fake = _joined(real, seed), _aligned(real, fake, seed, "fake")
-    train = None if train is None else _aligned(given[0], train, seed, "train")
-    n = _size(real, fake)
-    bend = Bend.of(real)
-    real, fake, train = bend(real), bend(fake), None if train is None else bend(train)
-    notes += bend.notes()
-    cuts = disjoint_splits(len(real), len(fake), n, splits, seed)
-    ruler = Ruler.of(real, wanted)
-    samples = [None if data is None else measure(data, ruler) for data in (real, fake, train)]
-    groups = _groups(samples)
-    whole, remarks = _without_neighbourhoods(whole, groups[: len(real)])
-    rows = _rows(real, ruler, samples, cuts, whole, groups, seed, progress)
-    rows = sorted(_decided(rows), key=lambda row: (row.p_value, -abs(row.pull)))
-    notes += remarks + _notes_on_size(real.kind, n) + _notes_on_overlap(groups, [len(real), len(real) + len(fake)])
-    return Verdict(tuple(rows), n, real.kind, splits, seed, _evidence(real, fake, ruler, samples, n, seed),
+    start = time.perf_counter()
+    _check(seed, splits, statistics)
+    given = admitted(real, fake, train, draws, seed)
+    notes = list(given.notes)
+    check_sizes(given)
+    truth, fakes, learned = aligned(given, notes)
+    wanted, whole, left_out = _chosen(truth, fakes, statistics)
+    truth, fakes, learned, bend = bent(truth, fakes, learned)
+    pooled = pool(truth, fakes, learned, wanted, seed)
+    pooled = replace(pooled, labels=replace(pooled.labels, splits=splits))
+    groups = _groups(pooled)
+    notes += bend + left_out + _notes_on(pooled, groups)
+    rows, p = _rows(pooled, groups, whole, statistics, progress)
+    rows.sort(key=lambda row: (row.p_value, -abs(row.pull)))
+    return Verdict(tuple(rows), p, len(truth), len(fakes), truth.kind, splits, seed, _evidence(truth, fakes, pooled),
                    tuple(notes), _provenance(given, time.perf_counter() - start))
 
 
-def _check(real: Dataset, fake: Dataset, train: Dataset | None, statistics: object, seed: int) -> None:
-    """Stop at arguments that are not what they should be."""
-    for what, data in (("real", real), ("fake", fake), ("train", train)):
-        if not isinstance(data, Dataset) and not (what == "train" and data is None):
-            raise ShapeError(f"{what} is not a Dataset", got=type(data).__name__, expected="names and units to compare",
-                             do="sundog.load(file), or sundog.Dataset.from_arrays(values, names=...)")
+def _check(seed: int, splits: int, statistics: object) -> None:
     if not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise OptionError("seed out of range", got=seed, expected="a whole number from 0 to 2^31 - 1", do="pass seed=0")
+    if splits < 4:
+        raise OptionError("too few splits for a band", got=splits, expected="at least 4", do="pass splits=24")
     if statistics is None:
         raise OptionError("no statistics named", got=None, expected="'all' or names", do="leave the argument out")
 
 
-def _chosen(kind: str, names: str | Sequence[str]) -> tuple[tuple[Statistic, ...], tuple[str, ...]]:
-    """Catalogue statistics and whole-sample statistics among the names."""
-    if names == "all":
-        return choose(kind, "all"), WHOLE_SAMPLE
-    names = (names,) if isinstance(names, str) else tuple(names)
-    known = {statistic.name for statistic in catalogue(kind)}
-    unknown = [name for name in names if name not in known and name not in WHOLE_SAMPLE]
-    if unknown or not names:
-        raise OptionError(f"unknown statistic of {kind}", got=", ".join(map(str, unknown)) or "no name at all",
-                          expected="one of " + ", ".join([*sorted(known), *WHOLE_SAMPLE]),
+def _chosen(real: Dataset, fake: Dataset, names: str | Sequence[str],
+            ) -> tuple[tuple[Statistic, ...], tuple[str, ...], list[str]]:
+    """Catalogue statistics and words of other rows among the names; what cannot be measured, in a note."""
+    known = [s.name for s in catalogue(real.kind)]
+    words = [*known, *GROUPS, *(row for rows in GROUPS.values() for row in rows), *DECIDING, "deciding"]
+    asked = tuple([*known, *GROUPS] if names == "all" else (names,) if isinstance(names, str) else names)
+    unknown = [name for name in asked if name not in words]
+    if unknown or not asked:
+        raise OptionError(f"unknown statistic of {real.kind}", got=", ".join(map(str, unknown)) or "no name at all",
+                          expected="one of " + ", ".join(dict.fromkeys(words)),
                           do="choose among these names, or pass 'all'")
-    wanted = [name for name in names if name in known]
-    return choose(kind, wanted) if wanted else (), tuple(name for name in WHOLE_SAMPLE if name in names)
+    notes, weighted = [], real.weights is not None or fake.weights is not None
+    if weighted and set(asked) & set(UNWEIGHTED):
+        asked = tuple(name for name in asked if name not in UNWEIGHTED)
+        notes.append("with weights, rows that count rows are left out: " + ", ".join(UNWEIGHTED))
+    pairs = real.values.shape[1] * (real.values.shape[1] - 1) / 2 if real.kind == "events" else 0
+    wide = [name for name in asked if name in ("correlations", "pair projections") and pairs > MOST_PARTS]
+    if wide:
+        notes.append(f"{pairs:.0f} pairs of columns: {', '.join(wide)} left out; the deciding rows see pairs")
+    picked = [name for name in asked if name in known and name not in wide]
+    return choose(real.kind, picked) if picked else (), tuple(n for n in asked if n not in known), notes
 
 
-def _joined(data: Dataset, seed: int) -> Dataset:
-    """The sample as it is judged: thinned to unit weights; context columns of events behind the values."""
-    if data.weights is not None:
-        keep = torch.rand(len(data), generator=torch.Generator().manual_seed(seed)) * data.weights.max() < data.weights
-        data = replace(data[keep], weights=None)
-    if data.kind == "images" or data.context is None:
-        return data
-    return replace(data, values=torch.cat([data.values, data.context], 1), names=data.names + data.context_names,
-                   units=data.units + data.context_units, context=None, context_names=(), context_units=())
+def _rows(pooled: Pooled, groups: np.ndarray, whole: Sequence[str], statistics: object,
+          progress: bool) -> tuple[list[Row], float]:
+    """All rows, and the global p-value."""
+    deciding = deciding_rows(standardised(pooled.space), pooled.labels)
+    if pooled.train is not None:
+        deciding.append(memory_row(pooled.to_train(), pooled.labels))
+    deciding += twin_rows(groups[: len(pooled.space)], pooled.labels)
+    explaining = [*catalogue_rows(pooled), *_explaining(pooled, whole)]
+    tables = {id(table): table for table in [row.table for row in deciding] + [row.table for row in explaining]}
+    for row in explaining:
+        row.table.columns = 1 + pooled.labels.splits + EXPLAINING
+    fill(pooled.labels, list(tables.values()))
+    rows, p = _decided(deciding, pooled.labels)
+    if pooled.labels.weights is None and not {"copies", "repeats"} & {row.name for row in rows}:
+        rows += [Row(name, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, about="No row is repeated.") for name in ("copies", "repeats")]
+    special = _special(pooled, groups, whole)
+    found = [_explained(row, pooled) for row in explaining]
+    for make in track(special, "judging", disable=not progress, console=Console(stderr=True)):
+        found += make()
+    threshold = FALSE_ALARM / max(len(found), 1)
+    rows += [replace(row, threshold=threshold, passed=row.p_value > threshold) for row in found]
+    return rows, p
 
 
-def _aligned(real: Dataset, other: Dataset, seed: int, role: str) -> Dataset:
-    """The other sample, joined, with its columns in the order of the truth; ShapeError where it does not fit."""
-    if real.kind != other.kind:
-        raise ShapeError(f"real and {role} are not the same kind of data", got=f"{role}: {other.kind}",
-                         expected=f"{real.kind}", do="judge events against events and images against images")
-    truth, other = _joined(real, seed), _joined(other, seed)
-    if sorted(truth.names) != sorted(other.names) or truth.context_names != other.context_names:
-        raise ShapeError(f"real and {role} do not have the same columns",
-                         got=f"{role}: {', '.join(other.names + other.context_names)}",
-                         expected=", ".join(truth.names + truth.context_names),
-                         do="rename or select the columns of one of them")
-    order = [other.names.index(name) for name in truth.names]
-    if truth.values.ndim == other.values.ndim != 3 and order != sorted(order):
-        other = replace(other, values=other.values[:, order], names=truth.names,
-                        units=tuple(other.units[i] for i in order))
-    if truth.values.shape[1:] != other.values.shape[1:]:
-        raise ShapeError(f"real and {role} images differ in size", got=f"{role}: {tuple(other.values.shape[1:])}",
-                         expected=tuple(truth.values.shape[1:]), do="cut or resample one of them")
-    _check_units(truth, other, role)
-    return other
+def _asked(words: Sequence[str], group: str) -> set[str]:
+    """Rows of a group that the words ask for."""
+    return set(GROUPS[group]) & {row for word in words for row in GROUPS.get(word, (word,))}
 
 
-def _check_units(real: Dataset, other: Dataset, role: str) -> None:
-    """ShapeError where two units are given and differ; an absent unit is taken to agree."""
-    named = zip(real.names + real.context_names, real.units + real.context_units, other.units + other.context_units)
-    for name, unit, theirs in named:
-        if unit and theirs and unit != theirs:
-            raise ShapeError(f"real and {role} differ in the unit of {name}", got=f"{role}: {theirs}", expected=unit,
-                             do=f"convert {name} to {unit} before judging")
-    if real.pixel_arcmin and other.pixel_arcmin and not np.isclose(real.pixel_arcmin, other.pixel_arcmin):
-        raise ShapeError(f"real and {role} differ in pixel size", got=f"{role}: {other.pixel_arcmin} arcmin",
-                         expected=f"{real.pixel_arcmin} arcmin", do="resample one of them")
+def _explaining(pooled: Pooled, words: Sequence[str]) -> list[Explaining]:
+    rows: list[Explaining] = []
+    for group, make in (("moments", moment_rows), ("joint", joint_rows)):
+        asked = _asked(words, group)
+        rows += [row for row in make(pooled) if row.name in asked] if asked else []
+    return rows + ([closeness(pooled)] if "near copies" in words else [])
 
 
-def _size(real: Dataset, fake: Dataset) -> int:
-    n, fewest = min(len(fake), len(real) // 2), FEWEST[real.kind]
-    if n < fewest:
-        raise SampleSizeError(f"too few {real.kind} to judge", got=f"{len(real)} real and {len(fake)} fake, so n = {n}",
-                              expected=f"n = min(fake, real / 2) of at least {fewest}",
-                              do=f"bring at least {2 * fewest} real and {fewest} fake {real.kind}")
-    return n
+def _special(pooled: Pooled, groups: np.ndarray, words: Sequence[str]) -> list[Callable[[], list[Row]]]:
+    """The rows that do their own work."""
+    asked = _asked(words, "prdc")
+    real = groups[: pooled.labels.real]
+    if (np.bincount(real)[real] > 1).mean() > MOSTLY_REPEATED:  # neighbourhoods have no size: see _notes_on
+        asked = set()
+    steps: list[Callable[[], list[Row]]] = []
+    if asked:
+        steps.append(lambda: [row for row in neighbour_rows(pooled) if row.name in asked])
+    if _asked(words, "classifier"):
+        steps.append(lambda: [classifier_row(pooled, groups)])
+    if "support" in words:
+        steps.append(lambda: [support_row(pooled)])
+    return steps
 
 
-def _rows(real: Dataset, ruler: Ruler, samples: Sequence[Measured | None], cuts: list[Split], whole: Sequence[str],
-          groups: np.ndarray, seed: int, progress: bool) -> list[Row]:
-    steps: list[Statistic | str] = [*ruler.statistics, *whole]
-    x, y, train = samples
-    assert x is not None and y is not None  # for the type checker: only train may be absent
-    found: list[Row] = []
-    for step in track(steps, "judging", disable=not progress, console=Console(stderr=True)):
-        if isinstance(step, Statistic):
-            names = step.components(tuple(real.values.shape), ruler.frame)
-            row = row_of.vector_row(step, names, _units_of(step, names, real), x, y, cuts)
-            found += [row] if row is not None else []
-        else:
-            found += _whole_sample(step, x, y, train, cuts[: COSTLY_SPLITS.get(step, len(cuts))], groups, seed)
-    return found
+def _decided(rows: Sequence[Deciding], labels: Labels) -> tuple[list[Row], float]:
+    """The deciding rows with step-down p-values, and the global p-value."""
+    columns = np.r_[0, np.arange(1 + labels.splits, 1 + labels.splits + labels.relabellings)]
+    together = combined(np.array([row.statistic(row.table).numpy()[columns] for row in rows]))
+    found = []
+    for row, p, pull in zip(rows, together.each, together.pull):
+        shown = row.shown(row.table).numpy()
+        found.append(Row(row.name, float(shown[0]), *_band(shown, row.table, labels), float(pull), float(p),
+                         FALSE_ALARM, bool(p > FALSE_ALARM), True, min(labels.real, labels.fake), about=row.about))
+    return found, together.p
 
 
-def _whole_sample(name: str, x: Measured, y: Measured, train: Measured | None, cuts: list[Split], groups: np.ndarray,
-                  seed: int) -> list[Row]:
-    if name == "prdc":
-        return row_of.neighbour_rows(x, y, cuts)
-    sizes = (len(x), len(y), 0 if train is None else len(train))
-    make = {
-        "sliced": lambda: row_of.sliced_row(x, y, cuts, seed),
-        "energy": lambda: row_of.energy_row(x, y, cuts),
-        "mmd": lambda: row_of.mmd_row(x, y, cuts, seed),
-        "frechet": lambda: row_of.frechet_row(x, y, cuts),
-        "classifier": lambda: row_of.classifier_row(x, y, cuts, groups, seed),
-        "memorisation": lambda: row_of.near_row(x, y, train, cuts),
-        "copies": lambda: row_of.copy_row(groups, sizes, cuts),
-        "repeats": lambda: row_of.repeat_row(groups, len(x), cuts),
-    }
-    return [make[name]()]
+def _band(shown: np.ndarray, table: Table, labels: Labels) -> tuple[float, float, float]:
+    """Median, 16 % and 84 % of real against real; of relabellings where pairs of rows are counted."""
+    band = shown[labels.null] if table.marks else shown[1 : 1 + labels.splits]
+    low, middle, high = np.quantile(band, [0.16, 0.5, 0.84])
+    return float(middle), float(low), float(high)
 
 
-def _groups(samples: Sequence[Measured | None]) -> np.ndarray:
-    """Group number of every row of real, fake, train: equal (to rounding) rows share one."""
-    return duplicate_groups(torch.cat([sample.space for sample in samples if sample is not None]))
+def _explained(row: Explaining, pooled: Pooled) -> Row:
+    """The row of an explaining statistic: the summary and the worst part are both tested."""
+    labels, each = pooled.labels, row.parts(row.table)
+    summary = row.summary(each)
+    null = np.r_[0, np.arange(1 + labels.splits, each.shape[1])]
+    scaled = (each[:, null].abs() ** row.power).numpy()
+    spread = scaled.std(1, keepdims=True)
+    scaled = (scaled - scaled.mean(1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
+    i = int(scaled[:, 0].argmax())
+    total = (summary[null].abs() ** row.power).numpy()
+    found = combined(scaled if len(each) == 1 else np.stack([total, scaled.max(0)]))
+    low_middle_high = _band(summary.numpy(), row.table, labels)
+    made = Row(row.name, float(summary[0]), *low_middle_high, float(found.pull[found.each.argmin()]), found.p,
+               n=min(labels.real, labels.fake), worst=row.names[i], about=row.about)
+    if len(each) > 1 and row.names[i]:
+        part = each[i].numpy()
+        made = replace(made, worst_value=float(part[0]), worst_null=_band(part, row.table, labels)[0],
+                       worst_pull=float(scaled[i, 0]))
+    return _with_means(made, i, pooled)
 
 
-def _units_of(statistic: Statistic, components: Sequence[str], real: Dataset) -> tuple[str, ...]:
-    """Unit of each component: that of the column where the component is a column, else none."""
-    units = dict(zip(real.names, real.units)) if statistic.name == "marginals" else {}
-    return tuple(units.get(component, "") for component in components)
+def _with_means(row: Row, i: int, pooled: Pooled) -> Row:
+    """The row with the mean of its worst component in each sample and its standard error."""
+    if row.name not in pooled.vectors:
+        return row
+    x, real = pooled.vectors[row.name][:, i], ~pooled.fake
+    (a, da), (b, db) = ((float(v.mean()), float(v.std() / np.sqrt(len(v)))) for v in (x[real], x[~real]))
+    unit = pooled.units[i] if row.name == "marginals" else ""
+    return replace(row, real_value=a, real_error=da, fake_value=b, fake_error=db, unit=unit)
 
 
-def _decided(rows: Sequence[Row]) -> Iterator[Row]:
-    threshold = FALSE_ALARM / max(len(rows), 1)
-    return (replace(row, threshold=threshold, passed=bool(row.p_value >= threshold)) for row in rows)
+def _groups(pooled: Pooled) -> np.ndarray:
+    """Group number of every real, fake and training row: equal rows share one."""
+    rows = pooled.values if pooled.train is None else np.concatenate([pooled.values, pooled.train])
+    return duplicate_groups(torch.from_numpy(rows))
 
 
-def _evidence(real: Dataset, fake: Dataset, ruler: Ruler, samples: Sequence[Measured | None], n: int,
-              seed: int) -> Evidence:
-    x, y, _ = samples
-    assert x is not None and y is not None  # as in _rows
-    shape, generator = tuple(real.values.shape), torch.Generator().manual_seed(seed)
-    curves = [
-        Curve(s.name, s.axis_label, s.value_label, s.components(shape, ruler.frame),
-              None if s.axis is None else s.axis(shape, ruler.frame),
-              *_mean_and_error(x.vectors[s.name], n), *_mean_and_error(y.vectors[s.name], n))
-        for s in ruler.statistics if s.compare == "mean" and x.vectors[s.name].shape[1] > 0
-    ]
+def _evidence(real: Dataset, fake: Dataset, pooled: Pooled) -> Evidence:
+    curves = []
+    for s in pooled.statistics:
+        if s.compare == "mean":
+            x = torch.from_numpy(pooled.vectors[s.name])
+            parts = [part for sample in (x[: len(real)], x[len(real) :])
+                     for part in (sample.mean(0), sample.std(0) / len(sample) ** 0.5)]
+            curves.append(Curve(s.name, s.axis_label, s.value_label, pooled.components[s.name], pooled.axes[s.name],
+                                *parts))
+    generator = torch.Generator().manual_seed(pooled.labels.seed)
     shown = [data.values[torch.randperm(len(data), generator=generator)[: SHOWN[data.kind]]] for data in (real, fake)]
     return Evidence(tuple(curves), shown[0], shown[1], real.names, real.units, real.pixel_arcmin)
 
 
-def _mean_and_error(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    return x.mean(0), x.std(0) / n**0.5
-
-
-def _notes_on(real: Dataset, fake: Dataset) -> list[str]:
-    notes = []
-    for role, data in (("real", real), ("fake", fake)):
-        if data.weights is not None:
-            share = float(data.weights.mean() / data.weights.max())
-            notes.append(f"the {role} sample was thinned by its weights to about {share:.0%} of its {len(data)} rows")
-    if real.context_names:
-        notes.append(f"context ({', '.join(real.context_names)}) is judged together with the values")
-    mute = [name for name, a, b in zip(real.names, real.units, fake.units) if bool(a) != bool(b)]
-    if mute and real.names == fake.names:
-        notes.append(f"only one sample gives the unit of {', '.join(mute)}: taken to agree")
+def _notes_on(pooled: Pooled, groups: np.ndarray) -> list[str]:
+    labels, notes = pooled.labels, []
+    real, _, train = np.split(groups, [labels.real, labels.real + labels.fake])
+    if min(labels.real, labels.fake) < MODEST[pooled.kind]:
+        notes.append(f"n = {min(labels.real, labels.fake)} {pooled.kind} is small: only gross differences show at this "
+                     "size")
+    if len(train) and (share := float(np.isin(real, train).mean())) > 0.05:
+        notes.append(f"{share:.0%} of the real rows are training rows: judge against rows that the generator never saw")
+    if (repeated := float((np.bincount(real)[real] > 1).mean())) > MOSTLY_REPEATED:
+        notes.append(f"{repeated:.0%} of the real rows are repeated: neighbourhoods have no size, precision and recall "
+                     "are left out")
+    if labels.weights is not None:
+        notes.append(f"weighted: effective rows {labels.effective[0]:.0f} real, {labels.effective[1]:.0f} fake")
     return notes
 
 
-def _notes_on_size(kind: str, n: int) -> list[str]:
-    return [f"n = {n} {kind} is small: only gross differences show at this size"] if n < MODEST[kind] else []
-
-
-def _notes_on_overlap(groups: np.ndarray, ends: Sequence[int]) -> list[str]:
-    real, _, train = np.split(groups, ends)
-    share = float(np.isin(real, train).mean())
-    return [f"{share:.0%} of the real rows are training rows: judge against rows that the generator never saw"] \
-        if share > 0.05 else []
-
-
-def _without_neighbourhoods(whole: tuple[str, ...], real: np.ndarray) -> tuple[tuple[str, ...], list[str]]:
-    """The whole-sample statistics, less precision and recall where most real rows have twins, and a note on it."""
-    repeated = float((np.bincount(real)[real] > 1).mean())
-    if repeated < MOSTLY_REPEATED:
-        return whole, []
-    return (tuple(name for name in whole if name != "prdc"),
-            [f"{repeated:.0%} of the real rows are repeated: neighbourhoods have no size, precision and recall are "
-             "left out, and copies cannot be told from chance"])
-
-
-def _provenance(given: Sequence[Dataset | None], seconds: float) -> dict[str, object]:
-    roles = {role: data for role, data in zip(("real", "fake", "train"), given) if data is not None}
+def _provenance(given: Side, seconds: float) -> dict[str, object]:
+    roles = {role: data for role, data in (("real", given.real), ("fake", given.fake), ("train", given.train))
+             if data is not None}
     return {
         **{role: {"fingerprint": data.fingerprint(), "rows": len(data), "data": repr(data),
                   "source": dict(data.provenance)} for role, data in roles.items()},

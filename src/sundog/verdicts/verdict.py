@@ -12,6 +12,9 @@ from typing import Any
 from sundog.results import Result
 from sundog.verdicts.evidence import Evidence
 
+FALSE_ALARM = 0.01  # probability per verdict; docs/judge.md has the measured rate
+HEADER = ("", "statistic", "fake vs real", "real vs real", "16-84 %", "pull", "p", "worst part")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -20,31 +23,32 @@ class Row:
     Attributes
     ----------
     name : of the statistic
-    value, low, high : fake against real: median and 16-84 % over the splits
-    null, null_low, null_high : real against real: median and 16-84 % over the splits
+    value : all fakes against all real rows
+    null, null_low, null_high : real against real at the same sizes: median and 16-84 % over random splits
     pull : distance from the null in null standard deviations (of the quantity that decided the row)
-    p_value : probability of a pull this large if the fakes were real, corrected for the components tried
-    threshold : the row fails when ``p_value`` is below this
+    p_value : probability of a pull this large if the fakes were real, corrected for the components tried; of a row
+        that decides, corrected for all rows that decide
+    threshold : the row fails when ``p_value`` is at or below this
     passed : whether it does not fail
+    decides : whether it is one of the rows behind the verdict, or explains
+    n : rows of the smaller sample in this row
     worst, worst_value, worst_null, worst_pull : the component that disagrees most, where there are several
     real_value, real_error, fake_value, fake_error, unit : mean of that component in each sample, where it has one
-    n : rows of each sample in every number of this row
     about : what the number is, in one sentence
     note : what to know before believing the row
     """
 
     name: str
     value: float
-    low: float
-    high: float
     null: float
     null_low: float
     null_high: float
     pull: float
     p_value: float
-    threshold: float
-    passed: bool
-    n: int
+    threshold: float = 0.0
+    passed: bool = True
+    decides: bool = False
+    n: int = 0
     worst: str = ""
     worst_value: float | None = None
     worst_null: float | None = None
@@ -65,13 +69,14 @@ class Verdict(Result):
     Attributes
     ----------
     rows : worst first (smallest p-value first)
-    n : rows of each sample per number: min(len(fake), len(real) // 2)
+    p_value : the global p-value, of the rows that decide together
+    n_real, n_fake : rows of each sample
     kind : "events" or "images"
-    splits : how many random disjoint splits stand behind every median and band
-    seed : of the splits
+    splits : how many random splits of the truth stand behind every band
+    seed : of splits and relabellings
+    evidence : what the report draws
     notes : warnings about the comparison as a whole
     provenance : fingerprints, sizes, versions, seconds
-    evidence : what the report draws
 
     Example
     -------
@@ -83,7 +88,9 @@ class Verdict(Result):
     """
 
     rows: tuple[Row, ...]
-    n: int
+    p_value: float
+    n_real: int
+    n_fake: int
     kind: str
     splits: int
     seed: int
@@ -93,12 +100,17 @@ class Verdict(Result):
 
     @property
     def passed(self) -> bool:
-        """Whether no row fails."""
-        return all(row.passed for row in self.rows)
+        """Whether the global p-value is above 1 %."""
+        return self.p_value > FALSE_ALARM
+
+    @property
+    def n(self) -> int:
+        """Rows of the smaller sample."""
+        return min(self.n_real, self.n_fake)
 
     @property
     def failures(self) -> tuple[Row, ...]:
-        """The rows that fail, worst first."""
+        """The rows that fail, deciding or not, worst first."""
         return tuple(row for row in self.rows if not row.passed)
 
     def __getitem__(self, name: str) -> Row:
@@ -106,35 +118,41 @@ class Verdict(Result):
         return {row.name: row for row in self.rows}[name]
 
     def summary(self) -> str:
-        """One sentence: pass or fail, how many rows, which is worst."""
-        worst, pair = self.rows[0], f"{self.n} fakes and {self.n} real {self.kind}"
+        """One sentence: pass or fail, the global p-value, which row is worst."""
+        worst, pair = self.rows[0], f"{self.n_fake} fakes and {self.n_real} real {self.kind}"
         where = f" ({worst.worst})" if worst.worst else ""
         facts = f"{worst.name}{where} at {number(worst.pull)} sigma from real against real"
+        said = f"(p = {probability(self.p_value)})"
         if self.passed:
-            return f"PASS: none of {len(self.rows)} statistics tells {pair} apart; the furthest is {facts}."
-        return f"FAIL: {len(self.failures)} of {len(self.rows)} statistics tell {pair} apart; the worst is {facts}."
+            return f"PASS: {pair} are not told apart {said}; the furthest row is {facts}."
+        return f"FAIL: {pair} are told apart {said}; the worst row is {facts}."
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas DataFrame, worst first, one column per attribute of `Row`."""
+        import pandas  # heavy, and nothing else here needs it
+
+        return pandas.DataFrame([asdict(row) for row in self.rows])
 
     def __str__(self) -> str:
-        header = ("", "statistic", "fake vs real", "16-84 %", "real vs real", "16-84 %", "pull", "p", "worst part", "n")
+        header = HEADER
         table = [header, *(_cells(row) for row in self.rows)]
         widths = [max(len(line[i]) for line in table) for i in range(len(header))]
-        right = {2, 4, 6, 7, 9}
+        right = {2, 3, 5, 6}
         lines = ["  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths)))
                  for line in table]
         lines.insert(1, "  ".join("-" * w for w in widths))
         remarks = [f"note: {note}" for note in self.notes]
         remarks += [f"note: {row.name}: {row.note}" for row in self.rows if row.note]
-        rule = (f"A row fails when p < {self.rows[0].threshold:.1e}. Every number is a median over random disjoint "
-                f"splits (up to {self.splits}, seed {self.seed}).")
+        rule = (f"Global p = {probability(self.p_value)}; the verdict fails at {FALSE_ALARM:g} or below. Rows with a "
+                f"star decide, the others explain. Real against real: {self.splits} random splits, seed {self.seed}.")
         return "\n".join([self.summary(), "", *(line.rstrip() for line in lines), "", rule, *remarks])
 
     def __repr__(self) -> str:
-        word = "passed" if self.passed else f"failed {len(self.failures)} of {len(self.rows)} rows"
-        return f"Verdict({word}, {self.kind}, n={self.n}, worst: {self.rows[0].name})"
+        word = "passed" if self.passed else "failed"
+        return f"Verdict({word}, p={probability(self.p_value)}, {self.kind}, n={self.n}, worst: {self.rows[0].name})"
 
     def _repr_html_(self) -> str:
-        names = ("", "statistic", "fake vs real", "16-84 %", "real vs real", "16-84 %", "pull", "p", "worst part", "n")
-        head = "".join(f"<th>{escape(name)}</th>" for name in names)
+        head = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(row)) + "</tr>"
                        for row in self.rows)
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
@@ -144,8 +162,9 @@ class Verdict(Result):
     def to_json(self) -> str:
         """Everything but the pictures as strictly valid JSON; what is not a finite number becomes null."""
         content = {
-            "passed": self.passed, "summary": self.summary(), "kind": self.kind, "n": self.n, "splits": self.splits,
-            "seed": self.seed, "notes": list(self.notes), "rows": [asdict(row) for row in self.rows],
+            "passed": self.passed, "p_value": self.p_value, "summary": self.summary(), "kind": self.kind, "n": self.n,
+            "n_real": self.n_real, "n_fake": self.n_fake, "splits": self.splits, "seed": self.seed,
+            "notes": list(self.notes), "rows": [asdict(row) for row in self.rows],
             "provenance": dict(self.provenance),
         }
         return json.dumps(_finite(content), indent=2, allow_nan=False)
@@ -181,9 +200,9 @@ def _cells(row: Row) -> tuple[str, ...]:
     worst = row.worst
     if row.worst_value is not None:
         worst += f" ({number(row.worst_value)}, real {number(row.worst_null)})"
-    return ("pass" if row.passed else "FAIL", row.name, number(row.value), f"{number(row.low)} .. {number(row.high)}",
+    return ("pass" if row.passed else "FAIL", row.name + ("*" if row.decides else ""), number(row.value),
             number(row.null), f"{number(row.null_low)} .. {number(row.null_high)}", f"{row.pull:+.1f}",
-            probability(row.p_value), worst, str(row.n))
+            probability(row.p_value), worst)
 
 
 def _finite(x: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from sundog.data.atomic import write_text
 from sundog.reports.figures import verdict as figures
 from sundog.reports.html import Picture, picture_of, render
-from sundog.verdicts.verdict import Row, Verdict, number, probability
+from sundog.verdicts.verdict import FALSE_ALARM, Row, Verdict, number, probability
 
 DPI = 144  # sharp on a screen of double density at the size used, and in print
 CHANNELS_SHOWN = 3
@@ -54,7 +54,7 @@ def pictures(verdict: Verdict) -> Iterator[Picture]:
     for curve in evidence.curves:
         unit = evidence.units[0] if len(set(evidence.units)) == 1 else ""
         yield picture_of(curve.name.capitalize() if curve.name.islower() else curve.name, figures.curve(curve, unit),
-                       f"Mean over the samples; bands are one standard error at n = {verdict.n}.")
+                       "Mean over the samples; bands are one standard error.")
 
 
 def measured(row: Row) -> str:
@@ -67,8 +67,7 @@ def measured(row: Row) -> str:
 
 
 def _reading(verdict: Verdict) -> str:
-    threshold = verdict.rows[0].threshold if verdict.rows else 0.0
-    return (f"Each number compares {verdict.n} fakes with {verdict.n} real {verdict.kind} and stands beside what "
-            f"{verdict.n} real {verdict.kind} give against {verdict.n} others; a row fails when fakes that were real "
-            f"would do as badly with a probability below {number(threshold)}.")
+    return (f"One p-value decides: how often {verdict.n_fake} rows of the truth in place of the fakes would look as "
+            f"different, in the rows marked as deciding; the verdict fails at {number(FALSE_ALARM)} or below. The "
+            "other rows explain. Each number stands beside what real against real gives at the same sizes.")
 

@@ -1,0 +1,152 @@
+"""The door of the judge: whatever users have becomes two Datasets of one shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sundog.data.dataset import Dataset
+from sundog.data.files import load
+from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
+
+FEWEST = {"events": 50, "images": 20}  # rows of each sample below which no difference would show
+OTHER_SCALE = 10.0  # ratio of the standard deviations above which a note asks for the units
+
+
+@dataclass(frozen=True)
+class Side:
+    """The samples as given, as Datasets, and what to say about them."""
+
+    real: Dataset
+    fake: Dataset
+    train: Dataset | None
+    notes: tuple[str, ...] = ()
+
+
+def admitted(real: Any, fake: Any, train: Any, draws: float, seed: int) -> Side:
+    """Datasets of whatever was given; a generator draws its fakes here."""
+    truth, notes = _dataset(real, "real"), []
+    if callable(getattr(fake, "sample", None)) and not hasattr(fake, "columns"):  # a DataFrame samples its rows
+        fakes = _drawn(truth, fake, draws, seed)
+        notes.append(f"{len(fakes)} fakes drawn for {len(truth)} real rows")
+    else:
+        fakes = _dataset(fake, "fake", truth)
+    return Side(truth, fakes, None if train is None else _dataset(train, "train", truth), tuple(notes))
+
+
+def _drawn(real: Dataset, generator: Any, draws: float, seed: int) -> Dataset:
+    if not draws > 0:
+        raise OptionError("nothing would be drawn", got=f"draws = {draws}", expected="above 0", do="pass draws=10")
+    n = max(1, round(draws * len(real)))
+    context = None
+    if real.context is not None:
+        context = replace(real, values=real.context.repeat(-(-n // len(real)), 1)[:n], names=real.context_names,
+                          units=real.context_units, context=None, context_names=(), context_units=(), weights=None)
+    drawn = generator.sample(n, context=context, seed=seed)
+    return drawn if isinstance(drawn, Dataset) else _dataset(drawn, "fake", real)
+
+
+def _dataset(x: Any, role: str, like: Dataset | None = None) -> Dataset:
+    """x as a Dataset; bare arrays of the right width take the names of ``like``."""
+    if isinstance(x, Dataset):
+        return x
+    if isinstance(x, str | Path):
+        return load(x)
+    if not isinstance(x, np.ndarray | torch.Tensor) and not hasattr(x, "columns"):
+        raise ShapeError(f"{role} is no sample", got=type(x).__name__,
+                         expected="a Dataset, array, tensor, DataFrame or file name",
+                         do="sundog.load(file), or sundog.Dataset.from_arrays(values, names=...)")
+    data = Dataset.from_arrays(x[:, None] if x.ndim == 1 else x)
+    if like is None or hasattr(x, "columns") or data.kind != like.kind:
+        return data
+    width = len(data.names)
+    if like.context is not None and width == len(like.names) + len(like.context_names):
+        return replace(data, names=like.names + like.context_names, units=like.units + like.context_units)
+    return replace(data, names=like.names, units=like.units) if width == len(like.names) else data
+
+
+def check_sizes(given: Side) -> None:
+    """SampleSizeError where a sample is too small for any answer."""
+    fewest = FEWEST[given.real.kind]
+    if min(len(given.real), len(given.fake)) < fewest:
+        raise SampleSizeError(f"too few {given.real.kind} to judge",
+                              got=f"{len(given.real)} real and {len(given.fake)} fake",
+                              expected=f"at least {fewest} of each", do="bring more of the smaller sample")
+
+
+def aligned(given: Side, notes: list[str]) -> tuple[Dataset, Dataset, Dataset | None]:
+    """All samples with the columns of the truth in its order; ShapeError where they do not fit."""
+    real, fake = _joined(given.real), _fitted(given.real, given.fake, "fake")
+    train = None if given.train is None else _fitted(given.real, given.train, "train")
+    if given.real.context_names:
+        notes.append(f"context ({', '.join(given.real.context_names)}) is judged together with the values")
+    mute = [name for name, a, b in zip(real.names, real.units, fake.units) if bool(a) != bool(b)]
+    if mute:
+        notes.append(f"only one sample gives the unit of {', '.join(mute)}: taken to agree")
+    notes += _other_scales(real, fake)
+    if float(torch.cat([real.values, fake.values]).flatten(1).std(0).max()) == 0:
+        raise DataError("nothing varies", got="one row, repeated", expected="values that differ between rows",
+                        do="check that the right file was read")
+    return real, fake, train
+
+
+def _other_scales(real: Dataset, fake: Dataset) -> list[str]:
+    """Notes on columns or channels whose range differs by more than any generator's fault would explain."""
+    axis = 0 if real.values.ndim in (2,) else None
+    a, b = (np.atleast_1d(x.values.numpy().std(axis=axis, dtype=float)) for x in (real, fake))
+    notes = []
+    for i, (s, t) in enumerate(zip(a, b)):
+        ratio = max(s, t) / max(min(s, t), 1e-30)
+        if min(s, t) > 0 and ratio > OTHER_SCALE:
+            name = f" of {real.names[i]}" if real.kind == "events" else ""
+            notes.append(f"the range{name} differs {ratio:.0f}-fold (standard deviation {s:.3g} real, {t:.3g} fake): "
+                         "check units and scaling")
+    return notes
+
+
+def _joined(data: Dataset) -> Dataset:
+    """The sample as it is judged: context columns of events behind the values, a single channel without its axis."""
+    if data.kind == "images":
+        return replace(data, values=data.values[:, 0]) if data.values.ndim == 4 and data.values.shape[1] == 1 else data
+    if data.context is None:
+        return data
+    return replace(data, values=torch.cat([data.values, data.context], 1), names=data.names + data.context_names,
+                   units=data.units + data.context_units, context=None, context_names=(), context_units=())
+
+
+def _fitted(given: Dataset, other: Dataset, role: str) -> Dataset:
+    """The other sample, joined, with its columns in the order of the truth."""
+    if given.kind != other.kind:
+        raise ShapeError(f"real and {role} are not the same kind of data", got=f"{role}: {other.kind}",
+                         expected=f"{given.kind}", do="judge events against events and images against images")
+    truth, other = _joined(given), _joined(other)
+    if sorted(truth.names) != sorted(other.names) or truth.context_names != other.context_names:
+        raise ShapeError(f"real and {role} do not have the same columns",
+                         got=f"{role}: {', '.join(other.names + other.context_names)}",
+                         expected=", ".join(truth.names + truth.context_names),
+                         do="rename or select the columns of one of them")
+    order = [other.names.index(name) for name in truth.names]
+    if truth.values.ndim == other.values.ndim != 3 and order != sorted(order):
+        other = replace(other, values=other.values[:, order], names=truth.names,
+                        units=tuple(other.units[i] for i in order))
+    if truth.values.shape[1:] != other.values.shape[1:]:
+        raise ShapeError(f"real and {role} images differ in size", got=f"{role}: {tuple(other.values.shape[1:])}",
+                         expected=tuple(truth.values.shape[1:]), do="cut or resample one of them")
+    _check_units(truth, other, role)
+    return other
+
+
+def _check_units(real: Dataset, other: Dataset, role: str) -> None:
+    """ShapeError where two units are given and differ; an absent unit is taken to agree."""
+    named = zip(real.names + real.context_names, real.units + real.context_units, other.units + other.context_units)
+    for name, unit, theirs in named:
+        if unit and theirs and unit != theirs:
+            raise ShapeError(f"real and {role} differ in the unit of {name}", got=f"{role}: {theirs}", expected=unit,
+                             do=f"convert {name} to {unit} before judging")
+    if real.pixel_arcmin and other.pixel_arcmin and not np.isclose(real.pixel_arcmin, other.pixel_arcmin):
+        raise ShapeError(f"real and {role} differ in pixel size", got=f"{role}: {other.pixel_arcmin} arcmin",
+                         expected=f"{real.pixel_arcmin} arcmin", do="resample one of them")
