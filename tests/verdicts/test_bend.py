@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sundog import Dataset, judge
-from sundog.verdicts.bend import Bend
+from sundog.verdicts.pooled.bend import Bend
 
 ROWS = ("marginals", "pair projections", "radius")
 

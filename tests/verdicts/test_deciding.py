@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.stats import binomtest, kstest
 
-from sundog.verdicts.deciding import deciding_rows, standardised
-from sundog.verdicts.labels import Labels, Table, fill, hotelling, pulls
-from sundog.verdicts.maximum import combined
+from sundog.verdicts.deciding.labels import Labels, Table, fill, hotelling, pulls
+from sundog.verdicts.deciding.maximum import combined
+from sundog.verdicts.deciding.rows import deciding_rows, standardised
 
 
 def gaussian(n, rng):
@@ -51,7 +51,7 @@ def test_the_observed_column_is_the_difference_of_the_means_and_its_covariance_i
 
 
 def test_blocks_exchange_labels_as_exactly_as_one_block(monkeypatch):
-    monkeypatch.setattr("sundog.verdicts.labels.BLOCK", 128)
+    monkeypatch.setattr("sundog.verdicts.deciding.labels.BLOCK", 128)
     x = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
     labels = Labels(300, 700, 0)
     table = Table(lambda rows: x[rows])

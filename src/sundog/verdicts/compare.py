@@ -21,14 +21,14 @@ from rich.progress import track
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError
 from sundog.statistics.catalogue.table import Statistic, catalogue, choose
-from sundog.verdicts.admission import Side, admitted, aligned, check_sizes
-from sundog.verdicts.deciding import Deciding, deciding_rows, memory_row, standardised, twin_rows
+from sundog.verdicts.deciding.labels import EXPLAINING, SPLITS, Labels, Table, fill
+from sundog.verdicts.deciding.maximum import combined
+from sundog.verdicts.deciding.rows import Deciding, deciding_rows, memory_row, standardised, twin_rows
 from sundog.verdicts.evidence import Curve, Evidence
-from sundog.verdicts.labels import EXPLAINING, SPLITS, Labels, Table, fill
-from sundog.verdicts.maximum import combined
-from sundog.verdicts.pooled import Pooled, bent, pool
-from sundog.verdicts.rows import MOST_PARTS, Explaining, catalogue_rows, joint_rows, moment_rows
-from sundog.verdicts.special import classifier_row, closeness, neighbour_rows, support_row
+from sundog.verdicts.explaining.rows import MOST_PARTS, Explaining, catalogue_rows, joint_rows, moment_rows
+from sundog.verdicts.explaining.special import classifier_row, closeness, neighbour_rows, support_row
+from sundog.verdicts.pooled.admission import Side, admitted, aligned, check_sizes
+from sundog.verdicts.pooled.sample import Pooled, bent, pool
 from sundog.verdicts.twosample import duplicate_groups
 from sundog.verdicts.verdict import FALSE_ALARM, Row, Verdict
 

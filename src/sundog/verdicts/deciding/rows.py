@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sundog.random import numpy_stream
-from sundog.verdicts.labels import Labels, Table, hotelling, pulls
+from sundog.verdicts.deciding.labels import Labels, Table, hotelling, pulls
 
 MOST_FEATURES = 600  # with a whole covariance; above, or above a quarter of the rows, only its diagonal is used
 MOST_COMPONENTS = 100  # whose products are looked at

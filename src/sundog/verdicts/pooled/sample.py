@@ -14,8 +14,8 @@ from sundog.statistics.catalogue.features import FEATURE_THRESHOLDS, features
 from sundog.statistics.catalogue.frame import Frame, Statistic
 from sundog.statistics.catalogue.table import choose
 from sundog.statistics.samples.neighbours import nearest_distance
-from sundog.verdicts.bend import Bend
-from sundog.verdicts.labels import Labels
+from sundog.verdicts.deciding.labels import Labels
+from sundog.verdicts.pooled.bend import Bend
 
 TREE_COLUMNS = 12  # above, a k-d tree is no quicker than all distances
 PAIRS_AT_ONCE = 2e7  # distances held at once

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from sundog.random import numpy_stream
 from sundog.statistics.samples.neighbours import precision_recall_density_coverage
-from sundog.verdicts.deciding import standardised
-from sundog.verdicts.labels import Table
-from sundog.verdicts.pooled import TREE_COLUMNS, Pooled
-from sundog.verdicts.rows import Explaining
+from sundog.verdicts.deciding.labels import Table
+from sundog.verdicts.deciding.rows import standardised
+from sundog.verdicts.explaining.rows import Explaining
+from sundog.verdicts.pooled.sample import TREE_COLUMNS, Pooled
 from sundog.verdicts.twosample import classifier_two_sample
 from sundog.verdicts.verdict import Row
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from sundog.random import numpy_stream
-from sundog.verdicts.deciding import FAR, FREQUENCIES, SCALES, fourier, standardised, whitened
-from sundog.verdicts.labels import Labels, Table, hotelling, pulls
-from sundog.verdicts.pooled import Pooled
+from sundog.verdicts.deciding.labels import Labels, Table, hotelling, pulls
+from sundog.verdicts.deciding.rows import FAR, FREQUENCIES, SCALES, fourier, standardised, whitened
+from sundog.verdicts.pooled.sample import Pooled
 
 LEVELS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 CELLS = 64  # equal shares of the pooled rows in which a distribution function is known

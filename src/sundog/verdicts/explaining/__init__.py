@@ -1,0 +1,1 @@
+"""Rows that explain a verdict: what differs, in which part, and where."""
