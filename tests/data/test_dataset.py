@@ -97,7 +97,7 @@ def test_fingerprint_sees_every_part() -> None:
     (lambda: Dataset.from_arrays([[0.0]], names=("a", "b")), ShapeError, "names do not fit"),
     (lambda: Dataset.from_arrays([[0.0, 1.0]], names=("a", "a")), ShapeError, "share a name"),
     (lambda: Dataset.from_arrays([[0.0]], [[1.0], [2.0]]), ShapeError, "context does not fit"),
-    (lambda: Dataset.from_arrays([[0.0]], weights=[-1.0]), DataError, "weights are unusable"),
+    (lambda: Dataset.from_arrays([[0.0]], weights=[-1.0]), DataError, "weights are negative"),
     (lambda: Dataset.from_arrays([[0.0]], held_out_fraction=1.0), OptionError, "held_out_fraction"),
     (lambda: _events().with_context("d"), ShapeError, "no such column"),
     (lambda: _events().with_context(("a", "b", "c")), ShapeError, "every column"),

@@ -83,14 +83,24 @@ def test_a_field_with_a_pole_stops_with_an_error():
         integrate(lambda t, y: 1 / (0.5 - t) * torch.ones_like(y), torch.zeros(1, 1), method="dopri5")
 
 
+@pytest.mark.parametrize("bad_after", [-1.0, 0.3])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_field_that_is_not_finite_stops_with_an_error(bad):
+def test_a_field_that_is_not_finite_stops_with_an_error(bad, bad_after):
     calls = []
 
     def field(t, y):
         calls.append(t)
-        return torch.full_like(y, bad if t > 0.3 else 1.0)
+        return torch.full_like(y, bad if t > bad_after else 1.0)
 
-    with pytest.raises(TrainingError, match="shrank to nothing"):
+    with pytest.raises(TrainingError, match="velocity field is not finite"):
         integrate(field, torch.zeros(2, 1), method="dopri5")
     assert len(calls) < 500
+
+
+def test_a_step_into_infinity_is_taken_back():
+    """Infinite where the first trial step lands, finite all along the true path."""
+    def field(t, y):
+        return torch.where(y > 0.9, torch.full_like(y, math.inf), 10 * (0.5 - y))
+
+    y = integrate(field, torch.zeros(1, 1, dtype=torch.float64), 0, 4, method="dopri5")
+    assert abs(float(y) - 0.5) < 1e-4

@@ -1,5 +1,6 @@
 """The engine on objectives whose outcome is known."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,29 @@ def test_best_held_out_state_is_kept():
     assert history.best_score == min(history.scores)
     assert float((model.a.detach() - target).square().sum()) == pytest.approx(history.best_score, rel=1e-5)
     assert history.scores[-1] > 3 * history.best_score  # the last state was worse, and was not kept
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_first_score_that_is_no_number_freezes_nothing(bad):
+    """The mean moves towards the data: later states are better, and one of them is kept."""
+    class Late(Two):
+        def score(self, x, context):
+            self.looks = getattr(self, "looks", 0) + 1
+            return torch.tensor(bad) if self.looks <= self.blind else super().score(x, context)
+
+    x = rows()
+    plan = Plan(steps=400, batch=1000, ema=0.0, validate_every=20)
+    model = Late()
+    model.blind = 1
+    history = train(model, Batch(x), Batch(x), plan)
+    assert history.best_step > 100
+    assert math.isfinite(history.best_score)
+    blind = Late()
+    blind.blind = 10**6
+    history = train(blind, Batch(x), Batch(x), plan)
+    if math.isnan(bad):
+        assert history.best_step == 400
+        assert any("no held-out score" in note for note in history.notes)
 
 
 def test_loss_that_is_not_finite_names_objective_and_step():

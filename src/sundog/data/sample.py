@@ -314,10 +314,14 @@ def _check_numbers(data: Dataset) -> None:
             raise DataError(f"{what} contain NaN or Inf", got=f"{int(bad.sum())} of {len(part)} rows",
                             expected="finite numbers",
                             do=f"drop or repair the rows; the first is row {int(bad.nonzero()[0])}")
-    if data.weights is not None and (data.weights.shape != (len(data),) or (data.weights < 0).any()):
-        raise DataError("weights are unusable", got=f"shape {tuple(data.weights.shape)}, smallest "
-                        f"{float(data.weights.min()):.3g}", expected=f"({len(data)},) numbers >= 0",
-                        do="drop events of negative weight or resample to unit weights")
+    if data.weights is not None and data.weights.shape != (len(data),):
+        raise DataError("weights do not fit the values", got=tuple(data.weights.shape), expected=f"({len(data)},)",
+                        do="pass one weight per row")
+    if data.weights is not None and (data.weights < 0).any():
+        raise DataError("weights are negative", got=f"{int((data.weights < 0).sum())} of {len(data)}, smallest "
+                        f"{float(data.weights.min()):.3g}", expected="numbers >= 0: no row is drawn less than never",
+                        do="resample to positive weights first, sharing each negative one among its neighbours; "
+                        "dropping the rows would change the law")
 
 
 def _check_labels(data: Dataset) -> None:

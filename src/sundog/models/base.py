@@ -62,6 +62,31 @@ class Batch:
         """Mean over the batch of a loss per row (n,), weighted if the data are."""
         return loss.mean() if self.weights is None else (self.weights * loss).mean()
 
+    def of_equal_weight(self, most: int | None = None) -> Batch:
+        """Rows of weight one that say the same: each row as often as it weighs, ``most`` rows in all or as many.
+
+        ``prepare`` and ``score`` are shown these, so that no family can forget the weights. Rows without weights are
+        the first ones, unchanged.
+        """
+        n = len(self.x) if most is None else min(most, len(self.x))
+        rows: slice | Tensor = slice(0, n) if self.weights is None else as_often_as_weighed(self.weights, n)
+        return Batch(self.x[rows], None if self.context is None else self.context[rows])
+
+
+def as_often_as_weighed(weights: Tensor, n: int) -> Tensor:
+    """Indices (n,) of rows, in their order, each as often as its weight says, to less than one.
+
+    Row i covers the part w_i / sum w of the line from 0 to 1, and is taken at every (j + 1/2) / n that it covers.
+
+    Example
+    -------
+    >>> as_often_as_weighed(torch.tensor([1.0, 0.0, 3.0]), 4).tolist()
+    [0, 2, 2, 2]
+    """
+    ends = weights.cpu().double().cumsum(0)
+    places = (torch.arange(n, dtype=torch.float64) + 0.5) * (ends[-1] / n)
+    return torch.searchsorted(ends, places).clamp(max=len(weights) - 1).to(weights.device)
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -149,7 +174,10 @@ class Model(nn.Module, ABC):
         return {"shape": list(self.shape), "context_dim": self.context_dim, **self.options.json()}
 
     def prepare(self, x: Tensor, context: Tensor | None) -> None:
-        """Look at the training data once, before training: (n, ...) and (n, c) or None."""
+        """Look at the training data once, before training: (n, ...) and (n, c) or None.
+
+        Every row counts the same here and in ``score``; of weighted data `Batch.of_equal_weight` is shown.
+        """
 
     @abstractmethod
     def objectives(self) -> list[Objective]:

@@ -78,7 +78,7 @@ def integrate(
     Raises
     ------
     OptionError : unknown method, or no step at all.
-    TrainingError : the adaptive step shrank to nothing (a field that is not smooth or not finite).
+    TrainingError : ``dopri5`` met a field that is not finite, or its step shrank to nothing (a field not smooth).
 
     Source: Hairer, Norsett & Wanner 1993, "Solving Ordinary Differential Equations I", sec. II.1 and II.4.
 
@@ -120,6 +120,8 @@ def _adaptive(f: Field, y: Tensor, t0: float, t1: float, tableau: Tableau, rtol:
     t, span = t0, t1 - t0
     dt = span / 20
     first = f(t, y)
+    if not bool(torch.isfinite(first).all()):
+        raise _not_finite(t)
     while (t1 - t) * span > 1e-12 * span * span:
         dt = min(dt, t1 - t) if span > 0 else max(dt, t1 - t)
         k = _stages(f, t, y, dt, tableau, first)
@@ -132,9 +134,16 @@ def _adaptive(f: Field, y: Tensor, t0: float, t1: float, tableau: Tableau, rtol:
         # Standard controller, Hairer et al. eq. II.4.13, safety 0.9, factor kept in [0.2, 5].
         dt *= min(5.0, max(0.2, 0.9 * size**-0.2)) if size > 0 else 5.0
         if not abs(dt) > 1e-9 * abs(span):
+            if math.isinf(size):
+                raise _not_finite(t)
             raise TrainingError("the ODE step shrank to nothing", got=f"step {dt:.1e} at t = {t:.4f}",
                                 expected="a smooth, finite velocity field", do="check that training converged")
     return y
+
+
+def _not_finite(t: float) -> TrainingError:
+    return TrainingError("the velocity field is not finite", got=f"NaN or Inf at t = {t:.4f}",
+                         expected="finite velocities", do="check the input and that training converged")
 
 
 def integrate_beside(

@@ -38,8 +38,6 @@ class Share:
     mean: Callable[[Tensor], Tensor] = lambda tensor: tensor
 
 
-
-
 def train(
     model: Model,
     data: Batch,
@@ -88,7 +86,8 @@ class _Loop:
     def __init__(self, model: Model, objectives: list[Objective], data: Batch, held_out: Batch | None, plan: Plan,
                  share: Share) -> None:
         self.model, self.objectives, self.plan, self.share = model, objectives, plan, share
-        self.data, self.held_out = data, held_out
+        self.data = data
+        self.held_out = None if held_out is None else held_out.of_equal_weight(VALIDATION_ROWS)
         self.device = data.x.device
         self.batch = _batch_size(plan, len(data.x), share.world)
         self.step, self.draws = 0, 0
@@ -214,11 +213,10 @@ class _Loop:
         with self._mean_weights(), torch.no_grad():
             score = math.nan
             if self.held_out is not None:
-                part = slice(0, VALIDATION_ROWS)
-                context = None if self.held_out.context is None else self.held_out.context[part]
-                score = float(self.model.score(self.held_out.x[part], context))
+                score = float(self.model.score(self.held_out.x, self.held_out.context))
             self.history.scores.append(score)
-            if self.held_out is None or score < self.history.best_score or not self.best:
+            # A best score that is no number is none: whatever comes next replaces it.
+            if not self.best or math.isnan(self.history.best_score) or score < self.history.best_score:
                 self.history.best_score, self.history.best_step = score, self.step
                 self.best = [p.detach().clone() for p in self.parameters]
 
@@ -235,6 +233,8 @@ class _Loop:
                 p.data = own
 
     def finish(self) -> History:
+        if self.held_out is not None and self.best and math.isnan(self.history.best_score):
+            self.history.notes.append("no held-out score was a number: the last state was kept, not the best one")
         for p, best in zip(self.parameters, self.best):
             p.data = best
         return self.history

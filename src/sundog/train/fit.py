@@ -16,7 +16,7 @@ from torch import Tensor
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling, Standard
 from sundog.errors import DataError, OptionError, RunError, SampleSizeError
-from sundog.models.base import Batch, Model
+from sundog.models.base import Batch, Model, as_often_as_weighed
 from sundog.models.families import build
 from sundog.random import stream
 from sundog.train.checkpoint import CHECKPOINT
@@ -96,11 +96,10 @@ def fit(
     if start is not None:
         _take_weights(model, start)
     plan = _with_defaults(plan, model)
+    data = _that_weigh(data)
     if model.objectives() and len(data) < FEWEST_ROWS:
         raise SampleSizeError("too few rows to train on", got=len(data), expected=f"at least {FEWEST_ROWS}",
                               do="add data, or lower held_out_fraction")
-    if data.weights is not None and not float(data.weights.sum()) > 0:
-        raise DataError("weights are all zero", got="sum 0", expected="some weight above 0", do="check the weights")
     fitted = fitted_scaling(data, model.default_scaling if scaling is None else scaling, kinds)
     context_scaling = _context_scaling(data)
     identity = _identity(model.family, model, plan, data, fitted, start)
@@ -109,7 +108,8 @@ def fit(
         return _finished(folder, identity, plan)
     whole, held_out = _standardised(data, fitted, context_scaling, plan)
     model = model.double() if plan.precision == "float64" else model
-    model.prepare(whole.x, whole.context)
+    seen = whole.of_equal_weight()
+    model.prepare(seen.x, seen.context)
     if folder is not None:
         _make(folder)
     settings: dict[str, Any] = {"folder": folder, "identity": identity, "progress": progress}
@@ -120,7 +120,7 @@ def fit(
         model = model.to(where)
         history = train(model, to(whole, where), None if held_out is None else to(held_out, where), plan, **settings)
     run = make_run(
-        model=model.eval(), scaling=fitted, context_scaling=context_scaling, contexts=_contexts(data, plan.seed),
+        model=model.eval(), scaling=fitted, context_scaling=context_scaling, contexts=_contexts(data),
         labels={label: getattr(data, label) for label in LABELS}, plan=plan, history=history,
         provenance=_provenance(data, where) | ({} if start is None else {"init_from": start.identity}),
         identity=identity, precise=data.values.dtype == torch.float64,
@@ -150,12 +150,20 @@ def _make(folder: Path) -> None:
                        do="choose another folder") from error
 
 
-def _contexts(data: Dataset, seed: int) -> Tensor | None:
+def _that_weigh(data: Dataset) -> Dataset:
+    """The rows of weight above zero: the others say nothing, and must not count as rows."""
+    if data.weights is None or bool((data.weights > 0).all()):
+        return data
+    if not bool((data.weights > 0).any()):
+        raise DataError("weights are all zero", got="sum 0", expected="some weight above 0", do="check the weights")
+    return data[data.weights > 0]
+
+
+def _contexts(data: Dataset) -> Tensor | None:
     """The contexts that samples are drawn at: those of training, as often as their weights say."""
     if data.context is None or data.weights is None:
         return data.context
-    rows = torch.multinomial(data.weights, len(data), replacement=True, generator=stream(seed, "contexts", 0))
-    return data.context[rows]
+    return data.context[as_often_as_weighed(data.weights, len(data))]
 
 
 def _context_scaling(data: Dataset) -> Scaling | None:
@@ -190,13 +198,24 @@ def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | No
         None if context_scaling is None or data.context is None else context_scaling.forward(data.context).to(dtype),
         None if weights is None else weights.to(dtype),
     )
-    order = torch.randperm(len(data), generator=stream(plan.seed, "validation", 0))
     count = round(plan.validation_fraction * len(data))
     if count == 0 or len(data) - count < 1:
         return whole, None
     parts = [Batch(*[None if p is None else p[rows] for p in (whole.x, whole.context, whole.weights)])  # type: ignore[arg-type]
-             for rows in (order[count:], order[:count])]
+             for rows in _parted(len(data), count, data.weights, plan.seed)]
     return parts[0], parts[1]
+
+
+def _parted(n: int, count: int, weights: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows to train on and ``count`` rows to validate on, both in random order."""
+    order = torch.randperm(n, generator=stream(seed, "validation", 0))
+    if weights is None:
+        return order[count:], order[:count]
+    # Of rows alike in weight every n / count-th: by chance alone the validation could miss all that weighs.
+    ranked = order[weights[order].argsort(descending=True, stable=True)]
+    chosen = torch.zeros(n, dtype=torch.bool)
+    chosen[ranked[((torch.arange(count) + 0.5) * (n / count)).long()]] = True
+    return order[~chosen[order]], order[chosen[order]]
 
 
 def _finished(folder: Path, identity: str, plan: Plan) -> Run:
@@ -235,6 +254,3 @@ def _provenance(data: Dataset, device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "threads": torch.get_num_threads(),
     }
-
-
-

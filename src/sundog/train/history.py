@@ -16,7 +16,7 @@ class History:
     losses : objective name -> mean training loss since the validation before
     scores : held-out score of the running-mean weights; lower is better
     seconds : training time so far, resumed parts added up
-    best_step, best_score : the state that was kept
+    best_step, best_score : the state that was kept: the best score that is a number, else the last state
     """
 
     steps: list[int] = field(default_factory=list)

@@ -63,7 +63,7 @@ def test_a_score_before_a_fit_is_an_error(name):
 
 
 def test_negative_weights_never_become_events():
-    with pytest.raises(DataError, match=r"weights are unusable.*resample"):
+    with pytest.raises(DataError, match=r"weights are negative.*resample"):
         Dataset.from_arrays(*noise(), weights=np.full(3000, -1.0))
 
 

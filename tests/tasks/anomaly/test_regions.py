@@ -98,7 +98,7 @@ def test_weights_units_and_missing_masses():
     data = Dataset.from_arrays(noise(), spectrum(2000), weights=np.linspace(0.5, 1.5, 2000))
     with pytest.raises(DataError, match="carry weights"):
         gather(data)
-    with pytest.raises(DataError, match=r"weights are unusable.*smallest -1"):
+    with pytest.raises(DataError, match=r"weights are negative.*smallest -1"):
         Dataset.from_arrays(noise(), spectrum(2000), weights=np.full(2000, -1.0))
     gev = Dataset.from_arrays(noise(), spectrum(2000), context_units="GeV")
     with pytest.raises(ShapeError, match="another unit than the signal region: got GeV"):
