@@ -227,7 +227,7 @@ def bench_gaps(o: Options) -> Iterator[Facts]:
     model = fitted(torch.where(mask > 0, truth, 0.0)[None], mask=mask, inpaint=True)
     maps, cost = synthesised(model, o.seeds)
     power = model.constraints.bands.spread(model.constraints.powers[0]).view(256, 129)
-    start = model.constraints.start(10, generator(5))[:, 0]
+    start = model.constraints.start(model.row_noise(10, generator(5)))[:, 0]
     gauss = start + fill_gaps(torch.where(mask > 0, truth, 0.0) - start * mask, mask > 0, power.clamp_min(1e-6))
 
     def tails(y: Tensor) -> list[float]:
@@ -250,7 +250,7 @@ def bench_line(o: Options) -> Iterator[Facts]:
     start = time.process_time()
     x = torch.stack([d.x[0] for d in model.synthesise(count, generator(0))])
     cpu = (time.process_time() - start) / count
-    gauss = model.constraints.start(count, generator(1))[:, 0]
+    gauss = model.constraints.start(model.row_noise(count, generator(1)))[:, 0]
     halves = torch.stack([truth[:2048], truth[2048:]])  # what another stretch of the truth would say
     lags = (1, 4, 16, 64, 256)
 

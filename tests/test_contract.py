@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import sundog
-from sundog.models.base import Batch, Density, Noise
+from sundog.models.base import AT_ONCE, Batch, Density, Noise, RowNoise
 from sundog.models.families import FAMILIES, build
+from sundog.models.microcanonical.family import POINTS
 
 CASES = {
     "diffusion": ("diffusion", (3,), {"skip": "covariance", "hidden": (16, 16)}),
@@ -22,6 +23,7 @@ CASES = {
     "gan": ("gan", (3,), {"hidden": (16, 16), "critic_steps": 2}),
     "mixture-vae": ("mixture-vae", (3,), {"hidden": (16,), "latent": 2}),
     "scattering": ("scattering", (16, 16), {"iterations": 3}),
+    "scattering-together": ("scattering", (16, 16), {"iterations": 3, "mean_field": 5}),
     "translate": ("translate", (2, 16, 16), {"parameters": 3e4}),
     "translate-gan": ("translate", (2, 16, 16), {"parameters": 3e4, "method": "gan", "width": 2, "critic_steps": 1}),
     "refine": ("refine", (2, 16, 16), {"parameters": 3e4, "width": 2, "critic_steps": 1, "bound": 15.0}),
@@ -134,3 +136,52 @@ def test_the_global_generator_is_left_alone():
     state = torch.get_rng_state()
     sundog.fit("flow", data, plan=sundog.Plan(steps=2), layers=1, hidden=(8,)).sample(5)
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_first_fakes_do_not_depend_on_how_many_are_drawn(case, monkeypatch):
+    """Nor on how many are drawn at once: a row depends on seed and place alone, to the rounding of one float32."""
+    family, shape, options = CASES[case]
+    x = torch.randn(200, *shape, generator=torch.Generator().manual_seed(0))
+    context = None if family in WITHOUT_CONTEXT else x.flatten(1)[:, :1] ** 2
+    run = sundog.fit(family, sundog.Dataset.from_arrays(x, context), plan=sundog.Plan(steps=2), **options)
+    wiggle(run.model)
+    n = 1000 if len(shape) == 1 else 12
+    many = run.sample(n, seed=7)
+    tolerance = 1e-6 * float(many.values.abs().max())
+    for k in (1, 3, n - 1):
+        few = run.sample(k, seed=7)
+        assert float((few.values - many.values[:k]).abs().max()) <= tolerance
+        assert context is None or torch.equal(few.context, many.context[:k])
+    assert float((run.sample(3, seed=8).values - many.values[:3]).abs().max()) > 1e4 * tolerance
+    monkeypatch.setitem(AT_ONCE, "cpu", 7 * x[0].numel())
+    monkeypatch.setitem(POINTS, "cpu", 7 * x[0].numel())
+    assert float((run.sample(n, seed=7).values - many.values).abs().max()) <= tolerance
+
+
+@pytest.mark.parametrize("case", ["translate", "translate-gan"])
+def test_the_first_translations_do_not_depend_on_the_others(case, monkeypatch):
+    family, shape, options = CASES[case]
+    x = torch.randn(40, *shape, generator=torch.Generator().manual_seed(0))
+    run = sundog.fit(family, sundog.Dataset.from_arrays(x), plan=sundog.Plan(steps=2), **options)
+    wiggle(run.model)
+    many = run.translate(x[:, :1], seed=7).values
+    monkeypatch.setitem(AT_ONCE, "cpu", 7 * x[0].numel())
+    for k in (3, 40):
+        assert torch.allclose(run.translate(x[:k, :1], seed=7).values, many[:k], rtol=0, atol=1e-6 * many.abs().max())
+
+
+def test_noise_of_a_row_depends_on_its_place_alone():
+    whole, late = RowNoise(3, 40_000), RowNoise(3, 5, first=20_003)
+    for kind in ("normal", "uniform"):
+        for shape in ((), (3,), (2, 100)):
+            rows = getattr(whole, kind)(*shape)
+            assert torch.equal(getattr(late, kind)(*shape), rows[20_003:20_008])
+    shares = torch.tensor([1.0, 0.0, 3.0])
+    counts = torch.bincount(RowNoise(4, 40_000).choice(shares), minlength=3) / 40_000
+    assert torch.allclose(counts, shares / 4, atol=4 * (0.1875 / 40_000) ** 0.5)
+    assert torch.equal(RowNoise(4, 3).choice(5), RowNoise(4, 30).choice(5)[:3])
+    first, second = RowNoise(3, 40_000), RowNoise(5, 40_000)
+    draws = torch.stack([first.normal(), first.normal(), second.normal(), second.normal()])
+    far = torch.corrcoef(draws).fill_diagonal_(0).abs().max()  # no two calls, and no two seeds, share numbers
+    assert far < 4.5 / 200

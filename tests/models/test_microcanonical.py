@@ -52,7 +52,7 @@ def energy(model: MicrocanonicalModel, x: Tensor) -> Tensor:
 def test_one_example_is_reproduced_in_its_statistics_and_not_copied() -> None:
     example = red_lognormal(1, 64)
     model = fitted(example, bins=8, iterations=40)
-    start, x = model.constraints.start(2, generator(1))[:, 0], model.sample(2, None, generator(1))
+    start, x = model.constraints.start(model.row_noise(2, generator(1)))[:, 0], model.sample(2, None, generator(1))
     assert (energy(model, x) < 0.02 * energy(model, start)).all()
     ratio = power_spectrum(x, bins=8).power / power_spectrum(example, bins=8).power
     assert (ratio - 1)[:, 1:].abs().max() < 0.03  # the first bin is four modes
@@ -146,7 +146,8 @@ def test_another_canvas_has_the_spectrum_of_the_example(canvas: tuple[int, int])
     edges = torch.tensor([0.06, 0.1, 0.17, 0.28, 0.5])
     ratio = power_spectrum(x, bins=edges).power / power_spectrum(example, bins=edges).power
     assert (ratio - 1)[:, 1:].abs().max() < 0.15  # the lowest ring holds few modes, and others on another grid
-    assert skewness(x) > 0.5 * skewness(example) > 3 * abs(skewness(model.constraints.start(1, generator(1))))
+    start = model.constraints.start(model.row_noise(1, generator(1)))
+    assert skewness(x) > 0.5 * skewness(example) > 3 * abs(skewness(start))
 
 
 def test_open_edges_leave_no_trace_in_the_spectrum() -> None:
@@ -175,7 +176,7 @@ def test_channels_keep_their_coherence() -> None:
     assert (coherence(x) - coherence(maps)).abs().max() < 0.1
     alone = torch.stack([x[:, 0], x[:, 1].roll(1, 0)], 1)
     assert (coherence(alone) - coherence(maps)).abs().max() > 0.2
-    started = model.constraints.start(40, generator(2))
+    started = model.constraints.start(model.row_noise(40, generator(2)))
     assert (coherence(started) - coherence(maps))[1:].abs().max() < 0.15  # the start knows it already
 
 
@@ -186,7 +187,7 @@ def test_coarse_to_fine_ends_on_the_fine_grid() -> None:
     assert [tuple(stage.drawn) for stage in model.stages] == [(32, 32), (64, 64)]
     (found,) = model.synthesise(1, generator(1))
     assert found.x.shape == (1, 64, 64) and found.iterations == 40
-    assert found.loss < 0.05 * float(energy(model, model.constraints.start(1, generator(1))[:, 0]))
+    assert found.loss < 0.05 * float(energy(model, model.constraints.start(model.row_noise(1, generator(1)))[:, 0]))
     ratio = power_spectrum(found.x, bins=8).power / power_spectrum(example, bins=8).power
     assert (ratio - 1)[:, 1:].abs().max() < 0.05
 
@@ -220,7 +221,7 @@ def test_lines_keep_the_arrow_of_time(shape: tuple[int, ...]) -> None:
         return skewness(x - x.roll(2, -1))
 
     assert steps(y) < 0.5 * steps(x) < -0.5
-    assert abs(steps(model.constraints.start(2, generator(1)))) < 0.4
+    assert abs(steps(model.constraints.start(model.row_noise(2, generator(1))))) < 0.4
 
 
 @pytest.mark.slow
@@ -230,7 +231,8 @@ def test_cubes_are_drawn_through_fit_and_sample() -> None:
     run = sundog.fit("scattering", sundog.Dataset.from_arrays(cube), domain="volume", iterations=60, levels=8)
     x = run.sample(1, seed=1).values
     assert x.shape == (1, 16, 16, 16)
-    assert skewness(x) > 0.5 * skewness(cube) > 3 * abs(skewness(run.model.constraints.start(1, generator(1))))  # type: ignore[operator]
+    start = run.model.constraints.start(run.model.row_noise(1, generator(1)))  # type: ignore[operator]
+    assert skewness(x) > 0.5 * skewness(cube) > 3 * abs(skewness(start))
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 import sundog
 from sundog.errors import OptionError, ShapeError
+from sundog.models.base import AT_ONCE
 from sundog.reports.figures.film import contact_sheet, strip, write_film
 from sundog.tasks import trajectory as module
 from sundog.tasks.trajectory import interpolate, trajectory
@@ -34,7 +35,7 @@ def run() -> sundog.Run:
     {"skip": "covariance"}])
 def test_the_last_frame_is_the_sample(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     run = fitted(**options)
-    monkeypatch.setattr("sundog.models.diffusion.family.ENTRIES", 3 * 64)  # chunks of three images
+    monkeypatch.setitem(AT_ONCE, "cpu", 3 * 64)  # chunks of three images
     way = trajectory(run, 7, seed=3)
     drawn = run.sample(7, seed=3)
     assert torch.equal(way.frames[-1], drawn.values) and torch.equal(way.sample.values, drawn.values)

@@ -41,8 +41,8 @@ class Two(Model):
     def double_loss(self, batch, noise):
         return (self.b - 2 * self.a).square().sum()
 
-    def sample(self, n, context, generator):
-        return self.a.expand(n, 2)
+    def draw(self, noise, context):
+        return self.a.expand(noise.n, 2)
 
     def score(self, x, context):
         return (x - self.a).square().sum(1).mean()

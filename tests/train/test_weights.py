@@ -79,8 +79,8 @@ def test_the_score_of_a_heavy_row_counts_as_often_as_it_weighs():
         def objectives(self):
             return [Objective("nothing", [self.a], lambda batch, noise: self.a.square().sum())]
 
-        def sample(self, n, context, generator):
-            return self.a.expand(n, 1)
+        def draw(self, noise, context):
+            return self.a.expand(noise.n, 1)
 
         def score(self, x, context):
             seen.append(float(x.mean()))

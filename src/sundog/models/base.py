@@ -1,14 +1,15 @@
-"""The whole contract of a generative family: Model, Density, Translator, Objective, Noise.
+"""The whole contract of a generative family: Model, Density, Translator, Objective, Noise, RowNoise.
 
 A model sees standardised tensors (the Run holds the scaling and the units), looks at the training data
-once (``prepare``), says what is to be minimised (``objectives``), and draws (``sample``). A family with a
+once (``prepare``), says what is to be minimised (``objectives``), and draws (``draw``). A family with a
 tractable density is a ``Density``; ability is a type, so what has no density has no ``log_prob``.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,11 @@ from torch import Tensor, nn
 
 from sundog.errors import OptionError
 from sundog.models.options import Options, described, signature
+from sundog.random import stream
+
+NUMBERS = 2**14  # random numbers drawn from one seed: seeding costs less than drawing them
+AT_ONCE = {"cpu": 2**19, "other": 2**22}  # numbers of a sample drawn at once
+MOST_ROWS = 2**12  # beyond, a pass only takes more memory
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,63 @@ class Noise:
         """Uniform numbers on [0, 1), (n_local, *shape)."""
         x = torch.rand(self.total, *shape, generator=self.generator, device=self.generator.device, dtype=self.dtype)
         return x[self.rows]
+
+
+@dataclass
+class RowNoise:
+    """Random numbers of the rows first to first + n of an endless sample: each depends on seed and row alone.
+
+    So the first rows of a sample are the same however many follow, and however few are drawn at once. Numbers are drawn
+    on the CPU, in blocks of rows of fixed size, and are the same on every device.
+
+    Attributes
+    ----------
+    seed : of the whole sample
+    n, first : how many rows, and the place of the first of them
+    device, dtype : of the numbers handed out
+
+    Example
+    -------
+    >>> whole, late = RowNoise(0, 1000).normal(3), RowNoise(0, 2, first=700).normal(3)
+    >>> torch.equal(late, whole[700:702])
+    True
+    """
+
+    seed: int
+    n: int
+    first: int = 0
+    device: torch.device | str = "cpu"
+    dtype: torch.dtype = torch.float32
+    calls: int = 0
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers (n, *shape)."""
+        return self._drawn(torch.randn, shape, self.dtype).to(self.device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers on [0, 1), (n, *shape)."""
+        return self._drawn(torch.rand, shape, self.dtype).to(self.device)
+
+    def choice(self, shares: int | Tensor) -> Tensor:
+        """Whole numbers (n,) from 0: each of so many equally often, or as often as their shares (k,) say."""
+        u = self._drawn(torch.rand, (), torch.float64)
+        if isinstance(shares, int):
+            return (u * shares).long().to(self.device)
+        ends = shares.detach().cpu().double().cumsum(0)
+        return torch.searchsorted(ends, u * ends[-1], right=True).clamp(max=len(ends) - 1).to(self.device)
+
+    def part(self, start: int, n: int) -> RowNoise:
+        """The numbers of n rows from ``start`` on, nothing drawn yet."""
+        return RowNoise(self.seed, n, self.first + start, self.device, self.dtype)
+
+    def _drawn(self, how: Callable[..., Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        self.calls += 1
+        block = max(1, NUMBERS // math.prod(shape))
+        begin, end = self.first // block, -(-(self.first + self.n) // block)
+        parts = [how(block, *shape, generator=stream(self.seed, "rows", self.calls, i), dtype=dtype)
+                 for i in range(begin, end)]
+        start = self.first - begin * block
+        return (parts[0] if len(parts) == 1 else torch.cat(parts))[start : start + self.n]
 
 
 @dataclass(frozen=True)
@@ -184,22 +247,67 @@ class Model(nn.Module, ABC):
         """What the engine minimises, in order; empty when nothing is trained."""
 
     @abstractmethod
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
-        """n new samples (n, ...), one per context row if there is a context."""
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
+        """New samples (noise.n, ...), one per context row if there is a context.
+
+        All randomness comes from ``noise`` and no row knows of another: a sample does not depend on how many are drawn
+        with it. A family may take options by keyword.
+        """
+
+    def sample(self, n: int, context: Tensor | None, generator: torch.Generator, **options: Any) -> Tensor:
+        """n new samples (n, ...) by `draw`, a few at a time; the generator gives one number, the seed of all rows."""
+        return torch.cat(list(in_parts(self, self.row_noise(n, generator), context, **options)))
+
+    def row_noise(self, n: int, generator: torch.Generator | int) -> RowNoise:
+        """The numbers that n rows are drawn from, by the next number of a generator or by a seed."""
+        if isinstance(generator, torch.Generator):
+            generator = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+        like = next((t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()), torch.empty(0))
+        return RowNoise(generator, n, device=like.device, dtype=like.dtype)
+
+    def settle(self) -> None:
+        """What has to be done once before rows are drawn; nothing for most."""
+
+    def at_once(self) -> int:
+        """How many rows `draw` is asked for at once: what fits a processor's caches draws fastest."""
+        on_cpu = self.row_noise(1, 0).device == torch.device("cpu")
+        room = AT_ONCE["cpu" if on_cpu else "other"] // math.prod(self.shape)
+        return max(1, min(MOST_ROWS, room))
 
     @abstractmethod
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """How badly the model describes held-out rows; a scalar, lower is better, no hidden randomness."""
 
 
+def in_parts(model: Model, noise: RowNoise, context: Tensor | None, **options: Any) -> Iterator[Tensor]:
+    """The rows of a sample a few at a time, so that memory does not grow with their number."""
+    model.settle()
+    size = model.at_once()
+    for start in range(0, noise.n, size):
+        part = noise.part(start, min(size, noise.n - start))
+        yield model.draw(part, None if context is None else context[start : start + part.n], **options)
+
+
 class Translator(Model):
     """A model of rows whose first channels can be given: it draws the other ones."""
 
     known: int
+    seen: Tensor  # known channels of some training rows
 
     @abstractmethod
-    def translate(self, k: Tensor, generator: torch.Generator) -> Tensor:
+    def complete(self, k: Tensor, noise: RowNoise) -> Tensor:
         """The wanted channels (n, wanted, ny, nx) for known ones k (n, known, ny, nx), one draw each."""
+
+    def translate(self, k: Tensor, noise: torch.Generator | RowNoise) -> Tensor:
+        """The wanted channels for any number of known ones, a few at a time; see `complete`."""
+        noise = noise if isinstance(noise, RowNoise) else self.row_noise(len(k), noise)
+        size = self.at_once()
+        return torch.cat([self.complete(part, noise.part(i * size, len(part))) for i, part in enumerate(k.split(size))])
+
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
+        """Known channels of training rows and a draw of the wanted ones beside them: (n, *shape)."""
+        k = self.seen[noise.choice(len(self.seen))]
+        return torch.cat([k, self.complete(k, noise)], 1)
 
 
 class Density(Model):

@@ -17,7 +17,7 @@ import torch
 import zuko
 from torch import Tensor
 
-from sundog.models.base import Batch, Density, Noise, Objective
+from sundog.models.base import Batch, Density, Noise, Objective, RowNoise
 from sundog.models.options import Options, option
 
 
@@ -80,10 +80,9 @@ class NormalizingFlow(Density):
         """z = f(x; context), standard normal where the flow is right: (n, d)."""
         return self.flow(self._given(context, x)).transform(x)
 
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
         """f^-1(z; context) of standard normal z: (n, d)."""
-        p = next(self.parameters())
-        z = torch.randn(n, *self.shape, generator=generator, device=generator.device, dtype=p.dtype)
+        z = noise.normal(*self.shape)
         return self.flow(self._given(context, z)).transform.inv(z)
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:

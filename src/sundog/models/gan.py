@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sundog.checks import one_of
 from sundog.errors import OptionError, ShapeError
-from sundog.models.base import Batch, Model, Noise, Objective, beside
+from sundog.models.base import Batch, Model, Noise, Objective, RowNoise, beside
 from sundog.models.options import Options, option
 from sundog.nets.convnets import DCCritic, DCGenerator
 from sundog.nets.mlp import mlp
@@ -198,24 +198,20 @@ class WassersteinGAN(Model):
         fake = self.generate(noise.normal(self.latent), batch.context)
         return -_fake_mean(batch, self.criticise(fake, batch.context))
 
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
-        """G(z, context) of standard normal z: (n, *shape).
-
-        Batch normalisation wears the statistics of a reference batch that never changes, so a fake depends on its
-        own z alone.
-        """
-        p = next(self.parameters())
-        z = torch.randn(n, self.latent, generator=generator, device=generator.device, dtype=p.dtype)
-        if not self.over_batch:
-            return self.generate(z, context)
-        training = self.generator.training
-        with torch.no_grad():
-            fixed = torch.Generator(p.device).manual_seed(0)
-            reference = torch.randn(REFERENCE_ROWS, self.latent, generator=fixed, device=p.device, dtype=p.dtype)
+    def settle(self) -> None:
+        """Batch normalisation takes the statistics of a reference batch that never changes."""
+        if self.over_batch:
+            training = self.generator.training
             self.generator.train()
-            self.generate(reference, None)
+            with torch.no_grad():
+                self.generate(self.row_noise(REFERENCE_ROWS, 0).normal(self.latent), None)
+            self.generator.train(training)
+
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
+        """G(z, context) of standard normal z: (n, *shape); a fake depends on its own z alone."""
+        training = self.generator.training
         self.generator.eval()
-        fakes = self.generate(z, None)
+        fakes = self.generate(noise.normal(self.latent), context)
         self.generator.train(training)
         return fakes
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from sundog.errors import OptionError
-from sundog.models.base import Batch, EstimatedDensity, Noise, Objective
+from sundog.models.base import Batch, EstimatedDensity, Noise, Objective, RowNoise
 from sundog.models.divergence import PROBES, Divergence, affordable, mean_and_error
 from sundog.models.options import Options, option
 from sundog.nets.mlp import TimeMLP
@@ -140,17 +140,13 @@ class FlowMatching(EstimatedDensity):
 
         return v
 
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
         """x(1) of dx/dt = v(x, t, context) from standard normal x(0): (n, *shape)."""
-        p = next(self.parameters())
-        x = torch.randn(n, *self.grid, generator=generator, device=generator.device, dtype=p.dtype)
-        drawn = []
-        low = self.options.sampling == "bf16" and p.dtype == torch.float32
-        for rows in torch.arange(n, device=x.device).split(max(1, AT_ONCE // math.prod(self.grid))):
-            given = None if context is None else context[rows]
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
-                drawn.append(integrate(self._field(given, x), x[rows], 0.0, 1.0, method=self.solver, steps=self.steps))
-        return torch.cat(drawn).reshape(n, *self.shape)
+        x = noise.normal(*self.grid)
+        low = self.options.sampling == "bf16" and x.dtype == torch.float32
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
+            x = integrate(self._field(context, x), x, 0.0, 1.0, method=self.solver, steps=self.steps)
+        return x.reshape(-1, *self.shape)
 
     def latent(self, x: Tensor, context: Tensor | None) -> Tensor:
         """x(0) of the path that ends in x, standard normal where the field is right: (n, d)."""

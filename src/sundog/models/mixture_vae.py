@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sundog.errors import SampleSizeError
-from sundog.models.base import Batch, Model, Noise, Objective
+from sundog.models.base import Batch, Model, Noise, Objective, RowNoise
 from sundog.models.options import Options, option
 from sundog.models.vae import LOG_2PI, log_normal
 from sundog.nets.mlp import mlp, still
@@ -146,12 +146,11 @@ class MixtureVAE(Model):
             z = mean + (0.5 * log_variance).exp() * e[:, None]
             return self.log_prior(z.flatten(0, 1)).softmax(1).view(draws, len(x), -1).mean(0)
 
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
         """n draws (n, d) of p(x): cluster, code, and the decoder's noise."""
-        options: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": self.means.dtype}
-        k = torch.multinomial(self.logits.softmax(0).expand(n, -1), 1, generator=generator)[:, 0]
-        z = self.means[k] + self.log_widths[k].exp() * torch.randn(n, self.latent, **options)
-        return self.decode(z) + (0.5 * self.log_variance).exp() * torch.randn(n, *self.shape, **options)
+        k = noise.choice(self.logits.softmax(0))
+        z = self.means[k] + self.log_widths[k].exp() * noise.normal(self.latent)
+        return self.decode(z) + (0.5 * self.log_variance).exp() * noise.normal(*self.shape)
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Held-out mean of -ELBO at noise that never changes."""

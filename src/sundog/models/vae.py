@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sundog.checks import at_least
 from sundog.errors import SampleSizeError
-from sundog.models.base import Batch, Model, Noise, Objective, beside
+from sundog.models.base import Batch, Model, Noise, Objective, RowNoise, beside
 from sundog.models.options import Options, option
 from sundog.nets.convnets import DCCritic, DCGenerator
 from sundog.nets.mlp import mlp
@@ -151,11 +151,10 @@ class VAE(Model):
         """How many codes carry anything about x; 0 is the collapse of the posterior."""
         return int((self.activity(x, context) > threshold).sum())
 
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
         """n draws (n, *shape) of p(x): f(z) and the decoder's noise of variance s^2; ``decode`` gives f alone."""
-        options: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": self.log_variance.dtype}
-        centre = self.decode(torch.randn(n, self.latent, **options), context)
-        return centre + (0.5 * self.log_variance).exp() * torch.randn(n, *self.shape, **options)
+        centre = self.decode(noise.normal(self.latent), context)
+        return centre + (0.5 * self.log_variance).exp() * noise.normal(*self.shape)
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Held-out mean of -ELBO at noise that never changes."""

@@ -112,9 +112,9 @@ class _Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
-    def sample(self, *arguments: Any, **options: Any) -> Any:
+    def draw(self, *arguments: Any, **options: Any) -> Any:
         """The model's own sampling, with this denoiser in place of its own."""
-        return type(self.model).sample(self, *arguments, **options)  # type: ignore[arg-type]
+        return type(self.model).draw(self, *arguments, **options)  # type: ignore[arg-type]
 
     def denoise(self, x: Tensor, sigma: Any, *arguments: Any, **options: Any) -> Tensor:
         """What the model says, noted."""

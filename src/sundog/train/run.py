@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from numbers import Integral
@@ -25,9 +25,9 @@ from sundog.data.dataset import Dataset
 from sundog.data.sample import tensor_of
 from sundog.data.scaling import Scaling, scaling_from_json
 from sundog.errors import DataError, OptionError, RunError, ShapeError
-from sundog.models.base import Density, EstimatedDensity, Model, Translator
+from sundog.models.base import Density, EstimatedDensity, Model, RowNoise, Translator, in_parts
 from sundog.models.families import build
-from sundog.random import stream
+from sundog.random import key
 from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
 from sundog.train.devices import choose_device
 from sundog.train.history import History
@@ -35,7 +35,6 @@ from sundog.train.plan import Plan
 from sundog.train.scaled import kinds_of, log_density
 
 RUN = "run.json"
-CHUNK = 16384  # rows drawn or evaluated at once: bounds memory, and never changes what is drawn
 LABELS = ("names", "units", "context_names", "context_units", "pixel_arcmin", "periodic")
 
 
@@ -95,7 +94,7 @@ class Run:
         ----------
         n : how many
         context : (n, c), or one row for all, in physical units; a conditional run given none draws training contexts
-        seed : same seed, same fakes, on the same device
+        seed : same seed, same fakes: row i is the same whatever n is, to the rounding of the processor's library
         **options : of the family's sampler, e.g. ``guidance=2.0`` and ``steps=50`` of diffusion
 
         Raises
@@ -108,15 +107,12 @@ class Run:
         n = int(n)
         _check_options(self.model, options)
         given = self._contexts(n, context, seed)
-        drawn = []
-        for i, first in enumerate(range(0, n, CHUNK)):
-            count = min(CHUNK, n - first)
-            part = None if given is None else self._standard_context(given[first : first + count])
-            with torch.no_grad():
-                z = self.model.sample(count, part, stream(seed, "sample", i, device=self.device), **options)
-            drawn.append(self._physical(z))
+        told = None if given is None else self._standard_context(given)
+        with torch.no_grad():
+            parts = in_parts(self.model, self.model.row_noise(n, key(seed, "sample")), told, **options)
+            values = _joined(n, (self._physical(z) for z in parts))
         return Dataset(
-            values=torch.cat(drawn), context=given, held_out_fraction=0.0,
+            values=values, context=given, held_out_fraction=0.0,
             provenance={"drawn_by": self.family, "run": self.identity, "seed": seed}, **self.labels,
         )
 
@@ -130,8 +126,7 @@ class Run:
             return None
         if context is None:
             assert self.contexts is not None  # stored by fit for every conditional run
-            rows = torch.randint(len(self.contexts), (n,), generator=stream(seed, "context", 0))
-            return self.contexts[rows]
+            return self.contexts[RowNoise(key(seed, "context"), n).choice(len(self.contexts))]
         c = self._named_context(context) if isinstance(context, Dataset) else _as_tensor(context)
         c = c.reshape(1, 1) if c.ndim == 0 else c[:, None] if c.ndim == 1 and width == 1 else c
         c = c[None] if c.ndim == 1 else c
@@ -234,8 +229,8 @@ class DensityRun(Run):
                              do="wrap the array: Dataset.from_arrays(x, names=..., units=...)")
         rows = self._aligned(dataset)
         out, errors = [], []
-        for first in range(0, len(rows), CHUNK):
-            part = rows[slice(first, first + CHUNK)]
+        for first in range(0, len(rows), size := self.model.at_once()):
+            part = rows[slice(first, first + size)]
             c = None if part.context is None else self._standard_context(part.context)
             log_p, error = log_density(self.scaling, part.values, partial(self._model_log_prob, c))
             out.append(log_p)
@@ -289,11 +284,13 @@ class TranslatorRun(Run):
         k, provenance = self._known(known)
         channels = len(self.labels["names"])
         whole = torch.cat([k, k.new_zeros(len(k), channels - k.shape[1], *k.shape[2:])], 1)
+        noise, size, done = self.model.row_noise(len(k), key(seed, "translate")), self.model.at_once(), 0
         drawn = []
-        for i, part in enumerate(whole.split(CHUNK)):
+        for part in whole.split(size):
             z = self.scaling.forward(part)[:, : k.shape[1]].to(self.device, self._dtype())
             with torch.no_grad():
-                y = self.model.translate(z, stream(seed, "translate", i, device=self.device))  # type: ignore[operator]
+                y = self.model.translate(z, noise.part(done, len(z)))  # type: ignore[operator]
+            done += len(z)
             drawn.append(self._physical(torch.cat([z, y], 1))[:, k.shape[1] :])
         return Dataset(
             values=torch.cat([k, torch.cat(drawn)], 1), held_out_fraction=0.0, **self.labels,
@@ -325,7 +322,7 @@ def make_run(**parts: Any) -> Run:
 
 
 def _check_options(model: Model, options: Mapping[str, Any]) -> None:
-    known = list(inspect.signature(model.sample).parameters)[3:]
+    known = list(inspect.signature(model.draw).parameters)[2:]
     if not set(options) <= set(known):
         raise OptionError(f"family '{model.family}' does not take these options when it draws",
                           got=", ".join(sorted(set(options) - set(known))), expected=", ".join(known) or "none",
@@ -391,6 +388,18 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise RunError(f"{path} is not a run", got=str(error), expected="JSON written by sundog",
                        do="restore it from a copy, or fit again") from error
     return facts
+
+
+def _joined(n: int, parts: Iterator[Tensor]) -> Tensor:
+    """n rows in one tensor that is filled as they come: a list of parts would hold them twice."""
+    first = next(parts)
+    whole = first.new_empty(n, *first.shape[1:])
+    whole[: len(first)] = first
+    done = len(first)
+    for part in parts:
+        whole[done : done + len(part)] = part
+        done += len(part)
+    return whole
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from sundog.models.base import Batch, EstimatedDensity, Noise, Objective
+from sundog.models.base import Batch, EstimatedDensity, Noise, Objective, RowNoise
 from sundog.models.diffusion.levels import LevelUncertainty, NoiseRange
 from sundog.models.diffusion.options import SAMPLERS, DiffusionOptions
 from sundog.models.divergence import PROBES, Divergence, affordable, mean_and_error
@@ -230,8 +230,8 @@ class Diffusion(EstimatedDensity):
 
     # -- sampling ------------------------------------------------------------------------------------------------
 
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator, *, guidance: float | None = None,
-               steps: int | None = None) -> Tensor:
+    def draw(self, noise: RowNoise, context: Tensor | None, *, guidance: float | None = None,
+             steps: int | None = None) -> Tensor:
         """n new samples (n, *shape): from N(mean, C + sigma_max^2) down the noise levels to 0.
 
         A conditional model without context draws from the law of all its training data.
@@ -239,18 +239,15 @@ class Diffusion(EstimatedDensity):
         levels = noise_levels(steps or self.steps, sigma_min=float(self.sigma_min), sigma_max=float(self.sigma_max),
                               rho=self.rho)
         context = None if (self.guidance if guidance is None else guidance) == 0 else context
-        start = self._law(context).sample(n, generator, float(self.sigma_max))
-        drawn = []
-        for rows in torch.arange(n, device=start.device).split(self._at_once()):
-            given = None if context is None else context[rows]
+        law = self._law(context)
+        start = law.coloured(noise.normal(*self.grid), float(self.sigma_max))
 
-            def denoise(x: Tensor, sigma: Tensor, given: Tensor | None = given) -> Tensor:
-                return self.denoise(x, sigma, given, guidance)
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            return self.denoise(x, sigma, context, guidance)
 
-            # Around the Gaussian flow only what the network adds is left to the solver.
-            exact = {"around": self._law(given)} if self.sampler == "dpm_solver_2m" and self.skip != "edm" else {}
-            drawn.append(SAMPLERS[self.sampler](denoise, start[rows].reshape(-1, *self.grid), levels, **exact))
-        return torch.cat(drawn).reshape(n, *self.shape)
+        # Around the Gaussian flow only what the network adds is left to the solver.
+        exact = {"around": law} if self.sampler == "dpm_solver_2m" and self.skip != "edm" else {}
+        return SAMPLERS[self.sampler](denoise, start, levels, **exact).reshape(-1, *self.shape)
 
     # -- density -------------------------------------------------------------------------------------------------
 

@@ -271,6 +271,10 @@ class GaussianDenoiser(nn.Module):
     def sample(self, n: int, generator: torch.Generator, sigma: float = 0.0) -> Tensor:
         """n draws of N(m, C + sigma^2): noisy data, or the data themselves at sigma = 0; (n, *shape)."""
         white = torch.randn(n, *self.mean.shape, generator=generator, device=generator.device, dtype=self.mean.dtype)
+        return self.coloured(white, sigma)
+
+    def coloured(self, white: Tensor, sigma: float = 0.0) -> Tensor:
+        """Draws of N(m, C + sigma^2) made of standard normal numbers of that shape, (n, *shape)."""
         return self.centre + self._filtered(white, lambda v: (v + sigma**2).sqrt())
 
     def log_prob(self, x: Tensor, sigma: float = 0.0) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sundog.errors import OptionError
+from sundog.models.base import RowNoise
 from sundog.models.microcanonical.examples import Examples
 from sundog.statistics.maps.bands import BandPowers
 from sundog.statistics.maps.levels import level_fractions, level_thresholds, smoothed_pyramid
@@ -236,11 +237,9 @@ class Constraints(nn.Module):
 
     # -- starts --------------------------------------------------------------------------------------------------
 
-    def start(self, n: int, generator: torch.Generator) -> Tensor:
+    def start(self, noise: RowNoise) -> Tensor:
         """Gaussian maps (n, channels, *drawn) with the mean, the band powers and the coherence of the targets."""
-        shape = (n, self.channels, *self.drawn)
-        white = torch.randn(shape, generator=generator, device=generator.device, dtype=self.raw.dtype)
-        f = self.bands.transform(white.to(self.raw.device))
+        f = self.bands.transform(noise.normal(self.channels, *self.drawn))
         powers = self.powers[:, self.bands.used]
         matrix = torch.diag_embed(powers.T)
         for i, (a, b) in enumerate(self.pairs):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from sundog.errors import DataError, OptionError, RunError, ShapeError
-from sundog.models.base import Model, Objective
+from sundog.models.base import Model, Objective, RowNoise
 from sundog.models.microcanonical.canvas import given_mask, mask_name, nside_of, stage_factors
 from sundog.models.microcanonical.constraints import Constraints
 from sundog.models.microcanonical.ensemble import mean_field_energy
@@ -141,16 +141,20 @@ class MicrocanonicalModel(Model):
 
     # -- generating ----------------------------------------------------------------------------------------------
 
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
-        found = torch.stack([descent.x for descent in self.synthesise(n, generator)])
-        return found.reshape(n, *self.layout.prefix, *self.layout.drawn)
+    def at_once(self) -> int:
+        """Maps that descend together: a whole ensemble, or what bounds the memory."""
+        return self.options.mean_field or self._room()
 
-    def synthesise(self, n: int, generator: torch.Generator, progress: Progress | None = None) -> list[Descent]:
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
+        found = torch.stack([descent.x for descent in self.synthesise(noise.n, noise)])
+        return found.reshape(-1, *self.layout.prefix, *self.layout.drawn)
+
+    def synthesise(self, n: int, noise: torch.Generator | RowNoise, progress: Progress | None = None) -> list[Descent]:
         """n descents, with what each cost and how far it came (``loss`` is E); `sample` keeps their maps."""
         self._check_prepared()
-        rows = torch.arange(n) % len(self.known) if len(self.known) else None
-        fixed = None if rows is None else self.known[rows]
-        return self._descended(n, generator, fixed, progress or self.progress)
+        noise = noise if isinstance(noise, RowNoise) else self.row_noise(n, noise)
+        fixed = self.known[(noise.first + torch.arange(n)) % len(self.known)] if len(self.known) else None
+        return self._descended(noise, fixed, progress or self.progress)
 
     def fill(self, maps: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
         """Maps (n, *shape) with new values where ``mask`` is 0 and, exactly, their own where it is not.
@@ -162,33 +166,34 @@ class MicrocanonicalModel(Model):
             raise OptionError("gaps of skies", got="domain sphere", expected="lines, maps or cubes",
                               do="cut patches and fill those")  # fmt: skip
         fixed = self._fields(maps)
-        found = self._descended(len(fixed), generator, fixed, self.progress, given_mask(mask, self.layout.seen))
+        noise = self.row_noise(len(fixed), generator)
+        found = self._descended(noise, fixed, self.progress, given_mask(mask, self.layout.seen))
         return torch.stack([descent.x for descent in found]).reshape(maps.shape)
 
     def _descended(
-        self, n: int, generator: torch.Generator, fixed: Tensor | None, progress: Progress | None,
-        valid: Tensor | None = None,
+        self, noise: RowNoise, fixed: Tensor | None, progress: Progress | None, valid: Tensor | None = None,
     ) -> list[Descent]:  # fmt: skip
-        """Descents of n maps, in user units; with ``fixed`` maps the valid pixels stay theirs."""
+        """Descents of maps, in user units; with ``fixed`` maps the valid pixels stay theirs."""
         valid = (self.valid if valid is None else valid).to(self.raw_device)
         if fixed is not None and self.layout.seen != self.layout.drawn:
             raise OptionError("known pixels on another canvas", got=self.layout.drawn, expected=self.layout.seen,
                               do="leave canvas out")  # fmt: skip
-        room = POINTS["cpu" if self.raw_device.type == "cpu" else "other"]
-        at_once = max(1, room // (self.layout.channels * math.prod(self.layout.drawn)))
-        size = self.options.mean_field or at_once
+        n, size = noise.n, self.at_once()
         total = math.ceil(n / size) * size if self.options.mean_field else n  # ensembles are whole, whatever n is
         found: list[Descent] = []
         for first in range(0, total, size):
-            count = min(size, total - first)
-            start = self.constraints.start(count, generator)
+            start = self.constraints.start(noise.part(first, min(size, total - first)))
             if fixed is None:
-                found += self._one_batch(start, at_once, progress)
+                found += self._one_batch(start, self._room(), progress)
             else:
-                found += [self._filled(start[i], fixed[(first + i) % len(fixed)].to(start), valid, progress)
-                          for i in range(count)]  # fmt: skip
+                found += [self._filled(one, held.to(one), valid, progress)
+                          for one, held in zip(start, fixed[first:])]  # fmt: skip
         _say_if_stuck(found[:n])
         return found[:n]
+
+    def _room(self) -> int:
+        room = POINTS["cpu" if self.raw_device.type == "cpu" else "other"]
+        return max(1, room // (self.layout.channels * math.prod(self.layout.drawn)))
 
     def _one_batch(self, start: Tensor, at_once: int, progress: Progress | None) -> list[Descent]:
         x, descents = resample(start, self.stages[0].drawn), []  # type: ignore[arg-type]

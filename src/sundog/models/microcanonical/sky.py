@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sundog.models.base import RowNoise
 from sundog.models.microcanonical.examples import Examples
 from sundog.statistics.maps.levels import level_fractions, level_thresholds
 from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
@@ -112,9 +113,9 @@ class SkyConstraints(nn.Module):
         both = [ScatteringCoefficients(k.raw[0], self.phi.labels).normalised(target).vector for k in (other, self)]
         return (both[0] - both[1]).square().sum() + (other.powers / self.powers).log().square().sum()
 
-    def start(self, n: int, generator: torch.Generator) -> Tensor:
+    def start(self, noise: RowNoise) -> Tensor:
         """Gaussian skies (n, 1, pixels) with the mean and the band powers of the targets."""
-        white = torch.randn(n, len(self.ell), 2, generator=generator, device=generator.device).to(self.raw.device)
+        white = noise.normal(len(self.ell), 2)
         alone = (copies(self.lmax) == 1).to(white)[:, None] * torch.tensor([1.0, -1.0], device=white.device)
         # m = 0: real, variance 1; else half of it in each part
         scale = torch.where(alone > 0, 1.0, torch.where(alone < 0, 0.0, math.sqrt(0.5)))

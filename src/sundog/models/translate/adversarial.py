@@ -14,7 +14,6 @@ from sundog.models.options import Options, option
 
 Loss = Callable[[Batch, Noise], Tensor]
 KEPT = 64  # known maps of the training data kept with the model, so that it can draw whole samples on its own
-AT_ONCE = 2**19  # numbers translated at once: what fits a processor's caches draws fastest
 SCORED_ROWS = 512  # of the held-out maps, for the score of a GAN
 
 

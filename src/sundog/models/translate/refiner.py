@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError
-from sundog.models.base import Batch, Noise, Objective, Translator
+from sundog.models.base import Batch, Noise, Objective, RowNoise, Translator
 from sundog.models.options import Options, option
 from sundog.models.translate.adversarial import (
-    AT_ONCE,
     KEPT,
     SCORED_ROWS,
     AdversarialOptions,
@@ -64,7 +63,6 @@ class ResidualRefiner(Translator):
     draws: ClassVar[tuple[str, ...]] = ("square maps",)
     takes_context: ClassVar[bool] = False
     options: RefinerOptions
-    seen: Tensor
 
     def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
         super().__init__(shape, context_dim, **options)
@@ -92,14 +90,9 @@ class ResidualRefiner(Translator):
         a = self.bound
         return a * torch.tanh(torch.atanh((x / a).clamp(-0.999, 0.999)) + 2 * change / a)
 
-    def translate(self, k: Tensor, generator: torch.Generator) -> Tensor:
+    def complete(self, k: Tensor, noise: RowNoise) -> Tensor:
         """The refined maps; nothing is drawn."""
-        return torch.cat([self.refine(part) for part in k.split(max(1, AT_ONCE // k[0].numel()))])
-
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
-        """n fakes of the training data and what becomes of them: (n, *shape)."""
-        k = self.seen[torch.randint(KEPT, (n,), generator=generator, device=generator.device)]
-        return torch.cat([k, self.refine(k)], 1)
+        return self.refine(k)
 
     def critic_loss(self, batch: Batch, noise: Noise) -> Tensor:
         """E D(refined) - E D(real) + lambda E P(|grad D|)."""

@@ -25,11 +25,10 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, ShapeError
-from sundog.models.base import Batch, Noise, Objective, Translator
+from sundog.models.base import Batch, Noise, Objective, RowNoise, Translator
 from sundog.models.options import Options, option
 from sundog.models.symmetry import all_turned, placed
 from sundog.models.translate.adversarial import (
-    AT_ONCE,
     KEPT,
     SCORED_ROWS,
     AdversarialOptions,
@@ -88,7 +87,6 @@ class ImageTranslator(Translator):
     draws: ClassVar[tuple[str, ...]] = ("stacked maps",)
     takes_context: ClassVar[bool] = False
     options: TranslatorOptions
-    seen: Tensor
 
     def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
         super().__init__(shape, context_dim, **options)
@@ -136,19 +134,14 @@ class ImageTranslator(Translator):
         x_0 = self.start(k, white)
         return x_0 + self.network(torch.cat([k, x_0], 1), t, None)
 
-    def translate(self, k: Tensor, generator: torch.Generator) -> Tensor:
+    def complete(self, k: Tensor, noise: RowNoise) -> Tensor:
         """One draw of the wanted maps for each of the known ones k (n, known, ny, nx): (n, wanted, ny, nx)."""
         if tuple(k.shape[1:]) != (self.known, *self.shape[1:]):
             raise ShapeError("known maps do not fit the translator", got=f"{tuple(k.shape)}",
                              expected=f"(n, {self.known}, {self.shape[1]}, {self.shape[2]})",
                              do="cut the maps to the size of training")
-        drawn = []
-        for rows in torch.arange(len(k)).split(max(1, AT_ONCE // k[0].numel())):
-            part = k[rows]
-            white = torch.randn(len(part), self.wanted, *self.shape[1:], generator=generator,
-                                device=generator.device, dtype=k.dtype)
-            drawn.append(self.generate(part, white) if self.critic is not None else self._flowed(part, white))
-        return torch.cat(drawn)
+        white = noise.normal(self.wanted, *self.shape[1:])
+        return self.generate(k, white) if self.critic is not None else self._flowed(k, white)
 
     def _flowed(self, k: Tensor, white: Tensor) -> Tensor:
         mean = self.gaussian.mean(k)
@@ -157,12 +150,6 @@ class ImageTranslator(Translator):
             return self.velocity(x, k, x.new_full((len(x), 1), t), mean)
 
         return integrate(field, self.start(k, white), 0.0, 1.0, method="midpoint", steps=self.steps)
-
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
-        """n rows of known maps of the training data and a draw of the wanted ones beside them: (n, *shape)."""
-        which = torch.randint(KEPT, (n,), generator=generator, device=generator.device)
-        k = self.seen[which]
-        return torch.cat([k, self.translate(k, generator)], 1)
 
     # -- training ------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ import zuko
 from torch import Tensor, nn
 
 from sundog.errors import OptionError
-from sundog.models.base import Batch, Model, Noise, Objective
+from sundog.models.base import Batch, Model, Noise, Objective, RowNoise
 from sundog.models.flow import NormalizingFlow
 from sundog.models.gan import slopes
 from sundog.nets.mlp import mlp
@@ -50,10 +50,10 @@ class Mover(Model):
     def prepare(self, x: Tensor, context: Tensor | None) -> None:
         self.sources = (x, one_context(context))
 
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
         """Stored rows drawn with replacement, carried to the context (n, 1)."""
         x, start = self.sources
-        rows = torch.randint(len(x), (n,), generator=generator).to(x.device)
+        rows = noise.choice(len(x)).to(x.device)
         assert context is not None  # prepare refused to go without
         return self.move(x[rows], start[rows], context)
 

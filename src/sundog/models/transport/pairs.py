@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from sundog.errors import ShapeError
-from sundog.models.base import Model, Objective
+from sundog.models.base import Model, Objective, RowNoise
 from sundog.models.transport.movers import one_context
 from sundog.random import stream
 from sundog.statistics.samples.distance import energy_distance
@@ -78,13 +78,13 @@ class OptimalPairs(Model):
         i, j, from_low, from_high = (torch.cat(part) for part in zip(*parts))
         self.pairs = x[i], x[j], mass[i], mass[j], from_low, from_high
 
-    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
         """Rows (n, d) on the paths of pairs drawn with replacement, read off at the context (n, 1)."""
         x, y, start, end, from_low, from_high = self.pairs
-        pick = torch.randint(len(x), (n,), generator=generator)
+        pick = noise.choice(len(x))
         t = ((one_context(context)[:, 0] - start[pick]) / (end - start)[pick]).to(x.dtype)[:, None]
         # The nearer side more often: at either end its events are carried nowhere.
-        lower = torch.rand(n, 1, generator=generator) >= t
+        lower = noise.uniform(1) >= t
         return torch.where(lower, x[pick] + t * from_low[pick], y[pick] - (1 - t) * from_high[pick])
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
