@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,19 @@ def test_seconds_stop_the_run():
     history = train(Two(), Batch(rows()), None, Plan(seconds=0.3, batch=100))
     assert history.stopped_by == "seconds"
     assert 0.3 <= history.seconds < 2.0
+
+
+def test_seconds_are_those_of_the_processor():
+    """A step that waits uses up no budget: 20 waits of 30 ms leave 0.3 s almost whole."""
+    class Slow(Two):
+        def mean_loss(self, batch, noise):
+            time.sleep(0.015)
+            return super().mean_loss(batch, noise)
+
+    began = time.monotonic()
+    history = train(Slow(), Batch(rows()), None, Plan(steps=20, seconds=0.3, batch=100))
+    assert history.stopped_by == "steps"
+    assert time.monotonic() - began > 0.6 > 2 * history.seconds
 
 
 def test_every_row_is_seen_once_per_epoch():

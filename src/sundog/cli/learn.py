@@ -75,7 +75,7 @@ def fit(
     context: Names = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an unfinished run there goes on.")] = Path("run"),
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in optimiser steps.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Budget in seconds.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Budget in CPU seconds (on a GPU, wall time).")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Replaces the family's own.")] = None,
     plan: Annotated[Path | None, typer.Option(help="JSON or YAML file of plan settings; options above win.")] = None,

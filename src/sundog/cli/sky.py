@@ -99,7 +99,7 @@ def train(
     patches: Annotated[int, typer.Option(
         min=50, help="Most tiles to cut from the skies; all are shown in all positions.")] = 2000,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in optimiser steps.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Budget in seconds.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Budget in CPU seconds (on a GPU, wall time).")] = None,
     threads: Threads = 1,
     seed: Seed = 0,
     quiet: Quiet = False,

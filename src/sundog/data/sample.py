@@ -150,13 +150,23 @@ class Dataset:
         if min(fractions) < 0 or not 0 < sum(fractions) <= 1 + 1e-9:
             raise OptionError("cannot split", got=f"fractions {tuple(fractions)}",
                               expected="non-negative numbers with a sum of at most 1", do="pass e.g. (0.8, 0.2)")
+        whole = replace(self, held_out_fraction=0.0)
+        return tuple(whole[rows] for rows in self._parted(fractions, seed))
+
+    def _parted(self, fractions: Sequence[float], seed: int) -> tuple[Tensor, ...]:
+        """The rows of each part of a split."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         edges = np.rint(np.cumsum([0.0, *fractions]) * len(self)).astype(int)
-        parts = [self[order[a:b]] for a, b in zip(edges[:-1], edges[1:]) if b > a]
+        parts = tuple(order[a:b] for a, b in zip(edges[:-1], edges[1:]) if b > a)
         if len(parts) < sum(f > 0 for f in fractions):
             raise DataError("a part of the split would be empty", got=f"{len(self)} rows for {tuple(fractions)}",
                             expected="at least one row per part", do="use more data or fewer parts")
-        return tuple(replace(part, held_out_fraction=0.0) for part in parts)
+        return parts
+
+    def _part(self, i: int) -> Dataset:
+        """The rows kept for training (0) or held out (1); the other part is not copied."""
+        rows = self._parted((1 - self.held_out_fraction, self.held_out_fraction), 0)[i]
+        return replace(self[rows], held_out_fraction=0.0)
 
     @property
     def train(self) -> Dataset:
@@ -166,7 +176,7 @@ class Dataset:
         """
         if round((1 - self.held_out_fraction) * len(self)) == len(self):
             return self
-        return self.split((1 - self.held_out_fraction, self.held_out_fraction))[0]
+        return self._part(0)
 
     @property
     def held_out(self) -> Dataset:
@@ -174,7 +184,7 @@ class Dataset:
         if self.held_out_fraction == 0:
             raise DataError("nothing is held out", got="held_out_fraction 0", expected="a fraction above 0",
                             do="load with held_out_fraction=0.2, or judge against an independent sample")
-        return self.split((1 - self.held_out_fraction, self.held_out_fraction))[1]
+        return self._part(1)
 
     def with_context(self, columns: Sequence[str] | str) -> Dataset:
         """Dataset whose named columns moved out of the values into the context, in that order; those there stay."""
@@ -209,7 +219,7 @@ class Dataset:
         for part in (self.values, self.context, self.weights):
             if part is not None:
                 digest.update(str(tuple(part.shape)).encode())
-                digest.update(np.ascontiguousarray(part.numpy()).tobytes())
+                digest.update(np.ascontiguousarray(part.numpy()).data)
         return digest.hexdigest()[:16]
 
     def __repr__(self) -> str:
@@ -309,7 +319,8 @@ def _check_numbers(data: Dataset) -> None:
         raise DataError("values are empty", got=tuple(data.values.shape), expected="at least one row and one column",
                         do="check the selection that produced them")
     for what, part in (("values", data.values), ("context", data.context), ("weights", data.weights)):
-        if part is not None and not torch.isfinite(part).all():
+        # NaN and Inf show in the extremes, for which nothing is copied.
+        if part is not None and part.numel() and not all(torch.isfinite(end) for end in part.aminmax()):
             bad = ~torch.isfinite(part).reshape(len(part), -1).all(1)
             raise DataError(f"{what} contain NaN or Inf", got=f"{int(bad.sum())} of {len(part)} rows",
                             expected="finite numbers",

@@ -102,14 +102,16 @@ class _Loop:
     # -- one step ------------------------------------------------------------------------------------------------
 
     def run(self, bar: Progress, folder: Path | None, identity: str) -> None:
-        start, saved = time.monotonic(), time.monotonic()
+        # Time that other programs hold the processor trains nothing and is not counted; a GPU knows wall time only.
+        clock = time.thread_time if self.device.type == "cpu" else time.monotonic
+        start, saved = clock(), time.monotonic()
         before = self.history.seconds
         every = self.plan.validate_every or max(1, (self.plan.steps or 2000) // 20)
         keeps = folder is not None and self.share.rank == 0
         with Interrupt(keeps) as interrupt:
             while not self._over():
                 self._advance()
-                self.history.seconds = before + time.monotonic() - start
+                self.history.seconds = before + clock() - start
                 if self.step % every == 0 or self._over():
                     self._validate()
                     bar.show(self.history)

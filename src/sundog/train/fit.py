@@ -16,9 +16,9 @@ from torch import Tensor
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling, Standard
 from sundog.errors import DataError, OptionError, RunError, SampleSizeError
-from sundog.models.base import Batch, Model, as_often_as_weighed
+from sundog.models.base import Batch, Model, RowNoise, as_often_as_weighed
 from sundog.models.families import build
-from sundog.random import stream
+from sundog.random import key, stream
 from sundog.train.checkpoint import CHECKPOINT
 from sundog.train.devices import choose_device, to, train_shared
 from sundog.train.engine import train
@@ -190,20 +190,22 @@ def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | No
                   ) -> tuple[Batch, Batch | None]:
     """Training and validation rows in standardised units; weights scaled to mean one."""
     dtype = torch.float64 if plan.precision == "float64" else torch.float32
-    weights = None
-    if data.weights is not None:
-        weights = data.weights / data.weights.mean()
-    whole = Batch(
-        placed(scaling, data.values, plan.seed).to(dtype),
-        None if context_scaling is None or data.context is None else context_scaling.forward(data.context).to(dtype),
-        None if weights is None else weights.to(dtype),
-    )
     count = round(plan.validation_fraction * len(data))
+    weights = None if data.weights is None else (data.weights / data.weights.mean()).to(dtype)
+
+    def batch(rows: Tensor, first: int) -> Batch:
+        cells, context = RowNoise(key(plan.seed, "cells"), len(rows), first, dtype=torch.float64), data.context
+        return Batch(
+            placed(scaling, data.values, rows, cells, dtype),
+            None if context_scaling is None or context is None else
+            placed(context_scaling, context, rows, cells, dtype),
+            None if weights is None else weights[rows],
+        )
+
     if count == 0 or len(data) - count < 1:
-        return whole, None
-    parts = [Batch(*[None if p is None else p[rows] for p in (whole.x, whole.context, whole.weights)])  # type: ignore[arg-type]
-             for rows in _parted(len(data), count, data.weights, plan.seed)]
-    return parts[0], parts[1]
+        return batch(torch.arange(len(data)), 0), None
+    rows, held = _parted(len(data), count, data.weights, plan.seed)
+    return batch(rows, 0), batch(held, len(rows))
 
 
 def _parted(n: int, count: int, weights: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ class History:
     steps : step numbers at which the run was validated
     losses : objective name -> mean training loss since the validation before
     scores : held-out score of the running-mean weights; lower is better
-    seconds : training time so far, resumed parts added up
+    seconds : training time so far as `Plan` counts it, resumed parts added up
     best_step, best_score : the state that was kept: the best score that is a number, else the last state
     """
 

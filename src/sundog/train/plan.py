@@ -18,7 +18,8 @@ class Plan(BaseModel):
     Attributes
     ----------
     steps : optimiser steps; None leaves it to the family
-    seconds : wall-time budget; training ends at whichever of the two comes first
+    seconds : budget of processor time, as the thread that trains uses it: on an idle machine wall time, and on a busy
+        one still the same training (on a GPU wall time). Training ends at whichever of the two budgets comes first
     batch : rows per step; None leaves it to the family
     learning_rate : replaces the learning rate of every objective, None keeps theirs
     schedule : ``one-cycle`` (10 % warm-up, cosine to zero) or ``constant``

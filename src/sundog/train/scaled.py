@@ -12,9 +12,10 @@ from sundog.checks import near
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import ByKind, Chain, Scaling, default_scaling, named_scaling
 from sundog.errors import OptionError
-from sundog.random import stream
+from sundog.models.base import RowNoise
 
 Kinds = Mapping[str, str] | str | None
+AT_ONCE = 2**18  # numbers scaled at once
 PLACES = 17  # in the cell of a value, at which its density is averaged
 
 
@@ -53,11 +54,18 @@ def _words(kinds: Kinds, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(kinds.get(name, "") for name in names)
 
 
-def placed(scaling: Scaling, values: Tensor, seed: int) -> Tensor:
-    """Standardised rows for training: values that many rows share at random places of their cells."""
-    if not scaling.kinds:
-        return scaling.forward(values)
-    return scaling.forward(values, torch.rand(values.shape, generator=stream(seed, "cells"), dtype=torch.float64))
+def placed(scaling: Scaling, x: Tensor, rows: Tensor, cells: RowNoise, dtype: torch.dtype) -> Tensor:
+    """Rows of x in standardised units, values that many rows share at random places of their cells.
+
+    A few at a time: a scaling holds several copies in float64.
+    """
+    z = torch.empty(len(rows), *x.shape[1:], dtype=dtype)
+    size, done = max(1, AT_ONCE // x[0].numel()), 0
+    for part, some in zip(z.split(size), rows.split(size)):
+        at = cells.part(done, len(some)).uniform(x.shape[1]) if scaling.kinds else None
+        part.copy_(scaling.forward(x[some], at))
+        done += len(some)
+    return z
 
 
 def log_density(scaling: Scaling, x: Tensor, model: Callable[[Tensor, Tensor | slice], tuple[Tensor, Tensor]]
