@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable
-from typing import Any, SupportsFloat
+from numbers import Real
+from typing import Any
 
 from sundog.errors import MissingExtraError, OptionError
 
@@ -50,12 +51,14 @@ def number(value: Any, what: str, least: float | None = None, above: float | Non
     """
     bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", least), (">", above), ("<", below)) if bound is not None]
     expected = " ".join([kind, " and ".join(bounds)]).strip()
-    if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
+    value = _plain(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise OptionError(f"{what} is not a number", got=repr(value), expected=expected, do=f"pass {what} as a number")
     found = float(value)
     if not (abs(found) < float("inf") and (least is None or found >= least) and (above is None or found > above)
             and (below is None or found < below)):
-        raise OptionError(f"{what} out of range", got=value, expected=expected, do=f"correct {what}")
+        bound = f" = {least:g} or more" if least is not None and found < least else " within these bounds"
+        raise OptionError(f"{what} out of range", got=value, expected=expected, do=f"pass {what}{bound}")
     return found
 
 
@@ -66,7 +69,7 @@ def flag(value: Any, what: str) -> bool:
     ------
     OptionError : anything else.
     """
-    if value not in (True, False) or isinstance(value, float):
+    if not (isinstance(_plain(value), int) and value in (True, False)):
         raise OptionError(f"{what} is a yes or no", got=repr(value), expected="true or false", do=f"pass {what}=True")
     return bool(value)
 
@@ -80,6 +83,7 @@ def several(value: Any, what: str, count: int | None = None) -> tuple[Any, ...]:
     """
     if isinstance(value, str):
         raise OptionError(f"{what} is a text", got=repr(value), expected="numbers", do=f"pass e.g. {what}=[64,64]")
+    value = _plain(value)
     found = tuple(value) if isinstance(value, Iterable) else (value,)
     if count is not None and len(found) != count:
         raise OptionError(f"{what} has another length", got=len(found), expected=f"{count} numbers",
@@ -118,3 +122,8 @@ def optional(library: str, extra: str) -> Any:
         return importlib.import_module(library)
     except ImportError as error:
         raise MissingExtraError(library, extra) from error
+
+
+def _plain(value: Any) -> Any:
+    """The number inside an array or a tensor without axes; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value

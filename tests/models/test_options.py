@@ -4,7 +4,9 @@ import inspect
 import json
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pytest
+import torch
 
 import sundog
 from sundog.errors import OptionError
@@ -37,7 +39,8 @@ def read(**given):
 @pytest.mark.parametrize(("given", "found"), [
     ({"widths": 64}, (64,)), ({"widths": [8, 9]}, (8, 9)), ({"widths": ()}, ()), ({"count": 5.0}, 5),
     ({"pair": [0, 1]}, (0.0, 1.0)), ({"pair": None}, None), ({"level": 2}, 2.0), ({"level": "learned"}, "learned"),
-    ({"extra": 0}, 0),
+    ({"extra": 0}, 0), ({"loud": np.True_}, True), ({"loud": 0}, False), ({"widths": torch.tensor(8)}, (8,)),
+    ({"count": np.int64(4)}, 4), ({"share": np.float32(0.5)}, 0.5), ({"widths": np.array([8, 9])}, (8, 9)),
 ])
 def test_values_are_read_as_their_type(given, found):
     (name,) = given
@@ -60,6 +63,10 @@ def test_values_are_read_as_their_type(given, found):
     ({"level": "fitted"}, "expected a finite number > 0 or learned"),
     ({"level": -1}, "expected a finite number > 0 or learned"),
     ({"loud": "yes"}, "loud is a yes or no"),
+    ({"loud": 1.0}, "loud is a yes or no"),
+    ({"loud": np.ones(2)}, "loud is a yes or no"),
+    ({"count": torch.ones(2)}, "count is not a number"),
+    ({"share": None}, "share is not a number: got None"),
     ({"extra": 2}, "extra has no effect here: got extra=2 with kind one, expected kind two"),
     ({"square": False}, "square has no effect here: got square=False with data vectors"),
 ])
