@@ -12,14 +12,14 @@ pytest.importorskip("ducc0")
 
 from sundog.cli import main
 from sundog.data.sky.healpix import read_healpix
-from sundog.simulate.sky import SkyMaps
+from sundog.simulate.sky import NAMES, SkyMaps
 from sundog.tasks.sky import sz_spectrum
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     values = np.random.default_rng(0).normal(size=(5, 768)).astype(np.float32)
-    return SkyMaps(*values, provenance={"seed": 0}).save(tmp_path / "sky")
+    return SkyMaps(dict(zip(NAMES, values)), provenance={"seed": 0}).save(tmp_path / "sky")
 
 
 def test_rescale_writes_maps_and_files_in_the_unit_asked_for(folder: Path, capsys: pytest.CaptureFixture) -> None:

@@ -16,7 +16,7 @@ pytest.importorskip("camb")
 
 from sundog.data.sky.sphere import analysis, angular_spectrum, gaussian_alm, synthesis
 from sundog.errors import FileError, OptionError, ShapeError
-from sundog.simulate.sky import SkyMaps, cosmology, simulate_sky
+from sundog.simulate.sky import NAMES, SkyMaps, cosmology, simulate_sky
 from sundog.simulate.sky.cosmology import MatterPower, matter_power
 from sundog.simulate.sky.halos import HaloBins, bias, draw_pixels, mass_function, nfw_window, refine
 from sundog.simulate.sky.maps import new_maps
@@ -176,7 +176,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no finished sky"):
         SkyMaps.load(tmp_path)
     with pytest.raises(ShapeError, match="unequal NSIDE"):
-        SkyMaps(*[np.zeros(768)] * 4, np.zeros(192))
+        SkyMaps({"kappa": np.zeros(768), "cib": np.zeros(192)})
 
 
 @pytest.mark.slow
@@ -232,9 +232,9 @@ def test_far_lensing_is_the_smaller_part(power: MatterPower) -> None:
 
 
 def test_an_old_sky_is_not_taken_for_one_that_is_being_made(tmp_path: Path) -> None:
-    maps = new_maps(None, 12)
-    SkyMaps(**maps, frequency_ghz=150.0).save(tmp_path)
+    maps = new_maps(None, 12, NAMES)
+    SkyMaps(maps, frequency_ghz=150.0).save(tmp_path)
     assert SkyMaps.load(tmp_path).nside == 1
-    new_maps(tmp_path, 48)
+    new_maps(tmp_path, 48, NAMES)
     with pytest.raises(FileError, match="no finished sky"):
         SkyMaps.load(tmp_path)

@@ -30,6 +30,7 @@ def simulate(
     nside: Annotated[int, typer.Option(help="Power of two; 512 takes half a minute of CPU, 2048 some minutes.")] = 256,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the maps.")] = Path("sky"),
     cosmology: Annotated[str, typer.Option(help="wmap5 or planck18.")] = "wmap5",
+    extra: Annotated[list[str] | None, typer.Option(help="Further component, such as free_free; repeatable.")] = None,
     cmb: Annotated[bool, typer.Option("--cmb", help="Add cmb.npy: a CMB lensed by the kappa of this sky.")] = False,
     fits: Fits = False,
     car: Car = None,
@@ -47,7 +48,7 @@ def simulate(
     """
     from sundog.simulate.sky import simulate_sky
 
-    sky = simulate_sky(nside, seed, cosmology, out, threads=threads)
+    sky = simulate_sky(nside, seed, cosmology, out, extra=extra or (), threads=threads)
     files = [str(out)]
     if cmb:
         import numpy as np
@@ -226,6 +227,7 @@ def _transfer(translator: Any, folders: list[Path], lmax: int, options: dict[str
 
 def _exported(sky: Any, out: Path, unit: str, fits: bool, car: float | None, threads: int) -> list[str]:
     from sundog.data.sky.car import car_map, write_car
+    from sundog.simulate.sky.components import component
     from sundog.tasks.sky import in_unit
 
     if not fits and car is None:
@@ -233,8 +235,8 @@ def _exported(sky: Any, out: Path, unit: str, fits: bool, car: float | None, thr
     maps = in_unit(sky, unit)
     files = _healpix_files(maps, out, unit, sky.frame) if fits else []
     for name, values in maps.items() if car is not None else ():
-        image = car_map(values, float(car or 0), point_like=name in ("cib", "radio"), threads=threads)
-        files.append(str(write_car(out / f"{name}_car.fits", image, "" if name == "kappa" else unit, sky.frame)))
+        image = car_map(values, float(car or 0), point_like=component(name).point_like, threads=threads)
+        files.append(str(write_car(out / f"{name}_car.fits", image, component(name).unit and unit, sky.frame)))
     return files
 
 

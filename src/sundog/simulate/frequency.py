@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sundog.checks import one_of
 from sundog.errors import OptionError
 
 Array = NDArray[Any]
@@ -48,9 +49,20 @@ def thermodynamic_to_intensity(nu_ghz: Any, t_cmb: float = T_CMB) -> Any:
     >>> round(float(thermodynamic_to_intensity(148)), 3)
     393.348
     """
-    x = _x(nu_ghz, t_cmb)
     nu = np.asarray(nu_ghz, float) * 1e9
-    return 2 * BOLTZMANN * (nu / LIGHT) ** 2 * (x / (2 * np.sinh(x / 2))) ** 2 / JY * 1e-6
+    return 2 * BOLTZMANN * (nu / LIGHT) ** 2 * thermodynamic_to_rayleigh_jeans(nu_ghz, t_cmb) / JY * 1e-6
+
+
+def thermodynamic_to_rayleigh_jeans(nu_ghz: Any, t_cmb: float = T_CMB) -> Any:
+    """uK of brightness (Rayleigh-Jeans) temperature per uK of CMB temperature: x^2 e^x / (e^x - 1)^2, 1 at low nu.
+
+    Example
+    -------
+    >>> round(float(thermodynamic_to_rayleigh_jeans(148)), 4)
+    0.5845
+    """
+    x = _x(nu_ghz, t_cmb)
+    return (x / (2 * np.sinh(x / 2))) ** 2
 
 
 def greybody(nu_ghz: Any, temperature: Any, beta: float = 1.6, gamma: float = 1.7) -> Any:
@@ -78,10 +90,7 @@ def convert(values: Any, unit: str, to: str, nu_ghz: float, t_cmb: float = T_CMB
     >>> round(float(convert(1.0, "K_CMB", "MJy/sr", 148.0)), 3)
     393.348
     """
-    for name in (unit, to):
-        if name not in UNITS:
-            raise OptionError("unknown unit", got=repr(name), expected=" | ".join(UNITS), do="name one of these units")
-    if unit == to:
+    if one_of(unit, UNITS, "unit") == one_of(to, UNITS, "unit"):
         return values
     return values * (_in_micro_kelvin(unit, nu_ghz, t_cmb) / _in_micro_kelvin(to, nu_ghz, t_cmb))
 

@@ -9,7 +9,6 @@ Source: settings after Kasieczka et al. 2021 (arXiv:2101.08320), section 2.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,10 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from sundog.checks import at_least, optional
+from sundog.checks import at_least, one_of, optional
 from sundog.data.dataset import Dataset
 from sundog.data.parts import Done, write_parts
 from sundog.errors import OptionError
+from sundog.random import key, numpy_stream
 from sundog.simulate.dijets import dijet_truth
 from sundog.simulate.jets import COLUMNS, UNITS, jet_table
 
@@ -96,8 +96,7 @@ def collisions(kind: str, seed: int, m_jj_min: float = 3.0, batch: int = BATCH) 
 
     kind : ``qcd`` or ``signal``
     """
-    if kind not in ("qcd", "signal"):
-        raise OptionError("unknown process", got=kind, expected="qcd | signal", do="choose one")
+    one_of(kind, ("qcd", "signal"), "process")
     module, ak = _pythia()
     pythia = module.Pythia("", False)
     for line in (*_COMMON, f"Random:seed = {seed}", *(_qcd(m_jj_min) if kind == "qcd" else _signal())):
@@ -105,7 +104,7 @@ def collisions(kind: str, seed: int, m_jj_min: float = 3.0, batch: int = BATCH) 
             raise OptionError("Pythia does not know a setting", got=line, expected="version 8.317",
                               do="pip install pythia8mc==8.317.2")
     pythia.init()
-    generator = np.random.default_rng([seed, 1])
+    generator = numpy_stream(seed, "detector", kind)
     charged: dict[int, bool] = {}
     while True:
         record = pythia.nextBatch(batch).prt
@@ -178,8 +177,7 @@ def _jobs(kind: str, n: int) -> list[tuple[str, int, int]]:
 
 def _stream(seed: int, kind: str, index: int) -> int:
     """Seed of one piece for Pythia, which takes 1 to 900,000,000."""
-    digest = hashlib.sha256(f"{seed}/{kind}/{index}".encode()).digest()
-    return 1 + int.from_bytes(digest[:8], "big") % 900_000_000
+    return 1 + key(seed, "pythia", kind, index) % 900_000_000
 
 
 def _pythia() -> tuple[Any, Any]:

@@ -21,7 +21,8 @@ from sundog.data.sky.sphere import (
     values_at,
 )
 from sundog.errors import OptionError
-from sundog.simulate.sky.cosmology import Cosmology, cosmology
+from sundog.random import numpy_stream
+from sundog.simulate.sky.cosmology import Cosmology, camb_settings, cosmology
 
 Array = NDArray[Any]
 _BLOCK = 4_000_000  # directions looked up at once
@@ -35,10 +36,8 @@ def cmb_power(model: str | Cosmology = "wmap5", lmax: int = 3000) -> Array:
     ------
     MissingExtraError : camb is not installed.
     """
-    camb = optional("camb", "sky")
-    model = cosmology(model)
-    settings = camb.set_params(H0=100 * model.h, ombh2=model.omega_b * model.h**2, mnu=0.0, ns=model.n_s, As=2e-9,
-                               omch2=(model.omega_m - model.omega_b) * model.h**2, TCMB=model.t_cmb)
+    camb, model = optional("camb", "sky"), cosmology(model)
+    settings = camb.set_params(**camb_settings(model), As=2e-9)
     settings.set_matter_power(redshifts=[0.0], kmax=2.0)
     settings.set_for_lmax(lmax + 100, lens_potential_accuracy=0)
     results = camb.get_results(settings)
@@ -64,8 +63,7 @@ def lensed_cmb(kappa: Array, seed: int = 0, *, power: Array | None = None, model
     if power.ndim != 1 or len(power) < 3 or not np.isfinite(power).all() or power.min() < 0:
         raise OptionError("not a CMB spectrum", got=f"shape {power.shape}", expected="C_l >= 0 in uK^2 from l = 0",
                           do="pass C_l, not l(l+1)C_l/2pi")
-    digest = np.random.SeedSequence([seed, 0xC3B])
-    alm = gaussian_alm(power, np.random.Generator(np.random.SFC64(digest)))
+    alm = gaussian_alm(power, numpy_stream(seed, "cmb"))
     theta, phi = deflected(analysis(np.asarray(kappa, float), threads=threads), nside, threads=threads)
     blocks = range(0, len(theta), _BLOCK)
     return np.concatenate([values_at(alm, theta[i : i + _BLOCK], phi[i : i + _BLOCK], threads=threads,

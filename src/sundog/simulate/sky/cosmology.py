@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, RectBivariateSpline
 
-from sundog.checks import optional
+from sundog.checks import one_of, optional
 from sundog.errors import OptionError
 
 Array = NDArray[Any]
@@ -108,10 +108,7 @@ def cosmology(name: str | Cosmology = "wmap5") -> Cosmology:
     """
     if isinstance(name, Cosmology):
         return name
-    if name not in PRESETS:
-        raise OptionError("unknown cosmology", got=repr(name), expected=" | ".join(PRESETS),
-                          do="choose one, or pass a Cosmology")
-    return PRESETS[name]
+    return PRESETS[one_of(name, PRESETS, "cosmology")]
 
 
 @lru_cache(maxsize=8)
@@ -163,6 +160,12 @@ class MatterPower:
         return math.sqrt(np.trapezoid(self.linear * window**2 * self.k**3, np.log(self.k)) / (2 * math.pi**2))
 
 
+def camb_settings(model: Cosmology) -> dict[str, Any]:
+    """A cosmology in the words of ``camb.set_params``, without its amplitude."""
+    return {"H0": 100 * model.h, "ombh2": model.omega_b * model.h**2, "mnu": 0.0, "omk": 0.0, "ns": model.n_s,
+            "omch2": (model.omega_m - model.omega_b) * model.h**2, "TCMB": model.t_cmb}
+
+
 @lru_cache(maxsize=4)
 def matter_power(model: Cosmology) -> MatterPower:
     """P(k, z) of a cosmology, by CAMB with its default non-linear correction; remembered for the process.
@@ -173,8 +176,7 @@ def matter_power(model: Cosmology) -> MatterPower:
     """
     camb = optional("camb", "sky")
     z = np.concatenate([np.linspace(0, 2, 9), [2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8.5, _Z_POWER]])
-    settings = {"H0": 100 * model.h, "ombh2": model.omega_b * model.h**2, "mnu": 0.0, "omk": 0.0, "ns": model.n_s,
-                "omch2": (model.omega_m - model.omega_b) * model.h**2, "TCMB": model.t_cmb, "WantCls": False}
+    settings = {**camb_settings(model), "WantCls": False}
     trial, kmax = 2e-9, 20.0
     rough = camb.set_params(**settings, As=trial, redshifts=[0.0], kmax=5.0)
     rough.NonLinear = camb.model.NonLinear_none

@@ -1,9 +1,9 @@
-"""SkyMaps: the five maps of a simulated sky, in memory or on disk."""
+"""SkyMaps: the maps of a simulated sky, in memory or on disk."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,56 +14,60 @@ from numpy.typing import NDArray
 from sundog.data.atomic import write_text
 from sundog.data.sky.sphere import nside_of
 from sundog.errors import FileError, ShapeError
+from sundog.simulate.sky.components import component
 
 Array = NDArray[Any]
-NAMES = ("kappa", "tsz", "ksz", "cib", "radio")
-UNITS = ("", "uK_CMB", "uK_CMB", "uK_CMB", "uK_CMB")
 _FACTS = "sky.json"
 
 
 @dataclass(frozen=True, eq=False)
 class SkyMaps:
-    """Five HEALPix maps of one sky, float32, RING order.
+    """HEALPix maps of one sky, float32, RING order: ``sky["cib"]``, or ``sky.cib``.
 
     Attributes
     ----------
-    kappa : (12 NSIDE^2,) convergence, dimensionless
-    tsz, ksz, cib, radio : (12 NSIDE^2,) uK_CMB at ``frequency_ghz``; cib and radio without the brightest sources
-    frequency_ghz : of the four
+    maps : by the name of the component, (12 NSIDE^2,) each; uK_CMB at ``frequency_ghz``, the convergence kappa without
+        unit; cib and radio without the brightest sources
+    frequency_ghz : of all that depend on it
     frame : "icrs" or "galactic". A simulated sky has no preferred frame; the label says which one users put it in
     provenance : simulator, seed, cosmology, NSIDE
     """
 
-    kappa: Array
-    tsz: Array
-    ksz: Array
-    cib: Array
-    radio: Array
+    maps: Mapping[str, Array]
     frequency_ghz: float = 148.0
     frame: str = "icrs"
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = {name: np.shape(getattr(self, name)) for name in NAMES}
-        nside_of(self.kappa)
-        if len(set(sizes.values())) > 1:
+        sizes = {component(name).name: np.shape(values) for name, values in self.maps.items()}
+        if len(set(sizes.values())) != 1:
             raise ShapeError("maps of unequal NSIDE", got=", ".join(f"{n} {s}" for n, s in sizes.items()),
-                             expected="five maps of one length", do="resample them to one NSIDE")
+                             expected="maps of one length", do="resample them to one NSIDE")
+        nside_of(next(iter(self.maps.values())))
 
     @property
     def nside(self) -> int:
-        """NSIDE of all five."""
-        return nside_of(self.kappa)
+        """NSIDE of all."""
+        return nside_of(next(iter(self.maps.values())))
+
+    def __getitem__(self, name: str) -> Array:
+        return self.maps[name]
+
+    def __getattr__(self, name: str) -> Array:
+        maps = self.__dict__.get("maps", {})
+        if name not in maps:
+            raise AttributeError(f"a sky of {', '.join(maps)} has no attribute {name!r}")
+        return maps[name]
 
     def __iter__(self) -> Iterator[tuple[str, Array]]:
         """Pairs of name and map."""
-        return ((name, getattr(self, name)) for name in NAMES)
+        return iter(self.maps.items())
 
     def __repr__(self) -> str:
         return f"SkyMaps(NSIDE {self.nside}, {self.frequency_ghz:g} GHz, {self.frame}, {self.provenance})"
 
     def save(self, folder: str | Path) -> Path:
-        """The folder, after writing kappa.npy ... radio.npy and, last, sky.json.
+        """The folder, after writing kappa.npy, tsz.npy ... and, last, sky.json.
 
         All maps are written beside the old ones first, and take their places together; without sky.json, which is gone
         meanwhile, a folder is no sky.
@@ -86,7 +90,7 @@ class SkyMaps:
             for beside in staged.values():
                 beside.unlink(missing_ok=True)
         facts = {"frequency_ghz": self.frequency_ghz, "frame": self.frame, "provenance": self.provenance,
-                 "units": dict(zip(NAMES, UNITS)), "ordering": "RING", "nside": self.nside}
+                 "units": {name: component(name).unit for name in self.maps}, "ordering": "RING", "nside": self.nside}
         write_text(target / _FACTS, json.dumps(facts, indent=1))
         return target
 
@@ -103,9 +107,8 @@ class SkyMaps:
             raise FileError(f"no finished sky in {source}", got=f"no {_FACTS}", expected="the folder of a whole sky",
                             do="simulate it again: sundog sky simulate --out " + str(source))
         facts = json.loads((source / _FACTS).read_text())
-        maps = {name: _opened(source / f"{name}.npy") for name in NAMES}
-        return SkyMaps(**maps, frequency_ghz=facts["frequency_ghz"], frame=facts["frame"],
-                       provenance=facts["provenance"])
+        maps = {name: _opened(source / f"{name}.npy") for name in facts["units"]}
+        return SkyMaps(maps, facts["frequency_ghz"], facts["frame"], facts["provenance"])
 
 
 def _opened(path: Path) -> Array:
@@ -116,10 +119,10 @@ def _opened(path: Path) -> Array:
                         do="simulate or copy the sky again") from error
 
 
-def new_maps(folder: Path | None, n_pixels: int) -> dict[str, Array]:
-    """Five zero maps, in memory or as memory maps in a folder whose old sky.json is taken away first."""
+def new_maps(folder: Path | None, n_pixels: int, names: Iterable[str]) -> dict[str, Array]:
+    """Zero maps, in memory or as memory maps in a folder whose old sky.json is taken away first."""
     if folder is None:
-        return {name: np.zeros(n_pixels, np.float32) for name in NAMES}
+        return {name: np.zeros(n_pixels, np.float32) for name in names}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _FACTS).unlink(missing_ok=True)
-    return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, (n_pixels,)) for name in NAMES}
+    return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, (n_pixels,)) for name in names}

@@ -1,4 +1,4 @@
-"""simulate_sky: correlated kappa, tSZ, kSZ, CIB and radio maps from one draw of the matter, shell by shell.
+"""simulate_sky: correlated kappa, tSZ, kSZ, CIB and radio maps from one draw of the matter, shell by shell; and others.
 
 Per shell: a lognormal contrast delta; halos on exp(b g) of the smoothed Gaussian; their gas, dust, and mass; radio
 sources; a radial velocity. The mass of the halos enters the contrast that lenses and scatters,
@@ -12,8 +12,8 @@ ones are convolved with their profile, bin by bin of angular size, at a cost ind
 
 from __future__ import annotations
 
-import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sundog.checks import at_least
 from sundog.data.sky.sphere import adjoint, gaussian_alm, nside_of, scaled, synthesis, truncated
 from sundog.errors import OptionError
+from sundog.random import numpy_stream
 from sundog.simulate.frequency import T_CMB, sz_spectrum, thermodynamic_to_intensity
 from sundog.simulate.sky import shells as matter
+from sundog.simulate.sky.components import COMPONENTS, NAMES, REFERENCE, component
 from sundog.simulate.sky.cosmology import Cosmology, MatterPower, cosmology, matter_power
 from sundog.simulate.sky.halos import (
     LIGHTEST,
@@ -36,13 +39,12 @@ from sundog.simulate.sky.halos import (
     refine,
     virial_radius,
 )  # fmt: skip
-from sundog.simulate.sky.maps import NAMES, SkyMaps, new_maps
+from sundog.simulate.sky.maps import SkyMaps, new_maps
 from sundog.simulate.sky.pressure import faint_gas, integrated_y, pressure_window
 from sundog.simulate.sky.shells import Shell
 from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale, halo_flux, radio_shares
 
 Array = NDArray[Any]
-FREQUENCY = 148.0  # GHz
 RESOLVED = 0.75  # R200c in pixels above which a halo is given its profile
 NEAREST = 40.0  # Mpc: one cluster on the doorstep would be most of the power of a sky at low l
 CIB_D_1000 = 3.0  # uK^2 at 148 GHz: about 2 clustered and 1 of shot noise, near what SPT and ACT measure
@@ -50,8 +52,8 @@ _SMALLEST, _LARGEST = 16, 8192
 
 
 def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5", out: str | Path | None = None, *,
-                 min_halo: float = LIGHTEST, cib_d_1000: float = CIB_D_1000, radio: RadioCounts | None = None,
-                 threads: int = 1) -> SkyMaps:
+                 extra: Sequence[str] = (), min_halo: float = LIGHTEST, cib_d_1000: float = CIB_D_1000,
+                 radio: RadioCounts | None = None, threads: int = 1) -> SkyMaps:
     """A sky at 148 GHz: kappa, thermal and kinetic SZ, CIB and radio sources, correlated; uK_CMB.
 
     Same arguments, same bits, whatever the number of threads. Maps carry no beam; kappa and the Gaussian parts are
@@ -62,6 +64,7 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     nside : power of two, 16 to 8192
     cosmology : "wmap5" (that of the Sehgal 2010 skies), "planck18", or a Cosmology
     out : folder for the maps, written as memory maps while the sky grows; in memory when None
+    extra : further components by name: "free_free"
     min_halo : solar masses (M200c) above which halos are placed one by one, 4e7 of them at 1e13; the gas and dust of
         lighter ones follow the smoothed matter. 1e14 takes a third of the time and loses shot noise
     cib_d_1000 : 1000 * 1001 C_1000 / 2 pi of the CIB in uK^2; its amplitude is set, not predicted
@@ -82,7 +85,8 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     (16, True, True)
     """
     model = _checked(nside, seed, cosmology, min_halo)
-    maps = new_maps(None if out is None else Path(out), 12 * nside**2)
+    names = tuple(dict.fromkeys((*NAMES, *(component(name).name for name in extra))))
+    maps = new_maps(None if out is None else Path(out), 12 * nside**2, names)
     builder = _Builder.start(seed, model, maps, min_halo, radio or RadioCounts(), threads)
     dust = [DustShell.of(builder.power, shell, min_halo) for shell in builder.shells]
     jansky = dust_scale(builder.power, builder.shells, dust, cib_d_1000)
@@ -92,10 +96,12 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     builder.add_far_lensing()
     builder.add_resolved_halos()
     builder.finish_dust(jansky)
+    for name in names:
+        if draw := COMPONENTS[name].draw:
+            draw(builder)
     facts = {"simulator": "sundog.simulate.sky.simulate_sky", "seed": seed, "nside": nside, "cosmology": model.name,
              "min_halo": min_halo, "cib_d_1000": cib_d_1000, "halos": builder.halos}
-    kappa, tsz, ksz, cib, radio_ = (builder.maps[name] for name in NAMES)
-    sky = SkyMaps(kappa, tsz, ksz, cib, radio_, frequency_ghz=FREQUENCY, provenance=facts)
+    sky = SkyMaps(builder.maps, REFERENCE, provenance=facts)
     if out is not None:
         sky.save(out)
     return sky
@@ -105,8 +111,7 @@ def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float) -> C
     if nside != int(nside) or nside & (int(nside) - 1) or not _SMALLEST <= nside <= _LARGEST:
         raise OptionError("cannot simulate this NSIDE", got=nside, expected="a power of two, 16 to 8192",
                           do="try 128 first; 512 takes about a minute")
-    if seed != int(seed) or seed < 0:
-        raise OptionError("seed out of range", got=seed, expected="a whole number >= 0", do="pass seed=0")
+    at_least(seed, 0, "seed")
     if not 1e12 <= min_halo <= 1e15:
         raise OptionError("min_halo out of range", got=min_halo, expected="1e12 to 1e15 solar masses",
                           do="pass min_halo=1e13")
@@ -147,9 +152,9 @@ class _Builder:
         """Solid angle of a pixel, steradian."""
         return 4 * math.pi / (12 * self.nside**2)
 
-    def rng(self, *stream: object) -> np.random.Generator:
-        digest = hashlib.sha256("/".join(map(str, (self.seed, *stream))).encode()).digest()
-        return np.random.Generator(np.random.SFC64(int.from_bytes(digest[:16], "big")))
+    def rng(self, *stream: str | int) -> np.random.Generator:
+        """Random numbers of one purpose of this sky."""
+        return numpy_stream(self.seed, "sky", *stream)
 
     def add(self, shell: Shell, dust: DustShell, jansky: float, velocity: matter.VelocityField) -> None:
         """Everything that one shell contributes."""
@@ -166,7 +171,10 @@ class _Builder:
         coarse = placement_nside(shell, self.nside)
         weight = tracer if coarse == self.nside else synthesis(smooth, coarse, threads=self.threads)
         halos = self._placed(shell, bins, weight, coarse, jansky)
-        self._radio_sources(shell, weight, coarse)
+        layer = Layer(shell, weight, coarse, self.nside)
+        for name in self.maps:
+            if trace := COMPONENTS[name].layer:
+                trace(self, layer)
         self._mass(shell, bins, halos, contrast, tracer, seen, velocity)
 
     def _faint_halos(self, shell: Shell, tracer: Array, seen: float, dust: DustShell, jansky: float) -> None:
@@ -193,7 +201,7 @@ class _Builder:
         flux = np.interp(halos.log_mass, *_table(lambda m: halo_flux(m, shell.z, shell.distance)))
         flux *= halos.nearness * jansky
         flux[flux > self.radio.cut] = 0  # sources that a survey would find and mask, as among the radio sources
-        self.maps["cib"] += self._in_pixels(where, flux)
+        self.maps["cib"] += self.in_pixels(where, flux)
         return halos
 
     def _mass(self, shell: Shell, bins: HaloBins, halos: _Halos, contrast: Array, tracer: Array, seen: float,
@@ -204,7 +212,7 @@ class _Builder:
         mass = np.exp(0.5 * (bins.edges[1:] + bins.edges[:-1]))
         share = bins.number * mass / (unit * 4 * math.pi)
         small = halos.radius < RESOLVED * math.sqrt(self.pixel)
-        contrast += self._in_pixels(halos.pixel[small], np.exp(halos.log_mass[small]) / unit)
+        contrast += self.in_pixels(halos.pixel[small], np.exp(halos.log_mass[small]) / unit)
         contrast -= np.float32((share * bins.bias).sum()) * (_exponential(tracer, 1.0, seen) - 1)
         contrast -= np.float32(share.sum())
         power = velocity.power(model, shell, min(400, self.lmax))
@@ -214,7 +222,7 @@ class _Builder:
         self.maps["kappa"] += np.float32(shell.weight) * contrast
         self.maps["ksz"] += speed * contrast
         y = halos.y(model)
-        self.maps["tsz"] += self._in_pixels(halos.pixel[small], y[small] * _micro_kelvin_per_y())
+        self.maps["tsz"] += self.in_pixels(halos.pixel[small], y[small] * _micro_kelvin_per_y())
         self._keep(halos, ~small, y, np.exp(halos.log_mass) / unit, speed)
 
     def _keep(self, halos: _Halos, large: Array, y: Array, contrast: Array, speed: Array) -> None:
@@ -226,12 +234,6 @@ class _Builder:
             part.weights = {"tsz": y[chosen] * _micro_kelvin_per_y(), "kappa": contrast[chosen] * halos.shell.weight,
                             "ksz": contrast[chosen] * speed[part.pixel]}
             self.resolved.setdefault(int(b), []).append(part)
-
-    def _radio_sources(self, shell: Shell, weight: Array, coarse: int) -> None:
-        rng = self.rng(shell.index, "radio")
-        count = int(rng.poisson(4 * math.pi * self.radio.per_steradian() * self.radio_share[shell.index]))
-        pixels = refine(draw_pixels(np.exp(np.float32(self.radio.bias) * weight), count, rng), coarse, self.nside, rng)
-        self.maps["radio"] += self._in_pixels(pixels, self.radio.fluxes(count, rng) / _jansky_per_uk())
 
     def add_far_lensing(self) -> None:
         """The convergence from beyond the last shell: a Gaussian field."""
@@ -260,11 +262,26 @@ class _Builder:
         drawn = self.rng("dust").standard_gamma(shape, dtype=np.float32)
         drawn *= self.faint_shot / self.faint_mean
         self.maps["cib"] += drawn
-        self.maps["cib"] /= np.float32(thermodynamic_to_intensity(FREQUENCY))
+        self.maps["cib"] /= np.float32(thermodynamic_to_intensity(REFERENCE))
 
-    def _in_pixels(self, pixels: Array, values: Array) -> Array:
+    def in_pixels(self, pixels: Array, values: Array) -> Array:
         """Sum of values (times steradian) that fall into each pixel, per steradian, float32."""
         return (np.bincount(pixels, weights=values, minlength=12 * self.nside**2) / self.pixel).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One shell of matter, for tracers of it: the log of the smoothed contrast on a coarse map (12 coarse^2,)."""
+
+    shell: Shell
+    weight: Array
+    coarse: int
+    nside: int
+
+    def pixels(self, bias: float, count: int, rng: np.random.Generator) -> Array:
+        """RING pixels of ``count`` tracers with a linear bias."""
+        drawn = draw_pixels(np.exp(np.float32(bias) * self.weight), count, rng)
+        return refine(drawn, self.coarse, self.nside, rng)
 
 
 @dataclass(eq=False)
@@ -334,8 +351,4 @@ def _cut(alm: Array, window: Array) -> Array:
 
 
 def _micro_kelvin_per_y() -> float:
-    return float(sz_spectrum(FREQUENCY)) * T_CMB * 1e6
-
-
-def _jansky_per_uk() -> float:
-    return float(thermodynamic_to_intensity(FREQUENCY))
+    return float(sz_spectrum(REFERENCE)) * T_CMB * 1e6

@@ -126,3 +126,10 @@ def radio_shares(power: MatterPower, shells: tuple[Shell, ...]) -> Array:
     return np.array(share) / np.sum(share)
 
 
+def add_radio_sources(sky: Any, layer: Any) -> None:
+    """Add the radio sources of one shell of matter to a sky under construction."""
+    rng = sky.rng(layer.shell.index, "radio")
+    count = int(rng.poisson(4 * math.pi * sky.radio.per_steradian() * sky.radio_share[layer.shell.index]))
+    pixels = layer.pixels(sky.radio.bias, count, rng)
+    per_uk = float(thermodynamic_to_intensity(148.0))
+    sky.maps["radio"] += sky.in_pixels(pixels, sky.radio.fluxes(count, rng) / per_uk)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import DataError, OptionError, ShapeError
+from sundog.random import stream
 from sundog.statistics.objects.cooccurrence import cooccurrence, glcm_features
 from sundog.statistics.objects.firstorder import first_order_features
 from sundog.statistics.samples.admission import checked_images
@@ -175,7 +176,7 @@ def frechet_radiomic_distance(
                         expected="4 real and 2 fake images that differ", do="add images")
     values, null = [], []
     for split in range(splits):
-        g = torch.Generator().manual_seed(seed + split)
+        g = stream(seed, "radiomic splits", split)
         a, b = torch.randperm(len(x), generator=g), torch.randperm(len(y), generator=g)
         values.append(float(frechet_distance(x[a[:n]], y[b[:n]], shrinkage=True)))
         null.append(float(frechet_distance(x[a[:n]], x[a[n : 2 * n]], shrinkage=True)))

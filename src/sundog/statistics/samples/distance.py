@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, SampleSizeError
+from sundog.random import stream
 from sundog.statistics.samples.admission import checked_pair
 from sundog.statistics.samples.neighbours import (
     PRDC,
@@ -75,8 +76,7 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, n_projections: int = 128, seed: 
     x, y = checked_pair(x, y)
     if n_projections < 1:
         raise OptionError("number of projections", got=n_projections, expected="at least 1", do="pass 128")
-    generator = torch.Generator().manual_seed(seed)
-    u = torch.randn(x.shape[1], n_projections, generator=generator, dtype=torch.float64).to(x)
+    u = torch.randn(x.shape[1], n_projections, generator=stream(seed, "sliced wasserstein"), dtype=torch.float64).to(x)
     u = u / u.norm(dim=0)
     return wasserstein_1(x @ u, y @ u).mean()
 
@@ -136,7 +136,7 @@ def mmd_permutation(
     x, y = checked_pair(x, y)
     if n_permutations < 1:
         raise OptionError("number of permutations", got=n_permutations, expected="at least 1", do="pass 200")
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "mmd permutation")
     labels = torch.cat([torch.ones(len(x)), torch.zeros(len(y))]).double()
     shuffled = [labels[torch.randperm(len(labels), generator=generator)] for _ in range(n_permutations)]
     values = _mmd_of_splits(torch.cat([x, y]), torch.stack([labels, *shuffled], 1), bandwidth)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, SampleSizeError
+from sundog.random import stream
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def bootstrap(statistic: Callable[[Tensor], Tensor], x: Tensor, *, n_resamples: 
     _at_least(len(x), 2, "a bootstrap")
     if n_resamples < 2:
         raise OptionError("number of resamples", got=n_resamples, expected="at least 2", do="pass 200")
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "bootstrap")
     value = statistic(x)
     draws = [statistic(x[torch.randint(len(x), (len(x),), generator=generator)]) for _ in range(n_resamples)]
     resampled = torch.stack(draws)

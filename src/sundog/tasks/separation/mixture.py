@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, ShapeError
+from sundog.random import stream
 from sundog.solve.descend import Progress
 from sundog.statistics.samples.admission import checked_images
 from sundog.tasks.separation.descent import Problem, Schedule, Solution
@@ -111,12 +112,12 @@ def separate(
     problem = Problem(phi, standard, whole, ready, schedule, progress)
     solutions: list[Solution] = []
     for i in range(1 + repeats):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
+        generator = stream(seed, "separation", i)
         noise = whole(draws, generator)
         first = STARTS[start](standard, noise, bins, domain.boundary == "periodic", generator)
         solutions.append(problem.solve(first, generator))
     found = [solution.u for solution in solutions]
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "separation trust")
     noise = whole(draws, generator)
     facts = trust(phi, found, noise)
     components = split(phi, standard - found[0], parts, schedule, generator) if len(parts) > 1 else {}

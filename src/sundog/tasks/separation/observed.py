@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sundog.errors import DataError, ShapeError
 from sundog.models.microcanonical.family import MicrocanonicalModel
+from sundog.random import stream
 from sundog.statistics.maps.bands import BandPowers
 from sundog.tasks.separation.sources import as_maps
 
@@ -57,7 +58,7 @@ class Observed:
         standard = (maps - self.centre) / self.unit
         model = MicrocanonicalModel(shape, iterations=iterations)
         model.prepare(standard if periodic else periodic_part(standard), None)
-        self.maps = model.sample(count, None, torch.Generator().manual_seed(seed)).detach()
+        self.maps = model.sample(count, None, stream(seed, "observed")).detach()
         self.bands = BandPowers(shape)
         self.variance = 2 / self.bands.modes * (1 + 1 / len(maps))
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError, ShapeError
+from sundog.random import stream
 from sundog.statistics.maps.morphology import gaussian_smooth
 from sundog.tasks.separation.result import Separation
 from sundog.tasks.separation.sources import Source
@@ -89,7 +90,7 @@ def posterior(
                               do="raise samples")
     unit = found.mixture.std()[None, None, None]
     source = Source(contaminations, (1, *found.signal.shape), unit)
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "posterior")
     base = (found.samples - found.mixture.mean()) / unit
     y = reduced(found, (found.mixture / unit)[0][None])[0]
     prior = torch.zeros(len(found.report.k)), torch.full((len(found.report.k),), POWER_WIDTH)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError, ShapeError
+from sundog.random import stream
 from sundog.statistics.scattering.covariance import ScatteringCovariance
 from sundog.tasks.separation.sources import as_maps
 from sundog.train.fit import fit
@@ -123,7 +124,7 @@ def find_clusters(
     model: Any = run.model
     held = run.scaling.forward(data.held_out.values)
     with torch.no_grad():
-        generator = torch.Generator().manual_seed(0)
+        generator = stream(0, "elbo")
         e = torch.randn(16, len(held), model.latent, generator=generator)
         scores = torch.stack([model.elbo(held, part) for part in e]).mean(0)
     shares = model.responsibilities(run.scaling.forward(data.values))

@@ -35,10 +35,11 @@ from sundog.data.sky.sphere import (
 )
 from sundog.data.sky.tiles import Blend, TileLayout, read_row
 from sundog.errors import OptionError, RunError, ShapeError, TrainingError
+from sundog.random import numpy_stream, stream
+from sundog.simulate.sky.components import NAMES
 
 Array = NDArray[Any]
 Translator = Callable[[Tensor, torch.Generator], Tensor]
-NAMES = ("kappa", "tsz", "ksz", "cib", "radio")
 BLENDS = {"paired": 2, "linear": 1}
 _FACTS = "generated.json"
 
@@ -86,7 +87,7 @@ def generate_sky(translator: Any, power: Array, nside: int, seed: int = 0, **opt
     if power.ndim != 1 or len(power) < 3 or not np.isfinite(power).all() or power.min() < 0:
         raise OptionError("not a spectrum", got=f"shape {power.shape}", expected="finite C_l >= 0 from l = 0",
                           do="pass e.g. np.load('s10_clkk.npz')['clkk'][:4097]")
-    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([operator.index(seed), 0xA])))
+    rng = numpy_stream(operator.index(seed), "sky kappa")
     return assemble(translator, gaussian_alm(power, rng, np.complex64), nside, seed, **options)
 
 
@@ -220,8 +221,7 @@ class _Tiles:
     def _draw(self, kappa: Array, row: int, number: int) -> Array:
         parts = []
         for i in range(0, len(kappa), self.batch):
-            digest = hashlib.sha256(f"{self.seed}/{row}/{number}/{i}".encode()).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+            generator = stream(self.seed, "sky tiles", row, number, i)
             parts.append(self._call(torch.from_numpy(kappa[i : i + self.batch, None]), generator))
         return np.concatenate(parts)
 

@@ -18,6 +18,8 @@ from sundog.data.sky.healpix import checked_map
 from sundog.data.sky.sphere import analysis, nside_of, pixelisation
 from sundog.data.sky.tiles import TileLayout, read_row
 from sundog.errors import DataError, SampleSizeError
+from sundog.random import numpy_stream
+from sundog.simulate.sky.components import POINT_LIKE
 from sundog.tasks.sky.measure import SkySpectra, geometric_edges, sky_bispectrum, sky_spectra
 from sundog.verdicts.compare import judge
 from sundog.verdicts.verdict import Verdict
@@ -107,13 +109,13 @@ def judge_skies(real: Sequence[Any], fake: Sequence[Any], *, layout: TileLayout 
 
 
 def sky_patches(skies: Sequence[Mapping[str, Array]], number: int, layout: TileLayout, *, seed: int = 0,
-                point_like: Sequence[str] = ("cib", "radio"), threads: int = 1) -> Dataset:
+                point_like: Sequence[str] = POINT_LIKE, threads: int = 1) -> Dataset:
     """``number`` tangent-plane patches spread at random over skies, as a Dataset with one channel per map.
 
     Extended maps are read from their harmonics, those in ``point_like`` at the nearest pixel. A patch is a tile of the
     layout: no two of them share more than its overlap.
     """
-    rng, names = np.random.default_rng(seed), tuple(skies[0])
+    rng, names = numpy_stream(seed, "sky patches"), tuple(skies[0])
     places = [(s, row, k) for s in range(len(skies)) for row in range(layout.rows) for k in range(layout.count(row))]
     if len(places) < number:
         raise SampleSizeError("too few tiles on these skies", got=f"{len(places)} tiles", expected=f"{number} patches",

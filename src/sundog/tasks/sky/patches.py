@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from sundog.data.sky.sphere import analysis
 from sundog.data.sky.strips import ROTATIONS, Strip, equatorial_strip
 from sundog.simulate.sky import SkyMaps
+from sundog.simulate.sky.components import component
 from sundog.tasks.sky.sources import find_sources
 
 Array = NDArray[Any]
-POINT_LIKE = ("cib", "radio")
 
 
 def sky_strips(maps: SkyMaps, *, pixel_arcmin: float = 2.0, half_height_deg: float = 10.0,
                rotations: Sequence[tuple[float, float]] = ROTATIONS[:5], threshold: float = 5.0,
                out: str | Path | None = None, threads: int = 1) -> list[Strip]:
-    """Strips of a sky with its five channels, one per rotation.
+    """Strips of a sky with its components as channels, one per rotation.
 
     kappa, tSZ and kSZ are read from their harmonics. In CIB and radio the sources above ``threshold`` are taken out
     into a catalogue, the rest is read from its harmonics, and the sources are put back whole: no ringing.
@@ -33,7 +33,7 @@ def sky_strips(maps: SkyMaps, *, pixel_arcmin: float = 2.0, half_height_deg: flo
 
     Example
     -------
-    >>> sky = SkyMaps(*np.random.default_rng(0).normal(size=(5, 3072)).astype(np.float32))
+    >>> sky = SkyMaps(dict(zip(NAMES, np.random.default_rng(0).normal(size=(5, 3072)).astype(np.float32))))
     >>> strips = sky_strips(sky, pixel_arcmin=120.0, half_height_deg=20.0, rotations=[(0.0, 0.0)])
     >>> strips[0].names, strips[0].values.shape
     (('kappa', 'tsz', 'ksz', 'cib', 'radio'), (5, 20, 180))
@@ -41,7 +41,7 @@ def sky_strips(maps: SkyMaps, *, pixel_arcmin: float = 2.0, half_height_deg: flo
     fields: dict[str, Any] = {}
     for name, values in maps:
         values = np.asarray(values, np.float32)
-        if name in POINT_LIKE:
+        if component(name).point_like:
             sources, rest = find_sources(values, threshold=threshold)
             fields[name] = (analysis(rest, threads=threads), sources)
         else:
@@ -51,6 +51,3 @@ def sky_strips(maps: SkyMaps, *, pixel_arcmin: float = 2.0, half_height_deg: flo
     return [equatorial_strip(fields, pixel_arcmin=pixel_arcmin, half_height_deg=half_height_deg, rotation=rotation,
                              out=None if out is None else Path(out) / f"strip{number:02}.npy", threads=threads)
             for number, rotation in enumerate(rotations)]
-
-
-
