@@ -221,7 +221,7 @@ def test_a_whole_sky_has_the_spectrum_signs_and_skewness_it_should() -> None:
     assert skewness["tsz"] < -4  # not -400: clusters are spread over pixels
     assert 0 < skewness["cib"] < 1
     assert 0.5 < skewness["radio"] < 4
-    assert abs(skewness["ksz"]) < 0.5
+    assert abs(skewness["ksz"]) < 2.2  # 0 on average; 0.55 from sky to sky (seeds 0 to 7)
     assert all(np.isfinite(values).all() for _, values in sky)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics.scattering.covariance import ScatteringCovariance
-from sundog.statistics.scattering.fields import GridCovariance
+from sundog.statistics.scattering.fields import grid_covariance
 from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
 from sundog.statistics.scattering.line import LineScatteringCovariance
 from sundog.statistics.scattering.moments.grid import round_morlet
@@ -34,8 +34,8 @@ def filters(shape: tuple[int, ...], j: int, direction: tuple[float, ...]) -> Ten
 def test_two_dimensional_grids_give_the_coefficients_of_maps(boundary: str) -> None:
     x = noise(1, 20, 17).exp()
     directions = np.array([(math.cos(t), math.sin(t)) for t in angles(4)])
-    grid = GridCovariance((20, 17), directions, 1, isotropic=False, boundary=boundary, mask=None,
-                          accuracy="accurate", words=("maps", "half-turn"))  # fmt: skip
+    grid = grid_covariance((20, 17), directions, 1, isotropic=False, boundary=boundary, mask=None,
+                          accuracy="accurate", what="maps", word="half-turn")  # fmt: skip
     maps = ScatteringCovariance((20, 17), J=1, L=4, boundary=boundary, accuracy="accurate")
     ours, theirs = grid.measure(x), maps(x)
     assert ours.labels.same_as(theirs.labels)
@@ -154,7 +154,7 @@ def test_bad_input_is_named() -> None:
         LineScatteringCovariance(64, 7)
     with pytest.raises(OptionError, match="accuracy"):
         LineScatteringCovariance(64, accuracy="best")
-    with pytest.raises(OptionError, match="no point"):
+    with pytest.raises(OptionError, match="no pixel"):
         LineScatteringCovariance(16, 3, boundary="edge-mask")
     with pytest.raises(ShapeError):
         VolumeScatteringCovariance((2, 8, 8))

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.checks import one_of
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics.harmonics.labels import KINDS, HarmonicCoefficients
 from sundog.statistics.harmonics.model import HarmonicModel
 from sundog.statistics.harmonics.moments import Filters, harmonic_moments
 from sundog.statistics.samples.admission import checked_images
-from sundog.statistics.scattering.moments.masked import _distance, checked_mask
+from sundog.statistics.scattering.moments.masked import checked_mask, far_weights
 from sundog.statistics.wavelets.filters import (
+    WAVELETS,
     angles,
     bump_angles,
     bump_bank,
@@ -86,7 +88,10 @@ class PhaseHarmonics:
         boundary: str = "periodic",
         mask: Tensor | None = None,
     ) -> None:
-        _check_options(wavelet, boundary, kinds)
+        one_of(wavelet, WAVELETS, "wavelet")
+        one_of(boundary, ("periodic", "edge-mask"), "boundary")
+        for kind in kinds:
+            one_of(kind, KINDS, "kind")
         self.shape = (int(shape[0]), int(shape[1]))
         self.J = default_scales(self.shape) if J is None else J
         self.L, self.wavelet, self.complex_maps, self.boundary = L, wavelet, complex_maps, boundary
@@ -134,12 +139,8 @@ class PhaseHarmonics:
             x = checked_images(x)
             x = torch.complex(x, torch.zeros_like(x)) if self.complex_maps else x
         if tuple(x.shape[-2:]) != self.shape:
-            raise ShapeError(
-                "maps of another size",
-                got=tuple(x.shape[-2:]),
-                expected=self.shape,
-                do=f"build PhaseHarmonics({tuple(x.shape[-2:])})",
-            )
+            raise ShapeError("maps of another size", got=tuple(x.shape[-2:]), expected=self.shape,
+                             do=f"build PhaseHarmonics({tuple(x.shape[-2:])})")
         return x
 
     def _prepared(self, like: Tensor) -> Filters:
@@ -170,19 +171,9 @@ class PhaseHarmonics:
         """Weights (ny, nx) of each octave: equal beyond 2^(j + 1) pixels from the mask, 0 nearer to it."""
         if self._valid is None:
             return (None,) * self.J
-        distance = torch.from_numpy(_distance(self._valid.cpu().numpy(), self.boundary == "periodic"))
-        found: list[Tensor | None] = []
-        for j in range(self.J):
-            kept = (distance > 2.0 ** (j + 1)).double()
-            if not bool(kept.any()):
-                raise OptionError(
-                    "the mask leaves no pixel to the coarsest wavelets",
-                    got=f"J={self.J}, farthest pixel {float(distance.max()):.0f} pixels from the mask",
-                    expected=f"more than {2 ** (j + 1)} pixels",
-                    do=f"pass J={j}" if j else "use a larger map or a smaller mask",
-                )
-            found.append(kept / kept.sum())
-        return tuple(found)
+        areas = self._valid[None].double()
+        found = far_weights(self._valid, areas, self.boundary == "periodic", [self.shape] * self.J)
+        return tuple(weights[0] for weights in found)
 
 
 def _deviation(maps: Tensor) -> Tensor:
@@ -191,19 +182,10 @@ def _deviation(maps: Tensor) -> Tensor:
     return torch.where(square > 0, square.sqrt(), torch.ones_like(square))
 
 
-def _check_options(wavelet: str, boundary: str, kinds: Sequence[str]) -> None:
-    choices = [("wavelet", wavelet, ("bump", "morlet")), ("boundary", boundary, ("periodic", "edge-mask"))]
-    for name, value, known in [*choices, *(("kind", kind, KINDS) for kind in kinds)]:
-        if value not in known:
-            raise OptionError(f"unknown {name}", got=value, expected=" | ".join(known), do="choose one of them")
-
-
 def _check_lags(translations: int, directions: int, shape: tuple[int, int]) -> None:
     largest = int(math.log2(min(shape))) - 1
     if not 0 <= translations <= largest or directions < 1:
-        raise OptionError(
-            "lags do not fit the map",
-            got=f"translations={translations} (lags to {2**translations} pixels), directions={directions}",
-            expected=f"translations 0 to {largest}, directions at least 1",
-            do=f"pass translations={min(largest, 2)}",
-        )
+        raise OptionError("lags do not fit the map",
+                          got=f"translations={translations} (to {2**translations} pixels), directions={directions}",
+                          expected=f"translations 0 to {largest}, directions at least 1",
+                          do=f"pass translations={min(largest, 2)}")

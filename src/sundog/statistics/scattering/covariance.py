@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import overload
 
-import torch
-from torch import Tensor
+from torch import Tensor, broadcast_tensors, stack
 
-from sundog.errors import OptionError, ShapeError
-from sundog.statistics.samples.admission import checked_images
+from sundog.checks import one_of
+from sundog.errors import ShapeError
+from sundog.statistics.scattering.fields import FieldCovariance, Measure, Together
 from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
 from sundog.statistics.scattering.labels.cross import CrossCoefficients
-from sundog.statistics.scattering.labels.octaves import Labels, layout
-from sundog.statistics.scattering.moments.masked import (
-    MaskedPlan,
-    checked_mask,
-    checked_regions,
-    make_masked_plan,
-    masked_moments,
-    masked_pair_moments,
-)
-from sundog.statistics.scattering.moments.pairs import Pairs, pair_moments
-from sundog.statistics.scattering.moments.plane import Plan, make_plan, moments
-from sundog.statistics.wavelets.filters import ACCURACY, WAVELETS, check_bank, default_scales
+from sundog.statistics.scattering.labels.octaves import Labels
+from sundog.statistics.scattering.moments.plane import Pairs, make_plan, pair_moments
+from sundog.statistics.wavelets.filters import ACCURACY, WAVELETS, check_bank, default_scales, octave_filters
 
 
 class ScatteringCovariance:
@@ -60,6 +50,7 @@ class ScatteringCovariance:
 
     Example
     -------
+    >>> import torch
     >>> x = torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
     >>> phi = ScatteringCovariance((32, 32), J=3, L=4, isotropic=True)
     >>> len(phi.labels), phi(x).normalised()["S4"].shape
@@ -79,34 +70,28 @@ class ScatteringCovariance:
         regions: Tensor | None = None,
         accuracy: str = "default",
     ) -> None:
-        for name, value, known in (
-            ("wavelet", wavelet, WAVELETS),
-            ("boundary", boundary, ("periodic", "edge-mask")),
-            ("accuracy", accuracy, tuple(ACCURACY)),
-        ):
-            if value not in known:
-                raise OptionError(f"unknown {name}", got=value, expected=" | ".join(known), do="choose one of them")
+        quality, cut = ACCURACY[one_of(accuracy, ACCURACY, "accuracy")]
+        one_of(wavelet, WAVELETS, "wavelet")
         self.shape = (int(shape[0]), int(shape[1]))
         self.J = default_scales(self.shape) if J is None else J
         self.L, self.isotropic, self.accuracy, self.wavelet = L, isotropic, accuracy, wavelet
         check_bank(self.shape, self.J, L)
-        self.boundary = boundary
-        plain = mask is None and regions is None and boundary == "periodic"
-        self._valid = None if plain else checked_mask(mask, self.shape)
-        self._regions = checked_regions(regions, self.shape)
-        self._full, self._index = layout(self.J, L, self._valid is not None or not isotropic)
-        self.labels = self._full.rotations[2] if isotropic else self._full
-        self._plans: dict[tuple[torch.dtype, torch.device], tuple[Plan | MaskedPlan, Tensor]] = {}
 
-    @cached_property
-    def _cross(self) -> tuple[Labels, Tensor]:
-        labels, index = layout(self.J, self.L, self._valid is not None or not self.isotropic, cross=True)
-        return labels, torch.from_numpy(index)
+        def whole(like: Tensor) -> Measure:
+            plan = make_plan(self.shape, self.J, L, quality, cut, not isotropic, like, wavelet)
+            return lambda x, pairs: pair_moments(x, pairs, plan)
 
-    @cached_property
+        self._field = FieldCovariance(
+            self.shape, self.J, L, lambda j: octave_filters(self.shape, wavelet, j, L, quality), whole,
+            isotropic=isotropic, boundary=boundary, mask=mask, regions=regions, what="maps",
+        )  # fmt: skip
+        self.boundary, self.labels = boundary, self._field.labels
+
+    @property
     def cross_labels(self) -> Labels:
         """Meaning of the entries that two maps give."""
-        return self._cross[0].rotations[2] if self.isotropic else self._cross[0]
+        labels = self._field.cross[0]
+        return labels.rotations[2] if self.isotropic else labels
 
     @overload
     def __call__(self, x: Tensor) -> ScatteringCoefficients: ...
@@ -117,142 +102,32 @@ class ScatteringCovariance:
 
         Integers become float64, NaN and Inf raise DataError; with regions (..., R, K).
         """
-        x = self._checked(x)
         if y is None:
-            return self._measure(x)
-        x, y = torch.broadcast_tensors(x, self._checked(y).to(x))
-        maps = torch.stack([x, y], -3).reshape(-1, 2, *self.shape)
-        (cross,) = self._pairs(maps, ((0, 1),), x.shape[:-2])[1].values()
+            return self._field.measure(x)
+        x, y = self._field.checked(x), self._field.checked(y)
+        x, y = broadcast_tensors(x, y.to(x))
+        maps = stack([x, y], -3).reshape(-1, 2, *self.shape)
+        (cross,) = self._field.pairs(maps, ((0, 1),), x.shape[:-2])[1].values()
         return cross
 
-    def channels(
-        self, x: Tensor, pairs: Pairs | None = None
-    ) -> tuple[list[ScatteringCoefficients], dict[tuple[int, int], CrossCoefficients]]:
+    def channels(self, x: Tensor, pairs: Pairs | None = None) -> tuple[list[ScatteringCoefficients], Together]:
         """Coefficients of every channel of maps x (..., C, ny, nx), and those of ``pairs`` of channels (all a < b).
 
         Every channel is transformed once, so that this is cheaper than one call per channel and pair.
 
         Example
         -------
+        >>> import torch
         >>> x = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
         >>> alone, together = ScatteringCovariance((16, 16), J=2, L=2).channels(x)
         >>> len(alone), list(together)
         (3, [(0, 1), (0, 2), (1, 2)])
         """
-        x = self._checked(x)
+        x = self._field.checked(x)
         if x.ndim < 3:
-            raise ShapeError(
-                "maps without channels", got=tuple(x.shape), expected="(..., C, ny, nx)", do="call phi(x) for one map"
-            )
+            raise ShapeError("maps without channels", got=tuple(x.shape), expected="(..., C, ny, nx)",
+                             do="call phi(x) for one map")
         C = x.shape[-3]
         wanted = tuple((a, b) for a in range(C) for b in range(a + 1, C)) if pairs is None else pairs
         alone = tuple((c, c) for c in range(C))
-        return self._pairs(x.reshape(-1, C, *self.shape), alone + wanted, x.shape[:-3])
-
-    def _checked(self, x: Tensor) -> Tensor:
-        x = checked_images(x)
-        if tuple(x.shape[-2:]) != self.shape:
-            raise ShapeError(
-                "maps of another size",
-                got=tuple(x.shape[-2:]),
-                expected=self.shape,
-                do=f"build ScatteringCovariance({tuple(x.shape[-2:])})",
-            )
-        return x
-
-    def _measure(self, x: Tensor) -> ScatteringCoefficients:
-        maps = x.reshape(-1, *self.shape)
-        plan, index = self._plan(maps)
-        mean, variance, unit, standard = _standardised(maps, plan)
-        if isinstance(plan, Plan):
-            s1, s2, blocks = (value[:, None] for value in moments(standard, plan))
-        else:
-            s1, s2, blocks = masked_moments(standard, plan)
-        return self._coefficients((mean, variance, unit), s1, s2, blocks[..., index], x.shape[:-2])
-
-    def _pairs(
-        self, maps: Tensor, pairs: Pairs, batch: tuple[int, ...]
-    ) -> tuple[list[ScatteringCoefficients], dict[tuple[int, int], CrossCoefficients]]:
-        """Coefficients of maps (n, C, ny, nx) for pairs of channels; (c, c) is a channel alone."""
-        plan, index = self._plan(maps)
-        mean, variance, unit, standard = (
-            value.unflatten(0, maps.shape[:2]) for value in _standardised(maps.flatten(0, 1), plan)
-        )
-        if isinstance(plan, Plan):
-            s1, s2, blocks = pair_moments(standard, pairs, plan)
-            s1, s2, blocks = s1[:, :, None], s2[:, :, None], blocks[:, :, None]
-        else:
-            s1, s2, blocks = masked_pair_moments(standard, pairs, plan)
-        alone, together = [], {}
-        labels, place = self._cross[0], self._cross[1].to(maps.device)
-        power = s2 * unit[:, :, None, None, None] ** 2
-        for p, (a, b) in enumerate(pairs):
-            if a == b:
-                facts = (mean[:, a], variance[:, a], unit[:, a])
-                alone.append(self._coefficients(facts, s1[:, a], s2[:, a], blocks[:, p, :, index], batch))
-                continue
-            cov = self._average(standard[:, a] * standard[:, b], plan) - self._average(
-                standard[:, a], plan
-            ) * self._average(standard[:, b], plan)
-            values = torch.cat([cov[..., None], blocks[:, p, :, place]], -1) * (unit[:, a] * unit[:, b])[:, None, None]
-            both = torch.stack([variance[:, a], variance[:, b]], -1)
-            shaped = [self._batched(value, batch) for value in (values, power[:, a], power[:, b], both)]
-            full = CrossCoefficients(shaped[0], labels, shaped[1], shaped[2], shaped[3])
-            together[a, b] = full.iso() if self.isotropic else full
-        return alone, together
-
-    def _coefficients(
-        self, facts: tuple[Tensor, Tensor, Tensor], s1: Tensor, s2: Tensor, third: Tensor, batch: tuple[int, ...]
-    ) -> ScatteringCoefficients:
-        """From mean, variance (n, R), unit (n,); S1, S2 (n, R, J, L), third (n, R, c) of maps divided by the unit."""
-        mean, variance, unit = facts
-        unit = unit[:, None, None]
-        columns = [mean[..., None], variance[..., None], s1.flatten(2) * unit, s2.flatten(2) * unit**2, third * unit**2]
-        full = ScatteringCoefficients(self._batched(torch.cat(columns, -1), batch), self._full)
-        return full.iso() if self.isotropic else full
-
-    def _batched(self, value: Tensor, batch: tuple[int, ...]) -> Tensor:
-        """(n, R, ...) -> (*batch, R, ...), without R when there are no regions."""
-        value = value if self._regions is not None else value[:, 0]
-        return value.reshape(*batch, *value.shape[1:])
-
-    @staticmethod
-    def _average(values: Tensor, plan: Plan | MaskedPlan) -> Tensor:
-        """Mean over the map or over each region: (n, R)."""
-        if isinstance(plan, Plan):
-            return values.mean((-2, -1))[:, None]
-        return torch.einsum("nyx,ryx->nr", values, plan.regions)
-
-    def _plan(self, like: Tensor) -> tuple[Plan | MaskedPlan, Tensor]:
-        key = (like.dtype, like.device)
-        if key not in self._plans:
-            quality, cut = ACCURACY[self.accuracy]
-            plan: Plan | MaskedPlan
-            if self._valid is None:
-                plan = make_plan(self.shape, self.J, self.L, quality, cut, not self.isotropic, like, self.wavelet)
-            else:
-                sizes = (self.J, self.L, quality, self.wavelet)
-                plan = make_masked_plan(self._valid, self._regions, self.boundary == "periodic", sizes, like)
-            self._plans[key] = plan, torch.from_numpy(self._index).to(like.device)
-        return self._plans[key]
-
-
-def _standardised(maps: Tensor, plan: Plan | MaskedPlan) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean and variance (n, R), unit (n,), and maps (n, ny, nx) of mean 0 and variance 1, 0 where missing.
-
-    A fixed unit changes nothing but rounding and underflow, since every moment is homogeneous; so does a fixed shift,
-    unless missing pixels are filled with the mean.
-    """
-    if isinstance(plan, Plan):
-        mean = maps.mean((-2, -1))
-        variance = (maps - mean[:, None, None]).square().mean((-2, -1))
-        unit = variance.detach().sqrt()
-        unit = torch.where(unit > 0, unit, torch.ones_like(unit))
-        return mean[:, None], variance[:, None], unit, (maps - mean.detach()[:, None, None]) / unit[:, None, None]
-    maps = torch.where(plan.valid, maps, torch.zeros_like(maps))
-    shift = maps[:, plan.valid].mean(1)
-    standard = (maps - shift[:, None, None]) * plan.valid
-    first, second = (torch.einsum("nyx,ryx->nr", power, plan.regions) for power in (standard, standard.square()))
-    unit = standard[:, plan.valid].square().mean(1).detach().sqrt()
-    unit = torch.where(unit > 0, unit, torch.ones_like(unit))
-    return first + shift[:, None], second - first**2, unit, standard / unit[:, None, None]
+        return self._field.pairs(x.reshape(-1, C, *self.shape), alone + wanted, x.shape[:-3])

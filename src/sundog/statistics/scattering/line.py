@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from sundog.statistics.scattering.fields import GridCovariance
+from sundog.statistics.scattering.fields import grid_covariance
 from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
 
 
@@ -39,8 +39,8 @@ class LineScatteringCovariance:
         self, length: int, J: int | None = None, *, isotropic: bool = False, boundary: str = "periodic",
         mask: Tensor | None = None, accuracy: str = "default",
     ) -> None:  # fmt: skip
-        self._grid = GridCovariance((int(length),), np.ones((1, 1)), J, isotropic=isotropic, boundary=boundary,
-                                    mask=mask, accuracy=accuracy, words=("lines", "half-turn"))  # fmt: skip
+        self._grid = grid_covariance((int(length),), np.ones((1, 1)), J, isotropic=isotropic, boundary=boundary,
+                                    mask=mask, accuracy=accuracy, what="lines", word="half-turn")  # fmt: skip
         self.shape, self.J, self.L, self.labels = self._grid.shape, self._grid.J, 1, self._grid.labels
 
     def __call__(self, x: Tensor) -> ScatteringCoefficients:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.checks import one_of
 from sundog.errors import FileError, OptionError, ShapeError
 from sundog.statistics.samples.admission import checked_images
 from sundog.statistics.scattering.labels.storage import load_columns, save_columns
@@ -18,9 +19,7 @@ from sundog.statistics.wavelets.filters import (
     WAVELETS,
     check_bank,
     default_scales,
-    frequencies,
-    grid_size,
-    octave_bank,
+    octave_filters,
     orientations,
 )
 from sundog.statistics.wavelets.waves import crop_frequencies, safe_modulus
@@ -154,28 +153,19 @@ class WaveletScattering:
         *,
         accuracy: str = "default",
     ) -> None:
-        if wavelet not in WAVELETS:
-            raise OptionError("unknown wavelet", got=wavelet, expected=" | ".join(WAVELETS), do="choose one of them")
-        if accuracy not in ACCURACY:
-            raise OptionError("unknown accuracy", got=accuracy, expected=" | ".join(ACCURACY), do="choose one of them")
+        quality, _ = ACCURACY[one_of(accuracy, ACCURACY, "accuracy")]
         self.shape = (int(shape[0]), int(shape[1]))
         self.J = default_scales(self.shape) if J is None else J
-        self.L, self.wavelet = L, wavelet
+        self.L, self.wavelet = L, one_of(wavelet, WAVELETS, "wavelet")
         check_bank(self.shape, self.J, L)
-        self._filters = [self._bank(j, ACCURACY[accuracy][0]) for j in range(self.J)]
-
-    def _bank(self, j: int, quality: float) -> Tensor:
-        grid = [grid_size(n, j, quality) for n in self.shape]
-        rows, columns = (frequencies(n, m) for n, m in zip(self.shape, grid))
-        return octave_bank(self.wavelet, rows, columns, j, self.L)
+        self._filters = [octave_filters(self.shape, wavelet, j, L, quality) for j in range(self.J)]
 
     def __call__(self, x: Tensor) -> ScatteringMeans:
         """Coefficients of maps x (..., ny, nx), differentiable."""
         x = checked_images(x)
         if tuple(x.shape[-2:]) != self.shape:
-            raise ShapeError(
-                "maps of another size", got=tuple(x.shape[-2:]), expected=self.shape, do="build a new transform"
-            )
+            raise ShapeError("maps of another size", got=tuple(x.shape[-2:]), expected=self.shape,
+                             do="build a new transform")
         J, L = self.J, self.L
         f = torch.fft.fft2(x.reshape(-1, *self.shape), norm="forward")
         s1: list[Tensor] = []
@@ -184,10 +174,10 @@ class WaveletScattering:
         for j2, bank in enumerate(self._filters):
             psi = bank.to(f)
             for j1, spectrum in enumerate(spectra):
-                small = crop_frequencies(spectrum.flatten(0, 1), (psi.shape[-2], psi.shape[-1]))
+                small = crop_frequencies(spectrum.flatten(0, 1), tuple(psi.shape[1:]))
                 second = safe_modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward")).mean((-2, -1))
                 s2[:, j1, :, j2, :] = second.view(-1, L, L)
-            small = crop_frequencies(f, (psi.shape[-2], psi.shape[-1]))
+            small = crop_frequencies(f, tuple(psi.shape[1:]))
             modulus = safe_modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward"))
             s1.append(modulus.mean((-2, -1)))
             spectra.append(torch.fft.fft2(modulus, norm="forward"))

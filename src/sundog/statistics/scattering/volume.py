@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sundog.statistics.scattering.fields import GridCovariance
+from sundog.statistics.scattering.fields import grid_covariance
 from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
 from sundog.statistics.wavelets.directions import icosahedral_axes
 
@@ -40,8 +40,8 @@ class VolumeScatteringCovariance:
         self, shape: tuple[int, int, int], J: int | None = None, *, isotropic: bool = False,
         boundary: str = "periodic", mask: Tensor | None = None, accuracy: str = "default",
     ) -> None:  # fmt: skip
-        self._grid = GridCovariance(shape, icosahedral_axes(), J, isotropic=isotropic, boundary=boundary,
-                                    mask=mask, accuracy=accuracy, words=("cubes", "axes"))  # fmt: skip
+        self._grid = grid_covariance(shape, icosahedral_axes(), J, isotropic=isotropic, boundary=boundary,
+                                    mask=mask, accuracy=accuracy, what="cubes", word="axes")  # fmt: skip
         self.shape, self.J, self.L, self.labels = self._grid.shape, self._grid.J, 6, self._grid.labels
 
     def __call__(self, x: Tensor) -> ScatteringCoefficients:

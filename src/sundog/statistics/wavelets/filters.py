@@ -13,6 +13,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from sundog.checks import at_least
 from sundog.errors import OptionError, ShapeError
 
 XI = 0.75 * math.pi  # centre of the finest wavelet, radians per pixel
@@ -182,6 +183,12 @@ def octave_bank(wavelet: str, ky: Tensor, kx: Tensor, j: int, L: int) -> Tensor:
     return torch.stack([morlet(ky, kx, j, theta, 4.0 / L) for theta in orientations(wavelet, L)])
 
 
+def octave_filters(shape: tuple[int, int], wavelet: str, j: int, L: int, quality: float) -> Tensor:
+    """Return all orientations of one octave on the grid that carries it (`grid_size`), (L, my, mx) float64."""
+    rows, columns = (frequencies(n, grid_size(n, j, quality)) for n in shape)
+    return octave_bank(wavelet, rows, columns, j, L)
+
+
 def low_pass(ky: Tensor, kx: Tensor, j: int) -> Tensor:
     """Return the Fourier transform of the Gaussian of width sigma = 2^j / (0.496 2^-0.55 0.85 pi) pixels, integral 1.
 
@@ -223,7 +230,7 @@ def morlet_bank(shape: tuple[int, int], J: int, L: int) -> Tensor:
     )
 
 
-def default_scales(shape: tuple[int, int]) -> int:
+def default_scales(shape: tuple[int, ...]) -> int:
     """Return the number of octaves J that a map of this size holds well: floor(log2(shorter side)) - 2, at least 1.
 
     Example
@@ -254,20 +261,21 @@ def grid_size(n: int, j: int, quality: float = 1.0) -> int:
 
 def check_bank(shape: tuple[int, int], J: int, L: int) -> None:
     """Raise unless the map holds J octaves (2^J <= shorter side) and there are at least two angles."""
-    if len(shape) != 2 or min(shape) < 4:
-        raise ShapeError(
-            "maps too small for wavelets", got=tuple(shape), expected="(ny, nx), at least 4 x 4", do="use larger maps"
-        )
+    check_octaves(shape, J, "maps")
+    at_least(L, 2, "number of orientations L")
+
+
+def check_octaves(shape: tuple[int, ...], J: int, what: str) -> int:
+    """J, if fields of this shape hold so many octaves: 2^J <= shortest side."""
+    if min(shape) < 4:
+        raise ShapeError(f"{what} too small for wavelets", got=tuple(shape), expected="at least 4 pixels a side",
+                         do=f"use larger {what}")
     largest = int(math.log2(min(shape)))
     if not 1 <= J <= largest:
-        raise OptionError(
-            "number of octaves J does not fit the map",
-            got=f"J={J} for {shape[0]} x {shape[1]} pixels",
-            expected=f"1 to {largest} (2^J at most the shorter side)",
-            do=f"pass J={default_scales(shape)}, the default",
-        )
-    if L < 2:
-        raise OptionError("number of orientations L", got=L, expected="at least 2", do="pass L=4")
+        raise OptionError("number of octaves J does not fit", got=f"J={J} for {' x '.join(map(str, shape))} pixels",
+                          expected=f"1 to {largest} (2^J at most the shortest side)",
+                          do=f"pass J={default_scales(shape)}, the default")
+    return int(J)
 
 
 def _fast(n: int) -> bool:

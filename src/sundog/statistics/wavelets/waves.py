@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sundog.statistics.wavelets.filters import frequencies, grid_size, octave_bank
+from sundog.statistics.wavelets.filters import octave_filters
 
 TINY = {torch.float32: 1e-20, torch.float64: 1e-150}
 FAINT = 1e-3  # of the share of psi^2 that is dropped in the third layer: below it psi is dropped from W too
@@ -50,8 +50,8 @@ def make_octave(
     before: Octave | None,
 ) -> tuple[Octave, Tensor, Tensor]:  # fmt: skip
     """Return an octave, and psi^2(k) and psi^2(-k) (L, columns, rows) in its box, rows in ascending order of ky."""
-    my, mx = (grid_size(n, j, quality) for n in shape)
-    psi = octave_bank(wavelet, frequencies(shape[0], my), frequencies(shape[1], mx), j, L)
+    psi = octave_filters(shape, wavelet, j, L, quality)
+    my, mx = psi.shape[-2:]
     # On a small grid the Nyquist modes are aliases of modes that finer grids hold apart: leave them out.
     top = [n // 2 if m == n else (m - 1) // 2 for m, n in zip((my, mx), shape)]
     ky = (torch.fft.fftfreq(my) * my).round().abs()
@@ -157,14 +157,13 @@ def _add_cropped(f: Tensor, small: Tensor, octave: Octave) -> None:
     f[:, : octave.width, ny - my + middle :] += small[..., middle:]
 
 
-def crop_frequencies(full: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Low frequencies of a full plane (n, ny, nx), in the order of a smaller grid."""
-    (ny, nx), (my, mx) = full.shape[-2:], grid
-    if my < ny:
-        full = torch.cat([full[:, : (my + 1) // 2], full[:, ny - my // 2 :]], 1)
-    if mx < nx:
-        full = torch.cat([full[..., : (mx + 1) // 2], full[..., nx - mx // 2 :]], 2)
-    return full
+def crop_frequencies(f: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Low frequencies (..., *grid) of a full transform, in the order of a smaller grid."""
+    for axis, m in zip(range(-len(grid), 0), grid):
+        n = f.shape[axis]
+        if m < n:
+            f = torch.cat([f.narrow(axis, 0, (m + 1) // 2), f.narrow(axis, n - m // 2, m // 2)], axis)
+    return f
 
 
 def safe_modulus(z: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The four scattering moments on periodic grids of any dimension, with a hand-written gradient.
 
-The same sums as in `scattering_moments`, which is for maps and faster there: every third-layer average is a sum over
+The same sums as in `moments.plane`, which is for maps and faster there: every third-layer average is a sum over
 Fourier modes, < (M_a * psi)(M_b * psi)^* > = sum_k F_a(k) F_b(k)^* psi^(k)^2, taken on half of the modes, only where
 psi^ is not negligible, and for one psi over all pairs (a, b) in one matrix product. Modes are lists of places here, not
 boxes, so that lines and cubes share the code.
@@ -11,13 +11,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from sundog.statistics.scattering.moments.parts import in_parts
 from sundog.statistics.wavelets.filters import REACH, SIGMA, XI, frequencies, grid_size
 from sundog.statistics.wavelets.waves import TINY
 
@@ -26,7 +25,7 @@ POINTS = 16384  # of all fields that are transformed together on a CPU
 
 @dataclass(frozen=True)
 class ModeWindow:
-    """Where psi_(j3,l3)^2 matters: places in the box of its octave, and weights as in `scattering_moments.Window`."""
+    """Where psi_(j3,l3)^2 matters: places in the box of its octave, and weights as in `moments.plane.Window`."""
 
     modes: Tensor
     forward: Tensor
@@ -173,41 +172,16 @@ def _window(
 def grid_moments(x: Tensor, plan: GridPlan) -> tuple[Tensor, Tensor, Tensor]:
     """Return S1 (n, J, L), S2 (n, J, L) and the third-layer blocks (n, c) of fields x (n, *shape).
 
-    Layout of the blocks as in `scattering_moments.moments`. Differentiable once.
+    Layout of the blocks as in `moments.plane.moments`. Differentiable once.
     """
-    return _GridMoments.apply(x, plan)  # type: ignore[no-any-return]
+    s1, s2, blocks = in_parts(
+        x, max(1, POINTS // math.prod(plan.shape)),  # so many fields stay in cache together
+        lambda part, keep: _forward(part, plan), lambda saved, g1, g2, gb: _backward(saved, g1, g2, gb, plan),
+    )  # fmt: skip
+    return s1, s2, blocks
 
 
-class _GridMoments(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, plan: GridPlan) -> tuple[Tensor, Tensor, Tensor]:
-        # On a CPU a few fields at a time, so that their pieces stay in cache; all at once elsewhere.
-        parts = x.split(max(1, POINTS // math.prod(plan.shape))) if x.device.type == "cpu" else [x]
-        outs, saved = [], []
-        for part in parts:
-            out, memory = _forward(part, plan)
-            outs.append(out)
-            saved.append(memory)
-        ctx.plan, ctx.counts = plan, [len(part) for part in parts]
-        if x.requires_grad:
-            ctx.save_for_backward(*[tensor for memory in saved for tensor in memory])
-        s1, s2, blocks = (torch.cat([out[i] for out in outs]) for i in range(3))
-        return s1, s2, blocks
-
-    @staticmethod
-    @once_differentiable  # type: ignore[misc]
-    def backward(ctx: Any, g1: Tensor, g2: Tensor, gb: Tensor) -> tuple[Tensor, None]:
-        each = len(ctx.saved_tensors) // len(ctx.counts)
-        grads, start = [], 0
-        for i, count in enumerate(ctx.counts):
-            rows = slice(start, start + count)
-            saved = ctx.saved_tensors[i * each : (i + 1) * each]
-            grads.append(_backward(saved, g1[rows], g2[rows], gb[rows], ctx.plan))
-            start += count
-        return torch.cat(grads), None
-
-
-def _forward(x: Tensor, plan: GridPlan) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
+def _forward(x: Tensor, plan: GridPlan) -> tuple[tuple[Tensor, Tensor, Tensor], list[Tensor]]:
     dims = tuple(range(-len(plan.shape), 0))
     full = torch.fft.fftn(x, dim=dims, norm="forward")
     half = full[..., : plan.shape[-1] // 2 + 1].flatten(1)[:, None]
@@ -221,7 +195,7 @@ def _forward(x: Tensor, plan: GridPlan) -> tuple[tuple[Tensor, Tensor, Tensor], 
         s1.append(spectra[-1][..., 0].real)
         waves.append(wave)
         blocks.append(_block(_stack(spectra, scale), scale, plan.imaginary).flatten(1))
-    return (torch.stack(s1, 1), torch.stack(s2, 1), torch.cat(blocks, 1)), (*waves, *spectra)
+    return (torch.stack(s1, 1), torch.stack(s2, 1), torch.cat(blocks, 1)), [*waves, *spectra]
 
 
 def _stack(spectra: list[Tensor], scale: GridScale) -> Tensor:

@@ -13,15 +13,17 @@ of that matrix, so S3 comes with S4. The backward pass runs the same products an
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from sundog.statistics.scattering.moments.parts import in_parts
 from sundog.statistics.wavelets.waves import Octave, make_octave, transform, transform_backward
 
+Pairs = tuple[tuple[int, int], ...]  # of channels
 SMALL = 2500  # modes of a box below which all orientations are one matrix product
 MOST_KEPT = 31 * 2**20  # bytes; larger blocks always go back to the system
 WHOLE = 0.9  # share of a box from which a window is not worth cutting out
@@ -124,40 +126,38 @@ def moments(x: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
     sum_k F_a F_b^* psi_(j3,l3)^2 where a = 0 is the map and a = 1 + j L + l is the modulus M_(j,l).
     Differentiable once.
     """
-    return _Moments.apply(x, plan)  # type: ignore[no-any-return]
+    s1, s2, blocks = pair_moments(x[:, None], ((0, 0),), plan)
+    return s1[:, 0], s2[:, 0], blocks[:, 0]
 
 
-class _Moments(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
-        # Maps are processed one by one on a CPU (their pieces stay in cache), all at once elsewhere.
-        parts = x.split(1) if x.device.type == "cpu" else [x]
-        keep = x.requires_grad
-        outs: list[tuple[Tensor, Tensor, Tensor]] = []
-        saved: list[Tensor] = []
-        for part in parts:
-            s1, s2, f, stacks, directions = stacked(part, plan, keep)
-            blocks = [_block(stack, windows, plan) for stack, windows in zip(stacks, plan.windows)]
-            outs.append((s1, s2, torch.cat([block.flatten(1) for block in blocks], 1)))
-            saved += [f, *directions, *stacks] if keep else []
-        ctx.plan, ctx.counts = plan, [len(part) for part in parts]
-        if keep:
-            ctx.save_for_backward(*saved)
-        first, second, third = (torch.cat([out[i] for out in outs]) for i in range(3))
-        return first, second, third
+def pair_moments(x: Tensor, pairs: Pairs, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
+    """Return S1, S2 (n, C, J, L) of maps x (n, C, ny, nx) and the blocks (n, P, c) of P pairs of channels (a, b).
 
-    @staticmethod
-    @once_differentiable  # type: ignore[misc]
-    def backward(ctx: Any, g1: Tensor, g2: Tensor, gb: Tensor) -> tuple[Tensor, None]:
-        saved, each = ctx.saved_tensors, len(ctx.saved_tensors) // len(ctx.counts)
-        grads = []
-        pieces = zip(g1.split(ctx.counts), g2.split(ctx.counts), gb.split(ctx.counts))
-        for i, (d1, d2, db) in enumerate(pieces):
-            grads.append(_backward(saved[i * each : (i + 1) * each], d1, d2, db, ctx.plan))
-        return torch.cat(grads), None
+    Layout of a block as in `moments`, with the rows of channel a on the left and those of b on the right:
+    sum_k F^a_m F^b_n^* psi_(j3,l3)^2. Every map is transformed once, whatever the number of pairs it is in.
+    """
+    sizes = [math.prod(shape) for shape in plan.block_shapes]
+
+    def forward(part: Tensor, keep: bool) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+        size = part.shape[:2]
+        s1, s2, f, stacks, directions = _stacked(part.flatten(0, 1), plan, keep)
+        blocks = [_block(stack, size[1], pairs, windows, plan.imaginary).flatten(2)
+                  for stack, windows in zip(stacks, plan.windows)]
+        return (s1.unflatten(0, size), s2.unflatten(0, size), torch.cat(blocks, 2)), [f, *directions, *stacks]
+
+    def backward(saved: tuple[Tensor, ...], g1: Tensor, g2: Tensor, gb: Tensor) -> Tensor:
+        def add(out: Tensor, stack: Tensor, block: Tensor, j: int) -> None:
+            _add_block_backward(out, stack, block, pairs, plan.windows[j], plan.imaginary)
+
+        blocks = [block.unflatten(2, shape) for block, shape in zip(gb.split(sizes, 2), plan.block_shapes)]
+        moved = _stacked_backward(saved, (g1.flatten(0, 1), g2.flatten(0, 1)), blocks, plan, add)
+        return moved.unflatten(0, g1.shape[:2])
+
+    s1, s2, blocks = in_parts(x, 1, forward, backward)
+    return s1, s2, blocks
 
 
-def stacked(x: Tensor, plan: Plan, keep: bool) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
+def _stacked(x: Tensor, plan: Plan, keep: bool) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
     """S1, S2, the half plane of maps x (n, ny, nx), stacks, and directions of W if ``keep``.
 
     The stack of octave j3, (n, 1 + (j3 + 1) L, columns, rows, 2) real and imaginary, holds the box of the map and of
@@ -189,7 +189,7 @@ def _inside(octaves: tuple[Octave, ...], j: int) -> tuple[slice, slice]:
     return slice(0, octaves[j].columns), slice(start, start + octaves[j].negative + octaves[j].positive)
 
 
-def picked(stack: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+def _picked(stack: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     """Left and right side (n, orientations or 1, m, modes) of the products of a stack."""
     if window.whole:
         return (stack[:, None] * window.forward[:, None]).flatten(3), stack.flatten(2)[:, None]
@@ -197,67 +197,71 @@ def picked(stack: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     return both, both
 
 
-def picked_odd(stack: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+def _picked_odd(stack: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     """The same for imaginary parts: i times the stack, weighted, and the stack."""
     plain = stack[:, :, window.columns, window.rows]
-    turned = turned_by_i(plain)[:, None] * window.odd[:, None]
+    turned = _turned_by_i(plain)[:, None] * window.odd[:, None]
     return turned.flatten(3), plain.flatten(2)[:, None]
 
 
-def turned_by_i(stack: Tensor) -> Tensor:
+def _turned_by_i(stack: Tensor) -> Tensor:
     """(Re, Im) -> (Im, -Re) of a real-viewed stack; products with it are imaginary parts."""
     return torch.stack([stack[..., 1], -stack[..., 0]], -1)
 
 
-def _block(stack: Tensor, windows: tuple[Window, ...], plan: Plan) -> Tensor:
-    even = torch.cat([_products(*picked(stack, window)) for window in windows], 1)
-    if not plan.imaginary:
+def _block(stack: Tensor, channels: int, pairs: Pairs, windows: tuple[Window, ...], imaginary: bool) -> Tensor:
+    """(n, P, [2,] L, m, m) of a stack (n C, m, columns, rows, 2)."""
+
+    def products(left: Tensor, right: Tensor) -> Tensor:
+        found = [torch.bmm(left[a::channels].flatten(1, 2), right[b::channels, 0].mT) for a, b in pairs]
+        return torch.stack(found, 1).unflatten(2, left.shape[1:3])
+
+    even = torch.cat([products(*_picked(stack, window)) for window in windows], 2)
+    if not imaginary:
         return even
-    odd = torch.cat([_products(*picked_odd(stack, window)) for window in windows], 1)
-    return torch.stack([even, odd], 1)
+    odd = torch.cat([products(*_picked_odd(stack, window)) for window in windows], 2)
+    return torch.stack([even, odd], 2)
 
 
-def _products(left: Tensor, right: Tensor) -> Tensor:
-    """(n, orientations, m, modes) x (n, 1, m, modes) -> (n, orientations, m, m)."""
-    return torch.bmm(left.flatten(1, 2), right[:, 0].mT).unflatten(1, left.shape[1:3])
-
-
-def _add_block_backward(out: Tensor, stack: Tensor, grad: Tensor, windows: tuple[Window, ...], imaginary: bool) -> None:
+def _add_block_backward(
+    out: Tensor, stack: Tensor, grad: Tensor, pairs: Pairs, windows: tuple[Window, ...], imaginary: bool
+) -> None:
     """Add the gradient of a block with respect to the stack, divided by ``copies``, which is what `maps_of` wants."""
-    even, first = grad[:, 0] if imaginary else grad, 0
+    channels, first = len(stack) // len(grad), 0
     for window in windows:
         mine = slice(first, first + len(window.forward))
         first = mine.stop
-        right = stack.flatten(2) if window.whole else picked(stack, window)[1][:, 0]
-        weights = (even[:, mine] + even[:, mine].mT).flatten(1, 2)
-        add_moved(out, torch.bmm(weights, right).unflatten(1, (-1, stack.shape[1])), window)
+        right = stack.flatten(2) if window.whole else _picked(stack, window)[1][:, 0]
+        even = grad[:, :, 0, mine] if imaginary else grad[:, :, mine]
+        for c, partner, weights in _terms(even, pairs, 1):
+            moved = torch.bmm(weights.flatten(1, 2), right[partner::channels]).unflatten(1, (-1, stack.shape[1]))
+            place = out[c::channels, :, window.columns, window.rows]
+            for one, share in zip(moved.unbind(1), window.backward):
+                place.addcmul_(one.view(place.shape), share)
         if imaginary:
-            turned = picked_odd(stack, window)[0]
-            moved = ((grad[:, 1, mine].mT - grad[:, 1, mine]) @ turned).sum(1)
-            place = out[:, :, window.columns, window.rows]
-            place += moved.view(place.shape) / window.copies
+            turned = _picked_odd(stack, window)[0]
+            for c, partner, weights in _terms(grad[:, :, 1, mine], pairs, -1):
+                place = out[c::channels, :, window.columns, window.rows]
+                place += (weights @ turned[partner::channels]).sum(1).view(place.shape) / window.copies
 
 
-def add_moved(out: Tensor, moved: Tensor, window: Window) -> None:
-    """Add (n, orientations, m, modes) times the backward weights to the window of a stack."""
-    place = out[:, :, window.columns, window.rows]
-    for one, weights in zip(moved.unbind(1), window.backward):
-        place.addcmul_(one.view(place.shape), weights)
+def _terms(grad: Tensor, pairs: Pairs, sign: int) -> Iterator[tuple[int, int, Tensor]]:
+    """Channel, the channel whose rows it is multiplied with, and the weights (n, o, m, m), of the gradient (n, P, ...).
+
+    ``sign`` -1 where a product changes sign when its sides are swapped.
+    """
+    for (a, b), g in zip(pairs, grad.unbind(1)):
+        if a == b:
+            yield a, a, g.mT + sign * g
+        else:
+            yield a, b, sign * g
+            yield b, a, g.mT
 
 
-def _backward(saved: tuple[Tensor, ...], g1: Tensor, g2: Tensor, gb: Tensor, plan: Plan) -> Tensor:
-    def add(out: Tensor, stack: Tensor, block: Tensor, j: int) -> None:
-        _add_block_backward(out, stack, block, plan.windows[j], plan.imaginary)
-
-    sizes = [math.prod(shape) for shape in plan.block_shapes]
-    blocks = [block.unflatten(1, shape) for block, shape in zip(gb.split(sizes, 1), plan.block_shapes)]
-    return stacked_backward(saved, (g1, g2), blocks, plan, add)
-
-
-def stacked_backward(
+def _stacked_backward(
     saved: tuple[Tensor, ...], grads: tuple[Tensor, Tensor], blocks: list[Tensor], plan: Plan, add: Any
 ) -> Tensor:
-    """Gradient for the maps of `stacked`, from coarse to fine: ``add(out, stack, block, j)`` adds that of one block."""
+    """Gradient for the maps of `_stacked`, coarse to fine: ``add(out, stack, block, j)`` adds that of one block."""
     J, f = len(plan.octaves), saved[0]
     directions, stacks = saved[1 : 1 + J], saved[1 + J :]
     grad_spectra: list[Tensor] = []
