@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sundog.statistics.scattering.covariance import ScatteringCovariance
-from sundog.statistics.wavelets.filters import ACCURACY, grid_size, morlet_bank
+from sundog.statistics.wavelets.filters import ACCURACY, full_bank, grid_size
 
 REPEATS = 9
 
@@ -46,7 +46,7 @@ class Plain:
 
     def __init__(self, side: int, J: int, L: int) -> None:
         self.side, self.J, self.L = side, J, L
-        self.psi = morlet_bank((side, side), J, L).float()
+        self.psi = full_bank("morlet", (side, side), J, L).float()
         self.small = [self._crop(self.psi[j], j) for j in range(J)]
         turn = torch.arange(L)
         l1, d2, d3 = torch.meshgrid(turn, turn, turn, indexing="ij")

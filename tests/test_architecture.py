@@ -69,6 +69,7 @@ INSIDE_FUNCTIONS = {
     "train/plan.py": {"yaml"},
     "simulate/jets.py": {"awkward", "fastjet"},
     "simulate/pythia.py": {"awkward", "pythia8mc"},
+    "tasks/separation/unlabelled.py": {"sklearn"},
     "tasks/radio/catalogue.py": {"pandas", "astropy"},
     "tasks/radio/cutouts.py": {"astropy"},
     "tasks/radio/finder.py": {"photutils"},

@@ -15,7 +15,7 @@ from sundog.errors import DataError, FileError, OptionError, ShapeError
 from sundog.statistics.harmonics.labels import COLUMNS, HarmonicCoefficients
 from sundog.statistics.harmonics.products import phase_harmonic
 from sundog.statistics.harmonics.transform import PhaseHarmonics
-from sundog.statistics.wavelets.filters import bump_bank, morlet_bank
+from sundog.statistics.wavelets.filters import full_bank
 
 PEER = json.loads((Path(__file__).parent / "peers" / "pywph.json").read_text())
 
@@ -76,7 +76,7 @@ def direct(x: np.ndarray, phi: PhaseHarmonics, psi: np.ndarray, key: tuple[int, 
 def test_equals_direct_sums_with_two_lags() -> None:
     shape, x = (12, 16), field((12, 16))
     phi = PhaseHarmonics(shape, 3, 4, translations=2, kinds=("S11", "S00", "S01", "C00", "C01", "Cphase"))
-    found, psi = by_label(phi(x)), bump_bank(shape, 3, 4).numpy()
+    found, psi = by_label(phi(x)), full_bank("bump", shape, 3, 4).numpy()
     keys = sorted(found)[:: len(found) // 40]
     assert {key[3] for key in keys} == {0, 1}
     for key in keys:
@@ -88,7 +88,7 @@ def test_gaussian_noise_has_closed_form_values(wavelet: str) -> None:
     """S11 is the mean of psi^2; |W| of circular W is Rayleigh: S00 = (1 - pi/4) S11; the rest vanishes. 4 sigma."""
     x = torch.randn(100, 24, 24, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     phi = PhaseHarmonics((24, 24), 2, 4, wavelet)
-    bank = (bump_bank if wavelet == "bump" else morlet_bank)((24, 24), 2, 4)
+    bank = full_bank(wavelet, (24, 24), 2, 4)
     c, spectrum = phi(x), (bank**2).mean((-2, -1)).flatten()
     error = c.vector.std(0) / 100**0.5
     truth = torch.zeros(len(phi.labels), dtype=torch.float64)

@@ -14,7 +14,7 @@ from torch import Tensor
 from sundog.errors import DataError, FileError, OptionError, ShapeError
 from sundog.statistics.scattering.covariance import ScatteringCovariance
 from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
-from sundog.statistics.wavelets.filters import ACCURACY, bump_bank, morlet_bank
+from sundog.statistics.wavelets.filters import ACCURACY, full_bank
 
 
 def field(shape: tuple[int, ...], seed: int = 0, slope: float = 1.5) -> Tensor:
@@ -29,7 +29,7 @@ def field(shape: tuple[int, ...], seed: int = 0, slope: float = 1.5) -> Tensor:
 
 def reference(x: Tensor, J: int, L: int, wavelet: str = "morlet") -> dict[tuple, complex]:
     """Every coefficient by its definition: full-size transforms, third layer in space, loops; no trick."""
-    psi = (morlet_bank if wavelet == "morlet" else bump_bank)(tuple(x.shape), J, L)
+    psi = full_bank(wavelet, tuple(x.shape), J, L)
     W = torch.fft.ifft2(torch.fft.fft2(x) * psi)
     M = W.abs()
     out: dict[tuple, complex] = {("mean", "re"): x.mean().item(), ("var", "re"): x.var(correction=0).item()}
@@ -159,7 +159,7 @@ def test_white_noise_has_the_power_of_its_filters() -> None:
     """<S2> of unit white noise is the mean of psi^2 over the Fourier plane, and no S3; 4 sigma over 200 maps."""
     x = torch.randn(200, 32, 32, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     c = ScatteringCovariance((32, 32), 3, 4)(x)
-    expected = (morlet_bank((32, 32), 3, 4) ** 2).mean((-2, -1)).flatten()
+    expected = (full_bank("morlet", (32, 32), 3, 4) ** 2).mean((-2, -1)).flatten()
     error = c["S2"].std(0) / 200**0.5
     assert ((c["S2"].mean(0) - expected).abs() < 4 * error).all()
     assert not ((c["S2"].mean(0) - 1.3 * expected).abs() < 4 * error).any()

@@ -12,7 +12,7 @@ from torch import Tensor
 from sundog.errors import DataError, FileError, OptionError, ShapeError
 from sundog.statistics.scattering.covariance import ScatteringCovariance
 from sundog.statistics.scattering.labels.cross import CrossCoefficients
-from sundog.statistics.wavelets.filters import morlet_bank
+from sundog.statistics.wavelets.filters import full_bank
 
 
 def field(shape: tuple[int, ...], seed: int = 0) -> Tensor:
@@ -27,7 +27,7 @@ def field(shape: tuple[int, ...], seed: int = 0) -> Tensor:
 
 def plain(x: Tensor, y: Tensor, like: CrossCoefficients, J: int) -> Tensor:
     """Every coefficient by its definition, full-size transforms, automatic gradient, in the order of the labels."""
-    psi = morlet_bank((x.shape[-2], x.shape[-1]), J, like.labels.L)
+    psi = full_bank("morlet", (x.shape[-2], x.shape[-1]), J, like.labels.L)
     wave = [torch.fft.ifft2(torch.fft.fft2(m) * psi) for m in (x, y)]
     modulus = [torch.fft.fft2(w.abs()) for w in wave]
     second = {}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics.scattering.covariance import ScatteringCovariance
-from sundog.statistics.wavelets.filters import morlet_bank
+from sundog.statistics.wavelets.filters import full_bank
 
 
 def red(side: int, seed: int = 0) -> Tensor:
@@ -49,7 +49,7 @@ def test_edges_are_left_out_of_cut_outs() -> None:
     whole = red(192) + 20 * ramp[:, None]
     patch = whole[30:126, 30:126]  # its upper and lower edges differ by about 20
     edged, wrapped = ScatteringCovariance((96, 96), 3, 4, boundary="edge-mask"), ScatteringCovariance((96, 96), 3, 4)
-    power = torch.fft.ifft2(torch.fft.fft2(whole) * morlet_bank((192, 192), 3, 4)).abs() ** 2
+    power = torch.fft.ifft2(torch.fft.fft2(whole) * full_bank("morlet", (192, 192), 3, 4)).abs() ** 2
     inner = [power[j, :, 30 + m : 126 - m, 30 + m : 126 - m].mean((-2, -1)) for j, m in enumerate((2, 4, 8))]
     truth = torch.cat(inner)
     assert (edged(patch)["S2"] / truth).log().abs().max() < 0.1

@@ -9,7 +9,7 @@ import torch
 
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics import correlation_coefficient, cross_spectrum, in_ell, in_per_arcmin, power_spectrum
-from sundog.statistics.maps.spectra import apodising_window, wavenumbers
+from sundog.statistics.maps.spectra import apodising_window, half_plane
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -52,7 +52,7 @@ def test_a_wave_lies_in_its_ring(size: tuple[int, int]) -> None:
 
 
 def power_law_fields(n: int, side: int, index: float) -> torch.Tensor:
-    k = wavenumbers(side, side)
+    k, _ = half_plane((side, side))
     k[0, 0] = 1.0
     amplitude = k ** (index / 2)
     amplitude[0, 0] = 0.0

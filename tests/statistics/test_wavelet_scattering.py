@@ -9,7 +9,7 @@ import torch
 
 from sundog.errors import OptionError, ShapeError
 from sundog.statistics.scattering.transform import WaveletScattering
-from sundog.statistics.wavelets.filters import morlet_bank
+from sundog.statistics.wavelets.filters import full_bank
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -18,7 +18,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize(("shape", "L", "tolerance"), [((48, 40), 4, 1e-3), ((31, 36), 3, 1e-3)])
 def test_equals_direct_sums(shape: tuple[int, int], L: int, tolerance: float) -> None:
-    x, psi = noise(*shape), morlet_bank(shape, 3, L)
+    x, psi = noise(*shape), full_bank("morlet", shape, 3, L)
     first = torch.fft.ifft2(torch.fft.fft2(x) * psi).abs()
     found = WaveletScattering(shape, 3, L)(x)
     assert (found.s1 / first.mean((-2, -1)) - 1).abs().max() < tolerance

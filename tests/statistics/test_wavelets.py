@@ -13,13 +13,12 @@ from sundog.statistics.wavelets.filters import (
     angles,
     bump,
     bump_angles,
-    bump_bank,
     default_scales,
     frequencies,
+    full_bank,
     grid_size,
     low_pass,
     morlet,
-    morlet_bank,
 )
 
 # filter_bank(32, 32, J=3, L=4) of kymatio 0.3.0, psi[j][theta] at rows and columns (1, 2), (3, 30), (6, 1), (27, 4),
@@ -50,7 +49,7 @@ def in_space(ny: int, nx: int, j: int, theta: float, slant: float) -> np.ndarray
 
 @pytest.mark.parametrize(("ny", "nx", "L"), [(32, 32, 4), (33, 48, 8), (40, 27, 3)])
 def test_transform_equals_the_definition_in_space(ny: int, nx: int, L: int) -> None:
-    bank = morlet_bank((ny, nx), 3, L).numpy()
+    bank = full_bank("morlet", (ny, nx), 3, L).numpy()
     for j in range(3):
         for ell, theta in enumerate(angles(L)):
             direct = np.fft.fft2(in_space(ny, nx, j, theta, 4 / L))
@@ -62,7 +61,7 @@ def test_transform_equals_the_definition_in_space(ny: int, nx: int, L: int) -> N
 
 def test_morlet_wavelets_are_those_of_kymatio() -> None:
     places = ([1, 3, 6, 27, 10], [2, 30, 1, 4, 12])
-    found = morlet_bank((32, 32), 3, 4).numpy()[:, :, *places]
+    found = full_bank("morlet", (32, 32), 3, 4).numpy()[:, :, *places]
     assert np.abs(found - np.array(KYMATIO)).max() < 5e-5
     assert np.abs(found[:, ::-1] - np.array(KYMATIO)).max() > 0.1
 
@@ -70,7 +69,7 @@ def test_morlet_wavelets_are_those_of_kymatio() -> None:
 @pytest.mark.parametrize("L", [3, 4, 8])
 def test_bump_wavelets_cover_the_circle_evenly(L: int) -> None:
     """sum_l cos^(2L-2) over 2 L orientations is constant: the power of all angles depends on |k| alone."""
-    power = (bump_bank((48, 48), 2, L, turn=2)[1] ** 2).sum(0)
+    power = (full_bank("bump", (48, 48), 2, L, turn=2)[1] ** 2).sum(0)
     k = frequencies(48)
     size = (k[:, None] ** 2 + k**2).sqrt()
     xi = 0.85 * math.pi / 2
@@ -80,7 +79,7 @@ def test_bump_wavelets_cover_the_circle_evenly(L: int) -> None:
     # c^2 sum_l cos^(2L-2) over a half circle = 1 / 1.29^2 (the number that makes the bank nearly a frame)
     assert torch.allclose(power, expected, atol=1e-9)
     assert bump_angles(L)[0] == math.pi / 2
-    assert bump_bank((48, 48), 2, L)[..., 0, 0].abs().max() == 0
+    assert full_bank("bump", (48, 48), 2, L)[..., 0, 0].abs().max() == 0
 
 
 def test_bump_wavelet_has_its_definition_at_a_point() -> None:
@@ -101,7 +100,7 @@ def test_low_pass_is_a_sampled_gaussian_of_integral_one() -> None:
 
 def test_wavelets_are_blind_to_the_mean_and_turn_with_their_angle() -> None:
     k = frequencies(32)
-    assert morlet_bank((32, 32), 3, 4)[..., 0, 0].abs().max() == 0
+    assert full_bank("morlet", (32, 32), 3, 4)[..., 0, 0].abs().max() == 0
     along_y, along_x = morlet(k, k, 1, 0.0, 1.0), morlet(k, k, 1, math.pi / 2, 1.0)
     assert torch.allclose(along_y, along_x.T, atol=1e-12)
     opposite = morlet(k, k, 1, math.pi, 1.0)
@@ -119,10 +118,10 @@ def test_small_grids_hold_the_low_frequencies() -> None:
 @pytest.mark.parametrize(("shape", "J", "L"), [((16, 16), 5, 4), ((16, 64), 5, 4), ((16, 16), 0, 4), ((16, 16), 2, 1)])
 def test_impossible_banks_are_refused(shape: tuple[int, int], J: int, L: int) -> None:
     with pytest.raises(OptionError):
-        morlet_bank(shape, J, L)
+        full_bank("morlet", shape, J, L)
 
 
 def test_tiny_maps_are_refused() -> None:
     with pytest.raises(ShapeError):
-        morlet_bank((2, 50), 1, 4)
+        full_bank("morlet", (2, 50), 1, 4)
     assert default_scales((4, 4)) == 1

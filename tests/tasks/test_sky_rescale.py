@@ -22,7 +22,7 @@ from sundog.simulate.sky.cmb import lensed_cmb
 from sundog.simulate.sky.indices import BANDS, CIB, RADIO
 from sundog.tasks.sky import (
     convert,
-    find_sources,
+    find_point_sources,
     in_frame,
     in_unit,
     place_sources,
@@ -188,7 +188,7 @@ def test_sources_are_found_with_their_flux_and_put_back() -> None:
     truth = Sources(angles[:, 0], angles[:, 1], 10 ** rng.uniform(-1.5, 0, 60))
     noise = rng.normal(0, 1.0, n)
     sky = place_sources(noise, truth)
-    found, rest = find_sources(sky, threshold=12)
+    found, rest = find_point_sources(sky, threshold=12)
     assert 55 <= len(found) <= 60
     vectors = [np.stack([np.sin(s.theta) * np.cos(s.phi), np.sin(s.theta) * np.sin(s.phi), np.cos(s.theta)], 1)
                for s in (found, truth)]
@@ -202,4 +202,4 @@ def test_sources_are_found_with_their_flux_and_put_back() -> None:
     back = place_sources(rest, found)
     assert abs(back.sum() / sky.sum() - 1) < 0.02
     with pytest.raises(OptionError, match="do not nest"):
-        find_sources(sky, radius_pixels=5.0)
+        find_point_sources(sky, radius_pixels=5.0)

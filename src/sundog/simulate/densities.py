@@ -72,11 +72,13 @@ class GaussianMixture:
 
     def sample(self, n: int, seed: int) -> Dataset:
         """``n`` draws as events x0, x1, ..."""
-        g = stream(seed, "gaussian mixture")
+        return _events(self.draw(n, stream(seed, "gaussian mixture")), self, seed)
+
+    def draw(self, n: int, g: torch.Generator) -> Tensor:
+        """``n`` rows (n, d)."""
         j = torch.multinomial(self.weights, at_least(n, 1, "n"), replacement=True, generator=g)
         z = torch.randn(n, self.means.shape[1], generator=g, dtype=torch.float64)
-        x = self.means[j] + torch.einsum("nij,nj->ni", self._roots[j], z)  # type: ignore[attr-defined]
-        return _events(x, self, seed)
+        return self.means[j] + torch.einsum("nij,nj->ni", self._roots[j], z)  # type: ignore[attr-defined]
 
     def log_prob(self, x: Any) -> Tensor:
         """log p(x) in float64, natural logarithm; x: (n, d) -> (n,)."""
@@ -101,22 +103,17 @@ class CorrelatedGaussian:
 
     def __post_init__(self) -> None:
         mean, covariance = _float64(self.mean), _float64(self.covariance)
-        if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-            raise ShapeError("mean and covariance do not fit", got=f"{tuple(mean.shape)} and "
-                             f"{tuple(covariance.shape)}", expected="(d,) and (d, d)",
-                             do="pass one row and one column per feature")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "covariance", covariance)
-        object.__setattr__(self, "_root", _cholesky(covariance))
+        object.__setattr__(self, "_law", GaussianMixture(mean[None], covariance[None]))
 
     def sample(self, n: int, seed: int) -> Dataset:
         """``n`` draws as events x0, x1, ..."""
-        z = torch.randn(at_least(n, 1, "n"), len(self.mean), generator=stream(seed, "gaussian"), dtype=torch.float64)
-        return _events(self.mean + z @ self._root.T, self, seed)  # type: ignore[attr-defined]
+        return _events(self._law.draw(n, stream(seed, "gaussian")), self, seed)  # type: ignore[attr-defined]
 
     def log_prob(self, x: Any) -> Tensor:
         """log p(x) in float64, natural logarithm; x: (n, d) -> (n,)."""
-        return _log_normal(_rows(x, len(self.mean)) - self.mean, self._root)  # type: ignore[attr-defined]
+        return self._law.log_prob(x)  # type: ignore[attr-defined,no-any-return]
 
 
 @dataclass(frozen=True)

@@ -97,11 +97,11 @@ class Statistic:
     compare: str
     measure: Callable[[Tensor, Frame], Tensor]
     components: Callable[[Shape, Frame], tuple[str, ...]]
-    axis: Callable[[Shape, Frame], Tensor] | None
-    axis_label: str
-    value_label: str
     summary: str
-    source: str
+    axis: Callable[[Shape, Frame], Tensor] | None = None
+    axis_label: str = ""
+    value_label: str = "value"
+    source: str = "definition"
 
 
 def kind_of(x: Tensor) -> str:

@@ -22,7 +22,9 @@ PEAK_LEVELS = (1.0, 3.0)
 SMOOTHING = 1.0  # pixels, before Minkowski functionals and peaks: pixel noise would own both
 CHUNK_PIXELS = 1 << 18  # pixels measured at once: 2 MB in float64 stay in the cache
 
-One = Callable[[Tensor, Frame], Tensor]  # (n, ny, nx), frame of that channel -> (n, k)
+One = Callable[..., Tensor]  # (n, ny, nx), frame of that channel -> (n, k)
+Names = Callable[[Shape, Frame], tuple[str, ...]]
+Axis = Callable[[Shape, Frame], Tensor]
 
 
 def by_channel(one: One) -> One:
@@ -32,16 +34,13 @@ def by_channel(one: One) -> One:
         x = frame.admit(x)
         channels = [x] if x.ndim == 3 else list(x.unbind(1))
         size = max(1, CHUNK_PIXELS // (x.shape[-1] * x.shape[-2]))
-        columns = [
-            torch.cat([one(part.double(), frame.channel(i)) for part in channel.split(size)])
-            for i, channel in enumerate(channels)
-        ]
-        return torch.cat(columns, 1)
+        return torch.cat([torch.cat([one(part.double(), frame.channel(i)) for part in channel.split(size)])
+                          for i, channel in enumerate(channels)], 1)
 
     return measure
 
 
-def _named(labels: Callable[[Shape, Frame], tuple[str, ...]]) -> Callable[[Shape, Frame], tuple[str, ...]]:
+def _named(labels: Names) -> Names:
     """Repeat component names for every channel, with its name behind them when there are several."""
 
     def components(shape: Shape, frame: Frame) -> tuple[str, ...]:
@@ -55,7 +54,7 @@ def _named(labels: Callable[[Shape, Frame], tuple[str, ...]]) -> Callable[[Shape
     return components
 
 
-def _repeated(axis: Callable[[Shape, Frame], Tensor]) -> Callable[[Shape, Frame], Tensor]:
+def _repeated(axis: Axis) -> Axis:
     def abscissae(shape: Shape, frame: Frame) -> Tensor:
         n_channels = shape[1] if len(shape) == 4 else 1
         return torch.cat([axis(shape, frame.channel(i)) for i in range(n_channels)])
@@ -210,113 +209,40 @@ def _channel_pairs(shape: Shape) -> list[tuple[int, int]]:
     return [(i, j) for i in range(n) for j in range(i + 1, n)]
 
 
+def _image(name: str, compare: str, one: One, names: Names, summary: str, axis: Axis | None = None, **labels: str
+           ) -> Statistic:
+    """A statistic of one channel, measured on each."""
+    return Statistic(name, "images", compare, by_channel(one), _named(names), summary,
+                     None if axis is None else _repeated(axis), **labels)
+
+
 IMAGE_STATISTICS: tuple[Statistic, ...] = (
-    Statistic(
-        "pixel histogram",
-        "images",
-        "mean",
-        by_channel(_histogram),
-        _named(_histogram_names),
-        _repeated(_histogram_centres),
-        "pixel value",
-        "share of pixels",
-        f"Share of pixels in {HISTOGRAM_BINS} bins, the outer two open.",
-        "definition",
-    ),
-    Statistic(
-        "moments",
-        "images",
-        "distribution",
-        by_channel(moment_vectors),
-        _named(lambda shape, frame: ("mean", "std", "skewness", "kurtosis")),
-        None,
-        "moment",
-        "value",
-        "Mean, standard deviation, skewness and excess kurtosis of every image.",
-        "definition",
-    ),
-    Statistic(
-        "power spectrum",
-        "images",
-        "mean",
-        by_channel(spectrum_vectors),
-        _named(_spectrum_names),
-        _repeated(_spectrum_axis),
-        "k [cycles per pixel]",
-        "P(k)",
-        "|FFT|²/(ny nx) in logarithmic rings; Hann window unless the maps are periodic.",
-        "periodogram",
-    ),
-    Statistic(
-        "Minkowski functionals",
-        "images",
-        "mean",
-        by_channel(minkowski_vectors),
-        _named(_minkowski_names),
-        _repeated(_minkowski_axis),
-        "threshold [sigma]",
-        "V0, V1, V2 per pixel",
-        "Area, perimeter and Euler number of the sets above a threshold, after smoothing by 1 pixel.",
-        "Schmalzing & Gorski 1998, MNRAS 297, 355",
-    ),
-    Statistic(
-        "structure functions",
-        "images",
-        "mean",
-        by_channel(_structure),
-        _named(_structure_names),
-        _repeated(_structure_axis),
-        "lag [pixels]",
-        "S_p(r)^(1/p) / std",
-        "Moments of the increments over 1, 2, 4, ... pixels, p = 1 to 4.",
-        "Kolmogorov 1941; Frisch 1995",
-    ),
-    Statistic(
-        "peaks",
-        "images",
-        "distribution",
-        by_channel(peak_vectors),
-        _named(lambda shape, frame: ("peaks above 1 sigma", "peaks above 3 sigma", "mean peak height")),
-        None,
-        "",
-        "count, height [sigma]",
-        "Number and mean height of the peaks of every image, smoothed by 1 pixel.",
-        "strict local maxima among 8 neighbours",
-    ),
-    Statistic(
-        "shapes",
-        "images",
-        "distribution",
-        by_channel(shape_vectors),
-        _named(_shape_names),
-        None,
-        "",
-        "value",
-        "Centre, elongation, scatter, Gini, M20, concentration and asymmetry of the light above the mean.",
-        "Vicanek Martinez et al. 2024, A&A 691, A360; Lotz et al. 2004; Conselice 2003",
-    ),
-    Statistic(
-        "band moments",
-        "images",
-        "distribution",
-        by_channel(band_vectors),
-        _named(_band_names),
-        None,
-        "",
-        "skewness, kurtosis",
-        "Skewness and kurtosis of every image in octave bands: what phases do to a spectrum.",
-        "differences of Gaussians, Burt & Adelson 1983",
-    ),
-    Statistic(
-        "cross spectra",
-        "images",
-        "mean",
-        _cross,
-        _cross_names,
-        _cross_axis,
-        "k [cycles per pixel]",
-        "P_ij(k)",
-        "Cross spectra of the standardised channels; empty for a single channel.",
-        "periodogram",
-    ),
+    _image("pixel histogram", "mean", _histogram, _histogram_names,
+           f"Share of pixels in {HISTOGRAM_BINS} bins, the outer two open.", _histogram_centres,
+           axis_label="pixel value", value_label="share of pixels"),
+    _image("moments", "distribution", moment_vectors, lambda shape, frame: ("mean", "std", "skewness", "kurtosis"),
+           "Mean, standard deviation, skewness and excess kurtosis of every image.", axis_label="moment"),
+    _image("power spectrum", "mean", spectrum_vectors, _spectrum_names,
+           "|FFT|²/(ny nx) in logarithmic rings; Hann window unless the maps are periodic.", _spectrum_axis,
+           axis_label="k [cycles per pixel]", value_label="P(k)", source="periodogram"),
+    _image("Minkowski functionals", "mean", minkowski_vectors, _minkowski_names,
+           "Area, perimeter and Euler number of the sets above a threshold, after smoothing by 1 pixel.",
+           _minkowski_axis, axis_label="threshold [sigma]", value_label="V0, V1, V2 per pixel",
+           source="Schmalzing & Gorski 1998, MNRAS 297, 355"),
+    _image("structure functions", "mean", _structure, _structure_names,
+           "Moments of the increments over 1, 2, 4, ... pixels, p = 1 to 4.", _structure_axis,
+           axis_label="lag [pixels]", value_label="S_p(r)^(1/p) / std", source="Kolmogorov 1941; Frisch 1995"),
+    _image("peaks", "distribution", peak_vectors,
+           lambda shape, frame: ("peaks above 1 sigma", "peaks above 3 sigma", "mean peak height"),
+           "Number and mean height of the peaks of every image, smoothed by 1 pixel.",
+           value_label="count, height [sigma]", source="strict local maxima among 8 neighbours"),
+    _image("shapes", "distribution", shape_vectors, _shape_names,
+           "Centre, elongation, scatter, Gini, M20, concentration and asymmetry of the light above the mean.",
+           source="Vicanek Martinez et al. 2024, A&A 691, A360; Lotz et al. 2004; Conselice 2003"),
+    _image("band moments", "distribution", band_vectors, _band_names,
+           "Skewness and kurtosis of every image in octave bands: what phases do to a spectrum.",
+           value_label="skewness, kurtosis", source="differences of Gaussians, Burt & Adelson 1983"),
+    Statistic("cross spectra", "images", "mean", _cross, _cross_names,
+              "Cross spectra of the standardised channels; empty for a single channel.", _cross_axis,
+              "k [cycles per pixel]", "P_ij(k)", "periodogram"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sundog.errors import OptionError
+from sundog.checks import one_of
 from sundog.statistics.catalogue.events import EVENT_STATISTICS
 from sundog.statistics.catalogue.features import features
 from sundog.statistics.catalogue.frame import Frame, Statistic
@@ -23,11 +23,7 @@ def catalogue(kind: str) -> tuple[Statistic, ...]:
     >>> [statistic.name for statistic in catalogue("events")]
     ['marginals', 'correlations', 'pair projections', 'radius']
     """
-    if kind not in _CATALOGUE:
-        raise OptionError(
-            "unknown kind of data", got=repr(kind), expected="'events' or 'images'", do="pass dataset.kind"
-        )
-    return _CATALOGUE[kind]
+    return _CATALOGUE[one_of(kind, _CATALOGUE, "kind of data")]
 
 
 def choose(kind: str, names: str | Sequence[str] = "all") -> tuple[Statistic, ...]:
@@ -41,12 +37,4 @@ def choose(kind: str, names: str | Sequence[str] = "all") -> tuple[Statistic, ..
     known = {statistic.name: statistic for statistic in catalogue(kind)}
     if isinstance(names, str):
         names = list(known) if names == "all" else [names]
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise OptionError(
-            f"unknown statistic of {kind}",
-            got=", ".join(map(str, unknown)) or "no name at all",
-            expected="one of " + ", ".join(known),
-            do="choose among these names, or pass 'all'",
-        )
-    return tuple(known[name] for name in names)
+    return tuple(known[one_of(name, known, f"statistic of {kind}")] for name in names or [""])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from sundog.statistics.harmonics.labels import HarmonicLabels
 
+Entry = tuple[list[int], bool]  # numbers of a label, and whether it has an imaginary part
 LOW_MOMENTS = ((0, 0, 0), (0, 1, 0), (1, 1, 0), (1, 1, 1))  # p1, p2, conjugate; the last one for complex maps
 
 
@@ -91,7 +93,7 @@ class HarmonicModel:
     def layout(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """For each kind the label numbers (k, 9) of its entries, and which of them have an imaginary part (k,)."""
         found = {}
-        rows: dict[str, Callable[[], Iterator[tuple[list[int], bool]]]] = {
+        rows: dict[str, Callable[[], Iterator[Entry]]] = {
             "S11": self._s11, "S00": self._s00, "S01": self._s01, "C00": self._c00, "C01": self._c01,
             "Cphase": self._cphase, "L": self._low,
         }  # fmt: skip
@@ -111,56 +113,38 @@ class HarmonicModel:
         columns = np.concatenate(kinds), np.concatenate(parts), np.concatenate(numbers)
         return HarmonicLabels(*columns, self.L, self.turn, self.directions)
 
-    def _single(self) -> Iterator[tuple[int, int]]:
-        return ((j, ell) for j in range(self.J) for ell in range(self.R))
+    def _s11(self) -> Iterator[Entry]:
+        for j, ell in product(range(self.J), range(self.R)):
+            for n, a in [(0, 0), *self.steps(self.translations, self.directions)]:
+                yield [j, ell, 1, j, ell, 1, n, a, 0], n > 0
+        for j, ell in product(range(self.J), range(self.L if self.turn == 2 else 0)):
+            turned = [(n, (a + self.directions) % (2 * self.directions)) for n, a in self._all]
+            for n, a in [(0, 0), *turned]:
+                yield [j, ell, 1, j, ell + self.L, 1, n, a, 1], True
 
-    def _s11(self) -> Iterator[tuple[list[int], bool]]:
-        for j, ell in self._single():
-            yield [j, ell, 1, j, ell, 1, 0, 0, 0], False
-            for n, a in self.steps(self.translations, self.directions):
-                yield [j, ell, 1, j, ell, 1, n, a, 0], True
-        if self.turn == 2:
-            for j in range(self.J):
-                for ell in range(self.L):
-                    yield [j, ell, 1, j, ell + self.L, 1, 0, 0, 1], True
-                    for n, a in self._all:
-                        a = (a + self.directions) % (2 * self.directions)
-                        yield [j, ell, 1, j, ell + self.L, 1, n, a, 1], True
-
-    def _s00(self) -> Iterator[tuple[list[int], bool]]:
-        for j, ell in self._single():
-            yield [j, ell, 0, j, ell, 0, 0, 0, 0], False
-            for n, a in self.steps(self.translations, self.directions):
+    def _s00(self) -> Iterator[Entry]:
+        for j, ell in product(range(self.J), range(self.R)):
+            for n, a in [(0, 0), *self.steps(self.translations, self.directions)]:
                 yield [j, ell, 0, j, ell, 0, n, a, 0], False
 
-    def _s01(self) -> Iterator[tuple[list[int], bool]]:
-        for j, ell in self._single():
-            yield [j, ell, 0, j, ell, 1, 0, 0, 0], True
+    def _s01(self) -> Iterator[Entry]:
+        return (([j, ell, 0, j, ell, 1, 0, 0, 0], True) for j, ell in product(range(self.J), range(self.R)))
 
-    def _crossed(self, p2: int) -> Iterator[tuple[list[int], bool]]:
-        for j1, j2 in self.octave_pairs:
-            for l1 in range(self.R):
-                for l2 in range(self.R):
-                    yield [j1, l1, 0, j2, l2, p2, 0, 0, 0], p2 == 1
+    def _c00(self) -> Iterator[Entry]:
+        for (j1, j2), l1, l2 in product(self.octave_pairs, range(self.R), range(self.R)):
+            yield [j1, l1, 0, j2, l2, 0, 0, 0, 0], False
 
-    def _c00(self) -> Iterator[tuple[list[int], bool]]:
-        return self._crossed(0)
+    def _c01(self) -> Iterator[Entry]:
+        for (j1, j2), l1, l2 in product(self.octave_pairs, range(self.R), range(self.R)):
+            yield [j1, l1, 0, j2, l2, 1, 0, 0, 0], True
+        for (j1, j2), ell, (n, a) in product(self.octave_pairs, range(self.R), self._all):
+            yield [j1, ell, 0, j2, ell, 1, n, a, 0], True
 
-    def _c01(self) -> Iterator[tuple[list[int], bool]]:
-        yield from self._crossed(1)
-        if self.translations:
-            for j1, j2 in self.octave_pairs:
-                for ell in range(self.R):
-                    for n, a in self._all:
-                        yield [j1, ell, 0, j2, ell, 1, n, a, 0], True
+    def _cphase(self) -> Iterator[Entry]:
+        for (j1, j2), ell in product(self.octave_pairs, range(self.R)):
+            for n, a in [(0, 0), *self.phase_steps(j2)]:
+                yield [j1, ell, 1, j2, ell, 2 ** (j2 - j1), n, a, 0], True
 
-    def _cphase(self) -> Iterator[tuple[list[int], bool]]:
-        for j1, j2 in self.octave_pairs:
-            for ell in range(self.R):
-                for n, a in [(0, 0), *self.phase_steps(j2)]:
-                    yield [j1, ell, 1, j2, ell, 2 ** (j2 - j1), n, a, 0], True
-
-    def _low(self) -> Iterator[tuple[list[int], bool]]:
-        for j in self.low_octaves:
-            for p1, p2, conjugate in self.low_moments:
-                yield [j, -1, p1, j, -1, p2, 0, 0, conjugate], self.turn == 2 and (p1 != p2 or conjugate == 1)
+    def _low(self) -> Iterator[Entry]:
+        for j, (p1, p2, conjugate) in product(self.low_octaves, self.low_moments):
+            yield [j, -1, p1, j, -1, p2, 0, 0, conjugate], self.turn == 2 and (p1 != p2 or conjugate == 1)

@@ -6,6 +6,7 @@ space. With weights (masks, edges) an average over two octaves keeps those of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -41,21 +42,13 @@ def harmonic_moments(x: Tensor, model: HarmonicModel, filters: Filters) -> dict[
     f = torch.fft.fft2(x)
     W = torch.fft.ifft2(f[:, None, None] * filters.psi)  # (n, J, R, ny, nx)
     M = safe_modulus(W)
-    found = {}
-    for kind in model.kinds:
-        if kind == "S11":
-            found[kind] = _s11(W, M, model, filters)
-        elif kind == "S00":
-            found[kind] = _s00(M, model, filters)
-        elif kind == "S01":
-            found[kind] = _each(M, W, filters)
-        elif kind in ("C00", "C01"):
-            found[kind] = _crossed(M, W if kind == "C01" else M, model, filters)
-        elif kind == "Cphase":
-            found[kind] = _cphase(W, model, filters)
-        else:
-            found[kind] = _low(f, model, filters)
-    return {kind: values.flatten(1) for kind, values in found.items()}
+    measure: dict[str, Callable[[], Tensor]] = {
+        "S11": lambda: _s11(W, M, model, filters), "S00": lambda: _s00(M, model, filters),
+        "S01": lambda: _each(M, W, filters), "C00": lambda: _crossed(M, M, model, filters),
+        "C01": lambda: _crossed(M, W, model, filters), "Cphase": lambda: _cphase(W, model, filters),
+        "L": lambda: _low(f, model, filters),
+    }  # fmt: skip
+    return {kind: measure[kind]().flatten(1) for kind in model.kinds}
 
 
 def _covariance(a: Tensor, b: Tensor, weights: Tensor | None) -> Tensor:

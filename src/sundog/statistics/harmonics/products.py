@@ -71,9 +71,8 @@ def _power(u: Tensor, p: int) -> Tensor:
     return out
 
 
-def _harmonic_backward(z: Tensor, grad: Tensor, p: int) -> Tensor:
-    _, u = _unit(z)
-    below = _power(u, p - 1)
+def _harmonic_backward(u: Tensor, below: Tensor, grad: Tensor, p: int) -> Tensor:
+    """Gradient for z from that for [z]^p, with u = z / |z| and ``below`` = u^(p-1)."""
     return (1 + p) / 2 * below.conj() * grad + (1 - p) / 2 * (below * u * u) * grad.conj()
 
 
@@ -88,7 +87,8 @@ class _Harmonic(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[misc]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _harmonic_backward(ctx.saved_tensors[0], grad, ctx.p), None
+        _, u = _unit(ctx.saved_tensors[0])
+        return _harmonic_backward(u, _power(u, ctx.p - 1), grad, ctx.p), None
 
 
 class _Product(torch.autograd.Function):
@@ -111,10 +111,7 @@ class _Product(torch.autograd.Function):
         g = grad[..., None, None] * scale
         size, u = _unit(z)
         below = _power(u, ctx.p - 1)
-        to_a = g * (size * (below * u))
-        inner = a * g.conj()
-        to_z = (1 + ctx.p) / 2 * below.conj() * inner + (1 - ctx.p) / 2 * (below * u * u) * inner.conj()
-        return to_a, to_z, None, None
+        return g * (size * (below * u)), _harmonic_backward(u, below, a * g.conj(), ctx.p), None, None
 
 
 class _Lagged(torch.autograd.Function):

@@ -18,14 +18,12 @@ from sundog.statistics.samples.admission import checked_images
 from sundog.statistics.scattering.moments.masked import checked_mask, far_weights
 from sundog.statistics.wavelets.filters import (
     WAVELETS,
-    angles,
-    bump_angles,
-    bump_bank,
     check_bank,
     default_scales,
     frequencies,
+    full_bank,
     low_pass,
-    morlet,
+    orientations,
 )
 
 DEFAULT_KINDS = ("S11", "S00", "S01", "C01", "Cphase", "L")
@@ -157,15 +155,10 @@ class PhaseHarmonics:
 
     def _build(self) -> Filters:
         model, (rows, columns) = self.model, (frequencies(n) for n in self.shape)
-        if self.wavelet == "bump":
-            orientations = bump_angles(self.L, model.turn)
-            psi = bump_bank(self.shape, self.J, self.L, model.turn)
-        else:
-            orientations = [theta - math.pi * half for half in range(model.turn) for theta in angles(self.L)]
-            found = [morlet(rows, columns, j, theta, 4.0 / self.L) for j in range(self.J) for theta in orientations]
-            psi = torch.stack(found).view(self.J, model.R, *self.shape)
+        psi = full_bank(self.wavelet, self.shape, self.J, self.L, model.turn)
         phi = torch.stack([low_pass(rows, columns, j) for j in model.low_octaves])
-        return Filters(psi, phi, model.lags(orientations), self._valid, self._weights())
+        lags = model.lags(orientations(self.wavelet, self.L, model.turn))
+        return Filters(psi, phi, lags, self._valid, self._weights())
 
     def _weights(self) -> tuple[Tensor | None, ...]:
         """Weights (ny, nx) of each octave: equal beyond 2^(j + 1) pixels from the mask, 0 nearer to it."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError
-from sundog.statistics.maps.spectra import _edges
+from sundog.statistics.maps.spectra import band_edges, half_plane
 
 
 class BandPowers:
@@ -43,8 +43,8 @@ class BandPowers:
         if not 1 <= len(self.shape) <= 3:
             raise OptionError("band powers of this many axes", got=len(shape), expected="1, 2 or 3",
                               do="pass (nx,), (ny, nx) or (nz, ny, nx)")  # fmt: skip
-        k, copies = _half_plane(self.shape)
-        self.edges = _edges(k, min(self.shape), self.shape[-1], bins) if edges is None else edges.double().cpu()
+        k, copies = (part.flatten() for part in half_plane(self.shape))
+        self.edges = band_edges(k, self.shape, bins) if edges is None else edges.double().cpu()
         band = torch.bucketize(k, self.edges[1:], right=True)
         band[0] = len(self.edges)  # the mean belongs to no band
         used, band = torch.unique(band, return_inverse=True)
@@ -80,17 +80,3 @@ class BandPowers:
         if key not in self._ready:
             self._ready[key] = self._band.to(f.device), self._weights.to(f.device, f.real.dtype)
         return self._ready[key]
-
-
-def _half_plane(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """|k| in cycles per pixel of each mode of torch.fft.rfftn, flat, and how often it stands in the full plane."""
-    k2 = torch.zeros((), dtype=torch.float64)
-    for axis, n in enumerate(shape):
-        last = axis == len(shape) - 1
-        k = (torch.fft.rfftfreq if last else torch.fft.fftfreq)(n, dtype=torch.float64)
-        k2 = k2[..., None] + k**2
-    copies = torch.full_like(k2, 2.0)
-    copies[..., 0] = 1.0
-    if shape[-1] % 2 == 0:
-        copies[..., -1] = 1.0
-    return k2.sqrt().flatten(), copies.flatten()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, ShapeError
-from sundog.statistics.maps.spectra import apodising_window, wavenumbers
+from sundog.statistics.maps.spectra import half_plane, logarithmic_edges, rising, windowed
 from sundog.statistics.samples.admission import checked_images
 
 TOP = 1 / 3  # cycles per pixel
@@ -102,7 +102,7 @@ def bispectrum(images: Tensor, *, bins: int | Tensor = 6, periodic: bool = True,
     """
     images = checked_images(images)
     ny, nx = images.shape[-2:]
-    k = wavenumbers(ny, nx).to(images.device)
+    k, copies = (part.to(images.device) for part in half_plane((ny, nx)))
     edges = _band_edges(k, bins)
     band = torch.bucketize(k, edges, right=True) - 1
     masks = torch.stack([band == b for b in range(len(edges) - 1)])
@@ -121,28 +121,18 @@ def bispectrum(images: Tensor, *, bins: int | Tensor = 6, periodic: bool = True,
     sums = torch.stack([(passed[a] * passed[b] * passed[c]).mean((-2, -1)) for a, b, c in triples], -1)
     modes = counts[:, 0, 0].to(images)
     power = torch.stack([(m * m).mean((-2, -1)) for m in passed], -1) / modes / (ny * nx)
-    size = _full_plane_mean(k, masks, nx, modes)
-    return Bispectrum(
-        size.to(images), power, torch.tensor(triples, device=images.device), sums / (total * ny * nx * cubic), total
-    )
-
-
-def _full_plane_mean(k: Tensor, masks: Tensor, nx: int, modes: Tensor) -> Tensor:
-    copies = torch.full_like(k, 2.0)
-    copies[:, 0] = 1.0
-    if nx % 2 == 0:
-        copies[:, -1] = 1.0
-    return (masks * copies * k).sum((-2, -1)) / modes
+    size = ((masks * copies * k).sum((-2, -1)) / modes).to(images)
+    bands = torch.tensor(triples, device=images.device)
+    return Bispectrum(size, power, bands, sums / (total * ny * nx * cubic), total)
 
 
 def _transform(images: Tensor, periodic: bool, window: str) -> tuple[Tensor, float]:
     """The half-plane FFT of maps whose power needs no correction, and what divides triple products."""
     if periodic:
         return torch.fft.rfft2(images), 1.0
-    w = apodising_window(images.shape[-2], images.shape[-1], window).to(images)
-    mean = (images * w).sum((-2, -1), keepdim=True) / w.sum()
+    seen, w = windowed(images, window)
     square, cube = float(w.square().mean()), float((w**3).mean())
-    return torch.fft.rfft2((images - mean) * w) / square**0.5, cube / square**1.5
+    return torch.fft.rfft2(seen) / square**0.5, cube / square**1.5
 
 
 def _band_edges(k: Tensor, bins: int | Tensor) -> Tensor:
@@ -153,29 +143,15 @@ def _band_edges(k: Tensor, bins: int | Tensor) -> Tensor:
                          do="use larger maps")  # fmt: skip
     if isinstance(bins, Tensor):
         edges = bins.to(k)
-        rising = edges.ndim == 1 and len(edges) > 1 and bool((edges.diff() > 0).all())
-        if not rising or float(edges[0]) < 0 or float(edges[-1]) > TOP * (1 + 1e-9):
-            raise OptionError(
-                "edges of the bispectrum's bands",
-                got=bins.tolist(),
-                expected="rising, from 0 at least to 1/3 cycles per pixel at most",
-                do="pass bins=6",
-            )
+        if not rising(edges) or float(edges[0]) < 0 or float(edges[-1]) > TOP * (1 + 1e-9):
+            raise OptionError("edges of the bispectrum's bands", got=bins.tolist(),
+                              expected="rising, from 0 at least to 1/3 cycles per pixel at most", do="pass bins=6")
         edges = torch.cat([edges[:-1].clamp_min(1e-12), edges[-1:]])
         empty = [a for a, b in _pairs(edges) if not bool(((inside >= a) & (inside < b)).any())]
         if empty:
             raise OptionError("empty bands", got=f"from k = {empty[0]:.3g}", expected="some mode", do="widen the bands")
         return edges
-    if bins < 1:
-        raise OptionError("number of bands", got=bins, expected="at least 1", do="pass bins=6")
-    low = float(inside.min()) * (1 - 1e-9)
-    wanted = low * (TOP * (1 + 1e-9) / low) ** (torch.arange(bins + 1, dtype=k.dtype, device=k.device) / bins)
-    kept = [wanted[0]]
-    for edge in wanted[1:]:
-        if bool(((inside >= kept[-1]) & (inside < edge)).any()):
-            kept.append(edge)
-    kept[-1] = wanted[-1]
-    return torch.stack(kept)
+    return logarithmic_edges(inside, TOP * (1 + 1e-9), bins)
 
 
 def _pairs(edges: Tensor) -> Iterator[tuple[float, float]]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sundog.errors import OptionError
+from sundog.checks import at_least
+from sundog.statistics.wavelets.waves import crop_axis
 
 
 def level_thresholds(x: Tensor, count: int = 16) -> tuple[Tensor, Tensor]:
@@ -23,8 +24,7 @@ def level_thresholds(x: Tensor, count: int = 16) -> tuple[Tensor, Tensor]:
     >>> level_thresholds(torch.arange(100.0), 4)[0]
     tensor([12.3750, 37.1250, 61.8750, 86.6250])
     """
-    if count < 2:
-        raise OptionError("number of levels", got=count, expected="at least 2", do="pass count=16")
+    at_least(count, 2, "number of levels")
     flat = x.flatten().sort().values
     place = (torch.arange(count, dtype=torch.float64) + 0.5) / count * (len(flat) - 1)
     low, high = flat[place.floor().long()], flat[place.ceil().long()]
@@ -94,17 +94,9 @@ def smoothed_pyramid(x: Tensor, sigmas: tuple[float, ...]) -> list[Tensor]:
         part, square = f, torch.zeros((), dtype=torch.float64, device=x.device)
         for axis, (n, m) in enumerate(zip(shape, grid), start=1):
             last = axis == len(shape)
-            part = part.narrow(axis, 0, m // 2 + 1) if last else _both_ends(part, axis, m)
+            part = part.narrow(axis, 0, m // 2 + 1) if last else crop_axis(part, axis, m)
             k = (torch.fft.rfftfreq if last else torch.fft.fftfreq)(m, d=1 / m, device=x.device).double()
             square = square[..., None] + (2 * math.pi / n * k) ** 2
         window = torch.exp(-0.5 * sigma**2 * square).to(x)
         out.append(torch.fft.irfftn(part * window, s=grid, dim=dims, norm="forward"))
     return out
-
-
-def _both_ends(f: Tensor, axis: int, m: int) -> Tensor:
-    """The m lowest frequencies of an axis in the order of fftfreq."""
-    n = f.shape[axis]
-    if m == n:
-        return f
-    return torch.cat([f.narrow(axis, 0, (m + 1) // 2), f.narrow(axis, n - m // 2, m // 2)], axis)

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sundog.checks import at_least, one_of, positive
 from sundog.errors import OptionError, ShapeError
 from sundog.statistics.samples.admission import checked_images
 
 ARCMIN = math.pi / (180 * 60)  # radians
+WINDOWS = {"hann": 1.0, "tukey": 0.25}  # share of a half side over which the window rises
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,8 @@ def cross_spectrum(
     a = checked_images(first)
     b = a if second is first else checked_images(second)
     if a.shape[-2:] != b.shape[-2:]:
-        raise ShapeError(
-            "two maps differ in size",
-            got=f"{tuple(a.shape[-2:])} and {tuple(b.shape[-2:])}",
-            expected="equal sizes",
-            do="cut both to the same patch",
-        )
+        raise ShapeError("two maps differ in size", got=f"{tuple(a.shape[-2:])} and {tuple(b.shape[-2:])}",
+                         expected="equal sizes", do="cut both to the same patch")
     ny, nx = a.shape[-2:]
     rings = _rings(ny, nx, bins, a)
     fa = _transform(a, periodic, window)
@@ -119,7 +117,7 @@ def in_ell(spectrum: Spectrum, pixel_arcmin: float) -> Spectrum:
     >>> in_ell(Spectrum(torch.tensor([0.5]), torch.ones(1), torch.ones(1)), pixel_arcmin=1.0).k
     tensor([10800.])
     """
-    pixel = _pixel(pixel_arcmin) * ARCMIN
+    pixel = positive(pixel_arcmin, "pixel_arcmin") * ARCMIN
     return Spectrum(2 * math.pi * spectrum.k / pixel, spectrum.power * pixel**2, spectrum.modes)
 
 
@@ -131,22 +129,32 @@ def in_per_arcmin(spectrum: Spectrum, pixel_arcmin: float) -> Spectrum:
     >>> in_per_arcmin(Spectrum(torch.tensor([0.5]), torch.ones(1), torch.ones(1)), pixel_arcmin=2.0).k
     tensor([0.2500])
     """
-    pixel = _pixel(pixel_arcmin)
+    pixel = positive(pixel_arcmin, "pixel_arcmin")
     return Spectrum(spectrum.k / pixel, spectrum.power * pixel**2, spectrum.modes)
 
 
-def wavenumbers(ny: int, nx: int, *, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return |k| in cycles per pixel on the half plane of torch.fft.rfft2: (ny, nx // 2 + 1)."""
-    ky = torch.fft.fftfreq(ny, dtype=dtype)[:, None]
-    kx = torch.fft.rfftfreq(nx, dtype=dtype)[None, :]
-    return (ky**2 + kx**2).sqrt()
+def half_plane(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return |k| in cycles per pixel of each mode of torch.fft.rfftn, and how often it stands in the full plane.
+
+    Example
+    -------
+    >>> [part.tolist() for part in half_plane((4,))]
+    [[0.0, 0.25, 0.5], [1.0, 2.0, 1.0]]
+    """
+    k2 = torch.zeros((), dtype=torch.float64)
+    for axis, n in enumerate(shape):
+        k = (torch.fft.rfftfreq if axis == len(shape) - 1 else torch.fft.fftfreq)(n, dtype=torch.float64)
+        k2 = k2[..., None] + k**2
+    copies = torch.full_like(k2, 2.0)
+    copies[..., 0] = 1.0
+    if shape[-1] % 2 == 0:
+        copies[..., -1] = 1.0
+    return k2.sqrt(), copies
 
 
 def apodising_window(ny: int, nx: int, window: str = "hann") -> Tensor:
     """Return a window (ny, nx) that falls to zero just outside the map: "hann", or "tukey" with 25 % flanks."""
-    flank = {"hann": 1.0, "tukey": 0.25}.get(window)
-    if flank is None:
-        raise OptionError("unknown window", got=window, expected="'hann' or 'tukey'", do="choose one of them")
+    flank = WINDOWS[one_of(window, WINDOWS, "window")]
     sides = []
     for n in (ny, nx):
         depth = torch.minimum(torch.arange(n) + 0.5, n - torch.arange(n) - 0.5).double() / n
@@ -170,75 +178,66 @@ class _Rings:
 
 
 def _rings(ny: int, nx: int, bins: int | Tensor | None, like: Tensor) -> _Rings:
-    k = wavenumbers(ny, nx)
-    copies = torch.full_like(k, 2.0)
-    copies[:, 0] = 1.0
-    if nx % 2 == 0:
-        copies[:, -1] = 1.0
-    k, copies = k.flatten(), copies.flatten()
-    edges = bins.double().cpu() if isinstance(bins, Tensor) else _edges(k, ny, nx, bins)
-    if edges.ndim != 1 or len(edges) < 2 or not bool((edges[1:] > edges[:-1]).all()):
-        raise OptionError(
-            "spectrum bins do not increase",
-            got=edges.tolist(),
-            expected="rising edges in cycles per pixel",
-            do="pass a number of bins instead",
-        )
+    k, copies = (part.flatten() for part in half_plane((ny, nx)))
+    edges = bins.double().cpu() if isinstance(bins, Tensor) else band_edges(k, (ny, nx), bins)
+    if not rising(edges):
+        raise OptionError("spectrum bins do not increase", got=edges.tolist(),
+                          expected="rising edges in cycles per pixel", do="pass a number of bins instead")
     ring = torch.bucketize(k, edges, right=True) - 1
     index = ((ring >= 0) & (ring < len(edges) - 1) & (k > 0)).nonzero()[:, 0]
     ring, w, k = ring[index], copies[index], k[index]
     modes = torch.zeros(len(edges) - 1, dtype=k.dtype).index_add(0, ring, w)
     if not bool((modes > 0).all()):
-        raise OptionError(
-            "a spectrum bin holds no mode",
-            got=f"map {ny} x {nx}, edges {[round(e, 4) for e in edges.tolist()]}",
-            expected="wider bins",
-            do="pass fewer or wider bins, or bins=None",
-        )
+        raise OptionError("a spectrum bin holds no mode",
+                          got=f"map {ny} x {nx}, edges {[round(e, 4) for e in edges.tolist()]}",
+                          expected="wider bins", do="pass fewer or wider bins, or bins=None")
     centre = torch.zeros_like(modes).index_add(0, ring, w * k) / modes
     place = torch.stack([ring, torch.arange(len(ring))])
     matrix = torch.sparse_coo_tensor(place, w / modes[ring], (len(modes), len(ring)), check_invariants=False)
     return _Rings(centre.to(like), modes.to(like), index.to(like.device), matrix.to(like).coalesce())
 
 
-def _edges(k: Tensor, ny: int, nx: int, bins: int | None) -> Tensor:
+def band_edges(k: Tensor, shape: tuple[int, ...], bins: int | None) -> Tensor:
     """Edges from half the fundamental to just above Nyquist; logarithmic ones are thinned until no bin is empty."""
     top = 0.5 * (1 + 1e-9)
-    if min(ny, nx) < 2:
-        raise ShapeError(
-            "map too small for a spectrum", got=f"{ny} x {nx}", expected="at least 2 x 2", do="use larger maps"
-        )
+    if min(shape) < 2:
+        raise ShapeError("map too small for a spectrum", got=shape, expected="at least 2 pixels a side",
+                         do="use larger maps")
     if bins is None:
-        step = 1.0 / min(ny, nx)
+        step = 1.0 / min(shape)
         inner = torch.arange(0.5, 0.5 / step - 0.25, dtype=torch.float64) * step
         return torch.cat([inner, torch.tensor([top], dtype=torch.float64)])
-    if bins < 1:
-        raise OptionError("number of spectrum bins", got=bins, expected="at least 1", do="pass bins=12")
-    found = k[(k > 0) & (k <= top)]
-    low = float(found.min())
-    edges = torch.logspace(math.log10(low), math.log10(top), bins + 1, dtype=torch.float64)
+    return logarithmic_edges(k[(k > 0) & (k <= top)], top, bins)
+
+
+def logarithmic_edges(k: Tensor, top: float, bins: int) -> Tensor:
+    """Edges of at most so many logarithmic bins between the lowest mode and ``top``, none of them empty."""
+    at_least(bins, 1, "number of bins")
+    low = float(k.min())
+    edges = torch.logspace(math.log10(low), math.log10(top), bins + 1, dtype=torch.float64).to(k.device)
     edges[0], edges[-1] = low * (1 - 1e-9), top
     kept = [edges[0]]
     for edge in edges[1:]:
-        if bool(((found >= kept[-1]) & (found < edge)).any()):
+        if bool(((k >= kept[-1]) & (k < edge)).any()):
             kept.append(edge)
     kept[-1] = edges[-1]
     return torch.stack(kept)
 
 
+def rising(edges: Tensor) -> bool:
+    """Whether these are two edges or more, in ascending order."""
+    return edges.ndim == 1 and len(edges) > 1 and bool((edges.diff() > 0).all())
+
+
+def windowed(images: Tensor, window: str) -> tuple[Tensor, Tensor]:
+    """Maps less their weighted mean under a window, and the window (ny, nx)."""
+    w = apodising_window(images.shape[-2], images.shape[-1], window).to(images)
+    return (images - (images * w).sum((-2, -1), keepdim=True) / w.sum()) * w, w
+
+
 def _transform(images: Tensor, periodic: bool, window: str) -> Tensor:
     """The half-plane FFT, divided by sqrt(ny nx <w^2>)."""
-    ny, nx = images.shape[-2:]
     if periodic:
         return torch.fft.rfft2(images, norm="ortho")
-    w = apodising_window(ny, nx, window).to(images)
-    mean = (images * w).sum((-2, -1), keepdim=True) / w.sum()
-    return torch.fft.rfft2((images - mean) * w, norm="ortho") / w.square().mean().sqrt()
-
-
-def _pixel(pixel_arcmin: float) -> float:
-    if not pixel_arcmin > 0:
-        raise OptionError(
-            "pixel size", got=pixel_arcmin, expected="a positive number of arcmin", do="pass pixel_arcmin=0.5"
-        )
-    return pixel_arcmin
+    seen, w = windowed(images, window)
+    return torch.fft.rfft2(seen, norm="ortho") / w.square().mean().sqrt()

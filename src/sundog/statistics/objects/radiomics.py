@@ -19,11 +19,12 @@ import numpy
 import torch
 from torch import Tensor
 
+from sundog.checks import one_of
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.random import stream
 from sundog.statistics.objects.cooccurrence import cooccurrence, glcm_features
 from sundog.statistics.objects.firstorder import first_order_features
-from sundog.statistics.samples.admission import checked_images
+from sundog.statistics.samples.admission import checked_singles
 from sundog.statistics.samples.distance import frechet_distance
 
 ENTRIES = 1 << 22  # numbers of co-occurrence matrices held at once
@@ -159,8 +160,7 @@ def frechet_radiomic_distance(
     >>> found.value > 10 * found.null_high
     True
     """
-    if scale not in ("robust", "zscore"):
-        raise OptionError("unknown scale of the features", got=scale, expected="robust | zscore", do="choose one")
+    one_of(scale, ("robust", "zscore"), "scale of the features")
     if set(real) != set(fake):
         raise ShapeError("real and fake have other features", got=f"{len(real)} and {len(fake)}",
                          expected="the same names", do="measure both with the same options")
@@ -212,11 +212,7 @@ def _glcm(levels: Tensor, distances: Sequence[int]) -> dict[str, Tensor]:
 
 
 def _checked(images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    x = checked_images(images).detach().double()
-    x = x[None] if x.ndim == 2 else x
-    if x.ndim != 3:
-        raise ShapeError("radiomic features are measured on single-channel images", got=f"shape {tuple(x.shape)}",
-                         expected="(n, ny, nx)", do="pass one channel, images[:, 0]")
+    x = checked_singles(images).detach().double()
     inside = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.bool()
     if inside.shape[-2:] != x.shape[-2:] or inside.ndim not in (2, 3) or (inside.ndim == 3 and len(inside) != len(x)):
         raise ShapeError("the mask does not fit the images", got=tuple(inside.shape), expected=tuple(x.shape),

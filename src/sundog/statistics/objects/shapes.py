@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sundog.errors import OptionError, ShapeError
-from sundog.statistics.samples.admission import checked_images
+from sundog.errors import OptionError
+from sundog.statistics.samples.admission import checked_singles
 
 
 def pixel_metrics(images: Tensor, *, low: float = 0.0, high: float = 1.0, n_bins: int = 4) -> dict[str, Tensor]:
@@ -28,7 +28,7 @@ def pixel_metrics(images: Tensor, *, low: float = 0.0, high: float = 1.0, n_bins
     >>> pixel_metrics(torch.tensor([[[0.0, 0.2], [0.0, 1.0]]]))["active_fraction"]
     tensor([0.5000])
     """
-    x = _objects(images)
+    x = checked_singles(images)
     if not low < high or n_bins < 1:
         raise OptionError("intensity range", got=f"{low} to {high} in {n_bins} bins", expected="low < high",
                           do="pass low=0.0, high=1.0, n_bins=4")  # fmt: skip
@@ -65,7 +65,7 @@ def shape_metrics(images: Tensor, *, centre: tuple[float, float] | None = None) 
     >>> {name: round(value.item(), 3) for name, value in shape_metrics(bar).items()}
     {'com_radius': 0.0, 'com_angle': 0.0, 'elongation': 1.0, 'pca_angle': 0.0, 'scatter': 1.2}
     """
-    x = _objects(images)
+    x = checked_singles(images)
     w, pos_y, pos_x, com_y, com_x = _mass(x)
     d_y, d_x = pos_y - com_y[:, None], pos_x - com_x[:, None]
     if centre is not None:
@@ -98,7 +98,7 @@ def gini(images: Tensor) -> Tensor:
     >>> gini(torch.tensor([[[0.0, 0.0], [0.0, 1.0]]]))
     tensor([1.])
     """
-    return _gini(_objects(images).flatten(1).abs().sort(1).values)
+    return _gini(checked_singles(images).flatten(1).abs().sort(1).values)
 
 
 def m20(images: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def m20(images: Tensor) -> Tensor:
     >>> m20(torch.ones(1, 9, 9)) < 0
     tensor([True])
     """
-    w, pos_y, pos_x, com_y, com_x = _mass(_objects(images))
+    w, pos_y, pos_x, com_y, com_x = _mass(checked_singles(images))
     square = (pos_y - com_y[:, None]) ** 2 + (pos_x - com_x[:, None]) ** 2
     bright, order = w.sort(1, descending=True)
     return _m20(bright, (w * square).gather(1, order))
@@ -132,7 +132,7 @@ def concentration(images: Tensor) -> Tensor:
     >>> concentration(torch.zeros(2, 9, 9))
     tensor([0., 0.])
     """
-    w, pos_y, pos_x, com_y, com_x = _mass(_objects(images))
+    w, pos_y, pos_x, com_y, com_x = _mass(checked_singles(images))
     return _concentration(w, torch.hypot(pos_y - com_y[:, None], pos_x - com_x[:, None]))
 
 
@@ -148,7 +148,7 @@ def asymmetry(images: Tensor) -> Tensor:
     >>> asymmetry(torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]))
     tensor([1.])
     """
-    x = _objects(images)
+    x = checked_singles(images)
     light = x.abs().sum((1, 2))
     difference = (x - x.flip((1, 2))).abs().sum((1, 2))
     return torch.where(light > 0, difference / (2 * torch.where(light > 0, light, 1.0)), 0.0)
@@ -166,7 +166,7 @@ def shape_features(images: Tensor) -> dict[str, Tensor]:
     >>> sorted(shape_features(torch.zeros(1, 4, 4)))[:3]
     ['asymmetry', 'com_radius', 'com_x']
     """
-    x = _objects(images)
+    x = checked_singles(images)
     shape = shape_metrics(x)
     w, pos_y, pos_x, com_y, com_x = _mass(x)
     radius = torch.hypot(pos_y - com_y[:, None], pos_x - com_x[:, None])
@@ -185,16 +185,6 @@ def shape_features(images: Tensor) -> dict[str, Tensor]:
         "concentration": _concentration(w, radius),
         "asymmetry": asymmetry(x),
     }
-
-
-def _objects(images: Tensor) -> Tensor:
-    x = checked_images(images)
-    if x.ndim == 2:
-        x = x[None]
-    if x.ndim != 3:
-        raise ShapeError("shapes are measured on single-channel images", got=f"shape {tuple(x.shape)}",
-                         expected="(n, ny, nx)", do="pass one channel, images[:, 0]")  # fmt: skip
-    return x
 
 
 def _mass(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -14,12 +14,8 @@ def checked_finite(x: Tensor, what: str) -> Tensor:
     Integers become float64; float16 and bfloat16 become float32; gradients are kept.
     """
     if not isinstance(x, Tensor):
-        raise DataError(
-            f"{what} are not a tensor",
-            got=type(x).__name__,
-            expected="torch.Tensor",
-            do="convert with torch.as_tensor(x)",
-        )
+        raise DataError(f"{what} are not a tensor", got=type(x).__name__, expected="torch.Tensor",
+                        do="convert with torch.as_tensor(x)")
     if x.numel() == 0:
         raise DataError(f"{what} are empty", got=f"shape {tuple(x.shape)}", do="pass at least one sample")
     if not x.is_floating_point():
@@ -30,26 +26,22 @@ def checked_finite(x: Tensor, what: str) -> Tensor:
     if not torch.isfinite(x.detach().sum()):
         bad = int((~torch.isfinite(x)).sum())
         if bad:
-            raise DataError(
-                f"{what} hold NaN or Inf",
-                got=f"{bad} of {x.numel()} values",
-                expected="finite values",
-                do="drop or repair those samples first",
-            )
+            raise DataError(f"{what} hold NaN or Inf", got=f"{bad} of {x.numel()} values", expected="finite values",
+                            do="drop or repair those samples first")
     return x
 
 
 def checked_images(images: Tensor) -> Tensor:
     """Return images of shape (..., ny, nx), finite and floating point; a single map (ny, nx) is fine."""
     images = checked_finite(images, "images")
-    if images.ndim < 2:
-        raise ShapeError(
-            "images have too few axes",
-            got=f"shape {tuple(images.shape)}",
-            expected="(..., ny, nx)",
-            do="reshape to (n, ny, nx)",
-        )
-    return images
+    return _axes(images, images.ndim >= 2, "images", "(..., ny, nx)", "reshape to (n, ny, nx)")
+
+
+def checked_singles(images: Tensor) -> Tensor:
+    """Return images (n, ny, nx) of one channel; a single map (ny, nx) gets an axis in front."""
+    x = checked_images(images)
+    x = x[None] if x.ndim == 2 else x
+    return _axes(x, x.ndim == 3, "single-channel images", "(n, ny, nx)", "pass one channel, images[:, 0]")
 
 
 def checked_events(x: Tensor) -> Tensor:
@@ -57,24 +49,19 @@ def checked_events(x: Tensor) -> Tensor:
     x = checked_finite(x, "events")
     if x.ndim == 1:
         x = x[:, None]
-    if x.ndim != 2:
-        raise ShapeError(
-            "events have the wrong number of axes",
-            got=f"shape {tuple(x.shape)}",
-            expected="(n, d)",
-            do="flatten with x.flatten(1)",
-        )
-    return x
+    return _axes(x, x.ndim == 2, "events", "(n, d)", "flatten with x.flatten(1)")
 
 
 def checked_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return two event samples (n, d) and (m, d) in float64 with the same number of features."""
     x, y = checked_events(x).double(), checked_events(y).double()
     if x.shape[1] != y.shape[1]:
-        raise ShapeError(
-            "two samples differ in the number of features",
-            got=f"{x.shape[1]} and {y.shape[1]}",
-            expected="equal widths",
-            do="select the same columns in both",
-        )
+        raise ShapeError("two samples differ in the number of features", got=f"{x.shape[1]} and {y.shape[1]}",
+                         expected="equal widths", do="select the same columns in both")
     return x, y
+
+
+def _axes(x: Tensor, fine: bool, what: str, expected: str, do: str) -> Tensor:
+    if not fine:
+        raise ShapeError(f"{what}: wrong number of axes", got=f"shape {tuple(x.shape)}", expected=expected, do=do)
+    return x

@@ -7,28 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sundog.errors import OptionError, SampleSizeError
+from sundog.checks import at_least, positive
+from sundog.errors import SampleSizeError
 from sundog.random import stream
 from sundog.statistics.samples.admission import checked_pair
-from sundog.statistics.samples.neighbours import (
-    PRDC,
-    Memorisation,
-    nearest_neighbour_memorisation,
-    precision_recall_density_coverage,
-)
-
-__all__ = [
-    "PRDC",
-    "Memorisation",
-    "energy_distance",
-    "frechet_distance",
-    "mmd",
-    "mmd_permutation",
-    "nearest_neighbour_memorisation",
-    "precision_recall_density_coverage",
-    "sliced_wasserstein",
-    "wasserstein_1",
-]
 
 BLOCK = 1024  # rows of a distance matrix held at once
 
@@ -74,8 +56,7 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, n_projections: int = 128, seed: 
     0.0
     """
     x, y = checked_pair(x, y)
-    if n_projections < 1:
-        raise OptionError("number of projections", got=n_projections, expected="at least 1", do="pass 128")
+    at_least(n_projections, 1, "n_projections")
     u = torch.randn(x.shape[1], n_projections, generator=stream(seed, "sliced wasserstein"), dtype=torch.float64).to(x)
     u = u / u.norm(dim=0)
     return wasserstein_1(x @ u, y @ u).mean()
@@ -134,14 +115,13 @@ def mmd_permutation(
     0.01
     """
     x, y = checked_pair(x, y)
-    if n_permutations < 1:
-        raise OptionError("number of permutations", got=n_permutations, expected="at least 1", do="pass 200")
+    at_least(n_permutations, 1, "n_permutations")
     generator = stream(seed, "mmd permutation")
     labels = torch.cat([torch.ones(len(x)), torch.zeros(len(y))]).double()
     shuffled = [labels[torch.randperm(len(labels), generator=generator)] for _ in range(n_permutations)]
     values = _mmd_of_splits(torch.cat([x, y]), torch.stack([labels, *shuffled], 1), bandwidth)
-    at_least = int((values[1:] >= values[0] - 1e-12).sum())
-    return values[0], (1 + at_least) / (1 + n_permutations)
+    as_far = int((values[1:] >= values[0] - 1e-12).sum())
+    return values[0], (1 + as_far) / (1 + n_permutations)
 
 
 def frechet_distance(x: Tensor, y: Tensor, *, shrinkage: bool = False) -> Tensor:
@@ -168,10 +148,8 @@ def frechet_distance(x: Tensor, y: Tensor, *, shrinkage: bool = False) -> Tensor
     x, y = checked_pair(x, y)
     fewest, k = min(len(x), len(y)), x.shape[1]
     if fewest < 2 or (fewest <= k and not shrinkage):
-        raise SampleSizeError(
-            "too few samples for a covariance", got=f"{fewest} samples of {k} features",
-            expected=f"more than {k}, better {10 * k}", do="pass shrinkage=True or fewer features",
-        )  # fmt: skip
+        raise SampleSizeError("too few samples for a covariance", got=f"{fewest} samples of {k} features",
+                              expected=f"more than {k}, better {10 * k}", do="pass shrinkage=True or fewer features")
     c_x, c_y = covariance(x, shrinkage=shrinkage), covariance(y, shrinkage=shrinkage)
     overlap = torch.linalg.svdvals(_root(c_x) @ _root(c_y)).sum()
     apart = (x.mean(0) - y.mean(0)).square().sum()
@@ -219,11 +197,7 @@ def _mmd_of_splits(pooled: Tensor, labels: Tensor, bandwidth: float | None) -> T
     if min(n, m) < 2:
         raise SampleSizeError("too few samples for an unbiased MMD", got=f"{n:.0f} and {m:.0f}",
                               expected="at least 2 each", do="pass more samples")  # fmt: skip
-    h = median_distance(pooled) if bandwidth is None else bandwidth
-    if not h > 0:
-        raise OptionError(
-            "kernel bandwidth", got=h, expected="a positive number", do="pass None for the median distance"
-        )
+    h = median_distance(pooled) if bandwidth is None else positive(bandwidth, "bandwidth")
     points = (pooled - pooled.mean(0)).float() / h  # centred first: float32 is then good to 1e-6 of a kernel value
     marks = torch.cat([labels, torch.ones_like(labels[:, :1])], 1).float()
     # log k = x.y - |x|^2/2 - |y|^2/2 in one matrix product with two extra columns.

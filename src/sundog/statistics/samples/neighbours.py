@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sundog.errors import OptionError, SampleSizeError
+from sundog.checks import at_least
+from sundog.errors import SampleSizeError
 from sundog.statistics.samples.admission import checked_pair
 
 BLOCK = 1024  # rows of a distance matrix held at once
@@ -63,8 +64,7 @@ def precision_recall_density_coverage(real: Tensor, fake: Tensor, *, k: int = 5)
     (0.0, 0.0)
     """
     real, fake = checked_pair(real, fake)
-    if k < 1:
-        raise OptionError("number of neighbours", got=k, expected="at least 1", do="pass k=5")
+    at_least(k, 1, "k")
     if min(len(real), len(fake)) <= k:
         raise SampleSizeError("too few samples for their k-th neighbour", got=f"{len(real)} real, {len(fake)} fake",
                               expected=f"more than k = {k} each", do="pass more samples or a smaller k")  # fmt: skip

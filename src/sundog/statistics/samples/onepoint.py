@@ -52,9 +52,7 @@ def moments(x: Tensor, *, dim: int | tuple[int, ...] | None = None, weights: Ten
     centred = x - mean[..., None]
     square = centred * centred
     variance = (w * square).sum(-1)
-    spread = (
-        variance > 1e-12 * mean.detach() ** 2 if x.dtype == torch.float32 else variance > 1e-28 * mean.detach() ** 2
-    )
+    spread = variance > (1e-12 if x.dtype == torch.float32 else 1e-28) * mean.detach() ** 2
     # Divide by one where nothing varies: the quotient, and its gradient, stay finite.
     safe = torch.where(spread, variance, torch.ones_like(variance))
     skewness = torch.where(spread, (w * square * centred).sum(-1) / safe**1.5, 0.0)
@@ -78,12 +76,8 @@ def histogram(
     tensor([0.6667, 0.3333])
     """
     if edges.ndim != 1 or edges.numel() < 2 or not bool((edges[1:] > edges[:-1]).all()):
-        raise OptionError(
-            "histogram edges do not increase",
-            got=edges.tolist(),
-            expected="at least two rising numbers",
-            do="pass torch.linspace(low, high, bins + 1)",
-        )
+        raise OptionError("histogram edges do not increase", got=edges.tolist(), expected="at least two rising numbers",
+                          do="pass torch.linspace(low, high, bins + 1)")
     x = _reduced_last(checked_finite(x, "values"), dim).detach().contiguous()
     edges = edges.to(x)
     n_bins = edges.numel() - 1
@@ -115,9 +109,8 @@ def quantiles(
     x = _reduced_last(checked_finite(x, "values"), dim)
     q = torch.as_tensor(q, dtype=torch.float64, device=x.device).reshape(-1)
     if bool(((q < 0) | (q > 1)).any()):
-        raise OptionError(
-            "quantile probabilities out of range", got=q.tolist(), expected="numbers in [0, 1]", do="pass 0.16, not 16"
-        )
+        raise OptionError("quantile probabilities out of range", got=q.tolist(), expected="numbers in [0, 1]",
+                          do="pass 0.16, not 16")
     # Ranks in float64: a float32 running sum over millions of weights drifts.
     w = _weights(x.detach().double(), weights).expand(x.shape)
     ordered, order = x.sort(-1)
@@ -139,12 +132,8 @@ def _reduced_last(x: Tensor, dim: int | tuple[int, ...] | None) -> Tensor:
     if not axes:
         return x.reshape(1)
     if any(not -x.ndim <= axis < x.ndim for axis in axes):
-        raise ShapeError(
-            "no such axis",
-            got=f"dim {dim} for shape {tuple(x.shape)}",
-            expected=f"axes of a {x.ndim}-D tensor",
-            do="count axes from 0 or from -1",
-        )
+        raise ShapeError("no such axis", got=f"dim {dim} for shape {tuple(x.shape)}",
+                         expected=f"axes of a {x.ndim}-D tensor", do="count axes from 0 or from -1")
     kept = x.ndim - len(axes)
     moved = x.movedim(axes, tuple(range(kept, x.ndim)))
     return moved.reshape(*moved.shape[:kept], -1)
@@ -156,10 +145,6 @@ def _weights(x: Tensor, weights: Tensor | None) -> Tensor:
         return x.new_full((1,), 1.0 / x.shape[-1])
     w = weights.to(x)
     if w.shape[-1] != x.shape[-1] or bool((w < 0).any()) or not bool((w.sum(-1) > 0).all()):
-        raise ShapeError(
-            "weights do not fit the values",
-            got=f"shape {tuple(w.shape)}",
-            expected=f"{x.shape[-1]} non-negative weights, not all zero",
-            do="pass one weight per value",
-        )
+        raise ShapeError("weights do not fit the values", got=f"shape {tuple(w.shape)}",
+                         expected=f"{x.shape[-1]} non-negative weights, not all zero", do="pass one weight per value")
     return w / w.sum(-1, keepdim=True)

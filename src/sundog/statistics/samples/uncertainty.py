@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sundog.errors import OptionError, SampleSizeError
+from sundog.checks import at_least
+from sundog.errors import SampleSizeError
 from sundog.random import stream
 
 
@@ -41,9 +42,8 @@ def bootstrap(statistic: Callable[[Tensor], Tensor], x: Tensor, *, n_resamples: 
     >>> 0.04 < bootstrap(lambda s: s.mean(0), x).error.item() < 0.06
     True
     """
-    _at_least(len(x), 2, "a bootstrap")
-    if n_resamples < 2:
-        raise OptionError("number of resamples", got=n_resamples, expected="at least 2", do="pass 200")
+    _enough(len(x), 2, "a bootstrap")
+    at_least(n_resamples, 2, "n_resamples")
     generator = stream(seed, "bootstrap")
     value = statistic(x)
     draws = [statistic(x[torch.randint(len(x), (len(x),), generator=generator)]) for _ in range(n_resamples)]
@@ -67,9 +67,8 @@ def jackknife(statistic: Callable[[Tensor], Tensor], x: Tensor, *, n_blocks: int
     >>> 0.03 < jackknife(lambda s: s.mean(0), x).error.item() < 0.07
     True
     """
-    if n_blocks < 2:
-        raise OptionError("number of blocks", got=n_blocks, expected="at least 2", do="pass 20")
-    _at_least(len(x), n_blocks, f"{n_blocks} jackknife blocks")
+    at_least(n_blocks, 2, "n_blocks")
+    _enough(len(x), n_blocks, f"{n_blocks} jackknife blocks")
     value = statistic(x)
     blocks = torch.tensor_split(torch.arange(len(x)), n_blocks)
     keep = torch.ones(len(x), dtype=torch.bool)
@@ -83,8 +82,7 @@ def jackknife(statistic: Callable[[Tensor], Tensor], x: Tensor, *, n_blocks: int
     return Estimate(value, error, value - error, value + error)
 
 
-def _at_least(n: int, needed: int, purpose: str) -> None:
+def _enough(n: int, needed: int, purpose: str) -> None:
     if n < needed:
-        raise SampleSizeError(
-            f"too few samples for {purpose}", got=n, expected=f"at least {needed}", do="pass more samples"
-        )
+        raise SampleSizeError(f"too few samples for {purpose}", got=n, expected=f"at least {needed}",
+                              do="pass more samples")

@@ -10,10 +10,12 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from sundog.errors import DataError, OptionError, ShapeError
+from sundog.checks import at_least, one_of, whole
+from sundog.errors import OptionError, ShapeError
 from sundog.statistics.samples.admission import checked_finite
 from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
 from sundog.statistics.scattering.labels.octaves import Labels
+from sundog.statistics.scattering.moments.masked import checked_mask
 from sundog.statistics.sphere.envelopes import envelopes, steering
 from sundog.statistics.sphere.transforms import (
     analyse,
@@ -98,22 +100,20 @@ class SphereScatteringCovariance:
     ) -> None:
         self.nside, self.L = int(nside), int(L)
         self.lmax = 2 * self.nside if lmax is None else int(lmax)
-        if accuracy not in ACCURACY:
-            known = " | ".join(ACCURACY)
-            raise OptionError("unknown accuracy", got=accuracy, expected=known, do="choose one of them")
-        _check(self.nside, self.lmax, self.L)
+        one_of(accuracy, ACCURACY, "accuracy")
+        at_least(self.nside, 1, "nside")
+        whole(self.lmax, "band limit lmax", least=4, below=3 * self.nside)
+        at_least(self.L, 2, "sharpness L of the wavelets")
         self.J = max(1, int(math.log2(self.lmax)) - 2) if J is None else int(J)
         largest = int(math.log2(self.lmax)) - 1
         if not 1 <= self.J <= largest:
-            raise OptionError(
-                "number of octaves J does not fit the sky",
-                got=f"J={J} with lmax={self.lmax}",
-                expected=f"1 to {largest} (the coarsest wavelet at l >= 2)",
-                do=f"pass J={max(1, largest - 1)}, the default",
-            )
+            raise OptionError("number of octaves J does not fit the sky", got=f"J={J} with lmax={self.lmax}",
+                              expected=f"1 to {largest} (the coarsest wavelet at l >= 2)",
+                              do=f"pass J={max(1, largest - 1)}, the default")
         self.accuracy, self.nested = accuracy, nested
         self._order = ring_order(self.nside) if nested else None
-        self._valid = None if mask is None else self._checked_mask(mask)
+        valid = None if mask is None else checked_mask(mask, (12 * self.nside**2,)).cpu()
+        self._valid = valid if valid is None or self._order is None else valid[self._order]
         self.labels = _labels(self.J)
         self._octaves = [self._octave(j) for j in range(self.J)]
 
@@ -121,12 +121,9 @@ class SphereScatteringCovariance:
         """Coefficients of maps x (..., 12 nside^2), as (..., K); integers become float64."""
         x = checked_finite(x, "maps") if self._valid is None else self._finite_where_valid(x)
         if x.ndim < 1 or x.shape[-1] != 12 * self.nside**2:
-            raise ShapeError(
-                "maps of another size",
-                got=tuple(x.shape),
-                expected=f"(..., {12 * self.nside**2}), NSIDE {self.nside}",
-                do="build SphereScatteringCovariance(nside) for these maps",
-            )
+            raise ShapeError("maps of another size", got=tuple(x.shape),
+                             expected=f"(..., {12 * self.nside**2}), NSIDE {self.nside}",
+                             do="build SphereScatteringCovariance(nside) for these maps")
         maps = x.reshape(-1, x.shape[-1])
         maps = maps if self._order is None else maps[:, self._order.to(x.device)]
         vector = torch.cat([self._measure(one) for one in maps.split(1)])
@@ -195,25 +192,11 @@ class SphereScatteringCovariance:
         chord = cKDTree(missing).query(grid_vectors(grid).reshape(-1, 3))[0]
         kept = torch.from_numpy(chord > 2 * math.sin(min(reach, math.pi) / 2)) & (reach < math.pi)
         if not bool(kept.any()):
-            raise OptionError(
-                "the mask leaves no part of the sky to the coarsest wavelets",
-                got=f"J={self.J}, which keeps {math.degrees(reach):.0f} degrees away from the mask",
-                expected="some directions farther away than that",
-                do=f"pass J={j}" if j else "use a smaller mask",
-            )
+            raise OptionError("the mask leaves no part of the sky to the coarsest wavelets",
+                              got=f"J={self.J}, which keeps {math.degrees(reach):.0f} degrees away from the mask",
+                              expected="some directions farther away than that",
+                              do=f"pass J={j}" if j else "use a smaller mask")
         return weights * kept / (weights * kept).sum()
-
-    def _checked_mask(self, mask: Tensor) -> Tensor:
-        if tuple(mask.shape) != (12 * self.nside**2,):
-            raise ShapeError(
-                "mask of another size", got=tuple(mask.shape), expected=(12 * self.nside**2,), do="use the maps' NSIDE"
-            )
-        valid = (mask != 0).cpu()
-        if not bool(valid.any()):
-            raise DataError(
-                "the mask hides every pixel", got="all zeros", expected="some ones", do="1 marks valid pixels"
-            )
-        return valid if self._order is None else valid[self._order]
 
     def _finite_where_valid(self, x: Tensor) -> Tensor:
         """The maps with masked pixels, which may hold NaN or UNSEEN, set to 0."""
@@ -272,12 +255,3 @@ def _labels(J: int) -> Labels:
     numbers = np.array([row[1:] for row in rows])
     kinds = np.array([row[0] for row in rows])
     return Labels(kinds, np.full(len(rows), "re"), numbers, HARMONICS, True, "harmonics")
-
-
-def _check(nside: int, lmax: int, L: int) -> None:
-    if nside < 1:
-        raise OptionError("NSIDE", got=nside, expected="at least 1", do="pass the NSIDE of the maps")
-    if not 4 <= lmax <= 3 * nside - 1:
-        raise OptionError("band limit", got=f"lmax={lmax}", expected=f"4 to {3 * nside - 1}", do="pass lmax=2 * nside")
-    if L < 2:
-        raise OptionError("sharpness L of the wavelets", got=L, expected="at least 2", do="pass L=4")

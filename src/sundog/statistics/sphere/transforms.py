@@ -9,6 +9,7 @@ on the CPU in ducc0.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -74,12 +75,27 @@ def analyse_healpix(x: Tensor, lmax: int, iterations: int = 3) -> Tensor:
 
     a <- a + (4 pi / N) A^T (x - A a), ``iterations`` times, starting from 0 and one pass more.
     """
-    return _Healpix.apply(x, lmax, iterations)  # type: ignore[no-any-return]
+    nside = math.isqrt(x.shape[-1] // 12)
+    area = 4 * math.pi / (12 * nside**2)
+
+    def forward(row: np.ndarray) -> np.ndarray:
+        return _series(_adjoint(row, nside, lmax), nside, lmax, iterations)
+
+    def backward(grad: Tensor) -> Tensor:
+        rows = _rows(grad / _weights(lmax, grad))
+        return _stacked(_synthesis(_series(row, nside, lmax, iterations), nside, lmax) for row in rows) * area
+
+    return _Linear.apply(x, forward, backward)  # type: ignore[no-any-return]
 
 
 def synthesise_healpix(alm: Tensor, nside: int, lmax: int) -> Tensor:
     """Return HEALPix maps (n, 12 nside^2) in RING order of coefficients alm (n, k)."""
-    return _HealpixMap.apply(alm, nside, lmax)  # type: ignore[no-any-return]
+
+    def backward(grad: Tensor) -> Tensor:
+        moved = _stacked(_adjoint(row, nside, lmax) for row in _rows(grad))
+        return moved * _weights(lmax, moved) * (12 * nside**2 / (4 * math.pi))
+
+    return _Linear.apply(alm, lambda row: _synthesis(row, nside, lmax), backward)  # type: ignore[no-any-return]
 
 
 def synthesise(alm: Tensor, spin: int, lmax: int, grid: tuple[int, int]) -> Tensor:
@@ -87,7 +103,13 @@ def synthesise(alm: Tensor, spin: int, lmax: int, grid: tuple[int, int]) -> Tens
 
     c = 1 for spin 0, and for a field of spin s without B; c = 2 for E and B.
     """
-    return _Synthesis.apply(alm, spin, lmax, grid)  # type: ignore[no-any-return]
+    mode = "GRAD_ONLY" if spin and alm.shape[1] == 1 else "STANDARD"
+
+    def backward(grad: Tensor) -> Tensor:
+        moved = _stacked(_grid_adjoint(row, spin, lmax, mode) for row in _rows(grad))
+        return moved * _weights(lmax, moved)
+
+    return _Linear.apply(alm, lambda row: _grid_synthesis(row, spin, lmax, grid, mode), backward)  # type: ignore[no-any-return]
 
 
 def analyse(field: Tensor, spin: int, lmax: int) -> Tensor:
@@ -95,46 +117,32 @@ def analyse(field: Tensor, spin: int, lmax: int) -> Tensor:
 
     Exact where the field times a harmonic has no degree above 2 rings - 1.
     """
-    return _Analysis.apply(field, spin, lmax)  # type: ignore[no-any-return]
+    grid = (field.shape[-2], field.shape[-1])
+
+    def backward(grad: Tensor) -> Tensor:
+        rows = _rows(grad / _weights(lmax, grad))
+        return _stacked(_grid_synthesis(row, spin, lmax, grid, "STANDARD") for row in rows)
+
+    weighted = field * grid_weights(grid).to(field)
+    return _Linear.apply(weighted, lambda row: _grid_adjoint(row, spin, lmax, "STANDARD"), backward)  # type: ignore[no-any-return]
 
 
-def _to(array: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(array).to(like.device)
+class _Linear(torch.autograd.Function):
+    """A linear map of each row, and the gradient that belongs to it, both in ducc0 on the CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, row: Callable[..., np.ndarray], back: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.back = back
+        return _stacked(row(one) for one in _rows(x)).to(x.device)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.back(grad.cpu()).to(grad.device), None, None
 
 
 def _weights(lmax: int, like: Tensor) -> Tensor:
-    return copies(lmax).to(like.device, torch.float32 if like.dtype == torch.complex64 else torch.float64)
-
-
-class _Healpix(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, lmax: int, iterations: int) -> Tensor:
-        nside = math.isqrt(x.shape[-1] // 12)
-        ctx.setting = nside, lmax, iterations
-        return _stacked(_series(_adjoint(row, nside, lmax), nside, lmax, iterations) for row in _rows(x)).to(x.device)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[misc]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        nside, lmax, iterations = ctx.setting
-        rows = _rows(grad / _weights(lmax, grad))
-        area = 4 * math.pi / (12 * nside**2)
-        moved = _stacked(_synthesis(_series(row, nside, lmax, iterations), nside, lmax) for row in rows)
-        return moved.to(grad.device) * area, None, None
-
-
-class _HealpixMap(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, alm: Tensor, nside: int, lmax: int) -> Tensor:
-        ctx.setting = nside, lmax
-        return _stacked(_synthesis(row, nside, lmax) for row in _rows(alm)).to(alm.device)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[misc]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        nside, lmax = ctx.setting
-        moved = _stacked(_adjoint(row, nside, lmax) for row in _rows(grad)).to(grad.device)
-        return moved * _weights(lmax, moved) * (12 * nside**2 / (4 * math.pi)), None, None
+    return copies(lmax).to(torch.float32 if like.dtype == torch.complex64 else torch.float64)
 
 
 def _series(start: np.ndarray, nside: int, lmax: int, iterations: int) -> np.ndarray:
@@ -168,64 +176,20 @@ def _adjoint(x: np.ndarray, nside: int, lmax: int) -> np.ndarray:
     return np.asarray(found) * x.dtype.type(4 * math.pi / (12 * nside**2))
 
 
-def _mode(spin: int, components: int) -> str:
-    return "GRAD_ONLY" if spin and components == 1 else "STANDARD"
-
-
 def _grid_synthesis(alm: np.ndarray, spin: int, lmax: int, grid: tuple[int, int], mode: str) -> np.ndarray:
-    return np.asarray(
-        _sht().sht.synthesis_2d(
-            alm=alm, spin=spin, lmax=lmax, geometry="GL", ntheta=grid[0], nphi=grid[1], mode=mode, nthreads=1
-        )
-    )
+    return np.asarray(_sht().sht.synthesis_2d(alm=alm, spin=spin, lmax=lmax, geometry="GL", ntheta=grid[0],
+                                              nphi=grid[1], mode=mode, nthreads=1))
 
 
 def _grid_adjoint(field: np.ndarray, spin: int, lmax: int, mode: str) -> np.ndarray:
-    return np.asarray(
-        _sht().sht.adjoint_synthesis_2d(map=field, spin=spin, lmax=lmax, geometry="GL", mode=mode, nthreads=1)
-    )
-
-
-class _Synthesis(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, alm: Tensor, spin: int, lmax: int, grid: tuple[int, int]) -> Tensor:
-        mode = _mode(spin, alm.shape[1])
-        ctx.setting = spin, lmax, mode
-        return _stacked(_grid_synthesis(row, spin, lmax, grid, mode) for row in _rows(alm)).to(alm.device)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[misc]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        spin, lmax, mode = ctx.setting
-        moved = _stacked(_grid_adjoint(row, spin, lmax, mode) for row in _rows(grad)).to(grad.device)
-        return moved * _weights(lmax, moved), None, None, None
-
-
-class _Analysis(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, field: Tensor, spin: int, lmax: int) -> Tensor:
-        grid = (field.shape[-2], field.shape[-1])
-        ctx.setting = spin, lmax, grid
-        weighted = field * grid_weights(grid).to(field)
-        return _stacked(_grid_adjoint(row, spin, lmax, "STANDARD") for row in _rows(weighted)).to(field.device)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[misc]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        spin, lmax, grid = ctx.setting
-        rows = _rows(grad / _weights(lmax, grad))
-        moved = _stacked(_grid_synthesis(row, spin, lmax, grid, "STANDARD") for row in rows).to(grad.device)
-        return moved * grid_weights(grid).to(moved), None, None
+    return np.asarray(_sht().sht.adjoint_synthesis_2d(map=field, spin=spin, lmax=lmax, geometry="GL", mode=mode,
+                                                      nthreads=1))
 
 
 def checked_nside(pixels: int) -> int:
     """Return NSIDE of a map with so many pixels; any NSIDE, since only RING order is transformed."""
     nside = math.isqrt(pixels // 12)
     if 12 * nside**2 != pixels or nside < 1:
-        raise OptionError(
-            "not a HEALPix map",
-            got=f"{pixels} pixels",
-            expected="12 NSIDE^2: 768, 3072, 12288, 49152 ...",
-            do="pass the whole sphere, missing pixels by mask=",
-        )
+        raise OptionError("not a HEALPix map", got=f"{pixels} pixels", expected="12 NSIDE^2: 768, 3072, 12288 ...",
+                          do="pass the whole sphere, missing pixels by mask=")
     return nside

@@ -80,13 +80,12 @@ def morlet(ky: Tensor, kx: Tensor, j: int, theta: float, slant: float) -> Tensor
 
     def periodic(ky: Tensor, kx: Tensor, centre: tuple[float, float]) -> Tensor:
         total = torch.zeros(len(ky), len(kx), dtype=torch.float64)
-        for my in range(-aliases, aliases + 1):
-            for mx in range(-aliases, aliases + 1):
-                qy = (ky + 2 * math.pi * my - centre[0])[:, None]
-                qx = (kx + 2 * math.pi * mx - centre[1])[None, :]
-                along = qy * math.cos(theta) + qx * math.sin(theta)
-                across = qx * math.cos(theta) - qy * math.sin(theta)
-                total += torch.exp(-0.5 * sigma**2 * (along**2 + (across / slant) ** 2))
+        for my, mx in product(range(-aliases, aliases + 1), repeat=2):
+            qy = (ky + 2 * math.pi * my - centre[0])[:, None]
+            qx = (kx + 2 * math.pi * mx - centre[1])[None, :]
+            along = qy * math.cos(theta) + qx * math.sin(theta)
+            across = qx * math.cos(theta) - qy * math.sin(theta)
+            total += torch.exp(-0.5 * sigma**2 * (along**2 + (across / slant) ** 2))
         return total
 
     zero = torch.zeros(1, dtype=torch.float64)
@@ -96,8 +95,8 @@ def morlet(ky: Tensor, kx: Tensor, j: int, theta: float, slant: float) -> Tensor
     return psi
 
 
-def bump_angles(L: int, turn: float = 1.0) -> list[float]:
-    """Return orientations pi / 2 - pi l / L in radians, l = 0 ... turn L - 1; ``turn`` 2 for complex maps.
+def bump_angles(L: int) -> list[float]:
+    """Return orientations pi / 2 - pi l / L in radians, l = 0 ... L - 1.
 
     Angles count from the first image axis; from the second, as in pywph, they are pi l / L.
 
@@ -106,7 +105,7 @@ def bump_angles(L: int, turn: float = 1.0) -> list[float]:
     >>> [round(t / math.pi, 2) for t in bump_angles(4)]
     [0.5, 0.25, 0.0, -0.25]
     """
-    return [math.pi / 2 - math.pi * ell / L for ell in range(round(turn * L))]
+    return [math.pi / 2 - math.pi * ell / L for ell in range(L)]
 
 
 def bump_constant(L: int) -> float:
@@ -149,38 +148,23 @@ def bump(ky: Tensor, kx: Tensor, j: int, theta: float, L: int) -> Tensor:
     return total
 
 
-def bump_bank(shape: tuple[int, int], J: int, L: int, turn: int = 1) -> Tensor:
-    """Return all bump-steerable wavelets on the full Fourier grid: (J, turn L, ny, nx) float64.
-
-    Scales j = 0 ... J-1, orientations `bump_angles`.
-
-    Example
-    -------
-    >>> bump_bank((16, 20), J=2, L=4, turn=2).shape
-    torch.Size([2, 8, 16, 20])
-    """
-    check_bank(shape, J, L)
-    rows, columns = (frequencies(n) for n in shape)
-    found = [bump(rows, columns, j, theta, L) for j in range(J) for theta in bump_angles(L, turn)]
-    return torch.stack(found).view(J, turn * L, *shape)
-
-
 WAVELETS = ("morlet", "bump")
 
 
-def orientations(wavelet: str, L: int) -> list[float]:
-    """Return the L orientations of a kind of wavelet over half a turn, radians from the first image axis."""
-    return bump_angles(L) if wavelet == "bump" else angles(L)
+def orientations(wavelet: str, L: int, turn: int = 1) -> list[float]:
+    """Return the orientations of a kind of wavelet, L per half turn, radians from the first image axis."""
+    half = bump_angles(L) if wavelet == "bump" else angles(L)
+    return [theta - math.pi * n for n in range(turn) for theta in half]
 
 
-def octave_bank(wavelet: str, ky: Tensor, kx: Tensor, j: int, L: int) -> Tensor:
-    """Return all orientations of one octave at given frequencies, (L, len(ky), len(kx)) float64.
+def octave_bank(wavelet: str, ky: Tensor, kx: Tensor, j: int, L: int, turn: int = 1) -> Tensor:
+    """Return all orientations of one octave at given frequencies, (turn L, len(ky), len(kx)) float64.
 
     ``wavelet`` is one of `WAVELETS`.
     """
     if wavelet == "bump":
-        return torch.stack([bump(ky, kx, j, theta, L) for theta in orientations(wavelet, L)])
-    return torch.stack([morlet(ky, kx, j, theta, 4.0 / L) for theta in orientations(wavelet, L)])
+        return torch.stack([bump(ky, kx, j, theta, L) for theta in orientations(wavelet, L, turn)])
+    return torch.stack([morlet(ky, kx, j, theta, 4.0 / L) for theta in orientations(wavelet, L, turn)])
 
 
 def octave_filters(shape: tuple[int, int], wavelet: str, j: int, L: int, quality: float) -> Tensor:
@@ -211,23 +195,20 @@ def low_pass(ky: Tensor, kx: Tensor, j: int) -> Tensor:
     return periodic(ky)[:, None] * periodic(kx)[None, :]
 
 
-def morlet_bank(shape: tuple[int, int], J: int, L: int) -> Tensor:
-    """Return all wavelets on the full Fourier grid: (J, L, ny, nx) float64, order of torch.fft.fftfreq.
+def full_bank(wavelet: str, shape: tuple[int, int], J: int, L: int, turn: int = 1) -> Tensor:
+    """Return all wavelets on the full Fourier grid: (J, turn L, ny, nx) float64, order of torch.fft.fftfreq.
 
-    Scales j = 0 ... J-1, orientations `angles`. Memory J L ny nx 8 bytes: meant for inspection and tests; the
-    transforms evaluate each wavelet only where it is not negligible.
+    Scales j = 0 ... J-1, `orientations` over ``turn`` half turns. The covariances evaluate each wavelet only where it
+    is not negligible; this is for transforms at full resolution, inspection and tests.
 
     Example
     -------
-    >>> morlet_bank((16, 20), J=2, L=4).shape
-    torch.Size([2, 4, 16, 20])
+    >>> full_bank("morlet", (16, 20), J=2, L=4).shape, full_bank("bump", (16, 20), J=2, L=4, turn=2).shape
+    (torch.Size([2, 4, 16, 20]), torch.Size([2, 8, 16, 20]))
     """
-    ny, nx = shape
     check_bank(shape, J, L)
-    rows, columns = frequencies(ny), frequencies(nx)
-    return torch.stack(
-        [torch.stack([morlet(rows, columns, j, theta, 4.0 / L) for theta in angles(L)]) for j in range(J)]
-    )
+    rows, columns = (frequencies(n) for n in shape)
+    return torch.stack([octave_bank(wavelet, rows, columns, j, L, turn) for j in range(J)])
 
 
 def default_scales(shape: tuple[int, ...]) -> int:

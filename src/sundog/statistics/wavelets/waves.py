@@ -160,10 +160,16 @@ def _add_cropped(f: Tensor, small: Tensor, octave: Octave) -> None:
 def crop_frequencies(f: Tensor, grid: tuple[int, ...]) -> Tensor:
     """Low frequencies (..., *grid) of a full transform, in the order of a smaller grid."""
     for axis, m in zip(range(-len(grid), 0), grid):
-        n = f.shape[axis]
-        if m < n:
-            f = torch.cat([f.narrow(axis, 0, (m + 1) // 2), f.narrow(axis, n - m // 2, m // 2)], axis)
+        f = crop_axis(f, axis, m)
     return f
+
+
+def crop_axis(f: Tensor, axis: int, m: int) -> Tensor:
+    """The m lowest frequencies of one axis, in the order of fftfreq."""
+    n = f.shape[axis]
+    if m >= n:
+        return f
+    return torch.cat([f.narrow(axis, 0, (m + 1) // 2), f.narrow(axis, n - m // 2, m // 2)], axis)
 
 
 def safe_modulus(z: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sundog.errors import OptionError
+from sundog.checks import at_least, one_of
 from sundog.solve.descend import Descent, Progress, descend
 from sundog.tasks.separation.losses import Loss, Match, Measure
 from sundog.tasks.separation.phi import Statistics
@@ -42,15 +42,9 @@ class Schedule:
     few: int = 16
 
     def __post_init__(self) -> None:
-        if self.method not in ("bias", "average", "diffusive"):
-            raise OptionError(
-                "unknown method", got=self.method, expected="bias | average | diffusive", do="leave it at bias"
-            )
-        if min(self.draws - 9, self.eras, self.iterations, self.polish + 1) < 1:
-            raise OptionError(
-                "an empty schedule", got=str(self), expected="draws >= 10, eras and iterations >= 1, polish >= 0",
-                do="pass larger numbers",
-            )  # fmt: skip
+        one_of(self.method, ("bias", "average", "diffusive"), "method")
+        for name, least in (("draws", 10), ("eras", 1), ("iterations", 1), ("polish", 0)):
+            at_least(getattr(self, name), least, name)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ half missions, variances); Auclair et al. 2024, A&A 681, A1 (Residual, Cross, In
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -41,45 +42,46 @@ class Loss(Protocol):
         """The same with true averages over ``few`` of the draws."""
 
 
+class Mixed(ABC):
+    """A loss on mixtures of the map with contaminations: <F(u, c_i)> = F_data."""
+
+    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> Mixed:
+        return self
+
+    @abstractmethod
+    def data(self, phi: Statistics, d: Tensor) -> Tensor:
+        """F of the data (K,)."""
+
+    @abstractmethod
+    def mixed(self, phi: Statistics, u: Tensor, draws: Tensor | None, few: int | None = None) -> Tensor:
+        """F of the map with each of the (first ``few``) contaminations (n, K), or alone (1, K) without draws."""
+
+    def in_era(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor) -> Measure:
+        mixed = self.mixed(phi, u, draws)
+        target = self.data(phi, d) - (mixed.mean(0) - self.mixed(phi, u, None)[0])
+        sigma = spread(mixed)
+        return lambda x: phi.distance(self.mixed(phi, x, None)[0], target, sigma)
+
+    def averaged(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor, few: int) -> Measure:
+        mixed = self.mixed(phi, u, draws)
+        # The mean over all draws at u corrects what the few draws miss of it.
+        target, sigma = self.data(phi, d) + mixed[:few].mean(0) - mixed.mean(0), spread(mixed)
+        return lambda x: phi.distance(self.mixed(phi, x, draws, few).mean(0), target, sigma)
+
+
 @dataclass(frozen=True)
-class Match:
+class Match(Mixed):
     """<Phi(u + c_i)> = Phi(d): the recovered map, contaminated again, looks like the data."""
 
-    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> Match:
-        return self
+    def data(self, phi: Statistics, d: Tensor) -> Tensor:
+        return phi(d[None])[0]
 
-    def in_era(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor) -> Measure:
-        mixed = measured(phi, u + draws)
-        target = phi(d[None])[0] - (mixed.mean(0) - phi(u[None])[0])
-        sigma = spread(mixed)
-        return lambda x: phi.distance(phi(x[None])[0], target, sigma)
-
-    def averaged(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor, few: int) -> Measure:
-        mixed = measured(phi, u + draws)
-        # The mean over all draws at u corrects what the few draws miss of it.
-        target = phi(d[None])[0] + mixed[:few].mean(0) - mixed.mean(0)
-        sigma = spread(mixed)
-        return lambda x: phi.distance(phi(x + draws[:few]).mean(0), target, sigma)
-
-
-@dataclass(frozen=True)
-class Residual:
-    """Phi(d - u) = <Phi(c_i)>: what was taken away looks like the contamination."""
-
-    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> Residual:
-        return self
-
-    def in_era(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor) -> Measure:
-        alone = measured(phi, draws)
-        target, sigma = alone.mean(0), spread(alone)
-        return lambda x: phi.distance(phi((d - x)[None])[0], target, sigma)
-
-    def averaged(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor, few: int) -> Measure:
-        return self.in_era(phi, d, u, draws)
+    def mixed(self, phi: Statistics, u: Tensor, draws: Tensor | None, few: int | None = None) -> Tensor:
+        return phi(u[None]) if draws is None else measured(phi, u + draws[:few])
 
 
 @dataclass(frozen=True, eq=False)
-class Cross:
+class Cross(Mixed):
     """<Phi(u + c_i, a)> = Phi(d, a): with ancillary data the recovered map shares what the data share.
 
     Parameters
@@ -97,22 +99,15 @@ class Cross:
             raise DataError("a constant ancillary map", got="one value", expected="a map that varies", do="drop it")
         return Cross((maps - maps.mean((-2, -1), keepdim=True)) / width)
 
-    def in_era(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor) -> Measure:
-        a = self.ancillary[None]
-        mixed = measured_cross(phi, u + draws, a)
-        target = phi.cross(d[None], a)[0] - (mixed.mean(0) - phi.cross(u[None], a)[0])
-        sigma = spread(mixed)
-        return lambda x: phi.distance(phi.cross(x[None], a)[0], target, sigma)
+    def data(self, phi: Statistics, d: Tensor) -> Tensor:
+        return phi.cross(d[None], self.ancillary[None])[0]
 
-    def averaged(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor, few: int) -> Measure:
-        a = self.ancillary[None]
-        mixed = measured_cross(phi, u + draws, a)
-        target, sigma = phi.cross(d[None], a)[0] + mixed[:few].mean(0) - mixed.mean(0), spread(mixed)
-        return lambda x: phi.distance(phi.cross(x + draws[:few], a).mean(0), target, sigma)
+    def mixed(self, phi: Statistics, u: Tensor, draws: Tensor | None, few: int | None = None) -> Tensor:
+        return measured_cross(phi, u[None] if draws is None else u + draws[:few], self.ancillary[None])
 
 
 @dataclass(frozen=True, eq=False)
-class HalfMissions:
+class HalfMissions(Mixed):
     """<Phi(u + c1_i, u + c2_i)> = Phi(d1, d2): two measurements share the signal and not their noise.
 
     Parameters
@@ -132,44 +127,55 @@ class HalfMissions:
         noise = [as_maps(m, size, "half-mission noise", len(d)).to(d) / unit
                  for m in (self.first_draws, self.second_draws)]  # fmt: skip
         if min(len(n) for n in noise) < FEWEST_DRAWS or len(noise[0]) != len(noise[1]):
-            raise SampleSizeError(
-                "half-mission noise", got=f"{len(noise[0])} and {len(noise[1])} maps",
-                expected=f"equally many, at least {FEWEST_DRAWS}", do="pass more noise maps",
-            )  # fmt: skip
+            raise SampleSizeError("half-mission noise", got=f"{len(noise[0])} and {len(noise[1])} maps",
+                                  expected=f"equally many, at least {FEWEST_DRAWS}", do="pass more noise maps")
         if any(len(half) != len(d) for half in halves):
-            raise ShapeError(
-                "half missions and mixture differ in channels", got=len(halves[0]), expected=len(d),
-                do="pass the same channels",
-            )  # fmt: skip
+            raise ShapeError("half missions and mixture differ in channels", got=len(halves[0]), expected=len(d),
+                             do="pass the same channels")
         return HalfMissions(*halves, *noise)
 
-    def in_era(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor) -> Measure:
-        mixed = measured_cross(phi, u + self.first_draws, u + self.second_draws)
-        bias = mixed.mean(0) - phi.cross(u[None], u[None])[0]
-        target, sigma = phi.cross(self.first[None], self.second[None])[0] - bias, spread(mixed)
-        return lambda x: phi.distance(phi.cross(x[None], x[None])[0], target, sigma)
+    def data(self, phi: Statistics, d: Tensor) -> Tensor:
+        return phi.cross(self.first[None], self.second[None])[0]
 
-    def averaged(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor, few: int) -> Measure:
-        mixed = measured_cross(phi, u + self.first_draws, u + self.second_draws)
-        target = phi.cross(self.first[None], self.second[None])[0] + mixed[:few].mean(0) - mixed.mean(0)
-        sigma, one, two = spread(mixed), self.first_draws[:few], self.second_draws[:few]
-        return lambda x: phi.distance(phi.cross(x + one, x + two).mean(0), target, sigma)
+    def mixed(self, phi: Statistics, u: Tensor, draws: Tensor | None, few: int | None = None) -> Tensor:
+        if draws is None:
+            return phi.cross(u[None], u[None])
+        return measured_cross(phi, u + self.first_draws[:few], u + self.second_draws[:few])
 
 
-@dataclass(frozen=True)
-class Independence:
-    """Phi(u, d - u) = <Phi(u_0, c_i)>: signal and contamination are as unrelated as the signal and a fresh draw."""
+class Apart(ABC):
+    """A loss on the map and what is taken away, against draws of the contamination; it has no bias to correct."""
 
-    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> Independence:
+    def prepared(self, d: Tensor, centre: Tensor, unit: Tensor) -> Apart:
         return self
 
+    @abstractmethod
+    def apart(self, phi: Statistics, u: Tensor, rest: Tensor) -> Tensor:
+        """Statistics (n, K) of the map and of residuals or draws (n, C, ny, nx)."""
+
     def in_era(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor) -> Measure:
-        alone = measured_cross(phi, u[None], draws)
+        alone = self.apart(phi, u, draws)
         target, sigma = alone.mean(0), spread(alone)
-        return lambda x: phi.distance(phi.cross(x[None], (d - x)[None])[0], target, sigma)
+        return lambda x: phi.distance(self.apart(phi, x, (d - x)[None])[0], target, sigma)
 
     def averaged(self, phi: Statistics, d: Tensor, u: Tensor, draws: Tensor, few: int) -> Measure:
         return self.in_era(phi, d, u, draws)
+
+
+@dataclass(frozen=True)
+class Residual(Apart):
+    """Phi(d - u) = <Phi(c_i)>: what was taken away looks like the contamination."""
+
+    def apart(self, phi: Statistics, u: Tensor, rest: Tensor) -> Tensor:
+        return measured(phi, rest)
+
+
+@dataclass(frozen=True)
+class Independence(Apart):
+    """Phi(u, d - u) = <Phi(u_0, c_i)>: signal and contamination are as unrelated as the signal and a fresh draw."""
+
+    def apart(self, phi: Statistics, u: Tensor, rest: Tensor) -> Tensor:
+        return measured_cross(phi, u[None], rest)
 
 
 LOSSES = {"match": Match, "residual": Residual, "independence": Independence}

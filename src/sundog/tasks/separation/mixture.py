@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.checks import one_of
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.random import stream
 from sundog.solve.descend import Progress
 from sundog.statistics.samples.admission import checked_images
+from sundog.statistics.scattering.moments.masked import checked_mask
 from sundog.tasks.separation.descent import Problem, Schedule, Solution
 from sundog.tasks.separation.losses import Loss, Match
 from sundog.tasks.separation.parts import split
@@ -95,8 +97,7 @@ def separate(
     began = time.perf_counter()
     if not losses:
         raise OptionError("no loss", got="an empty list", expected="e.g. [Match()]", do="leave losses out")
-    if start not in STARTS:
-        raise OptionError("unknown start", got=start, expected=" | ".join(STARTS), do="leave it at local")
+    one_of(start, STARTS, "start")
     data, flat = _mixture(d, mask)
     shape = (int(data.shape[-2]), int(data.shape[-1]))
     domain = Domain(shape, _boundary(d, boundary), _mask(mask, shape), _regions(regions))
@@ -143,13 +144,9 @@ def _mixture(d: Any, mask: Any) -> tuple[Tensor, bool]:
     d = torch.as_tensor(d if isinstance(d, Tensor) else np.asarray(d))
     while d.ndim > 3 and len(d) == 1:
         d = d[0]
-    if d.ndim == 3 and d.shape[0] > 1 and d.shape[0] > MOST_CHANNELS:
-        raise ShapeError(
-            "the mixture is not one map", got=tuple(d.shape), expected=f"(ny, nx), or up to {MOST_CHANNELS} channels",
-            do="pass d[0]",
-        )  # fmt: skip
-    if d.ndim not in (2, 3):
-        raise ShapeError("the mixture is not one map", got=tuple(d.shape), expected="(C, ny, nx)", do="pass d[0]")
+    if d.ndim not in (2, 3) or (d.ndim == 3 and d.shape[0] > MOST_CHANNELS):
+        raise ShapeError("the mixture is not one map", got=tuple(d.shape),
+                         expected=f"(ny, nx), or up to {MOST_CHANNELS} channels", do="pass d[0]")
     flat = d.ndim == 2 or d.shape[0] == 1
     d = d.reshape(-1, *d.shape[-2:])
     if not d.is_floating_point():
@@ -180,11 +177,7 @@ def _mask(mask: Any, shape: tuple[int, int]) -> Tensor | None:
     if mask is None:
         return None
     mask = torch.as_tensor(mask if isinstance(mask, Tensor) else np.asarray(mask))
-    if tuple(mask.shape) != shape:
-        raise ShapeError("mask of another size", got=tuple(mask.shape), expected=shape, do="cut it to the map")
-    if not bool((mask != 0).any()):
-        raise DataError("the mask hides every pixel", got="all zeros", expected="some ones", do="1 marks valid pixels")
-    return (mask != 0).float()
+    return checked_mask(mask, shape).float()
 
 
 def _regions(regions: Any) -> Tensor | None:

@@ -11,7 +11,7 @@ from sundog.errors import DataError, ShapeError
 from sundog.models.microcanonical.family import MicrocanonicalModel
 from sundog.random import stream
 from sundog.statistics.maps.bands import BandPowers
-from sundog.tasks.separation.sources import as_maps
+from sundog.tasks.separation.sources import as_maps, shifted
 
 
 class Observed:
@@ -47,10 +47,8 @@ class Observed:
     ) -> None:  # fmt: skip
         maps = as_maps(patches, None, "patches").float()
         if any(n < wanted for n, wanted in zip(maps.shape[-2:], shape)):
-            raise ShapeError(
-                "the patch is smaller than the mixture", got=tuple(maps.shape[-2:]), expected=f"at least {shape}",
-                do="cut the mixture, or observe a larger patch",
-            )  # fmt: skip
+            raise ShapeError("the patch is smaller than the mixture", got=tuple(maps.shape[-2:]),
+                             expected=f"at least {shape}", do="cut the mixture, or observe a larger patch")
         maps = _cut(maps, shape)
         self.centre, self.unit = maps.mean(), maps.std()
         if not float(self.unit) > 0:
@@ -63,9 +61,7 @@ class Observed:
         self.variance = 2 / self.bands.modes * (1 + 1 / len(maps))
 
     def __call__(self, n: int, generator: torch.Generator) -> Tensor:
-        chosen = self.maps[torch.randint(len(self.maps), (n,), generator=generator)]
-        shifts = torch.stack([torch.randint(size, (n,), generator=generator) for size in chosen.shape[-2:]], 1)
-        moved = torch.stack([x.roll(shift, (-2, -1)) for x, shift in zip(chosen, shifts.tolist())])
+        moved = shifted(self.maps[torch.randint(len(self.maps), (n,), generator=generator)], generator)
         factor = _gamma(1 / self.variance.expand(n, -1), generator) * self.variance
         ny, nx = moved.shape[-2:]
         amplitude = self.bands.spread(factor.sqrt().to(moved)).reshape(n, ny, nx // 2 + 1)

@@ -121,7 +121,7 @@ class Statistics:
 
     def cross_powers(self, x: Tensor, y: Tensor) -> Tensor:
         """Band cross powers, the mean of Re x_k y_k^*: (..., R, b)."""
-        return (self.powers(x + y) - self.powers(x - y)) / 4
+        return self.bands.average(*(self.bands.transform(self._windowed(maps)) for maps in (x, y)))
 
     def distance(self, found: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
         """Mean squared pull of each group (covariances, cross covariances, bands, levels), averaged over groups.

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sundog.checks import one_of
 from sundog.data.dataset import Dataset
-from sundog.errors import OptionError, SampleSizeError, ShapeError
+from sundog.errors import SampleSizeError, ShapeError
 from sundog.random import stream
 from sundog.statistics.maps.morphology import gaussian_smooth
 from sundog.tasks.separation.result import Separation
-from sundog.tasks.separation.sources import Source
+from sundog.tasks.separation.sources import Source, shifted
 from sundog.train.fit import fit
 from sundog.train.plan import Plan
 
@@ -78,8 +79,7 @@ def posterior(
     >>> len(answer.names) == len(answer.mean), bool((answer.std > 0).all())
     (True, True)
     """
-    if method not in ("gaussian", "flow"):
-        raise OptionError("unknown method", got=method, expected="gaussian | flow", do="leave it at gaussian")
+    one_of(method, ("gaussian", "flow"), "method")
     if found.signal.ndim != 2 or not found.phi.domain.whole:
         raise ShapeError("the posterior takes one whole periodic map", got=tuple(found.signal.shape),
                          expected="(ny, nx), no mask, no regions", do="separate such a map first")
@@ -134,9 +134,8 @@ def _simulated(
     noise = source(n, generator)[:, 0]
     ny, nx = base.shape[-2:]
     for i in range(n):
-        s = base[int(torch.randint(len(base), (1,), generator=generator))]
-        shift = [int(torch.randint(size, (1,), generator=generator)) for size in s.shape]
-        s = s.roll(shift, (0, 1)).flip([a for a in (0, 1) if float(torch.rand((), generator=generator)) < 0.5])
+        s = shifted(base[torch.randint(len(base), (1,), generator=generator)], generator)[0]
+        s = s.flip([a for a in (0, 1) if float(torch.rand((), generator=generator)) < 0.5])
         bend, burst = torch.randn(2, generator=generator).tolist()
         s = s + SKEW_WIDTH * bend * (s.square() - s.square().mean()) / s.std()
         s = _bursting(s, BURST_WIDTH * burst)

@@ -33,12 +33,9 @@ class Source:
         if not callable(origin) and not hasattr(origin, "sample"):
             self.origin = self._checked(origin)
             if len(self.origin) < FEWEST_DRAWS:
-                raise SampleSizeError(
-                    "too few contaminations for their variance",
-                    got=len(self.origin),
-                    expected=f"at least {FEWEST_DRAWS}",
-                    do="add maps, or pass a function or a generator fitted on one (family 'scattering')",
-                )
+                raise SampleSizeError("too few contaminations for their variance", got=len(self.origin),
+                                      expected=f"at least {FEWEST_DRAWS}",
+                                      do="add maps, or pass a function or a generator (family 'scattering')")
 
     def __call__(self, n: int, generator: torch.Generator) -> Tensor:
         if isinstance(self.origin, Kept):
@@ -88,10 +85,13 @@ class Kept:
 
     def __call__(self, n: int, generator: torch.Generator) -> Tensor:
         chosen = self.maps[torch.randperm(len(self.maps), generator=generator)[:n]]
-        if not self.rolled:
-            return chosen
-        shifts = [[int(torch.randint(size, (1,), generator=generator)) for size in chosen.shape[-2:]] for _ in chosen]
-        return torch.stack([x.roll(shift, (-2, -1)) for x, shift in zip(chosen, shifts)])
+        return shifted(chosen, generator) if self.rolled else chosen
+
+
+def shifted(maps: Tensor, generator: torch.Generator) -> Tensor:
+    """Periodic maps (n, ..., ny, nx), each shifted at random."""
+    shifts = torch.stack([torch.randint(size, (len(maps),), generator=generator) for size in maps.shape[-2:]], 1)
+    return torch.stack([x.roll(shift, (-2, -1)) for x, shift in zip(maps, shifts.tolist())])
 
 
 def sources(
@@ -124,18 +124,14 @@ def as_maps(maps: Any, size: tuple[int, ...] | None, what: str, channels: int | 
     expected = ("n", *wanted) if channels is None else ("n", channels, *wanted)
     fits = maps.ndim == len(expected) and tuple(maps.shape[-2:]) == wanted
     if not fits or (channels is not None and maps.shape[1] != channels):
-        raise ShapeError(
-            f"{what} and mixture differ in size",
-            got=tuple(maps.shape),
-            expected=f"({', '.join(map(str, expected))})",
-            do="cut both to the same patch and the same channels",
-        )
+        raise ShapeError(f"{what} and mixture differ in size", got=tuple(maps.shape),
+                         expected=f"({', '.join(map(str, expected))})",
+                         do="cut both to the same patch and the same channels")
     return maps
 
 
 def check_units(units: tuple[str, ...], maps: Dataset) -> None:
     """ShapeError unless the Dataset is in the named units; nothing is known of a mixture without names."""
     if units and maps.units != units:
-        raise ShapeError(
-            "contamination and mixture differ in unit", got=maps.units, expected=units, do="convert the contaminations"
-        )
+        raise ShapeError("contamination and mixture differ in unit", got=maps.units, expected=units,
+                         do="convert the contaminations")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -28,23 +29,24 @@ def local_start(d: Tensor, noise: Tensor, bins: int, periodic: bool, generator: 
     d (C, ny, nx), noise (n, C, ny, nx). Open maps are mirrored first, or their jumps would be taken for power.
     Source: a locally Gaussian model as in Portilla et al. 2003, IEEE Trans. Image Proc. 12, 1338, drawn from.
     """
-    shape = d.shape[-2:]
-    if not periodic:
-        d, noise = mirrored(d), mirrored(noise[:FEW])
-    centre, level = d.mean((-2, -1), keepdim=True), noise.mean((-2, -1), keepdim=True)
-    parts = _Parts(d - centre, noise - level, bins, generator)
-    u = _recoloured(_octaves(parts), parts)
-    return (u + centre - level.mean(0))[..., : shape[0], : shape[1]]
+    return _started(d, noise, bins, periodic, generator, lambda parts: _recoloured(_octaves(parts), parts))
 
 
 def gaussian_start(d: Tensor, noise: Tensor, bins: int, periodic: bool, generator: torch.Generator) -> Tensor:
     """A draw of the signal if all were Gaussian: W d + sqrt(W P_c) white, see `local_start`."""
+    return _started(d, noise, bins, periodic, generator, lambda parts: torch.stack(parts.at(1.0)).sum(0))
+
+
+def _started(
+    d: Tensor, noise: Tensor, bins: int, periodic: bool, generator: torch.Generator, draw: Callable[[_Parts], Tensor]
+) -> Tensor:
+    """A draw from centred, periodic maps, brought back to the mixture's own size and mean."""
     shape = d.shape[-2:]
     if not periodic:
         d, noise = mirrored(d), mirrored(noise[:FEW])
     centre, level = d.mean((-2, -1), keepdim=True), noise.mean((-2, -1), keepdim=True)
-    known, free = _Parts(d - centre, noise - level, bins, generator).at(1.0)
-    return (known + free + centre - level.mean(0))[..., : shape[0], : shape[1]]
+    u = draw(_Parts(d - centre, noise - level, bins, generator))
+    return (u + centre - level.mean(0))[..., : shape[0], : shape[1]]
 
 
 class _Parts:
@@ -91,8 +93,8 @@ def _recoloured(u: Tensor, parts: _Parts) -> Tensor:
 
 def _covariances(x: Tensor, bands: BandPowers) -> Tensor:
     """Band powers and cross powers (b, C, C) of the channels of x (C, ny, nx)."""
-    a, b = x[:, None].expand(-1, len(x), -1, -1), x[None].expand(len(x), -1, -1, -1)
-    return ((bands(a + b) - bands(a - b)) / 4).permute(2, 0, 1)
+    f = bands.transform(x)
+    return bands.average(f[:, None], f[None]).permute(2, 0, 1)
 
 
 def _power(matrices: Tensor, exponent: float) -> Tensor:

@@ -78,12 +78,9 @@ class Clusters:
         if len(truth) != len(self.windows):
             raise ShapeError("labels and windows differ", got=len(truth), expected=len(self.windows),
                              do="pass one label per window")
-        table = torch.zeros(int(truth.max()) + 1, self.probabilities.shape[1], dtype=torch.float64)
-        table.index_put_((truth.long(), self.labels), torch.ones(len(truth), dtype=torch.float64), accumulate=True)
-        pairs = [(t * (t - 1) / 2).sum() for t in (table, table.sum(0), table.sum(1))]
-        expected = pairs[1] * pairs[2] / (len(truth) * (len(truth) - 1) / 2)
-        most = (pairs[1] + pairs[2]) / 2
-        return float((pairs[0] - expected) / (most - expected)) if most > expected else 1.0
+        from sklearn.metrics import adjusted_rand_score
+
+        return float(adjusted_rand_score(truth.numpy(), self.labels.numpy()))
 
 
 def find_clusters(

@@ -6,7 +6,7 @@ from sundog.tasks.sky.judge import SkyVerdict, judge_skies, plausible, sky_patch
 from sundog.tasks.sky.measure import geometric_edges, sky_bispectrum, sky_spectra, source_counts
 from sundog.tasks.sky.patches import sky_strips
 from sundog.tasks.sky.rescale import in_frame, in_unit, rescale, with_beam
-from sundog.tasks.sky.sources import find_sources, place_sources
+from sundog.tasks.sky.sources import find_point_sources, place_sources
 
 __all__ = [
     "GeneratedSky",
@@ -14,7 +14,7 @@ __all__ = [
     "apply_transfer",
     "assemble",
     "convert",
-    "find_sources",
+    "find_point_sources",
     "generate_sky",
     "geometric_edges",
     "in_frame",

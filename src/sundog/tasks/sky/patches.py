@@ -13,7 +13,7 @@ from sundog.data.sky.sphere import analysis
 from sundog.data.sky.strips import ROTATIONS, Strip, equatorial_strip
 from sundog.simulate.sky import SkyMaps
 from sundog.simulate.sky.components import component
-from sundog.tasks.sky.sources import find_sources
+from sundog.tasks.sky.sources import find_point_sources
 
 Array = NDArray[Any]
 
@@ -42,7 +42,7 @@ def sky_strips(maps: SkyMaps, *, pixel_arcmin: float = 2.0, half_height_deg: flo
     for name, values in maps:
         values = np.asarray(values, np.float32)
         if component(name).point_like:
-            sources, rest = find_sources(values, threshold=threshold)
+            sources, rest = find_point_sources(values, threshold=threshold)
             fields[name] = (analysis(rest, threads=threads), sources)
         else:
             fields[name] = analysis(values, threads=threads)

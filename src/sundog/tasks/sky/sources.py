@@ -17,7 +17,7 @@ Array = NDArray[Any]
 MOST = 2_000_000  # sources: beyond, a threshold finds noise
 
 
-def find_sources(values: Array, *, threshold: float = 5.0, radius_pixels: float = 1.5,
+def find_point_sources(values: Array, *, threshold: float = 5.0, radius_pixels: float = 1.5,
                  annulus_pixels: tuple[float, float] = (2.5, 4.5)) -> tuple[Sources, Array]:
     """The sources of a HEALPix map, brightest first, and the map without them.
 
@@ -41,7 +41,7 @@ def find_sources(values: Array, *, threshold: float = 5.0, radius_pixels: float 
     Example
     -------
     >>> sky = np.random.default_rng(0).normal(size=12 * 16**2); sky[1000] += 100
-    >>> found, rest = find_sources(sky, threshold=20)
+    >>> found, rest = find_point_sources(sky, threshold=20)
     >>> len(found), bool(abs(rest[1000]) < 5)
     (1, True)
     """

@@ -140,19 +140,12 @@ def _scale(
 
 def _half_places(vectors: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     """Flat places of whole wave vectors in the half spectrum of a grid."""
-    place = np.zeros(len(vectors), dtype=np.int64)
-    for axis, n in enumerate(grid):
-        width = n // 2 + 1 if axis == len(grid) - 1 else n
-        place = place * width + vectors[:, axis] % n
-    return place
+    return np.ravel_multi_index(tuple(vectors.T), (*grid[:-1], grid[-1] // 2 + 1), mode="wrap")
 
 
 def _full_places(whole: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     """Flat places, in the full transform of ``shape``, of the frequencies of a smaller grid."""
-    place = np.zeros((), dtype=np.int64)
-    for k, n in zip(whole, shape):
-        place = place[..., None] * n + k % n
-    return place.ravel()
+    return np.ravel_multi_index(tuple(np.meshgrid(*whole, indexing="ij")), shape, mode="wrap").ravel()
 
 
 def _window(
