@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sundog.errors import DataError, OptionError, ShapeError
-from sundog.models.classifier import NetworkClassifier, TreeEnsemble
+from sundog.models.classifier import TreeEnsemble
+from sundog.train.classifier import NetworkClassifier
 from sundog.verdicts.twosample import area_under_curve
 
 SHIFT = torch.tensor([0.8, 0.0, -0.5])

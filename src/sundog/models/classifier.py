@@ -15,14 +15,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
+from sundog.checks import at_least
 from sundog.errors import DataError, OptionError, ShapeError
+from sundog.models.base import Batch, Density, Noise, Objective, RowNoise
 
 ONE_THREAD_BELOW = 100_000  # rows; below, threads gain nothing and their barriers cost seconds on a busy machine
 
@@ -69,7 +71,8 @@ class TreeEnsemble(Classifier):
     def __init__(self, members: int = 10, seed: int = 0, *, max_iter: int = 200, learning_rate: float = 0.1,
                  max_leaf_nodes: int = 31, min_samples_leaf: int = 20, l2: float = 0.0,
                  validation: float = 0.25, patience: int = 10) -> None:
-        _positive(members=members, max_iter=max_iter, patience=patience)
+        for what, count in (("members", members), ("max_iter", max_iter), ("patience", patience)):
+            at_least(count, 1, what)
         self.members, self.seed = members, seed
         self._settings = {
             "max_iter": max_iter, "learning_rate": learning_rate, "max_leaf_nodes": max_leaf_nodes,
@@ -80,7 +83,7 @@ class TreeEnsemble(Classifier):
 
     def fit(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> TreeEnsemble:
         """The ensemble itself, trained on x (n, d), y (n,) of 0 and 1, weights (n,) >= 0."""
-        _check(x, y, weights)
+        check_rows(x, y, weights)
         rows, labels = _array(x), _array(y).astype(int)
         w = None if weights is None else _array(weights)
         from sklearn.ensemble import HistGradientBoostingClassifier as Boosting  # slow, and sets os.environ
@@ -94,120 +97,73 @@ class TreeEnsemble(Classifier):
 
     def predict_log_odds(self, x: Tensor) -> Tensor:
         """Mean log-odds of the members, float64 (n,), for x (n, d)."""
-        _fitted(self._trees, x, self._trees[0].n_features_in_ if self._trees else 0)
+        check_fitted(self._trees, x, self._trees[0].n_features_in_ if self._trees else 0)
         rows = _array(x)
         with _threads(len(rows)):
             return torch.from_numpy(np.mean([tree.decision_function(rows) for tree in self._trees], axis=0))
 
 
-class NetworkClassifier(Classifier):
-    """Mean log-odds of several small fully connected networks, trained side by side as one batched product.
+class LabelNetwork(Density):
+    """p(y | x) of labels y of 0 or 1, rows (n, 1), given standardised x as context (n, d): several small networks.
 
-    Inputs are standardised with the training rows. AdamW on minibatches; each member keeps the weights of its
-    best epoch on the ``validation`` rows; training stops when no member has improved for ``patience`` epochs.
+    The networks are trained side by side as one batched product and differ in their initial weights.
 
     Parameters
     ----------
-    members : how many networks are averaged; they differ in their initial weights
-    seed : of the initial weights, the validation rows and the order of the minibatches
-    hidden : widths of the hidden layers
-    epochs, batch, learning_rate, weight_decay : of the training
-    validation : share of the rows that decides when to stop
-    patience : epochs without improvement before stopping
-
-    Example
-    -------
-    >>> g = torch.Generator().manual_seed(0)
-    >>> x = torch.randn(1000, 2, generator=g)
-    >>> y = (torch.arange(1000) % 2).double()
-    >>> net = NetworkClassifier(members=2, epochs=20).fit(x + y[:, None], y)
-    >>> bool(net.predict_log_odds(torch.tensor([[2.0, 2.0]])) > 1)
-    True
+    shape, context_dim : (1,) and d
+    members, hidden : how many networks, and the widths of their hidden layers
+    learning_rate, weight_decay : of the training
     """
 
-    def __init__(self, members: int = 3, seed: int = 0, *, hidden: Sequence[int] = (64, 64), epochs: int = 100,
-                 batch: int = 512, learning_rate: float = 3e-3, weight_decay: float = 1e-4,
-                 validation: float = 0.25, patience: int = 8) -> None:
-        _positive(members=members, epochs=epochs, batch=batch, patience=patience)
-        self.members, self.seed, self.hidden = members, seed, tuple(hidden)
-        self.epochs, self.batch, self.patience = epochs, batch, patience
-        self.learning_rate, self.weight_decay, self.validation = learning_rate, weight_decay, validation
-        self._stack: _Stack | None = None
-        self._mean = self._std = torch.empty(0)
+    family: ClassVar[str] = "label network"
 
-    def fit(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> NetworkClassifier:
-        """The classifier itself, trained on x (n, d), y (n,) of 0 and 1, weights (n,) >= 0."""
-        _check(x, y, weights)
-        generator = torch.Generator().manual_seed(self.seed)
-        x, y = x.float(), y.float()
-        w = torch.ones_like(y) if weights is None else weights.float() / weights.float().mean()
-        self._mean, std = x.mean(0), x.std(0)
-        self._std = torch.where(std > 0, std, torch.ones_like(std))
-        x = (x - self._mean) / self._std
-        order = torch.randperm(len(x), generator=generator)
-        held = max(1, round(self.validation * len(x)))
-        self._stack = _Stack(self.members, (x.shape[1], *self.hidden, 1), generator)
-        self._train((x, y, w), order[held:], order[:held], generator)
-        return self
-
-    def predict_log_odds(self, x: Tensor) -> Tensor:
-        """Mean log-odds of the members, float64 (n,), for x (n, d)."""
-        _fitted(self._stack, x, len(self._mean))
-        assert self._stack is not None  # for the type checker: _fitted has raised otherwise
-        with torch.no_grad():
-            return self._stack((x.float() - self._mean) / self._std).double().mean(0)
-
-    def _train(self, data: tuple[Tensor, Tensor, Tensor], rows: Tensor, held: Tensor,
-               generator: torch.Generator) -> None:
-        assert self._stack is not None  # for the type checker: built in fit
-        stack, best = self._stack, torch.full((self.members,), torch.inf)
-        kept = [p.detach().clone() for p in stack.parameters()]
-        adam = torch.optim.AdamW(stack.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        stale = 0
-        for _ in range(self.epochs):
-            shuffled = rows[torch.randperm(len(rows), generator=generator)]
-            for part in shuffled.split(self.batch):
-                adam.zero_grad()
-                stack.loss(*(t[part] for t in data)).sum().backward()
-                adam.step()
-            with torch.no_grad():
-                loss = stack.loss(*(t[held] for t in data))
-                better = loss < best
-                best = torch.minimum(loss, best)
-                for old, new in zip(kept, stack.parameters()):
-                    old[better] = new[better]
-            stale = 0 if better.any() else stale + 1
-            if stale == self.patience:
-                break
-        with torch.no_grad():
-            for parameter, old in zip(stack.parameters(), kept):
-                parameter.copy_(old)
-
-
-class _Stack(nn.Module):
-    """Several networks of one shape as one batched product: weights (members, in, out)."""
-
-    def __init__(self, members: int, widths: Sequence[int], generator: torch.Generator) -> None:
+    def __init__(self, shape: Sequence[int] = (1,), context_dim: int = 1, *, members: int = 3,
+                 hidden: Sequence[int] = (64, 64), learning_rate: float = 3e-3, weight_decay: float = 1e-4) -> None:
         super().__init__()
-        # He scaling, uniform; drawn from the generator because nn.Linear would draw from global state
-        self.weights = nn.ParameterList(
-            nn.Parameter((torch.rand(members, a, b, generator=generator) * 2 - 1) * (3 / a) ** 0.5)
-            for a, b in zip(widths[:-1], widths[1:])
-        )
+        self._config: dict[str, Any] = {
+            "shape": list(shape), "context_dim": context_dim, "members": members, "hidden": list(hidden),
+            "learning_rate": learning_rate, "weight_decay": weight_decay}
+        widths = (context_dim, *hidden, 1)
+        # He scaling, uniform.
+        self.weights = nn.ParameterList(nn.Parameter((torch.rand(members, a, b) * 2 - 1) * (3 / a) ** 0.5)
+                                        for a, b in zip(widths[:-1], widths[1:]))
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for b in widths[1:])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def config(self) -> dict[str, Any]:
+        return dict(self._config)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Log-odds of every member, (members, n), for x (n, d)."""
         h = x.expand(self.weights[0].shape[0], *x.shape)
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases)):
             h = torch.baddbmm(bias, h, weight)
             h = nn.functional.silu(h) if i < len(self.weights) - 1 else h
         return h[..., 0]
 
-    def loss(self, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
-        """Weighted cross-entropy of every member (members,)."""
-        logits = self(x)
-        entropy = nn.functional.binary_cross_entropy_with_logits(logits, y.expand_as(logits), reduction="none")
-        return (w * entropy).mean(1)
+    def objectives(self) -> list[Objective]:
+        return [Objective("cross-entropy", list(self.parameters()), self.loss, self._config["learning_rate"],
+                          weight_decay=self._config["weight_decay"])]
+
+    def loss(self, batch: Batch, noise: Noise) -> Tensor:
+        """Cross-entropy, summed over the members so that none learns from another."""
+        assert batch.context is not None  # rows are what labels are given
+        return batch.mean(self._entropy(self.logits(batch.context), batch.x).sum(0))
+
+    def log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """log p(y | x) by the mean log-odds, of labels x (n, 1) given rows (n, d)."""
+        assert context is not None
+        return -self._entropy(self.logits(context).mean(0), x)
+
+    def score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return -self.log_prob(x, context).mean()
+
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
+        """Labels (n, 1) drawn for rows (n, d)."""
+        assert context is not None
+        return (noise.uniform() < torch.sigmoid(self.logits(context).mean(0))).float()[:, None]
+
+    def _entropy(self, logits: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(logits, y[:, 0].expand_as(logits), reduction="none")
 
 
 def _threads(n: int) -> AbstractContextManager[object]:
@@ -223,14 +179,8 @@ def _array(x: Tensor) -> np.ndarray:
     return x.detach().cpu().numpy()
 
 
-def _positive(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise OptionError(f"{name} of a classifier is unusable", got=count, expected="a whole number >= 1",
-                              do=f"pass e.g. {name}=10")
-
-
-def _check(x: Tensor, y: Tensor, weights: Tensor | None) -> None:
+def check_rows(x: Tensor, y: Tensor, weights: Tensor | None) -> None:
+    """Nothing, if a classifier can be trained on these rows, labels and weights."""
     if x.ndim != 2 or y.shape != (len(x),) or (weights is not None and weights.shape != (len(x),)):
         shapes = [tuple(t.shape) for t in (x, y, weights) if t is not None]
         raise ShapeError("rows, labels and weights do not fit", got=shapes, expected="(n, d), (n,) and (n,)",
@@ -247,7 +197,8 @@ def _check(x: Tensor, y: Tensor, weights: Tensor | None) -> None:
                         expected="finite numbers", do="drop or repair them")
 
 
-def _fitted(state: object, x: Tensor, width: int) -> None:
+def check_fitted(state: object, x: Tensor, width: int) -> None:
+    """Nothing, if a classifier has been trained, on rows of that width."""
     if not state:
         raise OptionError("the classifier has not been trained", got="predict_log_odds", expected="fit first",
                           do="call fit(x, y)")

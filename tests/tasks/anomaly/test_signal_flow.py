@@ -8,10 +8,10 @@ import torch
 
 from sundog import Dataset
 from sundog.errors import OptionError
-from sundog.models.mixture.flow import FlowFit, climb_on, grow
 from sundog.models.mixture.signal import find_signal, floored
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, SignalRegion, sic_curve
+from sundog.tasks.anomaly.detectors.growth import FlowFit, climb_on, grow
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 

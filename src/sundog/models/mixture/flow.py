@@ -4,31 +4,27 @@
 
 The flow acts on u = R^-1 (z - mu), with mean mu and covariance R R^T of the mixture, so that the identity is the best
 single Gaussian. It first maximises sum_i r_i log p_S(z_i), r_i the mixture's probability that event i is signal, then L
-itself, and keeps the running mean of its weights that is best on events held out.
+itself.
 
 Source: Das, Kasieczka & Shih 2024 (R-ANODE), eq. 3, for L; the warm start is ours.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from sundog.errors import OptionError
+from sundog.models.base import Batch, Model, Noise, Objective, RowNoise
 from sundog.models.flow import NormalizingFlow
-from sundog.models.mixture.signal import GaussianSignal, MixtureFit, climb, floored, gains
+from sundog.models.mixture.signal import GaussianSignal, MixtureFit
 
-BATCH, RATE = 1024, 3e-3
-WARM, STEPS, EVERY = 60, 300, 20  # steps on the mixture's probabilities, of the climb, between two looks at the rest
-PATIENCE = 5  # looks without a better one, before the climb ends
-HELD_OUT = 0.2
-DECAY = 0.95  # of the running mean of the weights
-REACH = 8.0  # standard deviations of a Gaussian beyond which an event cannot become signal
-LEAST = 0.02  # of the chance to be drawn that a sure background event has, relative to a sure signal event
+RATE = 3e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +57,14 @@ class FlowSignal:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n draws (n, d + 1), float64."""
+        return self.draw(self.flow.row_noise(n, generator))
+
+    def draw(self, noise: RowNoise) -> Tensor:
+        """One draw (n, d + 1), float64, per row of the noise."""
         with torch.no_grad():
-            u = self.flow.sample(n, None, generator).double()
-        if self.mass is not None:
-            mass = self.mass[0] + self.mass[1].exp() * torch.randn(n, 1, generator=generator, dtype=torch.float64)
-            u = torch.cat([u, mass], 1)
+            u = self.flow.draw(noise, None).double()
+            if self.mass is not None:
+                u = torch.cat([u, self.mass[0] + self.mass[1].exp() * noise.normal(1).double()], 1)
         return self.mean + u @ self.root.T
 
     def _log_prob(self, z: Tensor) -> Tensor:
@@ -94,166 +93,69 @@ class FeatureLaw:
         return log_p.double() - root.diagonal().log().sum()
 
 
-@dataclass(frozen=True, eq=False)
-class FlowFit:
-    """A fitted w and p_S.
+class SignalFlow(Model):
+    """What the engine climbs: a flow, the mass beside it, and the signal fraction.
 
-    Attributes
-    ----------
-    w : signal fraction
-    signal : p_S
-    gain : log-likelihood of all events above that of w = 0 (natural log)
-    steps : steps of the climb
-    start : the mixture it climbed from
-    """
-
-    w: float
-    signal: FlowSignal
-    gain: float
-    steps: int
-    start: MixtureFit
-
-
-def grow(z: Tensor, log_b: Tensor, start: MixtureFit, *, seed: int = 0, w: float | None = None,
-         steps: int = STEPS, with_mass: bool = True) -> FlowFit:
-    """The fit that a flow reaches from a mixture.
+    Rows are events z (n, d + 1), their context (log p_B, r) (n, 2): p_B is frozen, and r the mixture's probability of
+    being signal.
 
     Parameters
     ----------
-    z : (n, d + 1) standardised events, mass last; log_b : (n,) log p_B of each, per unit of z
     start : the mixture of Gaussians to climb from
-    seed : of weights, held-out events and batches
-    w : fixed signal fraction, or None to learn it
-    with_mass : whether the last column is a mass
-
-    Example
-    -------
-    >>> g = torch.Generator().manual_seed(1)
-    >>> z = torch.cat([torch.randn(5000, 2, generator=g), 2 + 0.2 * torch.randn(100, 2, generator=g)]).double()
-    >>> log_b = -0.5 * (z**2).sum(1) - 1.8379
-    >>> from sundog.models.mixture.signal import find_signal
-    >>> fit = grow(z, log_b, find_signal(z, log_b), steps=20)
-    >>> 0.01 < fit.w < 0.04
-    True
+    share : of all events, how many the rows stand for: those left out cannot become signal
+    learn_w, with_mass : whether w is learned, and whether the last column is a mass
     """
-    log_b = floored(log_b)
-    rows = _near(z, start.signal)
-    climber = _Climber((z[rows], log_b[rows]), len(z), start, seed=seed, learn_w=w is None, with_mass=with_mass)
-    taken = climber.climb(steps)
-    signal, w = climber.best()
-    gain = float(gains(signal.log_prob(z[rows]) - log_b[rows], w).sum())
-    return FlowFit(w, signal, gain + float((~rows).sum()) * math.log1p(-w), taken, start)
 
+    family: ClassVar[str] = "signal flow"
 
-def climb_on(z: Tensor, log_b: Tensor, fit: MixtureFit | FlowFit, w: float, seed: int = 0) -> MixtureFit | FlowFit:
-    """The fit at a fixed w reached from that at another."""
-    mixture = fit.start if isinstance(fit, FlowFit) else fit
-    mixture = climb(z, log_b, mixture.signal, w, fixed_w=True, steps=60)
-    return grow(z, log_b, mixture, seed=seed, w=w) if isinstance(fit, FlowFit) else mixture
+    def __init__(self, start: MixtureFit, share: float, *, learn_w: bool = True, with_mass: bool = True) -> None:
+        d = start.signal.means.shape[1]
+        super().__init__()
+        self.start, self.share, self.learn_w, self.warm = start, share, learn_w, True
+        self.flow = NormalizingFlow((d - with_mass,), layers=2, hidden=(32, 32))
+        self.mean, self.root = moments(start.signal)
+        self.mass = nn.Parameter(torch.zeros(2)) if with_mass else None
+        self.logit = nn.Parameter(torch.tensor(math.log(start.w / (1 - start.w))), requires_grad=learn_w)
 
+    def config(self) -> dict[str, Any]:
+        return {"shape": [len(self.mean)], "share": self.share, "learn_w": self.learn_w}
 
-class _Climber:
-    """Weights, optimiser and the best state so far."""
-
-    def __init__(self, near: tuple[Tensor, Tensor], n: int, start: MixtureFit, *, seed: int, learn_w: bool,
-                 with_mass: bool) -> None:
-        z, log_b = near
-        self.generator = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.flow = NormalizingFlow((z.shape[1] - with_mass,), layers=2, hidden=(32, 32))
-        mean, root = _moments(start.signal)
-        mass = torch.zeros(2, dtype=torch.float64, requires_grad=True) if with_mass else None
-        self.signal = FlowSignal(self.flow, mean, root, mass)
-        self.logit = torch.tensor(math.log(start.w / (1 - start.w)), dtype=torch.float64, requires_grad=learn_w)
-        held = torch.rand(len(z), generator=self.generator) < HELD_OUT
-        self.train, self.held = (z[~held], log_b[~held]), (z[held], log_b[held])
-        self.n_train, self.n_held = n * (1 - HELD_OUT), n * HELD_OUT
-        self.r = _probability(start, *self.train)
-        self.chance = (self.r + LEAST) / (self.r + LEAST).sum()
-        rest = ([mass] if mass is not None else []) + ([self.logit] if learn_w else [])
-        self.optimiser = torch.optim.Adam([*self.flow.parameters(), *rest], lr=RATE)
-        self.mean_state, self.kept, self.kept_value = self._state(), self._state(), -math.inf
-
-    def climb(self, steps: int) -> int:
-        """Steps taken until the held-out likelihood falls."""
-        for _ in range(WARM):
-            z, _, r, share = self._batch()
-            self._step(-(share * r * self.signal._log_prob(z)).sum() / (self.n_train * self.w))
-        self.mean_state = self._state()
-        worse = 0
-        for taken in range(steps):
-            if taken % EVERY == 0:
-                value = self._held_out()
-                worse = 0 if value > self.kept_value else worse + 1
-                if worse == 0:
-                    self.kept, self.kept_value = copy.deepcopy(self.mean_state), value
-                elif worse == PATIENCE:
-                    return taken
-            self.optimiser.param_groups[0]["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * taken / steps))
-            z, log_b, _, share = self._batch()
-            odds = torch.nn.functional.softplus(self.logit + self.signal._log_prob(z) - log_b)
-            self._step(-((share * odds).sum() - self.n_train * torch.nn.functional.softplus(self.logit))
-                       / (self.n_train * self.w))
-            self.mean_state = {k: DECAY * v + (1 - DECAY) * self._state()[k] for k, v in self.mean_state.items()}
-        if self._held_out() > self.kept_value:
-            self.kept = self.mean_state
-        return steps
+    @property
+    def signal(self) -> FlowSignal:
+        """p_S as it now is."""
+        return FlowSignal(self.flow, self.mean, self.root, None if self.mass is None else self.mass.double())
 
     @property
     def w(self) -> float:
-        return float(torch.sigmoid(self.logit.detach()))
+        """The signal fraction as it now is."""
+        return float(torch.sigmoid(self.logit.detach().double()))
 
-    def best(self) -> tuple[FlowSignal, float]:
-        """Signal and w of the best state."""
-        return self._restored(self.kept)
+    def objectives(self) -> list[Objective]:
+        """While ``warm`` the mixture's probabilities are followed, then the likelihood itself."""
+        learned = [p for p in self.parameters() if p.requires_grad and not (self.warm and p is self.logit)]
+        return [Objective("signal density", learned, self.loss, RATE, clip_norm=5.0)]
 
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Rows that may be signal more often than others, and how many events of the sample each stands for."""
-        index = torch.multinomial(self.chance, min(BATCH, len(self.r)), replacement=True, generator=self.generator)
-        return self.train[0][index], self.train[1][index], self.r[index], 1 / (self.chance[index] * len(index))
+    def loss(self, batch: Batch, noise: Noise) -> Tensor:
+        """-sum r log p_S, or -L, per signal event."""
+        assert batch.context is not None  # made by whoever trains this model
+        log_s = self.signal._log_prob(batch.x)
+        if self.warm:
+            return -self.share * batch.mean(batch.context[:, 1] * log_s) / self.w
+        odds = softplus(self.logit.double() + log_s - batch.context[:, 0])
+        return -(self.share * batch.mean(odds) - softplus(self.logit.double())) / self.w
 
-    def _step(self, loss: Tensor) -> None:
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.flow.parameters(), 5.0)
-        self.optimiser.step()
+    def score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        assert context is not None
+        return self.loss(Batch(x, context), Noise(torch.Generator(), len(x), slice(None))) * self.w
 
-    def _held_out(self) -> float:
-        signal, w = self._restored(self.mean_state)
-        logit = math.log(w / (1 - w))
-        odds = torch.nn.functional.softplus(logit + signal.log_prob(self.held[0]) - self.held[1]).sum()
-        return float(odds) + self.n_held * math.log1p(-w)
-
-    def _state(self) -> dict[str, Tensor]:
-        flow = {f"flow.{name}": v.detach().clone() for name, v in self.flow.state_dict().items()}
-        mass = {} if self.signal.mass is None else {"mass": self.signal.mass.detach().clone()}
-        return {**flow, **mass, "logit": self.logit.detach().clone()}
-
-    def _restored(self, state: dict[str, Tensor]) -> tuple[FlowSignal, float]:
-        flow = copy.deepcopy(self.flow)
-        flow.load_state_dict({name[5:]: v for name, v in state.items() if name.startswith("flow.")})
-        signal = FlowSignal(flow, self.signal.mean, self.signal.root, state.get("mass"))
-        return signal, float(torch.sigmoid(state["logit"]))
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
+        """Signal events (n, d + 1)."""
+        return self.signal.draw(noise)
 
 
-def _near(z: Tensor, signal: GaussianSignal) -> Tensor:
-    """Which events lie within REACH standard deviations of a Gaussian, (n,) booleans."""
-    near = torch.zeros(len(z), dtype=torch.bool)
-    for mean, covariance in zip(signal.means, signal.covariances):
-        u = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), (z - mean).T, upper=False)
-        near |= u.square().sum(0) < REACH**2
-    return near
-
-
-def _moments(signal: GaussianSignal) -> tuple[Tensor, Tensor]:
+def moments(signal: GaussianSignal) -> tuple[Tensor, Tensor]:
     """Mean of a mixture, and the Cholesky root of its covariance."""
     mean = signal.weights @ signal.means
     apart = signal.means - mean
     covariance = (signal.weights[:, None, None] * (signal.covariances + apart[:, :, None] * apart[:, None, :])).sum(0)
     return mean, torch.linalg.cholesky(covariance)
-
-
-def _probability(start: MixtureFit, z: Tensor, log_b: Tensor) -> Tensor:
-    """Probability that each event is signal, by the mixture."""
-    return torch.sigmoid(math.log(start.w / (1 - start.w)) + start.signal.log_prob(z) - log_b)

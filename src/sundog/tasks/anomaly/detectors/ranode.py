@@ -21,12 +21,12 @@ from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
 from sundog.errors import OptionError
-from sundog.models.mixture.flow import FlowFit, climb_on, grow
 from sundog.models.mixture.signal import MixtureFit, find_signal, split_signal
 from sundog.tasks.anomaly.background.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.background.template import Template, TemplateReport, fit_template
 from sundog.tasks.anomaly.checks.fraction import SignalFraction, check_fraction, signal_fraction
 from sundog.tasks.anomaly.detectors.base import Search, TemplateSearch, fitted
+from sundog.tasks.anomaly.detectors.growth import FlowFit, climb_on, grow
 from sundog.tasks.anomaly.regions import mass_column
 
 Background = Callable[[Any, Any], Any]
