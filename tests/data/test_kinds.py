@@ -162,3 +162,32 @@ def test_a_hard_edge_lies_at_a_round_number_near_it():
     x = torch.tensor(g.uniform(2.3456, 7.6543, 3000))[:, None]
     column = ByKind().fit(x).columns[0]
     assert (column.low, column.high) == (float(x.min()), float(x.max()))  # none near: what was seen
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (2.3456, 7.6543)])
+def test_fresh_numbers_have_a_density_and_those_beyond_the_edge_none(low: float, high: float) -> None:
+    """Of the rows that no training saw, one in n lies beyond the extreme: by a hair, where the density is not zero."""
+    g = np.random.default_rng(9)
+    scaling = Chain([ByKind(), *named_scaling("auto").parts]).fit(torch.tensor(g.uniform(low, high, (3000, 1))))
+    fresh = torch.tensor(g.uniform(low, high, (50_000, 1)))
+    column = scaling.parts[0].columns[0]
+    assert torch.isfinite(scaling.log_abs_det(fresh)).all()
+    beyond = torch.tensor([[low - 0.2], [high + 0.2]])
+    assert scaling.log_abs_det(beyond).isinf().all()
+    fakes = scaling.inverse(20 * torch.randn(1000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    assert fakes.min() >= column.low and fakes.max() <= column.high
+    assert len(fakes.unique()) > 2  # reflected, not heaped upon the ends
+
+
+def test_few_rows_of_many_whole_numbers_are_a_grid_not_a_list():
+    """Else fakes could only repeat the numbers that were seen."""
+    x = torch.tensor(np.random.default_rng(11).integers(0, 1000, 60)).double()[:, None]
+    scaling = ByKind().fit(x)
+    fakes = scaling.inverse(torch.linspace(0, 999, 997, dtype=torch.float64)[:, None])
+    assert scaling.kinds == ("integer",) and len(fakes.unique()) > 900 and (fakes == fakes.round()).all()
+
+
+def test_whole_numbers_end_at_a_round_one():
+    x = torch.tensor(np.random.default_rng(10).integers(0, 10_001, 3000)).double()[:, None]
+    column = ByKind().fit(x).columns[0]
+    assert (column.kind, column.low, column.high) == ("integer", 0.0, 10_000.0)

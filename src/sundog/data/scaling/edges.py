@@ -50,11 +50,8 @@ def _low_edge(x: Tensor, share: Tensor, n: float) -> tuple[float, bool]:
 
 def natural(edge: float, extreme: float) -> float:
     """Where fakes may end at a hard edge: at the edge if it is a round number, else at the extreme seen."""
-    return edge if _is_round(edge, extreme) else extreme
-
-
-def _is_round(edge: float, extreme: float) -> bool:
-    return any(abs(edge) == known for known in _KNOWN) or f"{edge:.4g}" == f"{edge:.9g}" or edge == extreme
+    is_round = any(abs(edge) == known for known in _KNOWN) or float(f"{edge:.4g}") == edge
+    return edge if is_round else extreme
 
 
 def _roundest(low: float, hair: float) -> float:

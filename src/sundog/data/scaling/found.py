@@ -30,7 +30,8 @@ class Column:
     Attributes
     ----------
     kind : one of KINDS
-    low, high : where the smooth numbers end; None for nowhere
+    low, high : where fakes are clipped; None for nowhere
+    support : where the density is zero beyond: a hair farther out, if that end is not a round number
     step, offset : of a grid, 0 for none
     atoms, cells : values with a cell of their own, rising, and their intervals
     borders : what becomes the atom again; the cell itself, or more where nothing lies beside it
@@ -42,6 +43,7 @@ class Column:
     kind: str = "continuous"
     low: float | None = None
     high: float | None = None
+    support: tuple[float, float] = (-FARTHEST, FARTHEST)
     step: float = 0.0
     offset: float = 0.0
     atoms: tuple[float, ...] = ()
@@ -53,7 +55,7 @@ class Column:
 
     def spread(self, x: Tensor, at: Tensor) -> Tensor:
         """y of each number, shared values at the place ``at`` (0 to 1) of their cell."""
-        smooth = x if self.low is None and self.high is None else x.clamp(self.low, self.high)
+        smooth = x.clamp(*self.support)
         if self.step:
             smooth = self._on_grid(smooth) + self.step * (at - 0.5)
         if not self.atoms:
@@ -76,8 +78,7 @@ class Column:
         smooth = y - torch.tensor(self.shifts, dtype=y.dtype)[place // 2]
         if self.step:
             smooth = self._on_grid(smooth)
-        if self.low is not None or self.high is not None:
-            smooth = smooth.clamp(self.low, self.high)
+        smooth = self._inside(smooth)
         if not self.atoms:
             return smooth
         atoms = torch.tensor(self.atoms, dtype=y.dtype)[(place // 2).clamp(max=len(self.atoms) - 1)]
@@ -87,9 +88,8 @@ class Column:
         """Logarithm of the width of each number's cell, 0 for smooth numbers; -inf where x cannot be."""
         grid = self._on_grid(x) if self.step else x
         off = (grid - x).abs() > 1e-3 * self.step + 2 * SINGLE * x.abs()
-        for end, beyond in ((self.low, torch.lt), (self.high, torch.gt)):
-            if end is not None:
-                off = off | beyond(x, end - math.copysign(SINGLE * abs(end), 1.0 if beyond is torch.lt else -1.0))
+        low, high = self.support
+        off = off | (x < low - SINGLE * abs(low)) | (x > high + SINGLE * abs(high))
         width = torch.full_like(x, math.log(self.step) if self.step else 0.0)
         if self.atoms:
             which, is_atom = self._atom(x)
@@ -102,6 +102,14 @@ class Column:
         """Whether the density may change across the cell of each number."""
         is_atom = self._atom(x)[1] if self.atoms else torch.zeros_like(x, dtype=torch.bool)
         return is_atom | (not self.narrow)
+
+    def _inside(self, x: Tensor) -> Tensor:
+        """Smooth numbers that passed an end are reflected at it, those of a grid stop there."""
+        low = -FARTHEST if self.low is None else self.low
+        high = FARTHEST if self.high is None else self.high
+        if not self.step:
+            x = torch.where(x < low, 2 * low - x, torch.where(x > high, 2 * high - x, x))
+        return x.clamp(low, high)
 
     def _on_grid(self, x: Tensor) -> Tensor:
         return self.offset + self.step * ((x - self.offset) / self.step).round()
@@ -152,18 +160,19 @@ def found_column(x: Tensor, weights: Tensor | None, kind: str = "", name: str = 
     if (kind == "integer" and not whole) or (kind == "rounded" and not step):
         raise DataError(f"{name} is not of kind {kind}", got=f"e.g. {float(held.values[0]):.9g}, "
                         f"{float(held.values[1]):.9g}", expected="multiples of one step", do="leave its kind out")
-    few = len(held.values) <= MOST_LEVELS and (step or held.rows >= 10 * len(held.values))
+    few = len(held.values) <= min(MOST_LEVELS, held.rows / (5 if step else 10))
     if kind == "discrete" or (kind in ("", "integer", "rounded") and few):
         return _levels(held, step, kind or ("discrete" if not step else "integer" if whole else "rounded"), whole)
     atoms = [] if kind in ("integer", "rounded", "bounded") else _atoms(held, kind, name)
-    low, high = _ends(held, kind, atoms, bool(step), whole)
+    low, high, support = _ends(held, kind, atoms, step, whole)
     if atoms:
         word = kind or ("zero-inflated" if 0.0 in atoms else "saturated")
-        return _with_atoms(held, atoms, Column(word, low, high, step, offset))
+        return _with_atoms(held, atoms, Column(word, low, high, support, step, offset))
     if step and kind != "bounded":
         narrow = step < 0.02 * _half_width(held)
-        return Column(kind or ("integer" if whole else "rounded"), low, high, step, offset, narrow=narrow)
-    return Column("continuous" if low is None and high is None else "bounded", low, high)
+        return Column(kind or ("integer" if whole else "rounded"), low, high, support, step, offset,
+                      narrow=narrow)
+    return Column("continuous" if low is None and high is None else "bounded", low, high, support)
 
 
 def _shares(x: Tensor, weights: Tensor | None) -> _Shares:
@@ -245,18 +254,24 @@ def _atoms(held: _Shares, kind: str, name: str) -> list[float]:
     return sorted(float(held.values[i]) for i in most if enough[i])
 
 
-def _ends(held: _Shares, kind: str, atoms: list[float], grid: bool, whole: bool) -> tuple[float | None, float | None]:
-    """Where the smooth numbers end, None for a soft end."""
+def _ends(held: _Shares, kind: str, atoms: list[float], step: float, whole: bool
+          ) -> tuple[float | None, float | None, tuple[float, float]]:
+    """Where fakes are clipped, None at a soft end, and where the density ends."""
     rest = held.without(atoms)
     if rest.rows < FEWEST:
-        return float(held.values[0]), float(held.values[-1])
+        low, high = float(held.values[0]), float(held.values[-1])
+        return low, high, (low, high)
     ends: list[float | None] = []
-    for (edge, hard), extreme in zip(edges_of(*rest), (float(rest.values[0]), float(rest.values[-1]))):
-        end = extreme if grid or not hard else natural(edge, extreme)
+    support = [-FARTHEST, FARTHEST]
+    extremes = float(rest.values[0]), float(rest.values[-1])
+    for i, ((edge, hard), extreme) in enumerate(zip(edges_of(*rest), extremes)):
+        steps = (edge - extreme) / step if step else 0.0
+        end = natural(edge, extreme) if hard and abs(steps - round(steps)) < 1e-6 else extreme
         ends.append(end if hard or kind == "bounded" else None)
-    if grid and whole and float(rest.values[0]) >= 0 and ends[0] is None:
-        ends[0] = 0.0  # a count
-    return ends[0], ends[1]
+        support[i] = edge if hard else support[i]
+    if step and whole and float(rest.values[0]) >= 0 and ends[0] is None:
+        ends[0] = support[0] = 0.0  # a count
+    return ends[0], ends[1], (support[0], support[1])
 
 
 def _half_width(held: _Shares) -> float:

@@ -27,17 +27,17 @@ class ByKind(Scaling):
     Kinds, found in the data unless ``kinds`` names them (one word per column; "" to have it found):
 
     * ``continuous``: nothing to do;
-    * ``bounded``: smooth up to a hard edge; fakes are clipped to it;
+    * ``bounded``: smooth up to a hard edge; what passes it is reflected;
     * ``integer``, ``rounded``: whole numbers; multiples of a step. Fakes are rounded, and clipped where the numbers
       end abruptly (counts never fall below 0);
     * ``discrete``: a few values of no common step;
     * ``zero-inflated``, ``saturated``: smooth, but for a share of exact zeros; of another value (a floor, a ceiling,
       a filling).
 
-    Columns of at most 64 values become uniform, each value a cell as wide as its share. A value that is shared by
-    many rows of a smooth column gets a cell as wide as its neighbours would need for as many rows. With cells,
-    ``log_abs_det`` holds the logarithm of their widths: the model's density times that is the probability *of the
-    value*, which is what a log-density becomes there.
+    Columns of at most 64 values, each met five times or more, become uniform, each value a cell as wide as its share. A
+    value that is shared by many rows of a smooth column gets a cell as wide as its neighbours would need for as many
+    rows. With cells, ``log_abs_det`` holds the logarithm of their widths: the model's density times that is the
+    probability *of the value*, which is what a log-density becomes there.
 
     Example
     -------
