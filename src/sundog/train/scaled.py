@@ -75,7 +75,7 @@ def log_density(scaling: Scaling, x: Tensor, model: Callable[[Tensor, Tensor | s
     log p(x) = log p_model(z) + log |det dz/dx|. With a value that many rows share (``ByKind``) the density is one with
     respect to counting in that column: the probability of the value, times the density of the others. The mean over
     the cells of a row is that of 17 points of a lattice whose projections on each column are evenly spaced (a midpoint
-    rule); their errors are taken to be the same one.
+    rule), good to a hundredth or so; their errors are taken to be the same one.
 
     Parameters
     ----------
