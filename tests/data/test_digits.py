@@ -105,12 +105,24 @@ def test_a_saved_run_still_draws_in_float64(tmp_path) -> None:
 
 
 def test_ripples_on_a_monopole_are_learned_and_judged() -> None:
-    maps = Dataset.from_arrays(2.7e6 + 0.1 * RNG.normal(size=(300, 8, 8)), units="uK")
+    ripples = 0.1 * np.random.default_rng(1).normal(size=(360, 8, 8))  # a seed of its own, whatever ran before
+    maps, fresh = (Dataset.from_arrays(2.7e6 + part, units="uK") for part in (ripples[:300], ripples[300:]))
     run = sundog.fit("vae", maps, plan=sundog.Plan(steps=100), seed=0)
     fakes = run.sample(60, seed=1)
     assert fakes.values.dtype == torch.float64
     assert abs(float(fakes.values.mean()) - 2.7e6) < 0.05
     assert 0.02 < float(fakes.values.std()) < 0.3
-    verdict = sundog.judge(maps.held_out, maps[:60], splits=20)
-    assert verdict.passed  # true maps pass ...
-    assert not sundog.judge(maps.held_out, Dataset.from_arrays(maps[:60].values.numpy() + 0.05, units="uK")).passed
+    assert sundog.judge(maps.held_out, fresh, splits=20).passed  # true maps pass ...
+    shifted = Dataset.from_arrays(fresh.values.numpy() + 0.05, units="uK")
+    assert not sundog.judge(maps.held_out, shifted, splits=20).passed
+
+
+def test_codes_of_maps_on_a_monopole_decode_to_their_digits() -> None:
+    from sundog.tasks.latent import codes_of, decoded
+
+    maps = Dataset.from_arrays(2.7e6 + 0.1 * RNG.normal(size=(60, 8, 8)), 1.7e9 + 600 * RNG.random(60), units="uK")
+    run = sundog.fit("vae", maps, plan=sundog.Plan(steps=5), seed=0)
+    codes = codes_of(run, maps[:4])
+    back = decoded(run, codes, maps[:4].context)
+    assert back.values.dtype == torch.float64
+    assert len(back.values.unique()) > 200  # of 256; float32 knows one in 0.25 uK

@@ -22,6 +22,8 @@ def test_only_wild_columns_are_bent():
     assert curve.names == ("wild",)
     assert torch.equal(curve(data).values[:, :2], data.values[:, :2])
     assert (curve(data).values[:, 2].argsort() == data.values[:, 2].argsort()).all()
+    precise = Dataset(values=columns.double(), names=data.names, units=data.units)
+    assert torch.allclose(curve(precise).values.float(), curve(data).values)
 
 
 def test_a_wider_cauchy_still_fails_and_says_how_it_was_judged():

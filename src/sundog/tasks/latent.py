@@ -130,10 +130,13 @@ def decoded(run: Run, z: Tensor, context: Tensor | None = None) -> Dataset:
     if z.ndim != 2 or z.shape[1] != model.latent:
         raise OptionError("codes do not fit the run", got=tuple(z.shape), expected=f"(n, {model.latent})",
                           do="pass one number per code")
-    given = None if context is None or run.context_scaling is None else run.context_scaling.forward(context)
+    given = None
+    if context is not None and run.context_scaling is not None:
+        given = run.context_scaling.forward(context).to(model.log_variance)
     with torch.no_grad():
-        rows = model.decode(z.to(run.device, model.log_variance.dtype), given).float().cpu()
-    return Dataset(values=run.scaling.inverse(rows), context=context, held_out_fraction=0.0,
+        rows = model.decode(z.to(model.log_variance), given).float().cpu()
+    rows = run.scaling.inverse(rows.double() if run.precise else rows)
+    return Dataset(values=rows, context=context, held_out_fraction=0.0,
                    provenance={"decoded_by": run.family, "run": run.identity}, **run.labels)
 
 
@@ -187,8 +190,8 @@ def _standardised(run: Run, dataset: Dataset) -> Iterator[tuple[Tensor, Tensor |
         part = dataset[slice(first, first + ROWS)]
         c = None
         if part.context is not None and run.context_scaling is not None:
-            c = run.context_scaling.forward(part.context).to(run.device)
-        yield run.scaling.forward(part.values).to(run.device, _autoencoder(run).log_variance.dtype), c
+            c = run.context_scaling.forward(part.context).to(_autoencoder(run).log_variance)
+        yield run.scaling.forward(part.values).to(_autoencoder(run).log_variance), c
 
 
 def _divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -155,6 +155,8 @@ def test_latent_of_a_flow_is_its_inverse():
     assert torch.allclose(back, events.values[:200], atol=1e-3)
     moved = search.latent(events.values[:200], events.context[:200] + 0.3)
     assert float((moved - z).abs().max()) > 1e-3  # the latent vector knows the mass
+    precise = search.latent(events.values[:200].double(), events.context[:200].double())  # columns that need float64
+    assert torch.allclose(precise, z, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", [RadOT, Curtains, Transit, LaCathode])

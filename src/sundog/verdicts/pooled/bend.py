@@ -44,7 +44,7 @@ class Bend:
         if not self.names:
             return data
         values = data.values.clone()
-        values[:, self.columns] = ((values[:, self.columns].double() - self.median) / self.width).asinh().float()
+        values[:, self.columns] = ((values[:, self.columns].double() - self.median) / self.width).asinh().to(values)
         units = tuple("" if i in self.columns.tolist() else unit for i, unit in enumerate(data.units))
         return replace(data, values=values, units=units)
 

@@ -90,9 +90,9 @@ def encoded(run: Run, events: Dataset) -> Tensor:
     if events.context is None:
         raise ShapeError("the latent vector depends on the mass", got="no m", expected="one mass per event",
                          do="pass m, or a Dataset made with with_context('m_jj')")
-    out = []
+    out, like = [], next(model.parameters())
     for x, m in zip(events.values.split(CHUNK), events.context.split(CHUNK)):
         with torch.no_grad():
-            z = model.latent(run.scaling.forward(x).to(run.device), of_mass.forward(m).to(run.device))
+            z = model.latent(run.scaling.forward(x).to(like), of_mass.forward(m).to(like))
         out.append(z.float().cpu())
     return torch.cat(out)
