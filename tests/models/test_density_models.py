@@ -164,7 +164,6 @@ def test_a_context_that_is_there_already_stays():
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    ({"dataset": torch.zeros(50, 2)}, "fit needs a Dataset: got Tensor"),
     ({"plan": {"steps": 3}}, "the plan is not a Plan: got dict"),
     ({"layers": -1}, "layers out of range: got -1, expected a whole number >= 1"),
 ])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,11 +33,7 @@ def describe(data: Dataset) -> str:
     m     TeV     0       1    2     1  0.816    33%
     k             5       5    5     5      0     0%  constant
     """
-    kinds = column_kinds(data)
-    rows = [_row(name, unit, part, data.weights, kinds.get(name, "")) for name, unit, part in _columns(data)]
-    if data.weights is not None:
-        rows.append(_row("(weight)", "", data.weights, None))
-    lines = [_headline(data), *_aligned([_HEAD, *rows])]
+    lines = [_headline(data), *_aligned([_HEAD, *_rows(data)])]
     copies = len(data) - _distinct(data)
     if copies:
         lines.append(f"{copies} of {len(data)} rows are exact copies of another row")
@@ -57,6 +55,20 @@ def column_kinds(data: Dataset) -> dict[str, str]:
     columns = data.values[heavy].double().T.contiguous()
     return {name: "constant" if bool((x == x[0]).all()) else found_column(x, w).kind
             for name, x in zip(data.names, columns)}
+
+
+def as_html(data: Dataset) -> str:
+    """The description as a table, which notebooks show."""
+    rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in _rows(data)]
+    head = "".join(f"<th>{word}</th>" for word in _HEAD)
+    return (f"<p>{html.escape(_headline(data))}</p><table><thead><tr>{head}</tr></thead><tbody>"
+            + "".join(f"<tr>{row}</tr>" for row in rows) + "</tbody></table>")
+
+
+def _rows(data: Dataset) -> list[tuple[str, ...]]:
+    kinds = column_kinds(data)
+    rows = [_row(name, unit, part, data.weights, kinds.get(name, "")) for name, unit, part in _columns(data)]
+    return rows if data.weights is None else [*rows, _row("(weight)", "", data.weights, None)]
 
 
 def _headline(data: Dataset) -> str:
@@ -122,4 +134,4 @@ def _distinct(data: Dataset) -> int:
     return len(np.unique(whole.view(np.dtype((np.void, whole.shape[1] * whole.itemsize)))))
 
 
-Dataset.describe = describe
+Dataset.describe, Dataset._repr_html_ = describe, as_html

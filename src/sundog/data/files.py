@@ -13,6 +13,7 @@ from sundog.checks import near
 from sundog.data.formats import arrays, fits, hdf5, pictures, root, tables
 from sundog.data.formats.raw import FACTS, Raw
 from sundog.data.layout import joined, observed_only, shaped
+from sundog.data.objects import is_path, raw_of
 from sundog.data.sample import Dataset
 from sundog.errors import FileError, OptionError, ShapeError, SundogError
 
@@ -34,7 +35,7 @@ _WRITERS: dict[str, Callable[[Raw, Path], Path]] = {
 
 
 def load(
-    path: str | Path | Sequence[str | Path],
+    held: Any,
     *,
     kind: str = "auto",
     unit: str | None = None,
@@ -49,7 +50,11 @@ def load(
     key: str | None = None,
     mask: Any = None,
 ) -> Dataset:
-    """Dataset from a file, or from a folder, pattern or list of files: their maps, or the rows of their tables.
+    """Dataset from a file, a folder, a pattern or a list of files - or from an object in memory.
+
+    Objects: numpy arrays (plain, structured; masked ones only without masked entries), torch tensors, frames of pandas
+    and polars, pyarrow tables, mappings of columns ("m [TeV]" names a unit), astropy tables and quantities, xarray,
+    flat awkward arrays. Index columns never become features, units are kept.
 
     Files: .npy, .npz, .h5, .fits, .csv (.tsv, .txt, .dat), .parquet, .root, pictures; docs/files.md lists what is
     understood in each. A 2-D array is one map when ``kind="images"``, when a pixel size is known, when it is the image
@@ -94,10 +99,14 @@ def load(
     given: dict[str, Any] = {
         "names": (names,) if isinstance(names, str) else names, "units": unit if units is None else units,
         "pixel_arcmin": pixel_arcmin, "periodic": periodic, "held_out_fraction": held_out_fraction}
-    files, left = _files(path)
+    if isinstance(held, Dataset):
+        raise OptionError("this is a Dataset already", got=repr(held), expected="a file or another object",
+                          do="use it as it is")
+    files, left = _files(held) if is_path(held) else ([], "")
     try:
         wanted = None if columns is None or names is not None else [*columns, *([weights] if weights else [])]
-        parts = [shaped(_with_facts(_read(file, key, wanted), given), kind) for file in files]
+        parts = [shaped(_with_facts(raw_of(held, wanted), given), kind)] if not files else \
+             [shaped(_with_facts(_read(file, key, wanted), given), kind) for file in files]
         raw = joined(parts, files).noted(left)
         if raw.values.ndim > 2 or not (mask is None or isinstance(mask, str)):
             raw = observed_only(raw, load(mask, kind="images", mask="missing").values[0].numpy()
@@ -105,6 +114,11 @@ def load(
         return _dataset(raw, columns, context, weights, files)
     except SundogError as error:
         raise _naming(error, files) from error
+
+
+def as_dataset(held: Any, **options: Any) -> Dataset:
+    """A Dataset as it is; whatever else `load` takes, loaded. The door of `fit`, `judge`, `scan` and `separate`."""
+    return held if isinstance(held, Dataset) else load(held, **options)
 
 
 def _with_facts(raw: Raw, given: Mapping[str, Any]) -> Raw:
@@ -204,7 +218,7 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
         raise OptionError("maps have no columns", got=f"columns={columns}, weights={weights}", expected="neither",
                           do="leave them out, or choose channels after loading")
     stated = facts.get("provenance") or {}
-    if not raw.ours:
+    if not raw.ours and files:
         stated = {"file": files[0].name if len(files) == 1 else f"{len(files)} files", **stated}
     if raw.notes:
         stated = {**stated, "notes": list(dict.fromkeys([*stated.get("notes", ()), *raw.notes]))}
@@ -253,7 +267,7 @@ def _fitting(names: Sequence[str], units: Any, width: int) -> None:
 
 def _naming(error: SundogError, files: Sequence[Path]) -> SundogError:
     """The same error with the name of the file in front, where it does not name one already."""
-    if any(str(path) in str(error) for path in files):
+    if not files or any(str(path) in str(error) for path in files):
         return error
     name = files[0].name if len(files) == 1 else f"{len(files)} files"
     return type(error)(f"{name}: {error.what}", got=error.got, expected=error.expected, do=error.do)

@@ -15,12 +15,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.data.exchange import Exchange
+from sundog.data.objects import raw_of
 from sundog.errors import DataError, OptionError, ShapeError
 
 Split = tuple["Dataset", ...]
@@ -28,7 +30,7 @@ SAMPLED = 4096  # numbers of a column that say whether float32 is enough
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Exchange):
     """A finite sample in physical units, with everything needed to hand it back to its owner.
 
     Attributes
@@ -65,6 +67,7 @@ class Dataset:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     describe: ClassVar[Callable[[Dataset], str]]  # from sundog.data.describe
+    _repr_html_: ClassVar[Callable[[Dataset], str]]
     save: ClassVar[Callable[[Dataset, str | Path], Path]]  # from sundog.data.files
     load: ClassVar[Callable[..., Dataset]]
 
@@ -91,7 +94,7 @@ class Dataset:
         provenance: Mapping[str, Any] | None = None,
         exact: bool = False,
     ) -> Dataset:
-        """Dataset from numpy, torch or pandas; a pandas frame brings its column names along.
+        """Dataset from anything that `sundog.load` takes from memory; names and units that it brings are kept.
 
         Numbers are kept in float32, or in float64 where that would lose digits they need (``tensor_of``); with
         ``exact`` wherever float32 would change any number.
@@ -101,17 +104,21 @@ class Dataset:
         DataError : NaN, Inf, empty, or of a type that is not numbers.
         ShapeError : names, units, context or weights that do not fit the values.
         """
-        names = names if names is not None else _columns(values)
-        context_names = context_names if context_names is not None else _columns(context)
-        x = tensor_of(values, "values", exact)
-        c = None if context is None else tensor_of(context, "context", exact)
+        held, given = raw_of(values), None if context is None else raw_of(context)
+        names = names if names is not None else held.facts.get("names")
+        units = units if units is not None else held.facts.get("units")
+        if given is not None:
+            context_names = context_names if context_names is not None else given.facts.get("names")
+            context_units = context_units if context_units is not None else given.facts.get("units")
+        x = tensor_of(held.values, "values", exact)
+        c = None if given is None else tensor_of(given.values, "context", exact)
         c = c[:, None] if c is not None and c.ndim == 1 else c
         n_names = x.shape[1] if x.ndim in (2, 4) else 1
         n_context = 0 if c is None or c.ndim != 2 else c.shape[1]
         return Dataset(
             values=x,
             context=c,
-            weights=None if weights is None else tensor_of(weights, "weights").float(),
+            weights=None if weights is None else tensor_of(_flat(raw_of(weights).values), "weights").float(),
             names=_labels(names, n_names, "x" if x.ndim == 2 else "map"),
             units=_units(units, n_names),
             context_names=_labels(context_names, n_context, "context"),
@@ -130,8 +137,14 @@ class Dataset:
     def __len__(self) -> int:
         return self.values.shape[0]
 
-    def __getitem__(self, rows: Any) -> Dataset:
-        """The chosen rows (slice, index array, boolean mask) as a Dataset."""
+    @overload
+    def __getitem__(self, rows: str) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, rows: Any) -> Dataset: ...
+    def __getitem__(self, rows: Any) -> Any:
+        """The chosen rows (slice, index array, boolean mask) as a Dataset; or the numbers of a named column."""
+        if isinstance(rows, str):
+            return self.column(rows)
         rows = torch.as_tensor(rows) if not isinstance(rows, slice) else rows
         if isinstance(rows, Tensor) and rows.ndim == 0:
             rows = rows[None]
@@ -229,14 +242,6 @@ class Dataset:
         return f"Dataset({self.kind}, {shape}: {described}" + (f" | {given})" if given else ")")
 
 
-def _columns(values: Any) -> Sequence[str] | None:
-    columns = getattr(values, "columns", None)
-    if columns is not None:
-        return [str(name) for name in columns]
-    name = getattr(values, "name", None)
-    return [name] if isinstance(name, str) else None
-
-
 def tensor_of(values: Any, what: str, exact: bool = False) -> Tensor:
     """The numbers of an array, frame or tensor, of their own memory: float32, or float64 where float32 loses too much.
 
@@ -296,6 +301,10 @@ def _needs_double(wide: np.ndarray, single: np.ndarray) -> bool:
     low, high = np.quantile(a, [0.16, 0.84])
     moved = np.median(np.abs(a - b)) > 1e-6 * (high - low) > 0
     return bool(moved or len(np.unique(a)) - len(np.unique(b)) > 0.002 * len(a))
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x
 
 
 def _labels(names: Sequence[str] | None, count: int, stem: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sundog.data.dataset import Dataset
+from sundog.data.files import as_dataset
 from sundog.data.scaling import Scaling, Standard
 from sundog.errors import DataError, OptionError, RunError, SampleSizeError
 from sundog.models.base import Batch, Model, RowNoise, as_often_as_weighed
@@ -32,10 +33,11 @@ FEWEST_ROWS = 20  # below this neither a scaling nor a held-out score means anyt
 
 def fit(
     family: str | type[Model],
-    dataset: Dataset,
+    dataset: Any,
     *,
     context: Sequence[str] | str | None = None,
     plan: Plan | None = None,
+    steps: int | None = None,
     seed: int | None = None,
     device: str = "auto",
     out: str | Path | None = None,
@@ -50,9 +52,11 @@ def fit(
     Parameters
     ----------
     family : ``flow``, ``flow-matching``, ... (``sundog.models.families``), or a class of models
-    dataset : what to learn; its own context conditions the generator, and ``periodic`` maps wrap around in its networks
+    dataset : what to learn, a Dataset or whatever `load` takes; its own context conditions the generator, and
+        ``periodic`` maps wrap around in its networks
     context : names of value columns to condition on as well
     plan : budget and settings; the family's defaults where it is silent
+    steps : of training, in place of the plan's budget
     seed : of weights, batches and noise; the plan's (0) when not given
     device : ``auto``, ``cpu``, ``cuda``, ``mps``; other than auto it overrides the plan
     out : folder for checkpoints and the finished run. Called again with the same arguments, an interrupted fit
@@ -83,8 +87,10 @@ def fit(
     >>> run.log_prob(toy[:3]).shape
     torch.Size([3])
     """
-    _check(dataset, plan, out)
+    dataset = as_dataset(dataset)
+    _check(plan, out)
     plan = _complete(plan or Plan(), seed, device)
+    plan = plan if steps is None else plan.with_(steps=steps, seconds=None)
     where = choose_device(plan.device)
     data = (dataset.with_context(context) if context else dataset).train
     shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
@@ -131,10 +137,7 @@ def fit(
     return run
 
 
-def _check(dataset: Dataset, plan: Plan | None, out: str | Path | None) -> None:
-    if not isinstance(dataset, Dataset):
-        raise DataError("fit needs a Dataset", got=type(dataset).__name__, expected="names, units and a held-out part",
-                        do="sundog.load(file), or sundog.Dataset.from_arrays(values, names=...)")
+def _check(plan: Plan | None, out: str | Path | None) -> None:
     if not isinstance(plan, Plan | None):
         raise OptionError("the plan is not a Plan", got=type(plan).__name__, expected="sundog.Plan",
                           do="pass Plan(steps=...), Plan.from_json(text) or Plan.load(file)")

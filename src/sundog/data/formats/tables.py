@@ -82,7 +82,7 @@ def read_parquet(path: Path, key: str | None = None, columns: Sequence[str] | No
     _all_different(schema.names, schema.names)
     index = [name for name in json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
              if isinstance(name, str) and name in table.column_names and name not in (columns or ())]
-    found = {name: _array(table[name]) for name in table.column_names if name not in index}
+    found = {name: number_column(table[name]) for name in table.column_names if name not in index}
     units = {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in schema}
     why = {name: str(schema.field(name).type) for name, x in found.items() if x is None}
     raw = table_of(found, path, columns, units, why)
@@ -224,7 +224,7 @@ def _number_column(column: Any) -> tuple[np.ndarray | None, str]:
     import pyarrow.compute as pc
 
     if column.type != pa.string():
-        return _array(column), ""
+        return number_column(column), ""
     text = pc.utf8_trim_whitespace(column)
     nothing = pc.is_in(pc.utf8_lower(text), pa.array([word for word in MISSING if "inf" not in word]))
     text = pc.if_else(nothing, None, text)
@@ -241,7 +241,7 @@ def _number_column(column: Any) -> tuple[np.ndarray | None, str]:
     return None, f"{text[first].as_py()!r} in row {first + 1}"
 
 
-def _array(column: Any) -> np.ndarray | None:
+def number_column(column: Any) -> np.ndarray | None:
     """An Arrow column as numbers, NaN where it is empty; None if it holds none."""
     import pyarrow as pa
 
@@ -285,7 +285,7 @@ def _ours(table: Any, said: str, path: Path) -> Raw:
     if len(held) != len(spelled) or set(held) != set(spelled):
         raise unreadable(path, f"columns {', '.join(held)}; sundog wrote {', '.join(names)}",
                          "name them as they were, or take out what sundog noted to read it as any other table")
-    columns = [_array(table[held[name]]) for name in spelled]
+    columns = [number_column(table[held[name]]) for name in spelled]
     if any(column is None for column in columns):
         raise unreadable(path, "text in a column of numbers")
     values = beside([column for column in columns if column is not None])
