@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -31,17 +32,52 @@ def fitted_scaling(data: Dataset, chosen: Scaling | str | None, kinds: Kinds = N
     if not isinstance(chosen, Scaling):
         chosen = default_scaling(data.kind) if chosen is None else named_scaling(chosen)
     if data.kind == "events":
-        by_kind = ByKind(_words(kinds, data.names)).fit(data.values, data.weights, data.names)
+        by_kind = _fitted(ByKind(_words(kinds, data.names)), data)
         if set(by_kind.kinds) != {"continuous"}:
             chosen = Chain([by_kind, *(chosen.parts if isinstance(chosen, Chain) else [chosen])])
     elif kinds is not None:
         raise OptionError("images have no column kinds", got=kinds, expected="events", do="leave kinds out")
-    scaling = chosen.fit(data.values, data.weights, data.names)
+    scaling = _fitted(chosen, data)
     if scaling.memory(data.values[:1]) is not None:
         raise OptionError("this scaling forgets the flux", got=type(scaling).__name__,
                           expected="one scaling for the whole set", do="use 'asinh' or 'standard', or put each image's "
                           "extremes into the context and scale before fitting")
     return scaling
+
+
+def _fitted(scaling: Scaling, data: Dataset) -> Scaling:
+    """The scaling, fitted; of events one column after the other, for a fit holds several copies in float64."""
+    if data.kind != "events" or not _lengths(scaling) <= {0, len(data.names)}:  # the latter is an error
+        return scaling.fit(data.values, data.weights, data.names)
+    alone = [_of_column(scaling, j).fit(data.values[:, j : j + 1].contiguous(), data.weights, (name,))
+             for j, name in enumerate(data.names)]
+    return _side_by_side(alone)
+
+
+def _lengths(scaling: Scaling) -> set[int]:
+    """For how many columns its tuples say something."""
+    if isinstance(scaling, Chain):
+        return set().union(*map(_lengths, scaling.parts))
+    values = (getattr(scaling, f.name) for f in fields(scaling))  # type: ignore[arg-type]
+    return {len(v) for v in values if isinstance(v, tuple)}
+
+
+def _of_column(scaling: Scaling, j: int) -> Scaling:
+    """What the scaling says about one column: where it has a tuple, that is its entry for the column."""
+    if isinstance(scaling, Chain):
+        return Chain([_of_column(part, j) for part in scaling.parts])
+    several = {f.name: getattr(scaling, f.name) for f in fields(scaling)}  # type: ignore[arg-type]
+    return replace(scaling, **{name: v[j : j + 1] for name, v in several.items() if isinstance(v, tuple)})  # type: ignore[type-var]
+
+
+def _side_by_side(alone: Sequence[Scaling]) -> Scaling:
+    """One scaling of several columns out of one for each."""
+    first = alone[0]
+    if isinstance(first, Chain):
+        return Chain([_side_by_side(parts) for parts in zip(*(chain.parts for chain in alone))])  # type: ignore[attr-defined]
+    joined = {f.name: tuple(v for one in alone for v in getattr(one, f.name)) for f in fields(first)  # type: ignore[arg-type]
+              if isinstance(getattr(first, f.name), tuple)}
+    return replace(first, **joined)  # type: ignore[type-var]
 
 
 def _words(kinds: Kinds, names: tuple[str, ...]) -> tuple[str, ...]:
