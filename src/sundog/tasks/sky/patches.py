@@ -33,6 +33,7 @@ def sky_strips(maps: SkyMaps, *, pixel_arcmin: float = 2.0, half_height_deg: flo
 
     Example
     -------
+    >>> from sundog.simulate.sky import NAMES
     >>> sky = SkyMaps(dict(zip(NAMES, np.random.default_rng(0).normal(size=(5, 3072)).astype(np.float32))))
     >>> strips = sky_strips(sky, pixel_arcmin=120.0, half_height_deg=20.0, rotations=[(0.0, 0.0)])
     >>> strips[0].names, strips[0].values.shape

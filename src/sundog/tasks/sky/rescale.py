@@ -52,6 +52,7 @@ def rescale(maps: SkyMaps, to_ghz: float, *, t_cmb: float = T_CMB, seed: int = 0
     Example
     -------
     >>> ones = np.ones(768, np.float32)
+    >>> from sundog.simulate.sky import NAMES
     >>> sky = rescale(SkyMaps(dict.fromkeys(NAMES, ones)), 350.0, scatter=False)
     >>> [round(float(values[0]), 3) for _, values in sky]
     [1.0, -2.237, 1.0, 13.823, 0.64]
