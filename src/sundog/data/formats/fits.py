@@ -197,7 +197,8 @@ def _channels(header: Any, shape: tuple[int, ...]) -> list[str]:
         if kind == "STOKES":
             labels = [_STOKES.get(round(value), f"STOKES {value:g}") for value in values]
         else:
-            labels = [f"{kind or f'axis{axis}'} {value:.6g} {unit}".strip() for value in values]
+            digits = next(d for d in (6, 9, 12, 17) if len({f"{v:.{d}g}" for v in values}) == len(values) or d == 17)
+            labels = [f"{kind or f'axis{axis}'} {value:.{digits}g} {unit}".strip() for value in values]
         names = [f"{label} {name}".strip() for label in labels for name in names] if n > 1 or len(shape) == 1 else names
     return names if all(names) else [str(header.get("BTYPE", "map")).strip() or "map"] * len(names)
 

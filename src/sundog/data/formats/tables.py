@@ -51,7 +51,8 @@ def read_csv(path: Path, key: str | None = None, columns: Sequence[str] | None =
     try:
         head, encoding = _head(path)
         if head.startswith(_MARK):
-            return _ours(_arrow(path, Dialect(",", 1, ()), encoding), head.split("\n", 1)[0][len(_MARK):], path)
+            said = head.split("\n", 1)[0][len(_MARK):]
+            return _ours(_arrow(path, Dialect(",", 1, ()), encoding), said, path, single='"float64"' not in said)
         lines = re.split(r"\r\n|\n|\r", head)
         dialect = dialect_of(lines[:-1] if len(lines) > 1 and len(head) > _HEAD // 2 else lines, path)
         named = [name_and_unit(name) for name in dialect.names]
@@ -94,10 +95,11 @@ def write_csv(raw: Raw, path: Path) -> Path:
     values, names, units = _flat(raw, path)
     header = [f"{name} [{unit}]" if unit else name for name, unit in zip(names, units)]
     text = io.StringIO()
-    if _says_more_than(raw, header):
-        text.write(_MARK + facts_to_json(raw.facts) + "\n")
+    single = values.dtype == np.float32  # nine digits bring float32 back, seventeen float64: the reader must know
+    if _says_more_than(raw, header) or not single:
+        text.write(_MARK + facts_to_json({**raw.facts, "type": str(values.dtype)}) + "\n")
     csv.writer(text, lineterminator="\n").writerow(header)
-    np.savetxt(text, values, fmt="%.9g" if values.dtype == np.float32 else "%.17g", delimiter=",")
+    np.savetxt(text, values, fmt="%.9g" if single else "%.17g", delimiter=",")
     return write_text(path, text.getvalue())
 
 
@@ -145,27 +147,27 @@ def _arrow(path: Path, dialect: Dialect, encoding: str) -> Any:
 
     parse = arrow.ParseOptions(delimiter=dialect.separator, newlines_in_values=not dialect.names)
     labels = [str(i) for i in range(len(dialect.names))]
-    read = arrow.ReadOptions(skip_rows=dialect.skip, column_names=labels or None, encoding=encoding)
-    for kind in (pa.float64(), pa.string()):
+    read = arrow.ReadOptions(skip_rows=dialect.skip, column_names=labels or None, encoding=encoding,
+                             block_size=_HEAD << 3)
+    tries = [(kind, clean) for clean in (dialect.separator == " ", True) for kind in (pa.float64(), pa.string())]
+    for kind, clean in tries if dialect.names else tries[:1]:
         convert = arrow.ConvertOptions(
             column_types=dict.fromkeys(labels, kind), decimal_point=dialect.decimal, strings_can_be_null=False)
-        with _source(path, dialect) as stream:
+        with _cleaned(path, dialect) if clean else pa.input_stream(str(path), compression="detect") as stream:
             try:
                 return arrow.read_csv(stream, read, parse, convert)
-            except pa.ArrowInvalid as error:
-                if "conversion error" not in str(error) or kind == pa.string():
-                    raise
-    return None
+            except pa.ArrowInvalid as caught:
+                error = caught
+        if kind == pa.string() and (clean or not _has_remarks(path)):
+            break
+    raise error
 
 
-def _source(path: Path, dialect: Dialect) -> Any:
-    """The file as Arrow can read it: without remarks between rows, and with one space for any white space."""
+def _cleaned(path: Path, dialect: Dialect) -> Any:
+    """The text without remarks between rows, and with one space for any white space where that separates."""
     import pyarrow as pa
 
-    stream = pa.input_stream(str(path), compression="detect")
-    if not dialect.names or (dialect.separator != " " and not _remarks(path, dialect.skip)):
-        return stream
-    with stream:
+    with pa.input_stream(str(path), compression="detect") as stream:
         lines = stream.read().splitlines()
     skipped, rows = lines[: dialect.skip], lines[dialect.skip:]
     rows = [b" ".join(row.split()) if dialect.separator == " " else row for row in rows
@@ -173,16 +175,14 @@ def _source(path: Path, dialect: Dialect) -> Any:
     return pa.BufferReader(b"\n".join([*skipped, *rows]) + b"\n")
 
 
-def _remarks(path: Path, skip: int) -> bool:
-    """Whether a # or % follows the lines that are skipped anyway."""
+def _has_remarks(path: Path) -> bool:
+    """Whether a # or % stands anywhere in the text."""
     import pyarrow as pa
 
     with pa.input_stream(str(path), compression="detect") as stream:
-        block = b"\n".join(stream.read(_HEAD).split(b"\n")[skip:])
-        while block:
+        while block := stream.read(1 << 24):
             if b"#" in block or b"%" in block:
                 return True
-            block = stream.read(1 << 24)
     return False
 
 
@@ -275,8 +275,8 @@ def _labels(facts: Mapping[str, Any], weighted: bool) -> tuple[list[str], list[s
     return names, units
 
 
-def _ours(table: Any, said: str, path: Path) -> Raw:
-    """Undo ``_flat``: columns are taken by name, in whatever order they stand."""
+def _ours(table: Any, said: str, path: Path, *, single: bool = False) -> Raw:
+    """Undo ``_flat``: columns are taken by name, in whatever order they stand; ``single``: they were float32."""
     facts = facts_from_json(said, path)
     d, c = len(facts["names"]), len(facts["context_names"])
     names, units = _labels(facts, weighted=table.num_columns > d + c)
@@ -289,6 +289,7 @@ def _ours(table: Any, said: str, path: Path) -> Raw:
     if any(column is None for column in columns):
         raise unreadable(path, "text in a column of numbers")
     values = beside([column for column in columns if column is not None])
+    values = values.astype(np.float32) if single else values
     return Raw(values[:, :d], context=values[:, d : d + c] if c else None,
                weights=values[:, d + c] if values.shape[1] > d + c else None, facts=facts, ours=True)
 

@@ -1,0 +1,548 @@
+"""What happens to the files that people have? Each input gives the right value, a clear error, or a wrong answer.
+
+    python benchmarks/doors.py            the table of docs/files.md, about half a minute
+    python benchmarks/doors.py --each     one line per input
+    python benchmarks/doors.py time       load of 10^6 x 10 beside pandas, pyarrow and h5py (wall seconds, best of 5)
+
+A value is right when names and numbers are those that were written, and what was dropped or changed is noted. An
+error is clear when it is a SundogError that says the words expected. All else, tracebacks included, is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import gzip
+import itertools
+import re
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from astropy.io import fits
+
+import sundog
+from sundog.data.sky.healpix import read_healpix, reordered
+from sundog.errors import SundogError
+from sundog.tasks.radio import read_catalogue, read_cutouts, read_mosaic
+from sundog.tasks.radio.cutouts import cut
+
+RNG = np.random.default_rng(0)
+NAMES = ("m_jj", "tau21", "pt")
+X = np.round(np.c_[RNG.uniform(3, 5, 40), RNG.uniform(0, 1, 40), RNG.exponential(800, 40)], 4)
+FRAME = pd.DataFrame(X, columns=list(NAMES))
+MAP = RNG.normal(size=(24, 30)).astype("f4")
+SKY = RNG.normal(size=(3, 768)).astype("f4")
+
+# Group, label, what makes the file and reads it, and the check of the answer or the words of the error.
+Case = tuple[str, str, Callable[[Path], Any], Callable[[Any], bool] | str]
+
+
+def table(data: Any, names: tuple[str, ...] = NAMES, note: str = "", x: np.ndarray = X) -> bool:
+    """Whether a Dataset holds the table, under these names, with that note."""
+    return data.names == names and data.values.shape == x.shape and np.allclose(data.values.numpy(), x, atol=1e-5) \
+        and note in " ".join(data.provenance.get("notes", ()))
+
+
+def written(name: str, content: str | bytes) -> Callable[[Path], Any]:
+    """Writes the content under that name, packed as its suffix says, and loads it."""
+    def make(folder: Path) -> Any:
+        raw = content.encode() if isinstance(content, str) else content
+        packed = {".gz": gzip.compress, ".bz2": bz2.compress}.get(Path(name).suffix, lambda raw: raw)(raw)
+        (folder / name).write_bytes(packed)
+        return sundog.load(folder / name)
+    return make
+
+
+def text(separator: str = ",", decimal: str = ".", header: str | None = None, end: str = "\n", prefix: str = "",
+         tail: str = "", quote: str = "") -> str:
+    """The table as text of a dialect."""
+    cells = [[quote + f"{v:.4f}".replace(".", decimal) + quote for v in row] for row in X]
+    head = separator.join(NAMES) if header is None else header
+    lines = ([head + tail] if head else []) + [separator.join(row) + tail for row in cells]
+    return prefix + end.join(lines) + end
+
+
+def texts() -> Iterator[Case]:
+    """Text tables: every dialect under every suffix, and what is no table."""
+    group = "text tables"
+    for (label, content), suffix in itertools.product({
+            "commas": text(), "semicolons": text(";"), "tabs": text("\t"), "bars": text("|"),
+            "decimal commas": text(";", ","), "Windows line ends": text(end="\r\n"), "quotes": text(quote='"'),
+            "a byte-order mark": text(prefix="\ufeff"), "# header": text(header="# m_jj,tau21,pt"),
+            "white space": text("   ", header="# m_jj tau21 pt"), "a separator at each end": text(tail=","),
+            "remarks above": text(prefix="# made by hand\n\n"), "blanks around": text(" , ")}.items(),
+            (".csv", ".txt", ".dat", ".tsv.gz", ".csv.bz2")):
+        yield group, f"{label} ({suffix})", written(f"a{suffix}", content), table
+    plain = ("x0", "x1", "x2")
+    yield group, "header 0,1,2", written("a.csv", text(header="0,1,2")), lambda d: table(d, plain, "only counts")
+    yield group, "no header", written("a.csv", text(header="")), lambda d: table(d, plain, "no header")
+    yield group, "pandas' index", written("a.csv", FRAME.to_csv()), lambda d: table(d, note="row numbers")
+    yield group, "a filtered index", written("a.csv", FRAME.iloc[::2].to_csv()), \
+        lambda d: table(d, note="row numbers", x=X[::2])
+    yield group, "UTF-16", written("a.csv", text().encode("utf-16")), table
+    big = FRAME.copy()
+    big["pt"] = np.arange(40) * 12345.0
+    thousands = "m_jj,tau21,pt\n" + "".join(f'{a},{b},"{c:,.0f}"\n' for a, b, c in big.to_numpy())
+    yield group, "thousands", written("a.csv", thousands), \
+        lambda d: table(d, note="thousands", x=big.to_numpy())
+    european = "m_jj;tau21;pt\n" + "".join(f"{a};{b};{c:_.1f}\n".replace(".", ",").replace("_", ".")
+                                           for a, b, c in big.to_numpy())
+    yield group, "1.234,5", written("a.csv", european), lambda d: table(d, note="decimal commas", x=big.to_numpy())
+    yield group, "Fortran exponents", written("a.csv", "a,b\n1.5D0,2D+00\n"), \
+        lambda d: table(d, ("a", "b"), "Fortran", np.array([[1.5, 2.0]]))
+    yield group, "units in the header", written("a.csv", "m [TeV],k\n1,2\n3,4\n"), lambda d: d.units == ("TeV", "")
+    yield group, "integers, then decimals", written("a.csv", "a,b\n" + "1,2\n" * 5000 + "1.5,2\n"), \
+        lambda d: float(d.values[-1, 0]) == 1.5
+    yield group, "true and false", written("a.csv", "a,b\n1,true\n2,false\n"), \
+        lambda d: d.values[:, 1].tolist() == [1, 0]
+    for label, content, words in (
+            ("rows longer than the header", "a,b\n1,2,3\n4,5,6\n", "names in the header"),
+            ("one long row", "a,b\n1,2\n1,2,3\n", "names in the header"),
+            ("a short row far down", "a,b\n" + "1,2\n" * 99 + "1\n", "Expected 2 columns"),
+            ("two columns of one name", "a,a\n1,2\n", "share a name"),
+            ("a line of units", "a,b\nGeV,TeV\n1,2\n", "'GeV' in row 1"),
+            ("text in a column", "a,b\n1,x\n2,y\n", "columns=\\['a'\\]"),
+            ("one bad cell", "a,b\n" + "1,2\n" * 50 + "1,-\n", "'-' in row 51"),
+            ("empty cells", "a,b\n1,\n2,3\n", "1 of 2 rows"), ("infinities", "a,b\n1,inf\n2,3\n", "1 of 2 rows"),
+            ("dates", "a,b\n2020-01-01,2\n", "not numbers"), ("no rows", "a,b\n", "no numbers"),
+            ("remarks only", "# nothing\n", "no rows"), ("nothing", "", "empty"),
+            ("bytes", b"\x00\xff\xfe\x00" * 99, "cannot read"), ("Latin-1", "µ,b\n1,2\n".encode("latin-1"), "UTF-8"),
+            ("a column without a name", "a,,c\n1,2,3\n", "no name for column 2")):
+        yield group, label, written("a.csv", content), words
+    yield group, "half a .gz", lambda p: written("a.csv", text())(_cut(p, "a.csv.gz", gzip.compress(text().encode()))) \
+        and sundog.load(p / "a.csv.gz"), "cannot read"
+
+
+def _cut(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content[: len(content) // 2])
+    return folder
+
+
+def arrays() -> Iterator[Case]:
+    """npy, npz, HDF5, Parquet, ROOT."""
+    columns = {name: FRAME[name].to_numpy() for name in NAMES}
+
+    def npz(**held: Any) -> Callable[[Path], Any]:
+        return lambda p: (np.savez(p / "a.npz", **held), sundog.load(p / "a.npz"))[1]
+
+    def npy(x: np.ndarray, **how: Any) -> Callable[[Path], Any]:
+        return lambda p: (np.save(p / "a.npy", x), sundog.load(p / "a.npy", **how))[1]
+
+    group = "npy and npz"
+    yield group, "one array per column", npz(**columns), lambda d: table(d, note="one table")
+    yield group, "columns (n, 1)", npz(**{k: v[:, None] for k, v in columns.items()}), table
+    yield group, "an array, names, weights", npz(X=X, columns=list(NAMES), w=np.arange(40.0)), \
+        lambda d: table(d.__class__.from_arrays(d.values, names=d.names)) and d.weights[3] == 3
+    yield group, "an array and labels", npz(X=X, y=np.zeros(40)), \
+        lambda d: "left out: y" in " ".join(d.provenance["notes"])
+    yield group, "several arrays", npz(a=X, b=X), "key='a'"
+    yield group, "lengths that differ", npz(a=X[:, 0], b=X[:9, 0]), "several arrays"
+    yield group, "objects", npz(a=np.array([{}, 1], dtype=object)), "Python objects"
+    yield group, "a structured array", npy(np.rec.fromarrays(list(columns.values()), names=list(NAMES))), table
+    yield group, "complex numbers", npy(X * 1j), "no array of numbers|not real"
+    for kind in (">f4", "f2", "<i8", ">i2", "u1", "?"):
+        small = (np.arange(6).reshape(3, 2) % 2).astype(kind)
+        yield group, f"type {kind}", npy(small), lambda d, small=small: (d.values.numpy() == small.astype(float)).all()
+    for label, shape, right, note in (
+            ("channels last", (9, 24, 30, 3), (9, 3, 24, 30), "last axis"),
+            ("n maps", (9, 24, 30), (9, 24, 30), "9 maps"), ("channels first", (9, 3, 24, 30), (9, 3, 24, 30), ""),
+            ("particles", (99, 30, 4), (99, 30, 4), "particles"),
+            ("a wide array", (99, 80), (1, 99, 80), "kind='events'"), ("a line", (99,), (99, 1), ""),
+            ("one map of three channels", (3, 24, 30), (3, 24, 30), "names=")):
+        yield group, f"layout: {label}", npy(np.ones(shape)), lambda d, right=right, note=note: \
+            tuple(d.values.shape) == right and note in " ".join(d.provenance.get("notes", ()))
+    yield group, "0 to 255", npy(np.ones((9, 24, 30), "u1")), lambda d: "255" in " ".join(d.provenance["notes"])
+    yield group, "no rows", npy(np.ones((0, 3))), "no numbers"
+    yield group, "half a file", lambda p: (npy(X)(p), _cut(p, "a.npy", (p / "a.npy").read_bytes()),
+                                           sundog.load(p / "a.npy")), "cannot read"
+    yield group, "gaps without a mask", npy(np.where(MAP > 1, np.nan, MAP), kind="images"), "mask="
+    yield group, "gaps with a mask", npy(np.where(MAP > 1, np.nan, MAP), kind="images", mask=MAP <= 1), \
+        lambda d: bool(np.array_equal(d.values[0].numpy(), np.where(MAP > 1, 0, MAP)))
+    yield from _hdf5(columns)
+    yield from _parquet()
+    yield from _root(columns)
+
+
+def _hdf5(columns: dict[str, np.ndarray]) -> Iterator[Case]:
+    def h5(fill: Callable[[Any], Any], **how: Any) -> Callable[[Path], Any]:
+        def make(folder: Path) -> Any:
+            with h5py.File(folder / "a.h5", "w", track_order=True) as file:
+                fill(file)
+            return sundog.load(folder / "a.h5", **how)
+        return make
+
+    def frame(file: Any, rows: int = 40) -> None:
+        group = file.create_group("df")
+        group.attrs.update({"pandas_type": b"frame", "nblocks": 1})
+        group["axis0"] = group["block0_items"] = np.array([name.encode() for name in NAMES])
+        axis = group.create_dataset("axis1", data=np.zeros(max(rows, 1)))
+        group["block0_values"] = X[:rows] if rows else np.zeros((1, 1))
+        if not rows:
+            axis.attrs["shape"] = np.bytes_(b"(I0\ntp0\n.")
+
+    def filtered(file: Any, code: int) -> None:
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk(X.shape)
+        plist.set_filter(code, h5py.h5z.FLAG_OPTIONAL)
+        item = h5py.h5d.create(file.id, b"x", h5py.h5t.IEEE_F64LE, h5py.h5s.create_simple(X.shape), plist)
+        item.write_direct_chunk((0, 0), X.tobytes())
+
+    group = "HDF5"
+    named = np.array(NAMES, dtype=h5py.string_dtype())
+    yield group, "one dataset per column", h5(
+        lambda f: [f.create_dataset(f"e/{k}", data=v) for k, v in columns.items()]), \
+        lambda d: sorted(d.names) == sorted(NAMES) and table(d.__class__.from_arrays(
+            d.values[:, [d.names.index(n) for n in NAMES]], names=NAMES))
+    yield group, "names as a text dataset", h5(lambda f: (f.create_dataset("X", data=X),
+                                                          f.create_dataset("columns", data=named))), table
+    yield group, "names as an attribute", h5(
+        lambda f: f.create_dataset("X", data=X).attrs.update(names=list(NAMES))), table
+    yield group, "weights beside", h5(
+        lambda f: (f.create_dataset("X", data=X), f.create_dataset("w", data=X[:, 0]))), \
+        lambda d: d.weights is not None and "holds the weights" in " ".join(d.provenance["notes"])
+    yield group, "pandas, fixed", h5(frame), table
+    yield group, "pandas, no rows", h5(lambda f: frame(f, 0)), "no numbers"
+
+    def two(file: Any) -> None:
+        file["a"], file["b"] = X, X
+
+    yield group, "several datasets", h5(two), "key='a'"
+    yield group, "one of several", h5(two, key="b"), \
+        lambda d: table(d, ("x0", "x1", "x2"))
+    for how in ({"compression": "gzip"}, {"compression": "lzf"}, {"shuffle": True, "compression": 9},
+                {"fletcher32": True}):
+        yield group, f"filter {how}", h5(lambda f, how=how: f.create_dataset("x", data=X, **how)), \
+            lambda d: table(d, ("x0", "x1", "x2"))
+    for code, word in ((32001, "Blosc"), (32123, "filter 32123")):
+        yield group, f"filter {word} absent or damaged", h5(lambda f, code=code: filtered(f, code)), word
+    yield group, "a bomb", h5(lambda f: f.create_dataset("x", (10**6, 10**4), "f4", chunks=(99, 999),
+                                                         compression="gzip")), "unpacks to"
+    yield group, "only text", h5(lambda f: f.create_dataset("columns", data=named)), "no dataset of numbers"
+
+
+def _parquet() -> Iterator[Case]:
+    def parquet(frame: pd.DataFrame, name: str = "a.parquet", **how: Any) -> Callable[[Path], Any]:
+        return lambda p: (frame.to_parquet(p / name), sundog.load(p / name, **how))[1]
+
+    def parts(p: Path) -> Any:
+        FRAME[:9].to_parquet(p / "a.parquet")
+        FRAME[9:][["pt", "m_jj", "tau21"]].to_parquet(p / "b.parquet")
+        return sundog.load(p)
+
+    group = "Parquet and ROOT"
+    yield group, "plain", parquet(FRAME), table
+    yield group, ".pq", parquet(FRAME, "a.pq"), table
+    yield group, "a filtered frame", parquet(FRAME[FRAME.pt > 500]), lambda d: table(d, x=X[X[:, 2] > 500])
+    yield group, "a named index", parquet(FRAME.set_index("pt")), \
+        lambda d: table(d, NAMES[:2], "left out pandas' index", X[:, :2])
+    yield group, "an index that is asked for", parquet(FRAME.set_index("pt"), columns=list(NAMES)), table
+    yield group, "text", parquet(FRAME.assign(name="a")), "columns="
+    yield group, "text left out", parquet(FRAME.assign(name="a"), columns=list(NAMES)), table
+    yield group, "nullable integers", parquet(FRAME.assign(pt=pd.array(np.arange(40), "Int64"))), \
+        lambda d: d.values[5, 2] == 5
+    yield group, "empty cells", parquet(FRAME.assign(pt=pd.array([None] + [1] * 39, "Int64"))), "1 of 40 rows"
+    yield group, "parts in a folder, columns in another order", parts, table
+    yield group, "half a file", lambda p: (FRAME.to_parquet(p / "a.pq"), _cut(p, "a.pq", (p / "a.pq").read_bytes()),
+                                           sundog.load(p / "a.pq")), "cannot read"
+
+
+def _root(columns: dict[str, np.ndarray]) -> Iterator[Case]:
+    import awkward as ak
+    import uproot
+
+    def root(fill: Callable[[Any], Any], **how: Any) -> Callable[[Path], Any]:
+        def make(folder: Path) -> Any:
+            with uproot.recreate(folder / "a.root") as file:
+                fill(file)
+            return sundog.load(folder / "a.root", **how)
+        return make
+
+    def tree(file: Any, rows: int = 40) -> None:
+        file.mktree("Events", dict.fromkeys(columns, "f8"))
+        file["Events"].extend({k: v[:rows] for k, v in columns.items()})
+
+    jagged = {**columns, "Jet_pt": ak.unflatten(np.arange(80.0), 2 * np.ones(40, int))}
+    jagged["Jet_pt"] = ak.unflatten(np.arange(80.0), [1, 3] * 20)
+    group = "Parquet and ROOT"
+    yield group, "a tree, columns in its order", root(tree), table
+    yield group, "two cycles", root(lambda f: (tree(f, 9), tree(f))), lambda d: table(d, note="latest of 2 cycles")
+    yield group, "an RNTuple", root(lambda f: f.mkrntuple("n", columns)), lambda d: len(d) == 40
+    yield group, "a jagged branch", root(lambda f: f.__setitem__("E", jagged)), r"Jet_pt \(several numbers per event\)"
+    yield group, "a jagged branch left out", root(lambda f: f.__setitem__("E", jagged), columns=list(NAMES)), table
+    yield group, "two trees", root(lambda f: (tree(f), f.__setitem__("Runs", {"run": np.array([1])}))), "key='Events'"
+
+
+def images() -> Iterator[Case]:
+    """FITS images and tables, pictures."""
+    def image(x: np.ndarray = MAP, name: str = "a.fits", how: dict[str, Any] | None = None, **cards: Any
+              ) -> Callable[[Path], Any]:
+        def make(folder: Path) -> Any:
+            unit = fits.PrimaryHDU(x)
+            unit.header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 0.5, **cards})
+            unit.writeto(folder / "t.fits")
+            raw = (folder / "t.fits").read_bytes()
+            (folder / name).write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+            return sundog.load(folder / name, **(how or {}))
+        return make
+
+    def same(data: Any) -> bool:
+        return bool(np.array_equal(data.values[0].numpy(), MAP))
+
+    group = "FITS and pictures"
+    for name in ("a.fits", "a.FITS", "a.fit", "a.fts", "a.fits.gz", "a.fit.gz"):
+        yield group, name, image(name=name), same
+    packed = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(MAP, compression_type="GZIP_2", quantize_level=0)])
+    yield group, "a.fits.fz", lambda p: (packed.writeto(p / "a.fits.fz"), sundog.load(p / "a.fits.fz"))[1], same
+    m = 1 / 60
+    for label, cards, right in (
+            ("CDELT", {"CDELT1": -m, "CDELT2": m}, 1), ("CD", {"CD1_1": -m, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": m}, 1),
+            ("rotated CD", {"CD1_1": 0.0, "CD1_2": m, "CD2_1": m, "CD2_2": 0.0}, 1),
+            ("PC in degrees", {"PC1_1": -m, "PC2_2": m, "CDELT1": 1.0, "CDELT2": 1.0}, 1),
+            ("arcsec", {"CDELT1": -30.0, "CDELT2": 30.0, "CUNIT1": "arcsec", "CUNIT2": "arcsec"}, 0.5),
+            ("rad", {"CDELT1": 1e-3, "CDELT2": 1e-3, "CUNIT1": "rad", "CUNIT2": "rad"}, 3.437746770784939),
+            ("CDELT 0", {"CDELT1": 0.0, "CDELT2": 0.0}, None), ("CDELT1 alone", {"CDELT1": -m}, None),
+            ("not square", {"CDELT1": -m, "CDELT2": 2 * m}, None)):
+        yield group, f"pixel size: {label}", image(**cards), lambda d, right=right: (
+            d.pixel_arcmin is None and bool(d.provenance["notes"]) if right is None
+            else abs((d.pixel_arcmin or 0) - right) < 1e-9)
+    cube = RNG.normal(size=(3, 24, 30)).astype("f4")
+    for kind, first, names in (("STOKES", 1.0, ("I", "Q", "U")), ("FREQ", 1.4e9, None)):
+        yield group, f"a cube of {kind}", image(cube, CTYPE3=kind, CRVAL3=first, CDELT3=1.0, CRPIX3=1.0), \
+            lambda d, names=names: d.values.shape == (1, 3, 24, 30) and (names is None or d.names == names)
+    yield group, "one Stokes parameter", image(cube, how={"columns": ["Q"]}, CTYPE3="STOKES", CRVAL3=1.0, CDELT3=1.0), \
+        lambda d: bool(np.array_equal(d.values.squeeze().numpy(), cube[1]))
+    yield group, "axes of length 1", image(MAP[None, None], CTYPE3="FREQ", CTYPE4="STOKES"), \
+        lambda d: d.values.shape == (1, 1, 24, 30)
+    yield group, "a stack without names", image(cube), lambda d: d.values.shape == (3, 24, 30)
+    yield group, "scaled integers", image((MAP * 100).astype("i2"), BSCALE=0.5, BZERO=3.0), \
+        lambda d: bool(np.allclose(d.values[0].numpy(), (MAP * 100).astype("i2") * 0.5 + 3))
+    yield group, "BLANK", image((MAP * 100).astype("i2"), BLANK=int((MAP * 100).astype("i2")[0, 0])), "mask="
+    yield group, "NaN", image(np.where(MAP > 1, np.nan, MAP)), "mask="
+    yield group, "cut in the data", lambda p: (image()(p), _cut(p, "a.fits", (p / "a.fits").read_bytes()),
+                                               sundog.load(p / "a.fits")), "cannot read"
+    for label, column, right in (
+            ("unsigned", fits.Column("a", "I", bzero=32768, array=np.array([1, 65535], np.uint16)), [1, 65535]),
+            ("doubles", fits.Column("a", "D", array=[1.5, 2.5]), [1.5, 2.5])):
+        yield group, f"table: {label}", _fits_table(column), lambda d, right=right: d.values[:, 0].tolist() == right
+    yield group, "table: TNULL", _fits_table(fits.Column("a", "J", null=-9, array=np.array([1, -9]))), "1 of 2 rows"
+    yield group, "table: text", _fits_table(fits.Column("a", "4A", array=["x", "y"])), "not numbers"
+    yield group, "table: vectors", _fits_table(fits.Column("a", "2E", array=np.ones((2, 2)))), "not numbers"
+    yield from _pictures()
+
+
+def _fits_table(column: Any) -> Callable[[Path], Any]:
+    return lambda p: (fits.BinTableHDU.from_columns([column]).writeto(p / "t.fits"), sundog.load(p / "t.fits"))[1]
+
+
+def _pictures() -> Iterator[Case]:
+    from PIL import Image
+
+    rgb = RNG.integers(0, 256, (24, 30, 3), np.uint8)
+
+    def picture(name: str, mode: str) -> Callable[[Path], Any]:
+        return lambda p: (Image.fromarray(rgb).convert(mode).save(p / name), sundog.load(p / name))[1]
+
+    colour, grey = (1, 3, 24, 30), (1, 24, 30)
+    for name, mode, shape in (("a.png", "RGB", colour), ("a.png", "L", grey), ("a.tif", "RGB", colour),
+                              ("a.jpg", "RGB", colour), ("a.bmp", "L", grey), ("a.png", "RGBA", colour),
+                              ("a.png", "P", colour), ("a.png", "LA", grey)):
+        yield "FITS and pictures", f"{name}, {mode}", picture(name, mode), lambda d, shape=shape: \
+            tuple(d.values.shape) == shape and bool(d.provenance["notes"])
+    yield "FITS and pictures", "half a picture", lambda p: (picture("a.png", "RGB")(p), _cut(
+        p, "a.png", (p / "a.png").read_bytes()), sundog.load(p / "a.png")), "picture"
+
+
+def skies() -> Iterator[Case]:
+    """HEALPix files, mosaics, cut-outs, catalogues."""
+    def sky(columns: dict[str, np.ndarray], field: Any = 0, **cards: Any) -> Callable[[Path], Any]:
+        def make(folder: Path) -> Any:
+            found = [fits.Column(k, {"i": "J", "f": "E"}[v.dtype.kind], unit="K", array=v) for k, v in columns.items()]
+            unit = fits.BinTableHDU.from_columns(found)
+            unit.header.update({"PIXTYPE": "HEALPIX", "ORDERING": "RING", "NSIDE": 8, **cards})
+            unit.writeto(folder / "p.fits")
+            return read_healpix(folder / "p.fits", field)
+        return make
+
+    group = "skies"
+    pixels = np.arange(100, 300)[::-1]
+    for name in ("PIXEL", "PIX", "HPXPIXEL"):
+        yield group, f"partial, {name}", sky({name: pixels, "T": SKY[0, pixels]}, INDXSCHM="EXPLICIT"), \
+            lambda m: m.observed.sum() == 200 and np.array_equal(m.values[100:300], SKY[0, 100:300])
+    yield group, "partial, pixels out of range", sky({"PIX": pixels + 999, "T": SKY[0, pixels]}, INDXSCHM="EXPLICIT"), \
+        "expected 0 to 767"
+    yield group, "partial, a pixel twice", sky({"PIX": pixels // 2, "T": SKY[0, pixels]}, INDXSCHM="EXPLICIT"), "twice"
+    for word, frame in (("C", "icrs"), ("CEL", "icrs"), ("EQUATORIAL", "icrs"), ("ICRS", "icrs"), ("G", "galactic"),
+                        ("GALACTIC", "galactic"), ("E", "ecliptic"), ("", "")):
+        yield group, f"COORDSYS {word!r}", sky({"T": SKY[0]}, COORDSYS=word), lambda m, frame=frame: m.frame == frame
+    yield group, "NESTED", sky({"T": reordered(SKY[0], "NESTED")}, ORDERING="NESTED"), \
+        lambda m: np.array_equal(m.values, SKY[0])
+    yield group, "no ORDERING", sky({"T": SKY[0]}, ORDERING=""), "ORDERING"
+    yield group, "U of IAU", sky({"I": SKY[0], "Q": SKY[1], "U": SKY[2]}, "U", POLCCONV="IAU"), \
+        lambda m: np.array_equal(m.values, -SKY[2])
+    yield group, "UNSEEN and NaN", sky({"T": np.where(SKY[0] > 1, np.float32(-1.6375e30), np.where(
+        SKY[0] < -1, np.nan, SKY[0])).astype("f4")}), lambda m: (m.observed == (abs(SKY[0]) <= 1)).all()
+    yield group, "another NSIDE", sky({"T": SKY[0]}, NSIDE=16), "contradicts itself"
+    yield from _radio()
+
+
+def _radio() -> Iterator[Case]:
+    base = {"CDELT1": -1e-3, "CDELT2": 1e-3, "CRPIX1": 15.0, "CRPIX2": 12.0, "CRVAL1": 180.0, "CRVAL2": 45.0,
+            "BUNIT": "JY/BEAM", "CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN"}
+
+    def mosaic(read: Callable[[Path], Any], **cards: Any) -> Callable[[Path], Any]:
+        def make(folder: Path) -> Any:
+            x = np.zeros((24, 30), "f4")
+            x[16, 20] = 1
+            fits.PrimaryHDU(x, fits.Header(list({**base, **cards}.items()))).writeto(folder / "m.fits")
+            return read(folder / "m.fits")
+        return make
+
+    def found(path: Path) -> float:
+        from astropy.wcs import WCS
+
+        place = WCS(fits.getheader(path)).pixel_to_world(20, 16).icrs
+        taken = cut(read_mosaic(path), place.ra.deg, place.dec.deg, 18.0)
+        return 0.0 if taken is None else float(taken.values[2, 2])
+
+    group = "radio"
+    for label, cards in (("J2000", {}), ("ICRS", {"RADESYS": "ICRS"}), ("B1950", {"RADESYS": "FK4", "EQUINOX": 1950.0}),
+                         ("galactic", {"CTYPE1": "GLON-SIN", "CTYPE2": "GLAT-SIN"})):
+        yield group, f"a source in a mosaic, {label}", mosaic(found, **cards), lambda peak: peak == 1000
+    for unit, factor in (("Jy beam-1", 1e3), ("Jy/bm", 1e3), ("mJy/beam", 1), ("uJy/beam", 1e-3), ("MJy/beam", 1e9)):
+        yield group, f"BUNIT {unit}", mosaic(read_mosaic, BUNIT=unit), lambda m, factor=factor: bool(
+            np.isclose(m.values.max(), factor))
+    yield group, "BUNIT MJY/BEAM", mosaic(read_mosaic, BUNIT="MJY/BEAM"), "milli or mega"
+    yield group, "BUNIT K", mosaic(read_mosaic, BUNIT="K"), "not a brightness"
+    yield group, "a unit against BUNIT", mosaic(lambda p: read_mosaic(p, unit="mJy/beam")), "another unit"
+    yield group, "no coordinates", mosaic(read_mosaic, CTYPE1="", CTYPE2=""), "no celestial coordinates"
+
+    def cutouts(p: Path) -> Any:
+        for name in ("a.fits", "b.FITS", "c.fits.gz"):
+            fits.PrimaryHDU(MAP, fits.Header(list({**base, "OBJECT": "field"}.items()))).writeto(p / name)
+        return [taken.name for taken in read_cutouts(p)]
+
+    yield group, "cut-outs of one OBJECT", cutouts, lambda names: names == ["a", "b", "c"]
+
+    def rows(content: str) -> Callable[[Path], Any]:
+        return lambda p: ((p / "c.csv").write_text(content), read_catalogue(p / "c.csv"))[1]
+
+    for ra, dec in (("239.5", "1.25"), ("-120.5", "1.25"), ("15:58:00.0", "+01:15:00"), ("15h58m00s", "1d15m")):
+        yield group, f"position {ra}", rows(f"name,RA,DEC,Total_flux [Jy]\nS,{ra},{dec},0.01\n"), lambda c: \
+            np.allclose([v[0] for v in c.position()], [239.5, 1.25]) and np.isclose(c.flux_mjy[0], 10)
+    yield group, "no position", rows("name,flux\nS,1\n"), "no positions"
+    yield group, "text for a position", rows("RA,DEC\nhere,there\n"), "no position"
+    yield group, "a flux in K", rows("RA,DEC,Total_flux [K]\n1,2,3\n"), "another kind of unit"
+
+
+def ours() -> Iterator[Case]:
+    """What sundog wrote: whole, cut, with a flipped bit, in another order of columns, in shards."""
+    data = sundog.Dataset.from_arrays(X, X[:, :1], NAMES, "TeV", weights=np.arange(40.0), context_names=["c"])
+    group = "files of sundog"
+
+    def damaged(suffix: str, place: float, flip: bool) -> Callable[[Path], Any]:
+        def make(folder: Path) -> Any:
+            path = data.save(folder / f"a{suffix}")
+            raw = bytearray(path.read_bytes())
+            raw[int(place * len(raw))] ^= 0x10
+            path.write_bytes(raw if flip else raw[: int(place * len(raw))])
+            try:
+                return sundog.load(path).fingerprint() == data.fingerprint()
+            except SundogError:
+                return True
+        return make
+
+    for suffix in (".npz", ".h5", ".fits", ".csv", ".parquet"):
+        yield group, f"saved and loaded {suffix}", lambda p, s=suffix: sundog.load(data.save(p / f"a{s}")), \
+            lambda d: d.fingerprint() == data.fingerprint()
+        yield group, f"shards {suffix}", lambda p, s=suffix: sundog.load([
+            data[:9].save(p / f"a{s}"), data[9:].save(p / f"b{s}")]), lambda d: d.fingerprint() == data.fingerprint()
+        if suffix != ".csv":
+            for place in (0.15, 0.4, 0.6, 0.85):
+                yield group, f"a flipped bit {suffix} {place}", damaged(suffix, place, True), lambda good: good
+            yield group, f"cut {suffix}", damaged(suffix, 0.5, False), lambda good: good
+
+
+def verdict(case: Case) -> tuple[str, str]:
+    """"right value", "clear error" or "wrong", and what was seen."""
+    _, _, make, expected = case
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            seen = make(Path(folder))
+        except SundogError as error:
+            clear = isinstance(expected, str) and re.search(expected, str(error)) is not None
+            return "clear error" if clear else "wrong", str(error)
+        except Exception as error:
+            return "wrong", f"{type(error).__name__}: {error}"
+        return "right value" if callable(expected) and expected(seen) else "wrong", str(seen)
+
+
+def timings() -> None:
+    """Wall seconds of ``sundog.load`` beside the bare libraries, from a file to float32 rows."""
+    import pyarrow.csv as arrow
+
+    x = np.random.default_rng(0).normal(size=(10**6, 10)).astype("f4")
+    frame = pd.DataFrame(x, columns=[f"c{i}" for i in range(10)])
+
+    def best(read: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            read()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    def from_hdf5(path: Path) -> np.ndarray:
+        with h5py.File(path) as file:
+            return file["x"][()]
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sundog.Dataset.from_arrays(x[:9]).save(folder / "warm.csv")
+        sundog.load(folder / "warm.csv")  # imports are not timed
+        frame.to_csv(folder / "a.csv", index=False)
+        frame.to_parquet(folder / "a.parquet")
+        with h5py.File(folder / "a.h5", "w") as file:
+            file["x"] = x
+        bare = {"csv": {"pandas": lambda p: pd.read_csv(p).to_numpy("f4"),
+                        "pyarrow": lambda p: arrow.read_csv(p).to_pandas().to_numpy("f4")},
+                "parquet": {"pandas": lambda p: pd.read_parquet(p).to_numpy("f4")}, "h5": {"h5py": from_hdf5}}
+        for kind, others in bare.items():
+            path = folder / f"a.{kind}"
+            own = best(lambda path=path: sundog.load(path))
+            rest = {label: best(lambda path=path, read=read: read(path)) for label, read in others.items()}
+            print(f"{kind:8} sundog {own:.2f} s  " + "  ".join(f"{label} {t:.2f} s" for label, t in rest.items())
+                  + f"  ratio to the fastest {own / min(rest.values()):.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["table", "time"], default="table")
+    parser.add_argument("--each", action="store_true")
+    given = parser.parse_args()
+    if given.what == "time":
+        timings()
+        return
+    counts: dict[str, Counter[str]] = {}
+    for case in itertools.chain(texts(), arrays(), images(), skies(), ours()):
+        found, seen = verdict(case)
+        counts.setdefault(case[0], Counter())[found] += 1
+        if given.each or found == "wrong":
+            print(f"{found:12} {case[0]}: {case[1]}" + (f" -> {seen[:200]}" if found == "wrong" else ""))
+    kinds = ("right value", "clear error", "wrong")
+    print("| inputs | number | " + " | ".join(kinds) + " |\n|---|---|---|---|---|")
+    total = sum(counts.values(), Counter())
+    for group, count in [*counts.items(), ("all", total)]:
+        print(f"| {group} | {sum(count.values())} | " + " | ".join(str(count[kind]) for kind in kinds) + " |")
+
+
+if __name__ == "__main__":
+    main()
