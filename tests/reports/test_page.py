@@ -64,7 +64,7 @@ def test_nothing_is_loaded_from_anywhere(report):
 def test_every_picture_is_a_png_with_words_for_those_who_cannot_see_it(report):
     verdict, text = report
     pictures = [a for tag, a in Elements(text).found if tag == "img"]
-    assert len(pictures) == len(verdict.evidence.curves) + (3 if verdict.kind == "events" else 2)
+    assert len(pictures) == len(verdict.evidence.curves) + 3
     for picture in pictures:
         assert base64.b64decode(picture["src"].split(",")[1]).startswith(b"\x89PNG")
         assert len(picture["alt"]) > 20

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError
@@ -27,6 +28,7 @@ from sundog.verdicts.deciding.rows import Deciding, deciding_rows, memory_row, s
 from sundog.verdicts.evidence import Curve, Evidence
 from sundog.verdicts.explaining.rows import MOST_PARTS, Explaining, catalogue_rows, joint_rows, moment_rows
 from sundog.verdicts.explaining.special import classifier_row, closeness, neighbour_rows, support_row
+from sundog.verdicts.explaining.where import Region, regions, telling
 from sundog.verdicts.pooled.admission import Side, admitted, aligned, check_sizes
 from sundog.verdicts.pooled.sample import Pooled, bent, pool
 from sundog.verdicts.twosample import duplicate_groups
@@ -42,6 +44,7 @@ GROUPS = {  # word for ``statistics`` -> rows
     "sliced": ("sliced Wasserstein", "sliced KS"), "energy": ("energy distance",), "mmd": ("MMD²",),
     "frechet": ("Fréchet distance",), "prdc": ("precision", "recall", "density", "coverage"),
     "classifier": ("classifier AUC",), "support": ("support",), "near copies": ("near copies",),
+    "where": (),
 }
 UNWEIGHTED = ("prdc", "classifier", "support", "near copies", "frechet")
 SHOWN = {"events": 20_000, "images": 12}  # rows kept for the report's pictures
@@ -53,6 +56,8 @@ def judge(
     *,
     statistics: str | Sequence[str] = "all",
     train: Any = None,
+    real_weights: Any = None,
+    fake_weights: Any = None,
     seed: int = 0,
     splits: int = SPLITS,
     draws: float = 10.0,
@@ -72,15 +77,16 @@ def judge(
         ``draws`` times as many rows as the truth has, at its contexts. Same columns, matched by name, and units.
         Context columns are judged together with the values
     statistics : rows that explain: "all", "deciding" (none), or names of the catalogue, "moments", "joint", "sliced",
-        "energy", "mmd", "frechet", "prdc", "classifier", "support", "near copies" or names of rows
+        "energy", "mmd", "frechet", "prdc", "classifier", "support", "near copies", "where" or names of rows
     train : what the generator was trained on: whether fakes are copies of it becomes part of the verdict
+    real_weights, fake_weights : one per row, of either sign; by default those of the Dataset. Differences of weighted
+        means are judged, and each sample is resampled by itself for the null
     seed : of everything drawn; same seed, same verdict
     splits : random splits of the truth behind the bands of real against real
     draws : fakes per real row when ``fake`` is a generator
     progress : show a bar on stderr
 
-    Both samples may be a Dataset, an array, a tensor, a DataFrame, or a file name. Weights of either sign are
-    honoured: differences of weighted means, each sample resampled by itself for the null.
+    Both samples may be a Dataset, an array, a tensor, a DataFrame, or a file name.
 
     Raises
     ------
@@ -97,20 +103,28 @@ def judge(
     """
     start = time.perf_counter()
     _check(seed, splits, statistics)
-    given = admitted(real, fake, train, draws, seed)
+    given = admitted(real, fake, train, (real_weights, fake_weights), draws, seed)
     notes = list(given.notes)
     check_sizes(given)
     truth, fakes, learned = aligned(given, notes)
-    wanted, whole, left_out = _chosen(truth, fakes, statistics)
+    wanted, whole, left_out = _chosen(truth, given.weights is not None, statistics)
+    columns = torch.cat([truth.values, fakes.values])
     truth, fakes, learned, bend = bent(truth, fakes, learned)
-    pooled = pool(truth, fakes, learned, wanted, seed)
-    pooled = replace(pooled, labels=replace(pooled.labels, splits=splits))
+    labels = Labels(len(truth), len(fakes), seed, given.weights, splits=splits)
+    pooled = pool(truth, fakes, learned, wanted, labels)
     groups = _groups(pooled)
     notes += bend + left_out + _notes_on(pooled, groups)
     rows, p = _rows(pooled, groups, whole, statistics, progress)
     rows.sort(key=lambda row: (row.p_value, -abs(row.pull)))
+    boxes = _where(pooled, columns) if "where" in whole else ()
     return Verdict(tuple(rows), p, len(truth), len(fakes), truth.kind, splits, seed, _evidence(truth, fakes, pooled),
-                   tuple(notes), _provenance(given, time.perf_counter() - start))
+                   tuple(notes), _provenance(given, time.perf_counter() - start), boxes)
+
+
+def _where(pooled: Pooled, columns: Tensor) -> tuple[Region, ...]:
+    """Regions in the columns as given, or in the features of images."""
+    x = columns.double().numpy() if pooled.kind == "events" else pooled.space
+    return regions(x, pooled.names, pooled.labels, pooled.kind)
 
 
 def _check(seed: int, splits: int, statistics: object) -> None:
@@ -122,7 +136,7 @@ def _check(seed: int, splits: int, statistics: object) -> None:
         raise OptionError("no statistics named", got=None, expected="'all' or names", do="leave the argument out")
 
 
-def _chosen(real: Dataset, fake: Dataset, names: str | Sequence[str],
+def _chosen(real: Dataset, weighted: bool, names: str | Sequence[str],
             ) -> tuple[tuple[Statistic, ...], tuple[str, ...], list[str]]:
     """Catalogue statistics and words of other rows among the names; what cannot be measured, in a note."""
     known = [s.name for s in catalogue(real.kind)]
@@ -133,7 +147,7 @@ def _chosen(real: Dataset, fake: Dataset, names: str | Sequence[str],
         raise OptionError(f"unknown statistic of {real.kind}", got=", ".join(map(str, unknown)) or "no name at all",
                           expected="one of " + ", ".join(dict.fromkeys(words)),
                           do="choose among these names, or pass 'all'")
-    notes, weighted = [], real.weights is not None or fake.weights is not None
+    notes = []
     if weighted and set(asked) & set(UNWEIGHTED):
         asked = tuple(name for name in asked if name not in UNWEIGHTED)
         notes.append("with weights, rows that count rows are left out: " + ", ".join(UNWEIGHTED))
@@ -265,7 +279,8 @@ def _evidence(real: Dataset, fake: Dataset, pooled: Pooled) -> Evidence:
                                 *parts))
     generator = torch.Generator().manual_seed(pooled.labels.seed)
     shown = [data.values[torch.randperm(len(data), generator=generator)[: SHOWN[data.kind]]] for data in (real, fake)]
-    return Evidence(tuple(curves), shown[0], shown[1], real.names, real.units, real.pixel_arcmin)
+    tell = None if real.kind == "events" else fake.values[list(telling(standardised(pooled.space), pooled.labels))]
+    return Evidence(tuple(curves), shown[0], shown[1], real.names, real.units, real.pixel_arcmin, tell)
 
 
 def _notes_on(pooled: Pooled, groups: np.ndarray) -> list[str]:

@@ -40,6 +40,7 @@ class Evidence:
     real, fake : events (m, d) with the context columns behind the values, or images (m, [channels,] ny, nx)
     names, units : of the columns or channels
     pixel_arcmin : side of a pixel, or None
+    telling : of images, the fakes that give themselves away most, or None
     """
 
     curves: tuple[Curve, ...]
@@ -48,6 +49,7 @@ class Evidence:
     names: tuple[str, ...]
     units: tuple[str, ...]
     pixel_arcmin: float | None = None
+    telling: Tensor | None = None
 
     def labels(self) -> tuple[str, ...]:
         """Axis labels, such as ``m_jj [TeV]``."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from sundog.results import Result
 from sundog.verdicts.evidence import Evidence
+from sundog.verdicts.explaining.where import Region
 
 FALSE_ALARM = 0.01  # probability per verdict; docs/judge.md has the measured rate
 HEADER = ("", "statistic", "fake vs real", "real vs real", "16-84 %", "pull", "p", "worst part")
@@ -77,6 +78,7 @@ class Verdict(Result):
     evidence : what the report draws
     notes : warnings about the comparison as a whole
     provenance : fingerprints, sizes, versions, seconds
+    where : boxes of feature space with too many or too few fakes, the surer first
 
     Example
     -------
@@ -97,6 +99,7 @@ class Verdict(Result):
     evidence: Evidence
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    where: tuple[Region, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -141,7 +144,8 @@ class Verdict(Result):
         lines = ["  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths)))
                  for line in table]
         lines.insert(1, "  ".join("-" * w for w in widths))
-        remarks = [f"note: {note}" for note in self.notes]
+        remarks = [f"where: {region}" for region in self.where]
+        remarks += [f"note: {note}" for note in self.notes]
         remarks += [f"note: {row.name}: {row.note}" for row in self.rows if row.note]
         rule = (f"Global p = {probability(self.p_value)}; the verdict fails at {FALSE_ALARM:g} or below. Rows with a "
                 f"star decide, the others explain. Real against real: {self.splits} random splits, seed {self.seed}.")
@@ -155,7 +159,7 @@ class Verdict(Result):
         head = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(row)) + "</tr>"
                        for row in self.rows)
-        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        notes = "".join(f"<li>{escape(str(note))}</li>" for note in (*self.where, *self.notes))
         return (f"<div><p><strong>{escape(self.summary())}</strong></p><table><thead><tr>{head}</tr></thead>"
                 f"<tbody>{body}</tbody></table>" + (f"<ul>{notes}</ul>" if notes else "") + "</div>")
 
@@ -164,7 +168,8 @@ class Verdict(Result):
         content = {
             "passed": self.passed, "p_value": self.p_value, "summary": self.summary(), "kind": self.kind, "n": self.n,
             "n_real": self.n_real, "n_fake": self.n_fake, "splits": self.splits, "seed": self.seed,
-            "notes": list(self.notes), "rows": [asdict(row) for row in self.rows],
+            "where": [asdict(region) for region in self.where], "notes": list(self.notes),
+            "rows": [asdict(row) for row in self.rows],
             "provenance": dict(self.provenance),
         }
         return json.dumps(_finite(content), indent=2, allow_nan=False)

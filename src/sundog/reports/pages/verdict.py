@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from sundog.data.atomic import write_text
@@ -45,6 +46,11 @@ def pictures(verdict: Verdict) -> Iterator[Picture]:
         for channel, label in list(enumerate(evidence.labels()))[:CHANNELS_SHOWN]:
             yield picture_of(f"Real beside fake: {label}", figures.images(evidence, channel),
                            "Drawn at random, not chosen. One colour scale for both, fixed by the real images.")
+        if evidence.telling is not None:
+            few = replace(evidence, real=evidence.real[: len(evidence.telling)], fake=evidence.telling)
+            yield picture_of("The fakes that give themselves away most", figures.images(few),
+                             "Furthest along the direction in feature space that separates the samples best; the real "
+                             "images beside them are drawn at random.")
     else:
         yield picture_of("Marginals", figures.marginals(evidence),
                        "Each column with Poisson error bars; below, the ratio where the truth has five events or more.")

@@ -168,7 +168,7 @@ class _Sums:
             counted = (label > 0).float() if table.marks else label
             mine = torch.stack([share * (sample == s) for s in range(2)], 1)
             both = torch.from_numpy(_indicators(f.numpy(), table.cells).T @ torch.cat([counted, mine], 1).numpy())
-            self.d = self.d + both[:, :-2].double()
+            self.d = self.d + both[:, :-2]  # float32: there may be many cells, and sums of labels are small
             for s in range(2):
                 self.b[s] = self.b[s] + both[:, s - 2].double()
                 self.marks[s] = self.marks[s] + label[sample == s].sum(0).double()
@@ -190,7 +190,7 @@ class _Sums:
             elif not table.cells:
                 self.g = self.g - 2 * a * b + v * b * b
             if labels.weights is not None:  # resampled about the mean of each sample
-                self.d[:, 1:] -= torch.outer(b, label[1:])
+                self.d[:, 1:] -= torch.outer(b, label[1:]).to(self.d.dtype)
         table.difference, table.covariance, table.slack = self.d, self.g, labels.slack
 
 

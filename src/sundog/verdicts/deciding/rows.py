@@ -147,11 +147,11 @@ def twin_rows(groups: np.ndarray, labels: Labels) -> list[Deciding]:
     table = Table(lambda rows: cell[rows], cells=len(count) + 1, marks=True)
 
     def repeats(table: Table) -> Tensor:
-        s = table.difference[1:]
+        s = table.difference[1:].double()
         return (s * (s - 1) / 2).sum(0)
 
     def copies(table: Table) -> Tensor:
-        s = table.difference[1:]
+        s = table.difference[1:].double()
         return (s * (count - s)).sum(0)
 
     return [Deciding("repeats", "Pairs of equal rows among the fakes.", table, repeats, repeats),

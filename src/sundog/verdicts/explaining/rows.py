@@ -20,6 +20,7 @@ from sundog.verdicts.pooled.sample import Pooled
 
 LEVELS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 CELLS = 64  # equal shares of the pooled rows in which a distribution function is known
+COLUMNS_AT_ONCE = 64  # bounds memory
 SLICES = 20
 CENTRES = 50  # of the cells of PQMass
 MOST_PARTS = 1000  # columns, or pairs of columns, that a row looks at
@@ -67,8 +68,8 @@ def distribution_row(name: str, about: str, columns: np.ndarray, names: Sequence
     k = cell.shape[1]
 
     def parts(table: Table) -> Tensor:
-        steps_to = table.difference.reshape(k, CELLS, -1).cumsum(1)
-        return distance(steps_to, steps[:, :, None])
+        parts = zip(table.difference.reshape(k, CELLS, -1).split(COLUMNS_AT_ONCE), steps.split(COLUMNS_AT_ONCE))
+        return torch.cat([distance(share.double().cumsum(1), step[:, :, None]) for share, step in parts])
 
     return Explaining(name, about, Table(lambda rows: cell[rows], cells=CELLS), parts, tuple(names),
                       lambda p: p.mean(0), power)

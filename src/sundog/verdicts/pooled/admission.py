@@ -19,23 +19,39 @@ OTHER_SCALE = 10.0  # ratio of the standard deviations above which a note asks f
 
 @dataclass(frozen=True)
 class Side:
-    """The samples as given, as Datasets, and what to say about them."""
+    """The samples as given, as Datasets, their (n + m,) weights if either has any, and what to say about them."""
 
     real: Dataset
     fake: Dataset
     train: Dataset | None
+    weights: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 
-def admitted(real: Any, fake: Any, train: Any, draws: float, seed: int) -> Side:
-    """Datasets of whatever was given; a generator draws its fakes here."""
+def admitted(real: Any, fake: Any, train: Any, weights: tuple[Any, Any], draws: float, seed: int) -> Side:
+    """Datasets of whatever was given; a generator draws its fakes here. ``weights`` go before those of a Dataset."""
     truth, notes = _dataset(real, "real"), []
     if callable(getattr(fake, "sample", None)) and not hasattr(fake, "columns"):  # a DataFrame samples its rows
         fakes = _drawn(truth, fake, draws, seed)
         notes.append(f"{len(fakes)} fakes drawn for {len(truth)} real rows")
     else:
         fakes = _dataset(fake, "fake", truth)
-    return Side(truth, fakes, None if train is None else _dataset(train, "train", truth), tuple(notes))
+    both = [_weights(data, given, role) for data, given, role in zip((truth, fakes), weights, ("real", "fake"))]
+    pooled = None if both[0] is both[1] is None else np.concatenate(
+        [np.ones(len(data)) if w is None else w for data, w in zip((truth, fakes), both)])
+    return Side(truth, fakes, None if train is None else _dataset(train, "train", truth), pooled, tuple(notes))
+
+
+def _weights(data: Dataset, given: Any, role: str) -> np.ndarray | None:
+    """Weights (n,) of either sign, or None."""
+    held = data.weights if given is None else given
+    if held is None:
+        return None
+    w = np.asarray(held, float)
+    if w.shape != (len(data),) or not np.isfinite(w).all() or w.sum() <= 0:
+        raise DataError(f"{role} weights are unusable", got=f"shape {w.shape}, sum {w.sum():.3g}",
+                        expected=f"({len(data)},) finite numbers with a sum above 0", do="pass one weight per row")
+    return w
 
 
 def _drawn(real: Dataset, generator: Any, draws: float, seed: int) -> Dataset:

@@ -60,7 +60,8 @@ class Pooled:
         return nearest(self.values, self.train)
 
 
-def pool(real: Dataset, fake: Dataset, train: Dataset | None, statistics: tuple[Statistic, ...], seed: int) -> Pooled:
+def pool(real: Dataset, fake: Dataset, train: Dataset | None, statistics: tuple[Statistic, ...],
+         labels: Labels) -> Pooled:
     """Both samples on one ruler: frame, scale and bent columns are those of all rows together."""
     x = torch.cat([real.values, fake.values])
     frame = Frame.of(x, periodic=real.periodic, names=real.names)
@@ -73,11 +74,10 @@ def pool(real: Dataset, fake: Dataset, train: Dataset | None, statistics: tuple[
         names, units = names + real.context_names, units + real.context_units
     if real.kind == "events":
         space = x  # as it is: standardised where it is used, so that integers stay integers
-    weights = _weights(real, fake)
     shape = tuple(x.shape)
     vectors = {s.name: s.measure(x, frame).numpy() for s in statistics}
     return Pooled(
-        Labels(len(real), len(fake), seed, weights), real.kind, space.double().numpy(), names, units, vectors,
+        labels, real.kind, space.double().numpy(), names, units, vectors,
         tuple(s for s in statistics if vectors[s.name].shape[1] > 0),
         {s.name: s.components(shape, frame) for s in statistics},
         {s.name: None if s.axis is None else s.axis(shape, frame) for s in statistics},
@@ -112,12 +112,6 @@ def nearest(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
     a, b = torch.from_numpy(x), torch.from_numpy(reference)
     size = max(1, int(PAIRS_AT_ONCE / len(b)))
     return torch.cat([nearest_distance(part, b) for part in a.split(size)]).numpy()
-
-
-def _weights(real: Dataset, fake: Dataset) -> np.ndarray | None:
-    if real.weights is None and fake.weights is None:
-        return None
-    return torch.cat([torch.ones(len(d)) if d.weights is None else d.weights for d in (real, fake)]).double().numpy()
 
 
 def _scaled(x: Tensor, frame: Frame) -> np.ndarray:
