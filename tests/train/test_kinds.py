@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from sundog.data.dataset import Dataset
@@ -13,6 +14,7 @@ from sundog.errors import DataError, OptionError
 from sundog.train.fit import fit
 from sundog.train.plan import Plan
 from sundog.train.run import load_run
+from sundog.train.scaled import fitted_scaling
 
 N, DRAWN = 8000, 8000
 
@@ -118,3 +120,10 @@ def test_no_fake_outside_a_hard_support(scaling: str | None) -> None:
     x = np.random.default_rng(4).beta(0.5, 0.5, size=(2000, 1))
     fakes = fit("flow", Dataset.from_arrays(x), plan=Plan(steps=50), scaling=scaling, seed=0).sample(5000).values
     assert fakes.min() >= 0 and fakes.max() <= 1
+
+
+def test_identity_takes_one_row_as_it_is() -> None:
+    """A family with units of its own, fitted to one sky: its pixels are no constant columns."""
+    sky = torch.randn(1, 768, generator=torch.Generator().manual_seed(0))
+    scaling = fitted_scaling(Dataset.from_arrays(sky), "identity")
+    assert torch.equal(scaling.forward(sky), sky)

@@ -164,7 +164,8 @@ class MixtureVAE(Model):
 def fit_mixture(z: Tensor, K: int) -> tuple[Tensor, Tensor, Tensor]:
     """Weights (K,), means and standard deviations (K, q) of a diagonal Gaussian mixture, by expectation maximisation.
 
-    The best of several starts from rows far apart from one another (k-means++), always the same ones.
+    The best of several starts from rows drawn at random, always the same ones; starts from k-means end worse where
+    clusters have unequal widths.
 
     Example
     -------
@@ -176,7 +177,7 @@ def fit_mixture(z: Tensor, K: int) -> tuple[Tensor, Tensor, Tensor]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a start need not converge: training goes on from it
-        law = GaussianMixture(K, covariance_type="diag", n_init=RESTARTS, max_iter=ROUNDS, init_params="k-means++",
-                              reg_covar=NARROWEST**2, random_state=0).fit(z.double().cpu().numpy())
+        law = GaussianMixture(K, covariance_type="diag", n_init=RESTARTS, max_iter=ROUNDS, reg_covar=NARROWEST**2,
+                              init_params="random_from_data", random_state=0).fit(z.double().cpu().numpy())
     weights, means, variances = (torch.from_numpy(part).to(z) for part in (law.weights_, law.means_, law.covariances_))
     return weights, means, variances.sqrt()

@@ -23,19 +23,20 @@ PLACES = 17  # in the cell of a value, at which its density is averaged
 def fitted_scaling(data: Dataset, chosen: Scaling | str | None, kinds: Kinds = None) -> Scaling:
     """The scaling of the values, fitted: column kinds first (events alone), then the one chosen.
 
-    Columns that are continuous all of them need no ``ByKind``, and get none.
+    Columns that are continuous all of them need no ``ByKind``, and get none; nor do those of ``identity``.
 
     Raises
     ------
     OptionError : a kind for no such column, an unknown kind; a scaling that forgets the extremes of each image.
     """
+    as_it_is = chosen == "identity" and kinds is None  # the numbers are the family's own business, one sky too
     if not isinstance(chosen, Scaling):
         chosen = default_scaling(data.kind) if chosen is None else named_scaling(chosen)
-    if data.kind == "events":
+    if data.kind == "events" and not as_it_is:
         by_kind = _fitted(ByKind(_words(kinds, data.names)), data)
         if set(by_kind.kinds) != {"continuous"}:
             chosen = Chain([by_kind, *(chosen.parts if isinstance(chosen, Chain) else [chosen])])
-    elif kinds is not None:
+    elif data.kind != "events" and kinds is not None:
         raise OptionError("images have no column kinds", got=kinds, expected="events", do="leave kinds out")
     scaling = _fitted(chosen, data)
     if scaling.memory(data.values[:1]) is not None:
