@@ -32,8 +32,9 @@ def true_log_prob(data):
 
 
 FITS = {
-    "spline": ("flow", {"layers": 2, "hidden": (32, 32)}, Plan(steps=500, batch=512)),
+    "spline": ("flow", {"transform": "spline", "layers": 2, "hidden": (32, 32)}, Plan(steps=500, batch=512)),
     "affine": ("flow", {"transform": "affine", "layers": 3, "hidden": (32, 32)}, Plan(steps=600, batch=512)),
+    "mixed": ("flow", {"hidden": (32, 32)}, Plan(steps=500, batch=512)),
     "matching": ("flow-matching", {"hidden": (64, 64)}, Plan(steps=1500, batch=512)),
 }
 

@@ -49,7 +49,7 @@ class VAEOptions(Options):
     beta: float = option(1.0, "weight of the KL term; 1 bounds the likelihood", least=0)
     decoder_variance: float | str = option("learned", "s^2 in standardised units, or ``learned``: one number for all "
                                            "pixels or columns", above=0, words=("learned",))
-    learning_rate: float = option(1e-3, "of all parameters", above=0)
+    learning_rate: float = option(5e-3, "of all parameters", above=0)
 
     def for_data(self, shape: tuple[int, ...], context_dim: int) -> VAEOptions:
         return replace(self, latent=self.latent or (8 if len(shape) == 1 else 32))
@@ -71,7 +71,7 @@ class VAE(Model):
     family: ClassVar[str] = "vae"
     takes: ClassVar[type[Options]] = VAEOptions
     draws: ClassVar[tuple[str, ...]] = ("vectors", "square images")
-    default_steps: ClassVar[int] = 3000
+    default_steps: ClassVar[int] = 2000
     options: VAEOptions
 
     def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:

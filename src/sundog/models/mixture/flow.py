@@ -112,7 +112,7 @@ class SignalFlow(Model):
         d = start.signal.means.shape[1]
         super().__init__()
         self.start, self.share, self.learn_w, self.warm = start, share, learn_w, True
-        self.flow = NormalizingFlow((d - with_mass,), layers=2, hidden=(32, 32))
+        self.flow = NormalizingFlow((d - with_mass,), transform="spline", layers=2, hidden=(32, 32))
         self.mean, self.root = moments(start.signal)
         self.mass = nn.Parameter(torch.zeros(2)) if with_mass else None
         self.logit = nn.Parameter(torch.tensor(math.log(start.w / (1 - start.w))), requires_grad=learn_w)
