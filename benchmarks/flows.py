@@ -285,7 +285,7 @@ def show(rows: list[Row]) -> None:
         for word in flows:
             pairs = [(of[word][s]["nats"], ours[s]["nats"]) for s in ours if s in of[word]]
             cells.append(shown([a if word == "sundog" else a - b for a, b in pairs], 4) if pairs else "")
-        seconds = " and ".join(f"{np.mean([r['cpu'] for r in of[word].values()]):.1f}" for word in OURS if of[word])
+        seconds = " and ".join(f"{np.mean([r['cpu'] for r in of[word].values()]):.1f}" for word in OURS if of.get(word))
         print(f"| {name} | {next(iter(ours.values()))['rows']} | {seconds} | " + " | ".join(cells) + " |")
     print("\nAUC on di-jets: " + ", ".join(
         f"{word} {shown([r['auc'] for r in rows if r['flow'] == word and 'auc' in r], 4)}" for word in flows))

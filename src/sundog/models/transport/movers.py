@@ -91,7 +91,7 @@ class FlowForFlow(Mover):
     def __init__(self, shape: Sequence[int], context_dim: int = 1, *, base: dict[str, Any] | None = None,
                  top: dict[str, Any] | None = None, learning_rate: float = 2e-3) -> None:
         super().__init__()
-        base = {"layers": 2, "hidden": (64, 64), **(base or {})}
+        base = {"transform": "spline", "layers": 2, "hidden": (64, 64), **(base or {})}
         top = {"layers": 2, "hidden": (64, 64), "bins": 8, **(top or {})}
         self._config = {"shape": list(shape), "context_dim": context_dim, "base": base, "top": top,
                         "learning_rate": learning_rate}
