@@ -284,11 +284,12 @@ def show(rows: list[Row]) -> None:
         ours, cells = of["sundog"], []
         for word in flows:
             pairs = [(of[word][s]["nats"], ours[s]["nats"]) for s in ours if s in of[word]]
-            cells.append(shown([a if word == "sundog" else a - b for a, b in pairs], 4) if pairs else "")
+            seeds = f" ({len(pairs)} seeds)" if len(pairs) < len(ours) else ""
+            cells.append(shown([a if word == "sundog" else a - b for a, b in pairs], 4) + seeds if pairs else "")
         seconds = " and ".join(f"{np.mean([r['cpu'] for r in of[word].values()]):.1f}" for word in OURS if of.get(word))
         print(f"| {name} | {next(iter(ours.values()))['rows']} | {seconds} | " + " | ".join(cells) + " |")
-    print("\nAUC on di-jets: " + ", ".join(
-        f"{word} {shown([r['auc'] for r in rows if r['flow'] == word and 'auc' in r], 4)}" for word in flows))
+    areas = {word: [r["auc"] for r in rows if r["flow"] == word and "auc" in r] for word in flows}
+    print("\nAUC on di-jets: " + ", ".join(f"{word} {shown(found, 4)}" for word, found in areas.items() if found))
     print(f"seeds: {sorted({row['seed'] for row in rows})}")
 
 
