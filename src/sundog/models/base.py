@@ -222,7 +222,8 @@ class Model(nn.Module, ABC):
         if self.draws and not any(found[word] for word in self.draws):
             raise OptionError(f"family '{self.family}' draws {' or '.join(self.draws)}",
                               got=f"samples of shape {shape}", expected=", ".join(SHAPES[word] for word in self.draws),
-                              do="cut or reshape the data, or use another family")
+                              do="use another family, or cut or reshape the data"
+                              + ("; a table taken for a map loads with kind='events'" if len(shape) == 2 else ""))
         if self.context_dim and not self.takes_context:
             raise OptionError(f"family '{self.family}' takes no context", got=f"{self.context_dim} context columns",
                               expected="none", do="drop the context; conditions of images are channels of 'translate'")
