@@ -4,8 +4,8 @@ Counts n_i in bins of the mass follow Poisson laws with means b_i,
 
     b_i = f_i exp(sum_k c_k L_k(u_i)),   u = ln m mapped to [-1, 1],
 
-L_k Legendre polynomials, fitted by maximum likelihood to the bins outside the window; inside stands the interpolation
-b with its error sigma. For a spectrum before any cut f_i is the width of the bin and the degree is chosen. After a cut
+fitted by maximum likelihood to the bins outside the window; inside stands the interpolation b with its error sigma. For
+a spectrum before any cut f_i is the width of the bin, and the law is profiled over several (``laws.py``). After a cut
 f_i is the curve of the spectrum before, and the exponential is the efficiency of the cut: a few selected events cannot
 fix the shape of a spectrum, but they need not. Its logarithm is a line plus a curvature that is small unless the events
 say otherwise: normal priors of width 0.2 on c_2 and 0.1 on c_3, so that nothing is switched on and off by a few events.
@@ -30,11 +30,10 @@ from scipy.stats import chi2, norm
 from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.tasks.anomaly.background.spectrum import legendre_basis, spread_edges
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
+from sundog.tasks.anomaly.scan.laws import PENALTY, LawFit, envelope, laws, table
 
 BINS = 60  # of the spectrum up to its 99.5 % quantile
-DEGREES = (1, 2, 3, 4)  # of a spectrum
 CURVATURES = (np.inf, np.inf, 0.2, 0.1)  # prior widths of c_0 to c_3 of the logarithm of an efficiency
-BETTER = 0.157  # p-value below which a higher degree is needed: for one degree more, Akaike's criterion
 FEWEST_BESIDE = 20  # events that pass the cut outside the window: a curve through fewer says nothing
 CROWD = 5.0  # expected events in the merged bins of the goodness of fit
 
@@ -58,9 +57,10 @@ class BumpFit:
     counts, background : (k,) events counted, and the fitted curve
     inside : (k,) whether a bin lies in the window
     observed, expected, expected_error : inside the window: events, curve, and its standard error from the fit
-    degree : of the polynomial
+    degree : coefficients of the law, the normalisation not counted
     p_fit : goodness of the fit beside the window
     shape : of the spectrum before the cut, None for a spectrum that was not cut
+    laws : all laws that were fitted, the best first; print them
     """
 
     region: SignalRegion
@@ -74,6 +74,7 @@ class BumpFit:
     degree: int
     p_fit: float
     shape: Shape | None = None
+    laws: tuple[LawFit, ...] = ()
 
     @property
     def excess(self) -> float:
@@ -135,8 +136,8 @@ def common_edges(m: Any, regions: Sequence[SignalRegion], bins: int = BINS) -> n
 def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = None) -> BumpFit:
     """The curve through the sidebands of the masses m (n,), and the count inside the window.
 
-    For a spectrum that was not cut, the degree is the lowest of 1 to 4 that no higher one beats by a likelihood ratio
-    with p < 16 %; for the efficiency of a cut it is 3, see above.
+    For a spectrum that was not cut the law is profiled over those of ``sundog.tasks.anomaly.scan.laws``, so that the
+    choice is part of the error; the efficiency of a cut is a polynomial of degree 3, see above.
 
     before : fit of the spectrum before the cut; its relative error is added to that of this fit
 
@@ -163,8 +164,9 @@ def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = 
     shape = shape_before(before, edges)
     fits = fit_curves(counts[None], edges, inside, shape)
     background, degree = fits.background[0], int(fits.degree[0])
+    p_fit = _goodness(counts[~inside], background[~inside], degree)
     return BumpFit(region, edges, counts, background, inside, int(counts[inside].sum()), float(fits.expected[0]),
-                   float(fits.error[0]), degree, _goodness(counts[~inside], background[~inside], degree), shape)
+                   float(fits.error[0]), degree, p_fit, shape, fits.laws)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,38 +177,44 @@ class Curves:
     ----------
     background : (t, k) expected counts of the curve, in every bin
     expected, error : (t,) its sum inside the window, with the standard error
-    degree : (t,) of the polynomials
+    degree : (t,) coefficients of the best laws, the normalisation not counted
+    laws : all laws fitted to the first spectrum, the best first
     """
 
     background: np.ndarray
     expected: np.ndarray
     error: np.ndarray
     degree: np.ndarray
+    laws: tuple[LawFit, ...]
 
 
 def fit_curves(counts: np.ndarray, edges: np.ndarray, inside: np.ndarray, shape: Shape | None = None) -> Curves:
-    """Curves through the bins of counts (t, k) that are not ``inside`` (k,), the degree chosen for each spectrum."""
-    degrees = DEGREES if shape is None else (len(CURVATURES) - 1,)
-    prior = np.zeros(max(degrees) + 1) if shape is None else np.array(CURVATURES) ** -2.0
-    f = np.diff(edges) if shape is None else shape.curve
-    basis = legendre_basis(0.5 * (edges[1:] + edges[:-1]), max(degrees), (edges[0], edges[-1]))
+    """Curves through the bins of counts (t, k) that are not ``inside`` (k,), the law profiled for each spectrum."""
+    if shape is None:
+        candidates = laws(edges)
+        f = np.diff(edges)
+    else:
+        whole = legendre_basis(0.5 * (edges[1:] + edges[:-1]), len(CURVATURES) - 1, (edges[0], edges[-1]))
+        candidates, f = {"efficiency": whole}, shape.curve
     t = len(counts)
-    likelihood = np.empty((len(degrees), t))
-    background = np.empty((len(degrees), *counts.shape))
-    expected, error = np.empty((len(degrees), t)), np.empty((len(degrees), t))
-    for row, degree in enumerate(degrees):
-        some = basis[:, : degree + 1]
-        c, information = _newton(some[~inside], counts[:, ~inside], f[~inside], prior[: degree + 1])
-        background[row] = b = f * np.exp(np.clip(c @ some.T, -50, 50))
+    badness = np.empty((len(candidates), t))
+    background = np.empty((len(candidates), *counts.shape))
+    expected, error = np.empty((len(candidates), t)), np.empty((len(candidates), t))
+    for row, basis in enumerate(candidates.values()):
+        prior = np.zeros(basis.shape[1]) if shape is None else np.array(CURVATURES) ** -2.0
+        c, information = _newton(basis[~inside], counts[:, ~inside], f[~inside], prior)
+        background[row] = b = f * np.exp(np.clip(c @ basis.T, -50, 50))
         beside = b[:, ~inside]
-        likelihood[row] = (counts[:, ~inside] * np.log(beside) - beside).sum(1)
-        gradient = b[:, inside] @ some[inside]
+        badness[row] = PENALTY * basis.shape[1] - 2 * (counts[:, ~inside] * np.log(beside) - beside).sum(1)
+        gradient = b[:, inside] @ basis[inside]
         expected[row] = b[:, inside].sum(1)
         error[row] = np.sqrt(np.maximum(np.einsum("ti,ti->t", gradient, _solve(information, gradient)), 0))
-    best = _lowest_sufficient(likelihood)
+    best, spread = envelope(badness, expected, error)
     pick = (best, np.arange(t))
     of_shape = 0.0 if shape is None else shape.error * expected[pick]
-    return Curves(background[pick], expected[pick], np.hypot(error[pick], of_shape), np.array(degrees)[best])
+    sizes = np.array([basis.shape[1] for basis in candidates.values()])
+    fits = table(list(candidates), badness[:, 0], sizes, expected[:, 0], error[:, 0])
+    return Curves(background[pick], expected[pick], np.hypot(spread, of_shape), sizes[best] - 1, fits)
 
 
 def shape_before(before: BumpFit | None, edges: np.ndarray) -> Shape | None:
@@ -306,17 +314,6 @@ def _solve(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """Solutions (t, p) of t small systems; a tiny ridge keeps curves through almost empty bins solvable."""
     ridge = 1e-9 * np.trace(matrix, axis1=1, axis2=2)[:, None, None] * np.eye(matrix.shape[-1])
     return np.linalg.solve(matrix + ridge, vector[..., None])[..., 0]
-
-
-def _lowest_sufficient(likelihood: np.ndarray) -> np.ndarray:
-    """Row of the lowest degree (d, t) -> (t,) that no higher one beats by a likelihood ratio."""
-    d, t = likelihood.shape
-    best = np.full(t, d - 1)
-    for row in range(d - 2, -1, -1):
-        gains = [2 * (likelihood[higher] - likelihood[row]) < chi2.isf(BETTER, higher - row)
-                 for higher in range(row + 1, d)]
-        best = np.where(np.all(gains, axis=0), row, best)
-    return best
 
 
 def _goodness(counts: np.ndarray, expected: np.ndarray, degree: int) -> float:

@@ -112,6 +112,7 @@ class WindowResult:
         return {
             "lo": self.region.lo, "hi": self.region.hi, "unit": self.region.unit, "observed": self.fit.observed,
             "expected": self.fit.expected, "expected_error": self.fit.expected_error, "degree": self.fit.degree,
+            "laws": {law.name: [law.expected, law.error, law.worse] for law in self.before.laws},
             "p_fit": self.fit.p_fit, "z_asymptotic": self.fit.significance, "p_local": self.p_local,
             "z_local": self.z_local, "p_global": self.p_global, "p_global_error": self.p_global_error,
             "z_global": self.z_global, "sculpted": shape.sculpted, "spurious": shape.spurious,

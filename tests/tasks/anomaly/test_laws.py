@@ -1,0 +1,65 @@
+"""Background laws: each describes its own spectrum, and what the choice among them is worth is in the error."""
+
+import numpy as np
+import pytest
+
+from sundog.tasks.anomaly.regions import SignalRegion
+from sundog.tasks.anomaly.scan.bump import bins_inside, count_significance, fit_bump, fit_curves
+from sundog.tasks.anomaly.scan.laws import envelope, laws
+
+REGION = SignalRegion(3.3, 3.7)
+EDGES = np.union1d(np.linspace(2.5, 7.5, 51), [3.3, 3.7])
+INSIDE = bins_inside(EDGES, REGION)
+MIDDLE = 0.5 * (EDGES[1:] + EDGES[:-1])
+TRUTHS = {
+    "dijet": (1 - MIDDLE / 13) ** 8 * (MIDDLE / 13) ** -(4.5 + 0.3 * np.log(MIDDLE / 13)),
+    "power": MIDDLE**-5.0,
+    "exponential": MIDDLE**-1.0 * np.exp(-1.3 * MIDDLE),
+}
+
+
+def toys(truth, n, seed, count=400):
+    law = TRUTHS[truth] * np.diff(EDGES)
+    expected = n * law / law.sum()
+    return expected, np.random.default_rng(seed).poisson(expected, (count, len(law)))
+
+
+@pytest.mark.parametrize("truth", TRUTHS)
+@pytest.mark.parametrize("n", [20_000, 200_000])
+def test_no_bias_and_honest_errors_whatever_the_truth(truth, n):
+    expected, counts = toys(truth, n, seed=1)
+    found = fit_curves(counts, EDGES, INSIDE)
+    z = count_significance(counts[:, INSIDE].sum(1), found.expected, found.error)
+    assert abs(z.mean()) < 4 / 400**0.5 + 0.1  # 0.1 sigma: what a law of the wrong family may cost
+    assert 0.7 < z.std() < 1.15 + 4 / 800**0.5
+    pull = (found.expected - expected[INSIDE].sum()) / found.error
+    assert (np.abs(pull) < 2).mean() > 0.95 - 4 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_a_single_wrong_law_is_biased_and_the_table_says_so():
+    """Negative control: a straight power law through a di-jet spectrum misses by many errors, and is told as worse."""
+    expected, counts = toys("dijet", 200_000, seed=2)
+    masses = np.repeat(MIDDLE, counts[0])
+    fit = fit_bump(masses, REGION, EDGES)
+    rows = {row.name: row for row in fit.laws}
+    wrong, best = rows["legendre 1"], fit.laws[0]
+    assert best.worse == 0 and best.spurious == 0 and wrong.worse > 100 and "worse by" in str(wrong)
+    assert abs(wrong.expected - expected[INSIDE].sum()) > 5 * wrong.error
+    assert rows["legendre 2"].p_better < 1e-6 < rows["legendre 4"].p_better
+    assert fit.expected_error >= best.error
+
+
+def test_the_envelope_against_a_scan():
+    g = np.random.default_rng(3)
+    badness, expected, error = g.uniform(0, 2, (5, 30)), g.normal(100, 5, (5, 30)), g.uniform(1, 6, (5, 30))
+    best, found = envelope(badness, expected, error)
+    grid = np.linspace(40, 160, 120_001)
+    for t in range(30):
+        curve = (badness[:, t, None] + ((grid - expected[:, t, None]) / error[:, t, None]) ** 2).min(0)
+        low = grid[curve <= curve.min() + 1]
+        centre = expected[best[t], t]
+        assert found[t] == pytest.approx(max(low.max() - centre, centre - low.min()), abs=2e-3)
+
+
+def test_masses_that_reach_zero_have_polynomials_alone():
+    assert set(laws(np.linspace(0.0, 1.0, 11))) == {f"legendre {k}" for k in (1, 2, 3, 4)}
