@@ -208,3 +208,10 @@ def test_ranode_is_not_led_away_by_one_event(far):
     values[0], mass[0] = far * values.std(0), 3.5
     found = RAnode(REGION, **settings).fit(Dataset.from_arrays(values, mass))
     assert found.evidence_ and found.signal_fraction_ == pytest.approx(clean.signal_fraction_, rel=0.1)
+
+
+def test_ranode_refuses_whole_numbers():
+    events = TOY.background(3000, seed=0)
+    events.values[:, 1] = events.values[:, 1].round()
+    with pytest.raises(DataError, match="column x1 holds whole numbers"):
+        RAnode(REGION, folds=2).fit(events)

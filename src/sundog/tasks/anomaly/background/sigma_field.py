@@ -20,9 +20,15 @@ from sundog.errors import OptionError
 from sundog.models.matching import FlowMatching
 from sundog.tasks.anomaly.background.flatten import FlatRun, Flattening
 from sundog.tasks.anomaly.background.spectrum import mass_law
-from sundog.tasks.anomaly.background.template import Template, TemplateReport, bounds, compared, fit_template
+from sundog.tasks.anomaly.background.template import (
+    Template,
+    TemplateReport,
+    bounds,
+    compared,
+    fit_generator,
+    fit_template,
+)
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
-from sundog.train.fit import fit
 from sundog.train.plan import Plan
 from sundog.train.run import Run
 
@@ -53,9 +59,9 @@ def fit_everything(events: Dataset, *, seed: int = 0, plan: Plan | None = None, 
     data = replace(events, held_out_fraction=UNSEEN if check else 0.0)
     given = {"plan": plan, "out": out, **OPTIONS, **options}
     if scaling not in (None, "flat"):
-        return fit("flow-matching", data, scaling=_scaling(scaling), **given)
+        return fit_generator(data, seed=seed, scaling=_scaling(scaling), **given)
     flat = _flattening(data.train)
-    return FlatRun.of(fit("flow-matching", flat.applied(data), scaling="standard", **given), flat)
+    return FlatRun.of(fit_generator(flat.applied(data), seed=seed, scaling="standard", **given), flat)
 
 
 def _scaling(given: Scaling | str | None) -> Scaling | None:

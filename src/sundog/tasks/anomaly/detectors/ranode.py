@@ -20,7 +20,7 @@ from sundog.checks import one_of
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
-from sundog.errors import OptionError
+from sundog.errors import DataError, OptionError
 from sundog.models.mixture.signal import MixtureFit, find_signal, split_signal
 from sundog.tasks.anomaly.background.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.background.template import Template, TemplateReport, fit_template
@@ -106,6 +106,11 @@ class RAnode(Search):
         one_of(self.signal, SIGNALS, "signal density")
 
     def learn(self, events: Dataset) -> None:
+        whole = [name for name, column in zip(events.names, events.values.T) if bool((column == column.round()).all())]
+        if whole and not callable(self.background):
+            raise DataError(f"column {whole[0]} holds whole numbers", got=", ".join(whole),
+                            expected="continuous columns: R-ANODE compares densities, and counts have none",
+                            do="leave them out, or use Cathode")
         self._masses: MassLaw = mass_law(self.masses, events.context, self.region)
         self._background: Template | Background = self._fit_background(events)
         inside = events[self.region.contains(events)]
