@@ -64,7 +64,7 @@ def sigma(trial: Trial) -> dict[str, Any]:
 
 def cathode(trial: Trial, region: SignalRegion, family: str) -> dict[str, Any]:
     plan = FAST if family == "flow-matching" else Plan(steps=1500, batch=1024)
-    options = {"sampling": "bf16", "steps": 10} if family == "flow-matching" else {}
+    options = {"sampling": "bf16", "sampling_steps": 10} if family == "flow-matching" else {}
     search = Cathode(region, template=family, members=MEMBERS, oversampling=OVERSAMPLING, check=False, plan=plan,
                      options=options)
     _, spent = seconds(lambda: search.fit(trial.events))

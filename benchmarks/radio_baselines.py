@@ -43,9 +43,9 @@ from sundog.verdicts.twosample import classifier_two_sample
 
 PARTS = ("sized", "sized-projected", "diffusion", "flow-matching", "scattering", "gaussian")
 OPTIONS: dict[str, dict[str, Any]] = {
-    "sized": {"skip": "conditional", "symmetry": "dihedral", "parameters": 400_000, "steps": 40},
-    "diffusion": {"skip": "covariance", "symmetry": "dihedral", "parameters": 400_000, "steps": 40},
-    "flow-matching": {"parameters": 400_000, "steps": 13},  # midpoint: 26 evaluations
+    "sized": {"skip": "conditional", "symmetry": "dihedral", "parameters": 400_000, "sampling_steps": 40},
+    "diffusion": {"skip": "covariance", "symmetry": "dihedral", "parameters": 400_000, "sampling_steps": 40},
+    "flow-matching": {"parameters": 400_000, "sampling_steps": 13},  # midpoint: 26 evaluations
 }
 SCATTERING = {"iterations": 60}
 LEVELS = (0.02, 0.05, 0.2, 1.0, 5.0, 20.0, 80.0)

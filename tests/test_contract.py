@@ -19,7 +19,7 @@ CASES = {
     "flow-matching": ("flow-matching", (3,), {"hidden": (16, 16)}),
     "flow-matching-residual": ("flow-matching", (3,), {"network": "residual", "hidden": (16, 16)}),
     "flow-matching-hutchinson": ("flow-matching", (3,), {"hidden": (16, 16), "trace": "hutchinson"}),
-    "flow-matching-images": ("flow-matching", (8, 8), {"parameters": 3e4, "steps": 3}),
+    "flow-matching-images": ("flow-matching", (8, 8), {"parameters": 3e4, "sampling_steps": 3}),
     "gan": ("gan", (3,), {"hidden": (16, 16), "critic_steps": 2}),
     "mixture-vae": ("mixture-vae", (3,), {"hidden": (16,), "latent": 2}),
     "scattering": ("scattering", (16, 16), {"iterations": 3}),

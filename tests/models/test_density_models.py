@@ -176,7 +176,7 @@ def test_wrong_arguments_are_named(words, message):
 
 def test_untrained_matching_of_images_keeps_the_normal_law() -> None:
     """A U-Net that returns zero stands still: images stay standard normal, and the density is theirs."""
-    model = FlowMatching((6, 5), parameters=3e4, steps=2)
+    model = FlowMatching((6, 5), parameters=3e4, sampling_steps=2)
     x = torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(0))
     expected = torch.distributions.Normal(0.0, 1.0).log_prob(x).sum((1, 2))
     with torch.no_grad():

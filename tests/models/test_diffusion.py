@@ -16,7 +16,7 @@ from sundog.models.gaussian.law import Isotropic, Principal
 from sundog.simulate.fields import gaussian_field
 from sundog.statistics.maps.spectra import power_spectrum
 
-TINY = {"parameters": 2e4, "steps": 6}
+TINY = {"parameters": 2e4, "sampling_steps": 6}
 IMAGES = {
     "edm": {"shape": (9, 8), **TINY},
     "covariance": {"shape": (9, 8), "skip": "covariance", **TINY},
@@ -241,7 +241,7 @@ def test_untrained_it_draws_the_gaussian_of_the_context(skip, follows):
 
     250 images of 36 pixels to a place know both to 1 %; contexts within a place differ by 0.12, where the law bends.
     """
-    model = make(awake=False, shape=(6, 6), context_dim=1, skip=skip, parameters=1e4, steps=4)
+    model = make(awake=False, shape=(6, 6), context_dim=1, skip=skip, parameters=1e4, sampling_steps=4)
     model.prepare(*widening())
     for c in (-0.7, 0.6):
         with torch.no_grad():
@@ -298,7 +298,7 @@ def test_the_symmetry_enters_the_covariance():
 
 
 @pytest.mark.parametrize("bad", [{"skip": "none"}, {"sampler": "rk4"}, {"symmetry": "mirror"}, {"shape": (1, 2, 3, 4)},
-                                 {"shape": (3,), "periodic": True}, {"skip": "conditional"}, {"steps": 1},
+                                 {"shape": (3,), "periodic": True}, {"skip": "conditional"}, {"sampling_steps": 1},
                                  {"context_dropout": 1.0}])
 def test_impossible_options_are_named(bad):
     with pytest.raises(OptionError):

@@ -192,7 +192,7 @@ def test_conditional_gaussian_with_two_known_maps() -> None:
 
 @pytest.mark.parametrize(("shape", "options"), [
     ((16, 16), {}), ((2, 16, 12), {"method": "gan"}), ((2, 16, 16), {"known": 2}), ((2, 16, 16), {"noise": "none"}),
-    ((2, 16, 16), {"method": "diffusion"}), ((2, 16, 16), {"context_dim": 1}), ((2, 16, 16), {"steps": 0}),
+    ((2, 16, 16), {"method": "diffusion"}), ((2, 16, 16), {"context_dim": 1}), ((2, 16, 16), {"sampling_steps": 0}),
     ((2, 16, 16), {"penalty": "cubic", "method": "gan"}),
 ])
 def test_impossible_translators(shape: tuple[int, ...], options: dict[str, object]) -> None:

@@ -46,7 +46,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = 
     truth = radio_galaxies(2 * n, size=train.values.shape[-1], seed=SEED_OF_TRUTH)
     yield f"load    {train}"
     yield f"        and {len(truth)} new galaxies of the same law to judge against"
-    options: dict[str, Any] = {"parameters": 5e4, "steps": 6} if quick else {}
+    options: dict[str, Any] = {"parameters": 5e4, "sampling_steps": 6} if quick else {}
     run = learn(train, out / f"run-{'quick-' if quick else ''}{seed}", seed=seed, progress=progress,
                 training_steps=QUICK_STEPS if quick else STEPS, **options)
     yield f"fit     {run}"

@@ -47,7 +47,7 @@ class MatchingOptions(Options):
     parameters: float = option(600_000, "of the U-Net", above=0, only=("data", "images"))
     periodic: bool = option(False, "images that wrap around at their edges", only=("data", "images"))
     solver: str = option("midpoint", "of the sampler, see ``sundog.solve.ode.integrate``")
-    steps: int = option(25, "of the sampler", least=1)
+    sampling_steps: int = option(25, "of the sampler", least=1)
     sampling: str = option("float32", "``bf16``: matrix products of the sampler in bfloat16, three times as fast on a "
                            "CPU that knows it; the state and the density keep their precision",
                            words=("float32", "bf16"))
@@ -90,7 +90,7 @@ class FlowMatching(EstimatedDensity):
     def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
         super().__init__(shape, context_dim, **options)
         o = self.options
-        self.sigma_min, self.solver, self.steps = o.sigma_min, o.solver, o.steps
+        self.sigma_min, self.solver, self.steps = o.sigma_min, o.solver, o.sampling_steps
         self.exact = o.trace == "exact" or (o.trace == "auto" and affordable(shape))
         self.default_batch = 32 if len(shape) > 1 else 4096
         harmonics: dict[str, Any] = {"time_frequencies": o.time_frequencies,

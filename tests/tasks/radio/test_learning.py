@@ -7,7 +7,7 @@ import sundog
 from sundog.data.scaling import Chain, Standard
 from sundog.tasks.radio import learn
 
-FEW = {"training_steps": 2, "parameters": 2e4, "steps": 4}
+FEW = {"training_steps": 2, "parameters": 2e4, "sampling_steps": 4}
 
 
 def images(unit, told):

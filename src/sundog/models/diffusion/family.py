@@ -69,7 +69,7 @@ class Diffusion(EstimatedDensity):
         super().__init__(shape, context_dim, **options)
         o = self.options
         self.skip, self.symmetry, self.guidance = o.skip, o.symmetry, o.guidance
-        self.sampler, self.steps, self.rho = o.sampler, o.steps, o.rho
+        self.sampler, self.steps, self.rho = o.sampler, o.sampling_steps, o.rho
         self.default_batch = 1024 if len(shape) == 1 else 32
         self.gaussian = GaussianDenoiser(torch.zeros(self.grid), self._covariance(),
                                          context_dim if o.skip == "conditional" else 0)

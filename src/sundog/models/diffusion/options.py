@@ -41,7 +41,7 @@ class DiffusionOptions(Options):
                              "exaggerates")
     sampler: str = option("dpm_solver_2m", "dpm_solver_2m goes around the exact flow of the Gaussian, but with skip "
                           "edm", words=SAMPLERS)
-    steps: int = option(35, "noise levels of the sampler", least=2)
+    sampling_steps: int = option(35, "noise levels of the sampler", least=2)
     rho: float = option(7.0, "their spacing", above=0)
     learning_rate: float = option(None, "0.001 for images and 0.003 for vectors when None", above=0)
 

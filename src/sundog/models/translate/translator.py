@@ -54,7 +54,7 @@ class TranslatorOptions(AdversarialOptions):
                         "alone: deterministic)", words=("gaussian", "white", "none"))
     symmetry: str = option("none", "dihedral: the law does not change under flips (and quarter turns of square maps), "
                            "and every batch is shown in random positions", words=("none", "dihedral"))
-    steps: int = option(12, "of the midpoint rule", least=1, only=("method", "flow-matching"))
+    sampling_steps: int = option(12, "of the midpoint rule", least=1, only=("method", "flow-matching"))
     learning_rate: float = option(None, "of Adam; 1e-3, or 2e-4 for the GAN, when None", above=0)
 
     def for_data(self, shape: tuple[int, ...], context_dim: int) -> TranslatorOptions:
@@ -91,7 +91,7 @@ class ImageTranslator(Translator):
     def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
         super().__init__(shape, context_dim, **options)
         o, (ny, nx) = self.options, self.shape[1:]
-        self.known, self.wanted, self.steps, self.default_batch = o.known, self.shape[0] - o.known, o.steps, 32
+        self.known, self.wanted, self.steps, self.default_batch = o.known, self.shape[0] - o.known, o.sampling_steps, 32
         self.gaussian = ConditionalGaussian(self.known, self.wanted, ny, nx, periodic=o.periodic)
         self.register_buffer("seen", torch.zeros(KEPT, self.known, ny, nx))
         inputs = self.known + (0 if o.noise == "none" else self.wanted)

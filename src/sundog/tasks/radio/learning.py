@@ -13,7 +13,7 @@ from sundog.train.plan import Plan
 from sundog.train.run import Run
 
 # Of a laptop: 0.4 million parameters learn most per second (see docs/radio.md). Flips and turns leave the sky alike.
-OPTIONS: dict[str, Any] = {"symmetry": "dihedral", "parameters": 400_000, "steps": 25}
+OPTIONS: dict[str, Any] = {"symmetry": "dihedral", "parameters": 400_000, "sampling_steps": 25}
 BATCH, EMA = 8, 0.998
 
 

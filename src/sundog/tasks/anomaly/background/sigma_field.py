@@ -39,8 +39,8 @@ UNSEEN = 0.1  # share of the events kept away from the generator, to test templa
 PLAN = Plan(steps=2000, batch=4096, precision="bf16")
 # A third of the published width: in reach of a CPU. Octaves 0..4 of the standardised mass: a period of an eighth
 # of a standard deviation, finer than a resonance, at the last.
-OPTIONS: dict[str, Any] = {"network": "residual", "hidden": (128, 128, 128), "context_frequencies": 5, "steps": 6,
-                           "sampling": "bf16"}
+OPTIONS: dict[str, Any] = {"network": "residual", "hidden": (128, 128, 128), "context_frequencies": 5,
+                           "sampling_steps": 6, "sampling": "bf16"}
 CONTROL: dict[str, Any] = {"context_frequencies": 0}  # nothing was learned inside: no fine structure to put there
 
 

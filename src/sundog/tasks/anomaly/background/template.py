@@ -15,7 +15,6 @@ from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.errors import OptionError
 from sundog.models.base import Model
-from sundog.models.matching import FlowMatching
 from sundog.statistics.samples.distance import wasserstein_1
 from sundog.tasks.anomaly.background.polish import Polish, draw, fit_polish
 from sundog.tasks.anomaly.background.spectrum import MassLaw, mass_law
@@ -161,18 +160,11 @@ def bounds(events: Dataset) -> Tensor:
 def fit_generator(events: Dataset, *, family: str | type[Model] = "flow-matching", seed: int = 0,
                   plan: Plan | None = None, scaling: Scaling | str | None = None, out: Any = None,
                   **options: Any) -> Run:
-    """A generator of the features given the mass, with sensible plan and scaling for the family where None.
-
-    ``steps`` among the options are those of flow matching's sampler; ``fit`` would take them for steps of training.
-    """
-    sampler = options.pop("steps", None)
+    """A generator of the features given the mass, with sensible plan and scaling for the family where None."""
     plan = (plan or PLANS.get(family, Plan())).with_(seed=seed)  # type: ignore[arg-type]
     scaling = scaling if scaling is not None else SCALINGS.get(family, "standard")  # type: ignore[arg-type]
-    run = fit(family, events, plan=plan, scaling=scaling, out=out,
-              **{**OPTIONS.get(family, {}), **options})  # type: ignore[arg-type]
-    if sampler is not None and isinstance(run.model, FlowMatching):
-        run.model.steps = sampler
-    return run
+    return fit(family, events, plan=plan, scaling=scaling, out=out,
+               **{**OPTIONS.get(family, {}), **options})  # type: ignore[arg-type]
 
 
 def _tested(template: Template, seed: int) -> TemplateReport:
