@@ -7,6 +7,8 @@
 * ``blobs``: images of 1, 10, 50, 1000 Gaussian spots (truth: ``blob_catalogue``);
 * ``dijets``: LHC-Olympics-like events with a hidden resonance (truth: ``dijet_truth``);
 * ``radio``: radio galaxies with cores, jets, lobes, beam and noise (truth: ``radio_catalogue``);
+* ``processes``: fractional Brownian motion and noise, Ornstein-Uhlenbeck and its fractional kin, Markov sums of them
+  (paths in time as tensors, not a Dataset; truth: the covariance);
 * ``sky``: whole skies of lensing, SZ effects, infrared background and radio sources (HEALPix maps, not a Dataset);
   ``frequency`` takes them to other bands.
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-_GROUNDS = ("blobs", "densities", "dijets", "fields", "frequency", "radio", "sky")
+_GROUNDS = ("blobs", "densities", "dijets", "fields", "frequency", "processes", "radio", "sky")
 
 
 def __getattr__(name: str) -> ModuleType:
