@@ -82,3 +82,9 @@ def test_an_extra_component_leaves_the_others_as_they_were() -> None:
     expected = free_free_uk(10.0, 148.0) / thermodynamic_to_rayleigh_jeans(148.0)
     assert (more["free_free"] > 0).all()
     assert 0.3 < more["free_free"].mean() / expected < 3  # one lognormal sky of width 0.8
+
+
+def test_five_maps_in_order_are_a_sky() -> None:
+    maps = np.arange(5 * 192, dtype=np.float32).reshape(5, 192)
+    sky = SkyMaps(*maps)
+    assert np.array_equal(sky.kappa, maps[0]) and np.array_equal(sky.radio, maps[4]) and sky.frequency_ghz == 148

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics.scattering.covariance import ScatteringCovariance
+from sundog.statistics.scattering.line import LineScatteringCovariance
 from sundog.statistics.wavelets.filters import full_bank
 
 
@@ -71,3 +72,18 @@ def test_bad_masks_are_named() -> None:
         ScatteringCovariance((16, 16), 2, mask=torch.ones(16, 8))
     with pytest.raises(OptionError):
         ScatteringCovariance((16, 16), 3, boundary="edge-mask")(torch.randn(16, 16))
+
+
+@pytest.mark.parametrize(("shape", "make"), [
+    ((32, 32), lambda mask: ScatteringCovariance((32, 32), J=2, mask=mask)),
+    ((256,), lambda mask: LineScatteringCovariance(256, J=3, mask=mask)),
+])
+@pytest.mark.parametrize("what", [float("nan"), -1.6375e30])
+def test_what_stands_under_the_mask_is_never_seen(shape, make, what):
+    x = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(shape)
+    mask[4:9] = 0
+    nothing, hidden = (torch.where(mask == 0, value, x) for value in (0.0, what))
+    torch.testing.assert_close(make(mask)(hidden)["S2"], make(mask)(nothing)["S2"])
+    with pytest.raises(DataError):
+        make(mask)(torch.where(mask == 1, float("nan"), x))

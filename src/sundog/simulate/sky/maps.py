@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from sundog.data.atomic import write_text
 from sundog.data.sky.sphere import nside_of
 from sundog.errors import FileError, ShapeError
-from sundog.simulate.sky.components import component
+from sundog.simulate.sky.components import NAMES, component
 
 Array = NDArray[Any]
 _FACTS = "sky.json"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class SkyMaps:
     """HEALPix maps of one sky, float32, RING order: ``sky["cib"]``, or ``sky.cib``.
 
@@ -38,7 +38,13 @@ class SkyMaps:
     frame: str = "icrs"
     provenance: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def __init__(self, *held: Any, maps: Mapping[str, Array] | None = None, frequency_ghz: float = 148.0,
+                 frame: str = "icrs", provenance: dict[str, Any] | None = None) -> None:
+        """From ``{name: map}``, or from the maps of kappa, tsz, ksz, cib and radio in this order."""
+        given = maps or (held[0] if held and isinstance(held[0], Mapping) else dict(zip(NAMES, held)))
+        for name, value in (("maps", given), ("frequency_ghz", frequency_ghz), ("frame", frame),
+                            ("provenance", provenance or {})):
+            object.__setattr__(self, name, value)
         sizes = {component(name).name: np.shape(values) for name, values in self.maps.items()}
         if len(set(sizes.values())) != 1:
             raise ShapeError("maps of unequal NSIDE", got=", ".join(f"{n} {s}" for n, s in sizes.items()),
@@ -108,7 +114,7 @@ class SkyMaps:
                             do="simulate it again: sundog sky simulate --out " + str(source))
         facts = json.loads((source / _FACTS).read_text())
         maps = {name: _opened(source / f"{name}.npy") for name in facts["units"]}
-        return SkyMaps(maps, facts["frequency_ghz"], facts["frame"], facts["provenance"])
+        return SkyMaps(maps, frequency_ghz=facts["frequency_ghz"], frame=facts["frame"], provenance=facts["provenance"])
 
 
 def _opened(path: Path) -> Array:

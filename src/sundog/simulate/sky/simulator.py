@@ -101,7 +101,7 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
             draw(builder)
     facts = {"simulator": "sundog.simulate.sky.simulate_sky", "seed": seed, "nside": nside, "cosmology": model.name,
              "min_halo": min_halo, "cib_d_1000": cib_d_1000, "halos": builder.halos}
-    sky = SkyMaps(builder.maps, REFERENCE, provenance=facts)
+    sky = SkyMaps(builder.maps, frequency_ghz=REFERENCE, provenance=facts)
     if out is not None:
         sky.save(out)
     return sky

@@ -69,6 +69,8 @@ class FieldCovariance:
 
     def checked(self, x: Tensor) -> Tensor:
         """Fields (..., *shape), finite and floating point."""
+        if self._valid is not None and isinstance(x, Tensor) and x.shape[-len(self.shape) :] == self._valid.shape:
+            x = torch.where(self._valid.to(x.device) > 0, x, 0.0)  # missing pixels may hold NaN or UNSEEN
         x = checked_finite(x, self.what)
         if tuple(x.shape[-len(self.shape) :]) != self.shape:
             raise ShapeError(f"{self.what} of another size", got=tuple(x.shape), expected=f"(..., {self.shape})",
