@@ -72,16 +72,12 @@ class Labels:
         return self.shares**2
 
     @property
-    def slack(self) -> float:
-        """k in T^2 / (1 + k T^2) for the observed labelling of weighted samples, 0 without weights.
-
-        The scatter about each sample's own mean does not know of their difference, that of the resampled labels does;
-        this is T^2 with the scatter about the common mean.
-        """
+    def centre(self) -> np.ndarray:
+        """c (n + m,), sum 1: the common mean sum_i c_i F_i about which labels are exchanged or signs drawn."""
         if self.weights is None:
-            return 0.0
-        a, b = (1 / n for n in self.effective)
-        return (a**3 + b**3) / (a + b) ** 2
+            return np.full(self.real + self.fake, 1 / (self.real + self.fake))
+        rows = np.array(self.effective)
+        return self.shares * np.repeat(rows / rows.sum(), (self.real, self.fake))
 
     def blocks(self) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Row numbers of a block with equal shares of both samples, and its labels (rows, columns), float32."""
@@ -124,7 +120,6 @@ class Table:
     full : whether the whole covariance is wanted, or its diagonal
     difference : (F, columns) D for every labelling
     covariance : (F, F) or (F,) of D under the null
-    slack : see ``Labels.slack``
     """
 
     make: Callable[[np.ndarray], Tensor]
@@ -134,64 +129,50 @@ class Table:
     full: bool = False
     difference: Tensor = field(default_factory=lambda: torch.zeros(0))
     covariance: Tensor = field(default_factory=lambda: torch.zeros(0))
-    slack: float = 0.0
 
 
 def fill(labels: Labels, tables: Sequence[Table]) -> None:
     """Fill every table in one pass over the rows."""
-    variance = torch.from_numpy(labels.variance).float()
-    shares = torch.from_numpy(labels.shares if labels.weights is not None
-                              else np.full(labels.real + labels.fake, 1 / (labels.real + labels.fake))).float()
+    variance, centre = (torch.from_numpy(x).float() for x in (labels.variance, labels.centre))
     sums = [_Sums() for _ in tables]
     for rows, label in labels.blocks():
         at = torch.from_numpy(rows)
-        sample = (at >= labels.real).long() if labels.weights is not None else torch.zeros_like(at)
         for table, total in zip(tables, sums):
-            total.add(table, rows, label[:, : table.columns], variance[at], shares[at], sample)
+            total.add(table, rows, label[:, : table.columns], variance[at], centre[at])
     for table, total in zip(tables, sums):
-        total.close(table, labels)
+        total.close(table)
 
 
 class _Sums:
-    """Running sums of one table: products with the labels, and moments per sample for the covariance."""
+    """Running sums of one table: products with the labels, and moments for the covariance."""
 
     def __init__(self) -> None:
-        self.d = self.g = torch.zeros(())
-        self.a: list[Tensor] = [torch.zeros(())] * 2  # sum v F
-        self.b: list[Tensor] = [torch.zeros(())] * 2  # sum share F
-        self.v: list[Tensor] = [torch.zeros(())] * 2  # sum v
-        self.marks: list[Tensor] = [torch.zeros(())] * 2  # sum of the labels
+        self.d = self.g = self.a = self.b = self.v = self.marks = torch.zeros(())
 
-    def add(self, table: Table, rows: np.ndarray, label: Tensor, v: Tensor, share: Tensor, sample: Tensor) -> None:
+    def add(self, table: Table, rows: np.ndarray, label: Tensor, v: Tensor, centre: Tensor) -> None:
         f = table.make(rows)
+        self.marks = self.marks + label.sum(0).double()
         if table.cells:
-            counted = (label > 0).float() if table.marks else label
-            mine = torch.stack([share * (sample == s) for s in range(2)], 1)
-            both = torch.from_numpy(_indicators(f.numpy(), table.cells).T @ torch.cat([counted, mine], 1).numpy())
-            self.d = self.d + both[:, :-2]  # float32: there may be many cells, and sums of labels are small
-            for s in range(2):
-                self.b[s] = self.b[s] + both[:, s - 2].double()
-                self.marks[s] = self.marks[s] + label[sample == s].sum(0).double()
+            counted = torch.cat([(label > 0).float() if table.marks else label, centre[:, None]], 1)
+            both = torch.from_numpy(_indicators(f.numpy(), table.cells).T @ counted.numpy())
+            self.d = self.d + both[:, :-1]  # float32: there may be many cells, and sums of labels are small
+            self.b = self.b + both[:, -1].double()
             return
-        self.d = self.d + (f.T @ label).double()
         weighed = f * v[:, None]
+        self.d = self.d + (f.T @ label).double()
         self.g = self.g + (f.T @ weighed if table.full else (f * weighed).sum(0)).double()
-        for s in range(2):
-            mine = sample == s
-            self.a[s] = self.a[s] + weighed[mine].sum(0).double()
-            self.b[s] = self.b[s] + (share[mine] @ f[mine]).double()
-            self.v[s] = self.v[s] + v[mine].sum().double()
-            self.marks[s] = self.marks[s] + label[mine].sum(0).double()
+        self.a, self.b = self.a + weighed.sum(0).double(), self.b + (centre @ f).double()
+        self.v = self.v + v.sum().double()
 
-    def close(self, table: Table, labels: Labels) -> None:
-        for a, b, v, label in zip(self.a, self.b, self.v, self.marks):
-            if table.full:
-                self.g = self.g - torch.outer(a, b) - torch.outer(b, a) + v * torch.outer(b, b)
-            elif not table.cells:
-                self.g = self.g - 2 * a * b + v * b * b
-            if labels.weights is not None:  # resampled about the mean of each sample
-                self.d[:, 1:] -= torch.outer(b, label[1:]).to(self.d.dtype)
-        table.difference, table.covariance, table.slack = self.d, self.g, labels.slack
+    def close(self, table: Table) -> None:
+        if table.full:
+            self.g = self.g - torch.outer(self.a, self.b) - torch.outer(self.b, self.a) + self.v * torch.outer(
+                self.b, self.b)
+        elif not table.cells:
+            self.g = self.g - 2 * self.a * self.b + self.v * self.b**2
+        if not table.marks:  # labels about the common mean; their sum is 0 but where signs are drawn
+            self.d = self.d - torch.outer(self.b, self.marks).to(self.d.dtype)
+        table.difference, table.covariance = self.d, self.g
 
 
 def _indicators(cell: np.ndarray, cells: int) -> sparse.csr_matrix:
@@ -203,10 +184,7 @@ def _indicators(cell: np.ndarray, cells: int) -> sparse.csr_matrix:
 def pulls(table: Table) -> Tensor:
     """D over its standard deviation under the null, (F, columns); 0 where nothing varies."""
     variance = table.covariance.diagonal() if table.full else table.covariance
-    z = table.difference / _root(variance)[:, None]
-    if table.slack:
-        z[:, 0] /= (1 + table.slack * z[:, 0].square()).sqrt()
-    return z
+    return table.difference / _root(variance)[:, None]
 
 
 def hotelling(table: Table, ridge: float = 0.0) -> Tensor:
@@ -220,9 +198,7 @@ def hotelling(table: Table, ridge: float = 0.0) -> Tensor:
     values, vectors = torch.linalg.eigh(r[moving][:, moving])
     along = vectors.T @ (table.difference / scale[:, None])[moving]
     kept = values > SMALLEST_EIGENVALUE * values.max()
-    t2 = (along[kept].square() / (values[kept] + ridge * values.sum())[:, None]).sum(0)
-    t2[0] /= 1 + table.slack * t2[0]
-    return t2
+    return (along[kept].square() / (values[kept] + ridge * values.sum())[:, None]).sum(0)
 
 
 def _root(variance: Tensor) -> Tensor:

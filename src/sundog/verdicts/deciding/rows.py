@@ -27,6 +27,7 @@ MOST_FEATURES = 600  # with a whole covariance; above, or above a quarter of the
 MOST_COMPONENTS = 100  # whose products are looked at
 FREQUENCIES, SCALES, RIDGE = 128, (0.7, 2.0), 1e-2  # of the kernel row; scales in units of the median distance
 NEAR = (0.005, 0.02, 0.1)  # shares of the pooled rows that count as near to the training data
+FEWEST_BEYOND = 20.0
 FAR = 6.0  # standard deviations at which powers are cut off
 
 
@@ -57,6 +58,12 @@ def standardised(x: np.ndarray) -> np.ndarray:
     return ((x[:, moving] - x[:, moving].mean(0)) / spread[moving]).astype(np.float32)
 
 
+def cut(z: np.ndarray, effective: float) -> np.ndarray:
+    """Columns cut off where ten effective rows lie beyond: signs drawn at random are honest only if many rows count."""
+    far = np.quantile(np.abs(z), max(0.5, 1 - FEWEST_BEYOND / effective), axis=0)
+    return standardised(np.clip(z, -far, far))
+
+
 def whitened(z: np.ndarray) -> np.ndarray:
     """Leading principal components of z (N, d), unit variance, float32: at most 100 and a tenth of the rows."""
     values, vectors = np.linalg.eigh(np.cov(z.T, dtype=np.float64).reshape(z.shape[1], -1))
@@ -66,6 +73,7 @@ def whitened(z: np.ndarray) -> np.ndarray:
 
 def deciding_rows(z: np.ndarray, labels: Labels) -> list[Deciding]:
     """The six rows on standardised columns z (N, d) of the pooled sample."""
+    z = z if labels.weights is None else cut(z, min(labels.effective))
     total, d = z.shape
     few = min(MOST_FEATURES, total // 4)
     x, w = torch.from_numpy(z), torch.from_numpy(whitened(z))
