@@ -70,3 +70,9 @@ def test_real_particles_through_the_file(tmp_path):
     tables = [(jet_table(p), kind) for p, kind in read_particles(path, piece=25)]
     assert np.allclose(np.concatenate([t for t, _ in tables]), jet_table(particles), equal_nan=True)
     assert np.concatenate([kind for _, kind in tables]).tolist() == label.tolist()
+
+
+def test_a_file_with_one_jet_is_said_to_lack_the_other(tmp_path):
+    names = [f"{stem}j1" for stem in ("px", "py", "pz", "m", "tau1", "tau2")]
+    with pytest.raises(DataError, match=r"no LHC Olympics feature file.*pxj2.*tau2j2"):
+        read_features(pandas_table(tmp_path / "one.h5", names, np.ones((3, 6))))

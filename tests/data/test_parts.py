@@ -93,3 +93,14 @@ def test_local_workers_and_an_existing_cluster(tmp_path):
     assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["a"]
     with pytest.raises(FileError, match="no dask cluster"):
         write_parts(tmp_path / "none", ["a"], write_pid, scheduler="tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o755), (0o077, 0o700)])
+def test_others_may_read_a_folder_as_the_user_allows(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        with whole_folder(tmp_path / "p"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "p").stat().st_mode & 0o777 == mode

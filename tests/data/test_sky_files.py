@@ -11,10 +11,11 @@ from astropy.wcs import WCS
 
 from sundog.data.dataset import Dataset
 from sundog.data.files import load
+from sundog.data.sky import car
 from sundog.data.sky.car import car_map, write_car
 from sundog.data.sky.healpix import UNSEEN, frame_of, read_healpix, reordered
 from sundog.data.sky.sphere import pixelisation
-from sundog.errors import DataError, FileError
+from sundog.errors import DataError, FileError, OptionError
 
 NSIDE, N = 8, 768
 SKY = np.random.default_rng(0).normal(size=(3, N)).astype("f4")
@@ -206,3 +207,23 @@ def test_a_changed_number_is_noticed_a_changed_header_is_told(tmp_path: Path) ->
     path.write_bytes(broken)
     with pytest.raises(FileError, match="cannot read"):
         load(path)
+
+
+def test_a_car_map_of_a_healpix_map_is_twice_as_wide_as_high() -> None:
+    """1 + x in the sky: 1 + sin(theta) cos(phi) at the centres of the pixels, columns from longitude 0 to the east."""
+    x = pixelisation(32).pix2vec(np.arange(12288))[:, 0]
+    found = car_map((1 + x).astype("f4"), 600.0)
+    theta, phi = (np.arange(18) + 0.5) * np.pi / 18, np.arange(36) * np.pi / 18
+    assert found.shape == (18, 36)
+    assert np.abs(found - 1 - np.sin(theta)[:, None] * np.cos(phi)).max() < 1e-3
+
+
+@pytest.mark.parametrize(("pixel", "rows"), [(0.5, 21600), (1.0, 10800), (180.0, 60)])
+def test_small_pixels_are_as_good_as_large_ones(monkeypatch: pytest.MonkeyPatch, pixel: float, rows: int) -> None:
+    asked = []  # a map of 21,600 rows takes 4 GB: only what is asked of the harmonics is looked at
+    monkeypatch.setattr(car, "ring_values", lambda alm, theta, n_phi, threads: asked.append((len(theta), n_phi)))
+    car_map(np.zeros(6, complex), pixel)
+    assert asked == [(rows, 2 * rows)]
+    for wrong in (0.0, -1.0, 7000.0, 0.7001):
+        with pytest.raises(OptionError, match="do not fill the sphere"):
+            car_map(np.zeros(6, complex), wrong)

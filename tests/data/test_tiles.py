@@ -18,7 +18,8 @@ from sundog.errors import OptionError
 
 def test_spline_matrix_agrees_with_scipy() -> None:
     image = np.random.default_rng(0).normal(size=(1, 20, 30))
-    y, x = np.random.default_rng(1).uniform(3, 16, 50), np.random.default_rng(2).uniform(3, 26, 50)
+    y, x = np.random.default_rng(1).uniform(2, 17, 50), np.random.default_rng(2).uniform(2, 27, 50)
+    y[:2], x[:2] = 16.9, 26.9  # as close to the edge as the taps allow
     for order in (3, 5):
         table = coefficients(image, order)
         found = sampling_matrix(np.zeros(50, int), y, x, table.shape, order=order) @ table.reshape(-1)
@@ -87,3 +88,18 @@ def test_impossible_tiles_are_named() -> None:
         TileLayout(64, 2.0, 4)
     with pytest.raises(OptionError, match="too large"):
         TileLayout(128, 60.0, 20)
+
+
+@pytest.mark.parametrize(("size", "pixel", "overlap"), [(64, 30.0, 20), (32, 60.0, 10)])
+def test_every_tile_that_sees_a_direction_is_found(size: int, pixel: float, overlap: int) -> None:
+    layout = TileLayout(size, pixel, overlap)
+    theta, phi = pixelisation(16).pix2ang(np.arange(12 * 16**2)).T
+    for row in range(layout.rows):
+        told = {(int(i), int(tile)) for places, tiles, *_ in layout.covering(row, theta, phi)
+                for i, tile in zip(places, tiles)}
+        seen = set()
+        for tile, centre in enumerate(layout.longitudes(row)):
+            y, x = layout.plane(row, theta, phi - centre)
+            weight = layout.taper(np.nan_to_num(y, nan=-1.0), np.nan_to_num(x, nan=-1.0))
+            seen |= {(int(i), tile) for i in np.flatnonzero(weight > 0)}
+        assert told == seen

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sundog.errors import OptionError, TrainingError
 from sundog.solve.descend import Descent, Loss, descend
-from sundog.solve.together import descend_rows
+from sundog.solve.together import _upper_guess, descend_rows
 
 
 def valley(x: Tensor) -> Tensor:
@@ -112,3 +112,11 @@ def test_each_row_has_its_own_reason() -> None:
         return torch.where(rows == 0, right, 2 * right.detach() - right)
 
     assert [d.reason for d in descend_rows(losses, torch.zeros(2, 4))] == ["converged", "line search"]
+
+
+def test_the_next_step_goes_where_the_slope_would_vanish() -> None:
+    """From 0 to 1: slopes -1 and -0.2 meet zero at 1.25, kept above 1.5; -0.75 at 4; a slope that does not rise: 10."""
+    rise = torch.tensor([-0.2, -0.75, -0.999, -1.0, -3.0])
+    one = torch.ones(5)
+    assert torch.allclose(_upper_guess(0 * one, -one, one, rise, torch.inf * one), torch.tensor([1.5, 4, 10, 10, 10]))
+    assert torch.allclose(_upper_guess(0 * one, -one, one, rise, 11 * one), torch.tensor([2.0, 4, 7, 7, 7]))

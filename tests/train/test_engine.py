@@ -14,7 +14,9 @@ from sundog import Plan
 from sundog.errors import DataError, MissingExtraError, OptionError, SampleSizeError, TrainingError
 from sundog.models.base import Batch, Model, Noise, Objective
 from sundog.random import stream
-from sundog.train.engine import train
+from sundog.train.engine import _schedule, train
+from sundog.train.history import History
+from sundog.train.progress import Progress
 
 
 class Two(Model):
@@ -234,3 +236,18 @@ def test_precisions_learn(precision):
     assert run.history.scores[-1] < 0.9 * run.history.scores[0] or run.history.best_score < 1.1
     x = run.sample(2000, seed=1).values
     assert torch.allclose(x.mean(0), torch.tensor([1.0, -2.0]), atol=0.15)
+
+
+def test_one_cycle_of_the_learning_rate():
+    """Up from 1/25 over the first tenth, down to zero by a half cosine: halfway between at half of each."""
+    at = {0.0: 0.04, 0.05: 0.52, 0.1: 1.0, 0.325: 0.5 + 0.5**1.5, 0.55: 0.5, 0.775: 0.5 - 0.5**1.5, 1.0: 1e-4}
+    assert all(abs(_schedule("one-cycle", fraction) - right) < 1e-12 for fraction, right in at.items())
+    assert _schedule("constant", 0.7) == 1.0
+
+
+def test_a_bar_without_scores_says_none(capsys):
+    bar = Progress(True, Plan(steps=10), 0)
+    bar.show(History())
+    assert bar.bar.tasks[0].fields["text"] == ""
+    bar.show(History(scores=[2.0, 1.5], best_score=1.5))
+    assert bar.bar.tasks[0].fields["text"] == "held-out 1.5, best 1.5"

@@ -1,5 +1,7 @@
 """The bump hunt: calibrated where only background is, right about a planted peak."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import kstest, norm
@@ -8,6 +10,7 @@ from sundog.errors import OptionError, SampleSizeError
 from sundog.tasks.anomaly.checks.sculpting import sculpting
 from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
 from sundog.tasks.anomaly.scan.bump import (
+    _goodness,
     bins_inside,
     common_edges,
     count_significance,
@@ -146,3 +149,20 @@ def test_no_warning_reaches_the_user(seed):
     cut = (g.random(len(m)) < 0.05) | ((np.abs(m - 3.5) < 0.1) & (g.random(len(m)) < 0.3))
     fit = fit_bump(m[cut], REGION, edges, before)
     locate(m[cut], fit), str(fit), sculpting(m, cut, fit), look_elsewhere([fit], cut[:, None], m, n=20)
+
+
+@pytest.mark.parametrize(("above", "placed"), [(0.5, False), (1.5, True)])
+def test_an_excess_below_one_sigma_has_no_place(above, placed):
+    m = falling(4000, np.random.default_rng(6))
+    fit = fit_bump(m, REGION, common_edges(m, [REGION]))
+    inside, exact = fit.observed, replace(fit, expected_error=1e-6)
+    fit = replace(exact, expected=inside - above * inside**0.5)
+    assert abs(fit.significance - above) < 0.05
+    assert (locate(m, fit) is not None) == placed
+
+
+def test_goodness_merges_bins_until_five_events_are_expected():
+    """Counts 0, 2, 0, 2 ... where one is expected: chi-square 100 in single bins, below 1 in merged ones."""
+    expected = np.ones(100)
+    assert _goodness(np.tile([0.0, 2.0], 50), expected, 1) > 0.999
+    assert _goodness(np.repeat([0.0, 2.0], 50), expected, 1) < 1e-6, "100 too many in one half must show"

@@ -9,7 +9,7 @@ from scipy.stats import kstest
 from sundog import Plan
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import SignalRegion
-from sundog.tasks.anomaly.background.flatten import Flattening
+from sundog.tasks.anomaly.background.flatten import Flattening, _powers, _smooth
 from sundog.tasks.anomaly.background.sigma_field import control_template, fit_everything
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
@@ -111,3 +111,13 @@ NARROW = 0.2
 
 def narrowed(events):
     return replace(events, values=NARROW * events.values)
+
+
+def test_quantiles_on_a_line_get_a_line():
+    """Mallows' C_p takes the degree of the truth, be the noise large or small; one degree less or more would show."""
+    known, levels = _powers(torch.linspace(-1, 1, 6, dtype=torch.float64), 4), torch.ones(300, dtype=torch.bool)
+    for degree, noise in ((1, 0.01), (1, 1.0), (2, 0.01)):
+        g = torch.Generator().manual_seed(degree)
+        measured = 30 * known[:, degree, None] + noise * torch.randn(6, 300, generator=g, dtype=torch.float64)
+        truth = torch.linalg.lstsq(known[:, : degree + 1], measured).solution
+        assert torch.allclose(_smooth(known, measured, known, levels), known[:, : degree + 1] @ truth)

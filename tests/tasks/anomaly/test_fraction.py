@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sundog.errors import DataError, OptionError
-from sundog.tasks.anomaly.checks.fraction import check_fraction, log_likelihood, signal_fraction
+from sundog.tasks.anomaly.checks.fraction import SignalFraction, check_fraction, log_likelihood, signal_fraction
 
 
 def log_ratios(n, w, seed, shift=3.0, believed=3.0):
@@ -79,3 +79,9 @@ def test_one_certain_event_is_no_evidence(certain):
     assert not found.evidence and found.gain == pytest.approx(alone.gain, abs=1.0)
     many = signal_fraction(np.append(ratio, np.full(20, certain)))
     assert many.evidence and many.low_95 > 0.5 * 20 / 4020
+
+
+def test_significance_is_that_of_wilks():
+    found = SignalFraction(0.1, 0.05, 0.15, 0.01, 0.2, gain=4.5, n=100)
+    assert found.significance == 3.0 and abs(found.p_value - 0.0013499) < 1e-6
+    assert SignalFraction(0.0, 0.0, 0.1, 0.0, 0.2, gain=0.0, n=100).p_value == 0.5

@@ -107,3 +107,9 @@ def test_weights_units_and_missing_masses():
         gather(noise())
     with pytest.raises(ShapeError, match="unusable shape"):
         mass_column(np.ones((4, 2)))
+
+
+def test_maps_are_no_events():
+    maps = np.random.default_rng(2).normal(size=(20, 1, 4, 4))
+    with pytest.raises(ShapeError, match="a search needs features"):
+        gather(maps, spectrum(20))

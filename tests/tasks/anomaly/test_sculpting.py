@@ -62,3 +62,11 @@ def test_a_cut_of_other_events():
     fit, _ = found("fair", 3)
     with pytest.raises(ShapeError, match="cut does not fit"):
         sculpting(np.ones(10), np.ones(9, bool), fit)
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_cut_that_keeps_nothing_or_all_beside_the_window_says_nothing(every):
+    m = np.random.default_rng(0).uniform(3, 4.6, 2000)
+    fit = fit_bump(m, REGION, common_edges(m, [REGION]))
+    said = sculpting(m, np.full(len(m), every) | ((m > 3.3) & (m < 3.7)), fit)
+    assert (said.distance, said.p_value, said.curvature) == (0.0, 1.0, 0.0) and not said.sculpted

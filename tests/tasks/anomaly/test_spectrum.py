@@ -6,7 +6,13 @@ import torch
 
 from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.simulate.densities import ResonantToy
-from sundog.tasks.anomaly.background.spectrum import histogram_masses, kde_masses, mass_law, smooth_masses
+from sundog.tasks.anomaly.background.spectrum import (
+    histogram_masses,
+    kde_masses,
+    mass_law,
+    smooth_masses,
+    spread_edges,
+)
 from sundog.tasks.anomaly.regions import SignalRegion
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
@@ -73,3 +79,8 @@ def test_unusable_spectra():
         smooth_masses(m * 1000, REGION)
     with pytest.raises(OptionError, match="unknown law of the mass: got spline"):
         mass_law("spline", m, REGION)
+
+
+def test_bins_are_shared_out_by_length_and_a_short_piece_gets_one():
+    assert np.allclose(spread_edges([1.0, 1.01, 4.0], 4), [1.0, *1.01 * (4 / 1.01) ** (np.arange(5) / 4)])
+    assert np.allclose(spread_edges([-1.0, 0.0, 3.0], 4), [-1, 0, 1, 2, 3])
