@@ -28,6 +28,7 @@ STAIRCASE = {
     "solve": set(),
     "data": set(),
     "statistics": set(),
+    "design": {"statistics", "data"},
     "simulate": {"data"},
     "models": {"nets", "solve", "statistics"},
     "train": {"models", "data"},

@@ -28,7 +28,7 @@ _PUBLIC = {
     "separate": "sundog.tasks.separation",
     "SundogError": "sundog.errors",
 }
-_ROOMS = ("data", "simulate", "nets", "solve", "models", "train", "statistics", "verdicts", "tasks",
+_ROOMS = ("data", "design", "simulate", "nets", "solve", "models", "train", "statistics", "verdicts", "tasks",
           "reports", "errors")
 
 __all__ = [*_PUBLIC, "__version__", "report", "simulate"]

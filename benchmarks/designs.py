@@ -1,0 +1,115 @@
+"""How much do the runs one chooses matter? Every number of docs/design.md comes from here.
+
+    python benchmarks/designs.py table     least squares on four designs: root mean square error over the best error
+    python benchmarks/designs.py time      CPU seconds: 20,000 candidates with 84 features
+
+Table: polynomials of degree 19 (m = 20) on 20,001 equidistant candidates of [-1, 1], 60 repeats, about 1 minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sundog.design import (
+    WeightedLeastSquares,
+    d_optimal,
+    polynomial_features,
+    sample_christoffel,
+    sample_projection_dpp,
+    sample_volume_rescaled,
+)
+
+TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "1/(1+5x^2)": lambda x: 1 / (1 + 5 * x**2),
+    "abs(x)^3": lambda x: abs(x) ** 3,
+}
+
+
+def uniform(phi: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.random.default_rng(seed).integers(len(phi), size=n), np.ones(n)
+
+
+DESIGNS: dict[str, Callable[[Any, int, int], tuple[np.ndarray, np.ndarray]]] = {
+    "uniform": uniform, "Christoffel": sample_christoffel, "projection DPP": sample_projection_dpp,
+    "volume-rescaled": sample_volume_rescaled,
+}
+
+
+def ratios(phi: np.ndarray, f: np.ndarray, design: str, n: int, repeats: int) -> np.ndarray:
+    """Error of least squares over the best error, both root mean square over the candidates, for each repeat."""
+    best = np.sqrt(np.mean((f - phi @ (phi.T @ f) / len(f)) ** 2))
+    out = np.empty(repeats)
+    for seed in range(repeats):
+        rows, weights = DESIGNS[design](phi, n, seed)
+        root = np.sqrt(weights)
+        # Not WeightedLeastSquares: uniform draws may be of deficient rank, which it refuses.
+        coefficients = np.linalg.lstsq(root[:, None] * phi[rows], root * f[rows])[0]
+        out[seed] = np.sqrt(np.mean((f - phi @ coefficients) ** 2)) / best
+    return out
+
+
+def rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(x**2)))
+
+
+def rms_error(x: np.ndarray, seed: int = 0) -> float:
+    """Standard error of the root mean square, by bootstrap over the repeats."""
+    rng = np.random.default_rng(seed)
+    return float(np.std([rms(rng.choice(x, len(x))) for _ in range(200)]))
+
+
+def table(repeats: int = 60) -> None:
+    x = np.linspace(-1, 1, 20_001)
+    phi = polynomial_features(x, 19)
+    print("| f | n | " + " | ".join(DESIGNS) + " |\n|" + "---|" * (2 + len(DESIGNS)))
+    for name, target in TARGETS.items():
+        for n in (20, 40, 80):
+            found = [ratios(phi, target(x), design, n, repeats) for design in DESIGNS]
+            print(f"| {name} | {n} | " + " | ".join(f"{rms(r):.3g} ± {rms_error(r):.1g}" for r in found) + " |",
+                  flush=True)
+
+
+def spent(work: Callable[[], Any]) -> float:
+    """Least CPU seconds of three calls."""
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        work()
+        seconds.append(time.process_time() - start)
+    return min(seconds)
+
+
+def dppy_sample(phi: np.ndarray) -> Any:
+    from dppy.finite_dpps import FiniteDPP
+
+    return FiniteDPP("correlation", projection=True, A_zono=phi.T).sample_exact(
+        random_state=np.random.RandomState(0))
+
+
+def times() -> None:
+    x = np.random.default_rng(0).uniform(size=(20_000, 6))
+    phi = polynomial_features(x, 3)
+    work: dict[str, Callable[[], Any]] = {
+        "polynomial_features, degree 3": lambda: polynomial_features(x, 3),
+        "sample_projection_dpp, n = 84": lambda: sample_projection_dpp(phi, 84, seed=0),
+        "d_optimal, n = 40": lambda: d_optimal(phi, 40),
+        "dppy, the same process, n = 84": lambda: dppy_sample(phi),
+        "WeightedLeastSquares, 120 runs, 2,500 outputs":
+            lambda: WeightedLeastSquares().fit(phi[:120], np.ones((120, 2500))),
+    }
+    for name, call in work.items():
+        try:
+            print(f"| {name} | {spent(call):.2f} |", flush=True)
+        except ImportError:
+            print(f"| {name} | not installed |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("table", "time"))
+    {"table": table, "time": times}[parser.parse_args().what]()

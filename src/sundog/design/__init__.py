@@ -1,0 +1,30 @@
+"""Which runs of a dear simulator to buy: features of the candidates, designs, weighted least squares, probing order.
+
+>>> from sundog.design import polynomial_features, sample_projection_dpp, WeightedLeastSquares
+"""
+
+from sundog.design.features import christoffel_density, orthonormal_features, polynomial_features
+from sundog.design.least_squares import WeightedLeastSquares
+from sundog.design.sampling import (
+    d_optimal,
+    nearest_candidates,
+    sample_christoffel,
+    sample_conditioned,
+    sample_projection_dpp,
+    sample_volume_rescaled,
+    space_filling,
+)
+
+__all__ = [
+    "WeightedLeastSquares",
+    "christoffel_density",
+    "d_optimal",
+    "nearest_candidates",
+    "orthonormal_features",
+    "polynomial_features",
+    "sample_christoffel",
+    "sample_conditioned",
+    "sample_projection_dpp",
+    "sample_volume_rescaled",
+    "space_filling",
+]  # fmt: skip
