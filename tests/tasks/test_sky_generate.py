@@ -119,3 +119,23 @@ def test_a_run_that_translates_is_a_translator_and_kappa_passes_through() -> Non
     alone = generate_sky(identity, POWER, 16, layout=SMALL, names=("kappa",))
     assert np.allclose(sky["kappa"], alone["kappa"], atol=1e-4)
     assert 0.8 < (sky["tsz"] - sky["kappa"]).std() < 1.05  # white noise loses some variance between its pixels
+
+
+def test_a_folder_begun_with_another_translator_is_refused(tmp_path: Path) -> None:
+    options = {"layout": SMALL, "names": ("kappa",)}
+    first = generate_sky(identity, POWER, 16, out=tmp_path / "sky", **options)
+    again = generate_sky(identity, POWER, 16, out=tmp_path / "sky", **options)
+    assert np.array_equal(first["kappa"], again["kappa"])
+    with pytest.raises(RunError, match="another sky: got other translator"):
+        generate_sky(lambda k, g: 1.1 * k, POWER, 16, out=tmp_path / "sky", **options)
+    with pytest.raises(RunError, match="other translator"):
+        generate_sky(lambda k, g: k.roll(1, -1), POWER, 16, out=tmp_path / "sky", **options)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"facts": 1}', '{"facts": {}, "done": ["x"]}', "\x00\xff"])
+def test_damaged_notes_of_a_sky_are_named(text: str, tmp_path: Path) -> None:
+    options = {"layout": SMALL, "names": ("kappa",), "out": tmp_path}
+    generate_sky(identity, POWER, 16, **options)
+    (tmp_path / "generated.json").write_text(text)
+    with pytest.raises(RunError):
+        generate_sky(identity, POWER, 16, **options)

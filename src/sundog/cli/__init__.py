@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from sundog import __version__
 from sundog.cli import anomaly, demo, judge, learn, public, quiz, radio, scan, separate, simulate, sky
+from sundog.cli.options import Stopped
 from sundog.errors import SundogError
 
 app = typer.Typer(
@@ -21,20 +29,31 @@ for word in (learn.info, learn.families, learn.fit, learn.sample, judge.judge, s
              separate.separate, demo.demo):  # a word of its own
     app.command()(word)
 app.command(cls=scan.Scan)(scan.scan)
-for group in (public, anomaly, radio, sky):  # a group of words
-    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+GROUPS = {group.__name__.rpartition(".")[2]: group for group in (public, anomaly, radio, sky)}  # of words
+for name, group in GROUPS.items():
+    app.add_typer(group.app, name=name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code of the command line: 0 fine, 1 failed, 2 the user's error, 130 interrupted."""
+    """Exit code of the command line: 0 fine, 1 failed, 2 the user's error, 130 interrupted, 143 terminated."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if not words or (len(words) == 1 and words[0] in GROUPS):
+        words.append("--help")
     try:
-        code = app(words, prog_name="sundog", standalone_mode=False)
+        with _terminable():
+            code = app(words, prog_name="sundog", standalone_mode=False)
+        sys.stdout.flush()  # a full disk behind it is told here, not by the interpreter on its way out
+        if code == 130:  # what typer makes of a KeyboardInterrupt
+            return _stopped(130)
         return code if isinstance(code, int) else 0
+    except Stopped as told:
+        return int(told.code or 130)
     except (KeyboardInterrupt, typer.Abort):
-        return 130
+        return _stopped(130)
+    except SystemExit as stop:
+        return _stopped(143) if stop.code == 143 else int(stop.code or 0)
     except BrokenPipeError:  # `sundog info file | head`
         sys.stderr.close()
         return 0
@@ -44,6 +63,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _explain(error)
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, SIGTERM unwinds the command as Ctrl-C does, so that nothing half-written stays behind."""
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(code: int) -> int:
+    """The code, after the line of a command that keeps nothing unless it ends; others say themselves what goes on."""
+    typer.echo("sundog: stopped; this command saves at its end only, and nothing half-written is left; give it again "
+               "to begin anew", err=True)
+    return code
+
+
 def _explain(error: Exception) -> int:
     """Exit code of an error, after one clear line about it on stderr."""
     if isinstance(error, SundogError):
@@ -51,6 +93,9 @@ def _explain(error: Exception) -> int:
     elif hasattr(error, "format_message"):  # what typer raises for a wrong option or argument
         where = getattr(getattr(error, "ctx", None), "command_path", "sundog")
         line, code = f"error: {error.format_message()} See: {where} --help", 2
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  what is left for the full one would be tried once more
+        line, code = "error: no space left where the output goes; free some, or write elsewhere", 2
     else:
         first = (str(error).splitlines() or [""])[0]
         line, code = f"unexpected {type(error).__name__}: {first}; run it again with --debug to see where", 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sundog.checks import near
-from sundog.cli.options import Columns, Key, Unit, Weights, load
+from sundog.cli.options import Columns, Key, Unit, Weights, before_work, load
 from sundog.errors import OptionError, ShapeError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def search(
     from sundog.tasks.anomaly import Anode, Cathode, CWoLa, RAnode, SignalRegion
     from sundog.tasks.anomaly.background.template import fit_template
 
+    before_work(folder=out)
     detectors: dict[str, Any] = {"ranode": RAnode, "cathode": Cathode, "anode": Anode, "cwola": CWoLa}
     if method not in detectors:
         raise OptionError("unknown method", got=method, expected=" | ".join(METHODS), do="choose one")

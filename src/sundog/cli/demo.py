@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.options import Quiet, Seed, resumable
+from sundog.cli.options import Quiet, Seed, before_work, resumable
 from sundog.errors import OptionError
 
 
@@ -34,6 +34,7 @@ def demo(
     if name not in DEMOS:
         raise OptionError("no such demonstration", got=name, expected=" | ".join(DEMOS), do="sundog demo list")
     folder = out or Path("demo" if name == "dijets" else f"demo-{name}")
+    before_work(folder=folder)
     with resumable("the demo"):
         for line in run_demo(name, folder, seed=seed, quick=quick, progress=not quiet):
             if not quiet:

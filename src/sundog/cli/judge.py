@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sundog.cli.options import Columns, Key, Mask, Names, Quiet, Seed, Unit, Weights, load
+from sundog.cli.options import Columns, Key, Mask, Names, Quiet, Seed, Unit, Weights, before_work, load
 
 
 def judge(
@@ -38,6 +38,7 @@ def judge(
     """
     import sundog
 
+    before_work(report, None if as_json in (None, "-") else Path(str(as_json)))
     how: dict[str, Any] = {"columns": columns, "unit": unit, "mask": mask}
     truth, learned = (None if file is None else load(file, context, key=key, weights=weights, **how)
                       for file in (real, train))

@@ -18,6 +18,7 @@ from sundog.cli.options import (
     Seed,
     Unit,
     Weights,
+    before_work,
     load,
     plan_of,
     resumable,
@@ -104,6 +105,7 @@ def fit(
     """
     import sundog
 
+    before_work(folder=out)
     settings = {"steps": steps, "seconds": seconds, "batch": batch, "learning_rate": learning_rate}
     options = dict(map(setting, option or []))
     data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit,
@@ -142,6 +144,7 @@ def sample(
     """
     import sundog
 
+    before_work(data=out)
     found = sundog.load_run(run, device=device)
     with steps_shown(found.model, not quiet and not as_json):
         fakes = found.sample(n, context=[context] if context else None, seed=seed)

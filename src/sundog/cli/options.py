@@ -28,6 +28,36 @@ Mask = Annotated[str | None, typer.Option(
 Names = Annotated[list[str] | None, typer.Option("--context", "-c", help="Column to condition on; may be repeated.")]
 
 
+class Stopped(SystemExit):
+    """End of a command by a signal of which the user has been told."""
+
+
+def before_work(*files: Path | None, data: Path | None = None, folder: Path | None = None,
+                read: Path | None = None) -> None:
+    """Nothing, where all this can be written and read; else a FileError now, not after the work.
+
+    Parameters
+    ----------
+    files : pages and JSON to write
+    data : a data file to write, whose suffix must be known too
+    folder : to write into
+    read : a file that is needed at the end only
+    """
+    from sundog.data.atomic import check_folder, check_place
+
+    if folder is not None:
+        check_folder(folder)
+    for file in files:
+        if file is not None and (folder is None or not file.is_relative_to(folder)):
+            check_place(file)
+    if data is not None:
+        from sundog.data.files import check_target
+
+        check_target(data)
+    if read is not None:
+        load(read, say=False)
+
+
 @contextmanager
 def resumable(what: str) -> Iterator[None]:
     """Inside, Ctrl-C (exit 130) or SIGTERM (143) end the command with one line that says how to go on."""
@@ -35,7 +65,7 @@ def resumable(what: str) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
         typer.echo(f"sundog: stopped; give the same command again and {what} goes on", err=True)
-        raise typer.Exit(getattr(stop, "code", 130)) from None
+        raise Stopped(getattr(stop, "code", 130)) from None
 
 
 def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto", *, key: str | None = None,

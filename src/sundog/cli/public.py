@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.options import AsJson, Quiet
+from sundog.cli.options import AsJson, Quiet, before_work
 
 app = typer.Typer(no_args_is_help=True, help="Known public data sets: list them, fetch one.")
 
@@ -39,6 +39,7 @@ def public_fetch(
     """
     from sundog.data.public import access as public
 
+    before_work(data=out)
     path = public.fetch(name, progress=not quiet)
     if out is not None:
         path = public.load_public(name).save(out)

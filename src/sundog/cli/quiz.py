@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.options import AsJson, Quiet, Seed, load
+from sundog.cli.options import AsJson, Quiet, Seed, before_work, load
 from sundog.errors import FileError, OptionError
 
 
@@ -43,6 +43,7 @@ def quiz(
                           do="sundog quiz real.npz fakes.npz -o quiz.html; saved answers need --score")
     from sundog.reports.quiz import make_quiz, write_text
 
+    before_work(out)
     real, fake = (load(file) for file in files)
     made = make_quiz(real.held_out if held_out else real, fake, mode=mode, rounds=rounds, seed=seed, channel=channel,
                      scale=scale, stretch=stretch, colours=colours, title=title)

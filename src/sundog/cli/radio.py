@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import AsJson, Quiet, Seed, load, resumable, setting
+from sundog.cli.options import AsJson, Quiet, Seed, before_work, load, resumable, setting
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def prepare(
     from sundog.tasks.radio import Preparation
     from sundog.tasks.radio import prepare as prepared
 
+    before_work(report, data=out)
     images, rows = _source(source, catalogue, unit, pixel_arcsec, join_arcsec if find else None)
     settings = Preparation(
         size=size, side=side, side_arcsec=side_arcsec, negatives=negatives, clip_sigma=clip_sigma, scale=scale,
@@ -91,6 +92,7 @@ def train(
     """
     from sundog.tasks.radio.learning import learn
 
+    before_work(folder=out)
     with resumable(f"the run in {out}"):
         run = learn(load(prepared), out, seconds=None if minutes is None and steps else 60 * (minutes or 10),
                     training_steps=steps, seed=seed, device=device, precision=precision, progress=not quiet,
@@ -127,6 +129,7 @@ def sample(
     import sundog
     from sundog.tasks.radio import Beam, FluxMemory, write_cutouts
 
+    before_work(film, sheet, data=out)
     fitted = sundog.load_run(run, device=device)
     memory = FluxMemory.of(fitted)
     context = _context(fitted, memory, n, peak, las, seed)
@@ -171,6 +174,7 @@ def mock(
     from sundog.tasks.radio import mock_survey, write_catalogue, write_mosaic
     from sundog.tasks.radio.cutouts import resized
 
+    before_work(out, truth)
     if sources is None:
         shapes = radio_catalogue(min(n, 200), seed=seed).paint().numpy()
     else:

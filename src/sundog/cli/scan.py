@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from sundog.cli.options import AsJson, Quiet, Seed, load, resumable, setting
+from sundog.cli.options import AsJson, Quiet, Seed, before_work, load, resumable, setting
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def scan(
     sundog scan events.root --mass m_jj --unit TeV --slide 3.2 4.4 0.4 --workers 2
     sundog scan events.h5 --mass m_jj --slide 3.2 4.4 0.4 --jobs slurm
     """
+    before_work(report, folder=out)
     from sundog.tasks.anomaly.scan.search import ScanPlan, scan_one
     from sundog.tasks.anomaly.scan.search import scan as search
 

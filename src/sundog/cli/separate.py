@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import AsJson, Quiet, Seed
+from sundog.cli.options import AsJson, Quiet, Seed, before_work
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def separate(
     import sundog
     from sundog.cli.options import load
 
+    before_work(report, data=out, read=truth)
     valid = None if mask is None else load(mask, kind="images", say=False).values.squeeze().numpy()
     mixture = load(files[0], mask=valid)
     if "sphere" in mixture.provenance:

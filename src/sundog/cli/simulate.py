@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import Quiet, Seed, resumable, setting
+from sundog.cli.options import Quiet, Seed, before_work, resumable, setting
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def simulate(
         typer.echo("\n".join(f"{word:16} {entry[0]}" for word, entry in SIMULATORS.items()))
         return
     out, options = out or Path(f"{name}.npz"), dict(map(setting, option or []))
+    before_work(data=out)
     if name == "dijets" and engine == "pythia":
         data = _collided(n, seed, out.with_suffix(".parts"), {"workers": workers, "scheduler": scheduler, **options},
                          progress=not quiet)
@@ -62,14 +63,17 @@ def simulate(
     else:
         data = _simulated(name, n, seed, options)
     path = data.save(out)
+    if engine == "pythia":  # only now: a save that fails must not cost the collisions
+        from sundog.simulate.pythia import forget_pieces
+
+        forget_pieces(out.with_suffix(".parts"), n, int(options.get("n_signal", 0)), seed,
+                      m_jj_min=options.get("m_jj_min", 3.0))
     if not quiet:
         typer.echo(f"{data}\nwritten to {path}")
 
 
 def _collided(n: int, seed: int, pieces: Path, options: dict[str, Any], progress: bool) -> Dataset:
     """Di-jet events from Pythia; a stopped simulation goes on from the folder of its pieces."""
-    import shutil
-
     from rich.console import Console
     from rich.progress import Progress
 
@@ -83,7 +87,6 @@ def _collided(n: int, seed: int, pieces: Path, options: dict[str, Any], progress
         except TypeError as error:
             raise OptionError("the simulator 'dijets' does not take this", got=str(error), expected="its own options",
                               do="see help(sundog.simulate.pythia.pythia_dijets)") from error
-    shutil.rmtree(pieces, ignore_errors=True)
     return data
 
 

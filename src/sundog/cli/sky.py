@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import AsJson, Quiet, Seed, resumable
+from sundog.cli.options import AsJson, Quiet, Seed, before_work, resumable
 from sundog.errors import FileError, OptionError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def simulate(
     """
     from sundog.simulate.sky import simulate_sky
 
+    before_work(folder=out)
     sky = simulate_sky(nside, seed, cosmology, out, extra=extra or (), threads=threads)
     files = [str(out)]
     if cmb:
@@ -84,8 +85,9 @@ def rescale(
     from sundog.simulate.sky import SkyMaps
     from sundog.tasks.sky import rescale as to_band
 
-    found = to_band(SkyMaps.load(sky), ghz, t_cmb=t_cmb, seed=seed, scatter=not mean_index)
     out = out or Path(f"{sky}_{ghz:g}")
+    before_work(folder=out)
+    found = to_band(SkyMaps.load(sky), ghz, t_cmb=t_cmb, seed=seed, scatter=not mean_index)
     found.save(out)
     _tell(found, [str(out), *_exported(found, out, unit, fits, car, 1)], quiet, as_json, "")
 
@@ -119,6 +121,7 @@ def train(
     from sundog.simulate.sky import SkyMaps
     from sundog.tasks.sky import sky_patches
 
+    before_work(folder=out)
     maps = [SkyMaps.load(folder) for folder in skies]
     finest = min(60 * math.degrees(math.sqrt(math.pi / 3) / sky.nside) for sky in maps)
     layout = TileLayout(size, pixel or min(finest, 30.0), max(8, size // 6))
@@ -165,13 +168,15 @@ def generate(
     import sundog
     from sundog.tasks.sky import generate_sky
 
+    before_work(folder=out)
     layout, names = _layout(run)
     translator = sundog.load_run(run)
     lmax = min(2 * nside, int(180 * 60 / layout.pixel_arcmin))
+    power = _spectrum(spectrum, cosmology, lmax)
     options = {"layout": layout, "names": names, "blend": blend, "threads": threads}
     transfer = None if not held_out else _transfer(translator, held_out, lmax, options)
     with resumable(f"the sky in {out}"):
-        sky = generate_sky(translator, _spectrum(spectrum, cosmology, lmax), nside, seed, out=out, transfer=transfer,
+        sky = generate_sky(translator, power, nside, seed, out=out, transfer=transfer,
                            **options)
     files = [str(out / f"{name}.npy") for name in names]
     for name, values in sky.corrected.items():

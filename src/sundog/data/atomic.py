@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sundog.errors import FileError
+from sundog.errors import FileError, RunError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: there two processes are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
 
 
 def atomic_write(path: str | Path, write: Callable[[Path], object]) -> Path:
@@ -88,6 +95,94 @@ def write_text(path: str | Path, content: str) -> Path:
     'µK'
     """
     return write_bytes(path, content.encode("utf-8"))
+
+
+def check_place(path: str | Path) -> Path:
+    """The path, if a file can be written there: known before the work, not after it.
+
+    Raises
+    ------
+    FileError : the folder is missing or not writable, or the path is a folder.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> check_place(Path(tempfile.mkdtemp()) / "later.txt").exists()
+    False
+    """
+    path = Path(path)
+    if not path.exists() or path.is_file() or path.is_dir():  # else a pipe or device: opening it would wait
+        _temporary_beside(path.resolve() if path.is_symlink() else path).unlink()
+    return path
+
+
+def check_folder(path: str | Path) -> Path:
+    """The path, if it is a folder that can be written to, or if one can be made there.
+
+    Raises
+    ------
+    FileError : a file is in the way, or a place above is not writable.
+    """
+    path = Path(path)
+    above = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists() or place.is_symlink())
+    if not above.is_dir():
+        raise FileError(f"cannot write to {path}", got=f"{above} is a file", expected="a folder",
+                        do="choose another name")
+    _temporary_beside(above / f".{os.getpid()}").unlink()
+    return path
+
+
+@contextmanager
+def alone_in(folder: Path | None) -> Iterator[None]:
+    """Inside, no other process is in the same block with this folder; the system frees it when a process dies.
+
+    Raises
+    ------
+    RunError : another process is in it. FileError : the folder cannot be written to.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with alone_in(folder):
+    ...     try:
+    ...         alone_in(folder).__enter__()
+    ...     except RunError as error:
+    ...         print(str(error)[:33])
+    another process works on this fol
+    """
+    if folder is None or fcntl is None:
+        yield
+        return
+    path = folder / LOCK
+    handle = _locked(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # while still locked: who opens it after this makes a new one
+            path.unlink()
+        os.close(handle)
+
+
+def _locked(path: Path) -> int:
+    """Handle of the locked file, made if it is not there."""
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise FileError(f"cannot write to {path.parent}", got=error.strerror, expected="a writable folder",
+                            do="choose another folder") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), path.stat()):
+                    return handle
+        except BlockingIOError:
+            os.close(handle)
+            raise RunError(f"another process works on this folder: {path.parent}", got="a folder in use",
+                           expected="one process per folder",
+                           do="wait until it ends, or choose another folder") from None
+        os.close(handle)  # the one before has just taken the file away
 
 
 def _temporary_beside(path: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 import sundog.data.describe  # noqa: F401  what was loaded can describe itself
 from sundog.checks import near
+from sundog.data.atomic import check_place
 from sundog.data.formats import arrays, fits, hdf5, pictures, root, tables
 from sundog.data.formats.raw import FACTS, Raw
 from sundog.data.layout import joined, observed_only, shaped
@@ -142,13 +143,28 @@ def save(data: Dataset, path: str | Path) -> Path:
     ShapeError : images for .csv or .parquet.
     """
     path = Path(path)
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise FileError(f"cannot write {path}", got=f"suffix {path.suffix!r}", expected=", ".join(_WRITERS),
-                        do=f"save to {path.stem}.npz, which keeps names, units and context")
+    writer = _writer(path)
     context, weights = (None if part is None else part.numpy() for part in (data.context, data.weights))
     facts = {**{name: getattr(data, name) for name in FACTS}, "provenance": dict(data.provenance)}
     return writer(Raw(data.values.numpy(), context, weights, facts), path)
+
+
+def check_target(path: str | Path) -> Path:
+    """The path, if a Dataset can be saved there: a known suffix, a place that can be written to.
+
+    Raises
+    ------
+    FileError : it cannot.
+    """
+    _writer(Path(path))
+    return check_place(path)
+
+
+def _writer(path: Path) -> Callable[[Raw, Path], Path]:
+    if path.suffix.lower() not in _WRITERS:
+        raise FileError(f"cannot write {path}", got=f"suffix {path.suffix!r}", expected=", ".join(_WRITERS),
+                        do=f"save to {path.stem}.npz, which keeps names, units and context")
+    return _WRITERS[path.suffix.lower()]
 
 
 def _files(path: str | Path | Sequence[str | Path]) -> tuple[list[Path], str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,13 @@ def pythia_dijets(n_background: int, n_signal: int, seed: int, *, m_jj_min: floa
     if not 2.4 <= m_jj_min <= 3.4:
         raise OptionError("m_jj_min out of range", got=m_jj_min, expected="2.4 <= m_jj_min <= 3.4 TeV",
                           do="below, the trigger at 1.2 TeV shapes the spectrum")
-    jobs = [job for kind, n in (("qcd", n_background), ("signal", n_signal))
-            for job in _jobs(kind, at_least(n, 0, f"number of {kind} events"))]
+    jobs = _all_jobs(n_background, n_signal)
     is_signal = dijet_truth(n_background, n_signal, seed)
     _pythia()  # absent: say so before any work
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()) if folder is None else folder)
-        keys = [f"{kind}_{i:04d}_{n}_{seed}_{m_jj_min:g}" for kind, i, n in jobs]
-        paths = write_parts(place, keys, write_chunk, (seed, m_jj_min), workers=workers, scheduler=scheduler, done=done)
+        paths = write_parts(place, _keys(jobs, seed, m_jj_min), write_chunk, (seed, m_jj_min),
+                            workers=workers, scheduler=scheduler, done=done)
         tables = {kind: [np.load(path / "events.npy") for path, job in zip(paths, jobs) if job[0] == kind]
                   for kind in ("qcd", "signal")}
     table = torch.empty(len(is_signal), len(COLUMNS), dtype=torch.float64)
@@ -75,6 +74,18 @@ def pythia_dijets(n_background: int, n_signal: int, seed: int, *, m_jj_min: floa
                                provenance={"simulator": "sundog.simulate.pythia.pythia_dijets", "seed": seed,
                                            "m_jj_min": m_jj_min, "n_background": n_background, "n_signal": n_signal,
                                            "called": "LHCO-like"})
+
+
+def forget_pieces(folder: str | Path, n_background: int, n_signal: int, seed: int, *, m_jj_min: float = 3.0) -> None:
+    """Delete the pieces that ``pythia_dijets`` left in the folder for these arguments, and the folder if nothing else
+    is in it: what somebody else put there stays.
+    """
+    for key_ in _keys(_all_jobs(n_background, n_signal), seed, m_jj_min):
+        with suppress(OSError):
+            (Path(folder) / key_ / "events.npy").unlink()
+            (Path(folder) / key_).rmdir()
+    with suppress(OSError):
+        Path(folder).rmdir()
 
 
 def write_chunk(path: Path, key: str, shared: tuple[int, float]) -> None:
@@ -168,6 +179,17 @@ def _signal() -> tuple[str, ...]:
                   f"{identity}:mMax = {mass + reach}.", f"{identity}:doForceWidth = on",
                   f"{identity}:mWidth = {width}.", f"{identity}:onMode = off", f"{identity}:onIfAny = 1 2 3 4 5"]
     return tuple(lines)
+
+
+def _all_jobs(n_background: int, n_signal: int) -> list[tuple[str, int, int]]:
+    """(kind, index, size) of every piece of background, then of signal."""
+    return [job for kind, n in (("qcd", n_background), ("signal", n_signal))
+            for job in _jobs(kind, at_least(n, 0, f"number of {kind} events"))]
+
+
+def _keys(jobs: list[tuple[str, int, int]], seed: int, m_jj_min: float) -> list[str]:
+    """Names of the folders of the pieces."""
+    return [f"{kind}_{i:04d}_{n}_{seed}_{m_jj_min:g}" for kind, i, n in jobs]
 
 
 def _jobs(kind: str, n: int) -> list[tuple[str, int, int]]:

@@ -13,6 +13,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from sundog.data.atomic import alone_in
 from sundog.data.dataset import Dataset
 from sundog.data.files import as_dataset
 from sundog.data.scaling import Scaling, Standard
@@ -23,6 +24,7 @@ from sundog.random import key, stream
 from sundog.train.checkpoint import CHECKPOINT
 from sundog.train.devices import choose_device, to, train_shared
 from sundog.train.engine import train
+from sundog.train.history import History
 from sundog.train.plan import Plan
 from sundog.train.run import LABELS, RUN, Run, load_run, make_run, read_facts
 from sundog.train.scaled import Kinds, fitted_scaling, placed
@@ -112,29 +114,35 @@ def fit(
     folder = None if out is None else Path(out)
     if folder is not None and (folder / RUN).exists():
         return _finished(folder, identity, plan)
-    whole, held_out = _standardised(data, fitted, context_scaling, plan)
+    if folder is not None:
+        _make(folder)
+    with alone_in(folder):
+        batches = _standardised(data, fitted, context_scaling, plan)
+        model, history = _trained(model, batches, plan, where, folder=folder, identity=identity, progress=progress)
+        run = make_run(
+            model=model.eval(), scaling=fitted, context_scaling=context_scaling, contexts=_contexts(data),
+            labels={label: getattr(data, label) for label in LABELS}, plan=plan, history=history,
+            provenance=_provenance(data, where) | ({} if start is None else {"init_from": start.identity}),
+            identity=identity, precise=data.values.dtype == torch.float64,
+        )
+        if folder is not None:
+            run.save(folder)
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+    return run
+
+
+def _trained(model: Model, batches: tuple[Batch, Batch | None], plan: Plan, where: torch.device, **settings: Any
+             ) -> tuple[Model, History]:
+    """The model in its best state, on its device, and what happened."""
+    whole, held_out = batches
     model = model.double() if plan.precision == "float64" else model
     seen = whole.of_equal_weight()
     model.prepare(seen.x, seen.context)
-    if folder is not None:
-        _make(folder)
-    settings: dict[str, Any] = {"folder": folder, "identity": identity, "progress": progress}
     if plan.devices > 1:
         history = train_shared(model, whole, held_out, plan, **settings)
-        model = model.to(where)
-    else:
-        model = model.to(where)
-        history = train(model, to(whole, where), None if held_out is None else to(held_out, where), plan, **settings)
-    run = make_run(
-        model=model.eval(), scaling=fitted, context_scaling=context_scaling, contexts=_contexts(data),
-        labels={label: getattr(data, label) for label in LABELS}, plan=plan, history=history,
-        provenance=_provenance(data, where) | ({} if start is None else {"init_from": start.identity}),
-        identity=identity, precise=data.values.dtype == torch.float64,
-    )
-    if folder is not None:
-        run.save(folder)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    return run
+        return model.to(where), history
+    model = model.to(where)
+    return model, train(model, to(whole, where), None if held_out is None else to(held_out, where), plan, **settings)
 
 
 def _check(plan: Plan | None, out: str | Path | None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,12 +82,15 @@ class SkyMaps:
         """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        staged = {}
+        staged: dict[Path, Path] = {}
         try:
             for name, values in self:
                 file = (target / f"{name}.npy").absolute()
                 if isinstance(values, np.memmap) and values.filename == file:
                     values.flush()
+                elif isinstance(values, np.memmap) and Path(str(values.filename)).parent.parent == target.resolve():
+                    values.flush()  # grown in a folder of its own inside: it has only to move
+                    staged[file] = Path(str(values.filename))
                 else:
                     staged[file] = target / f".{name}.part.npy"
                     np.save(staged[file], values)
@@ -123,6 +128,17 @@ def _opened(path: Path) -> Array:
     except (OSError, ValueError) as error:
         raise FileError(f"cannot read {path}", got=str(error), expected="a map written by sundog",
                         do="simulate or copy the sky again") from error
+
+
+@contextmanager
+def growing(out: str | Path | None) -> Iterator[Path | None]:
+    """An empty folder inside ``out`` that is gone after the block: a stopped sky leaves the one before whole."""
+    if out is None:
+        yield None
+        return
+    Path(out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".part", ".sky-", Path(out).absolute()) as place:
+        yield Path(place)
 
 
 def new_maps(folder: Path | None, n_pixels: int, names: Iterable[str]) -> dict[str, Array]:

@@ -39,7 +39,7 @@ from sundog.simulate.sky.halos import (
     refine,
     virial_radius,
 )  # fmt: skip
-from sundog.simulate.sky.maps import SkyMaps, new_maps
+from sundog.simulate.sky.maps import SkyMaps, growing, new_maps
 from sundog.simulate.sky.pressure import faint_gas, integrated_y, pressure_window
 from sundog.simulate.sky.shells import Shell
 from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale, halo_flux, radio_shares
@@ -86,7 +86,16 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     """
     model = _checked(nside, seed, cosmology, min_halo)
     names = tuple(dict.fromkeys((*NAMES, *(component(name).name for name in extra))))
-    maps = new_maps(None if out is None else Path(out), 12 * nside**2, names)
+    with growing(out) as place:
+        sky = _grown(new_maps(place, 12 * nside**2, names), nside, seed, model, min_halo, cib_d_1000, radio, threads)
+        if out is not None:
+            sky.save(out)
+    return sky
+
+
+def _grown(maps: dict[str, Array], nside: int, seed: int, model: Cosmology, min_halo: float, cib_d_1000: float,
+           radio: RadioCounts | None, threads: int) -> SkyMaps:
+    """The sky drawn into these maps."""
     builder = _Builder.start(seed, model, maps, min_halo, radio or RadioCounts(), threads)
     dust = [DustShell.of(builder.power, shell, min_halo) for shell in builder.shells]
     jansky = dust_scale(builder.power, builder.shells, dust, cib_d_1000)
@@ -96,15 +105,12 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     builder.add_far_lensing()
     builder.add_resolved_halos()
     builder.finish_dust(jansky)
-    for name in names:
+    for name in maps:
         if draw := COMPONENTS[name].draw:
             draw(builder)
     facts = {"simulator": "sundog.simulate.sky.simulate_sky", "seed": seed, "nside": nside, "cosmology": model.name,
              "min_halo": min_halo, "cib_d_1000": cib_d_1000, "halos": builder.halos}
-    sky = SkyMaps(builder.maps, frequency_ghz=REFERENCE, provenance=facts)
-    if out is not None:
-        sky.save(out)
-    return sky
+    return SkyMaps(builder.maps, frequency_ghz=REFERENCE, provenance=facts)
 
 
 def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float) -> Cosmology:

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sundog.data.atomic import write_text
+from sundog.data.atomic import alone_in, check_folder, write_text
 from sundog.data.sky.healpix import checked_map
 from sundog.data.sky.sphere import (
     analysis,
@@ -133,19 +133,30 @@ def assemble(
     alm = np.ascontiguousarray(alm, np.complex64)
     facts = {"seed": operator.index(seed), "nside": nside, "names": list(names), "blend": blend, "batch": batch,
              "point_like": list(point_like), "layout": [layout.size, layout.pixel_arcmin, layout.overlap],
-             "kappa": hashlib.sha256(alm.tobytes()).hexdigest()[:16]}
-    store = _Store.open(None if out is None else Path(out), names, nside, facts)
+             "kappa": _hash(alm)}
     tiles = _Tiles(translator, alm, layout, seed, len(names), BLENDS[blend], batch, threads)
-    single = tuple(names.index(name) for name in point_like)
-    bands = list(_bands(layout, nside))
-    for number, (first, last) in enumerate(bands):
-        if number not in store.done:
-            store.write(number, first, _blended(tiles, layout, number, nside, first, last, single))
-        if progress is not None:
-            progress(number + 1, len(bands))
+    folder = None if out is None else check_folder(out)
+    if folder is not None:
+        facts["translator"] = tiles.identity()
+        folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        store = _Store.open(folder, names, nside, facts)
+        single = tuple(names.index(name) for name in point_like)
+        bands = list(_bands(layout, nside))
+        for number, (first, last) in enumerate(bands):
+            if number not in store.done:
+                store.write(number, first, _blended(tiles, layout, number, nside, first, last, single))
+            if progress is not None:
+                progress(number + 1, len(bands))
     facts = {**facts, "noise": tiles.stochastic}
+    if transfer is not None:
+        facts["transfer"] = {name: _hash(np.asarray(factor)) for name, factor in transfer.items()}
     corrected = {} if transfer is None else apply_transfer(store.maps, transfer, threads=threads)
     return GeneratedSky(store.maps, layout, corrected, facts)
+
+
+def _hash(values: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
 def _check(nside: int, names: tuple[str, ...], blend: str, point_like: Sequence[str]) -> None:
@@ -206,6 +217,16 @@ class _Tiles:
         for row in [row for row in self.kept if row < before]:
             del self.kept[row]
 
+    def identity(self) -> str:
+        """That of a run; of anything else a hash of what it makes of one tile, to three digits of some pixels."""
+        told = getattr(self.translator, "identity", "")
+        if isinstance(told, str) and told:
+            return told
+        row = self.layout.rows // 2
+        kappa = read_row(self.alm, self.layout, row, threads=self.threads)[:1]
+        made = self._draw(kappa, row, 0).reshape(self.channels, -1)
+        return _hash(np.array([f"{x:.3g}" for x in made[:, :: max(1, made.shape[1] // 16)].ravel()]))
+
     def _translated(self, kappa: Array, row: int) -> Array:
         if self.draws == 2 and self.stochastic is None:
             self._probe()
@@ -258,8 +279,7 @@ class _Store:
         n = 12 * nside**2
         if folder is None:
             return _Store({name: np.zeros(n, np.float32) for name in names}, None, facts, set())
-        folder.mkdir(parents=True, exist_ok=True)
-        found = json.loads((folder / _FACTS).read_text()) if (folder / _FACTS).exists() else None
+        found = _noted(folder / _FACTS)
         told = json.loads(json.dumps(facts))
         if found is not None and found["facts"] != told:
             changed = [key for key in told if found["facts"].get(key) != told[key]]
@@ -267,7 +287,12 @@ class _Store:
                            expected="the arguments it was begun with", do="give them again, or choose another folder")
         mode = "r+" if found is not None else "w+"
         new = (None, None) if found else (np.float32, (n,))
-        maps: dict[str, Array] = {name: np.lib.format.open_memmap(folder / f"{name}.npy", mode, *new) for name in names}
+        try:
+            maps: dict[str, Array] = {name: np.lib.format.open_memmap(folder / f"{name}.npy", mode, *new)
+                                      for name in names}
+        except (OSError, ValueError) as error:
+            raise RunError(f"the sky begun in {folder} is damaged", got=str(error), expected="maps written by sundog",
+                           do="delete the folder, or choose another") from error
         store = _Store(maps, folder, told, set(found["done"]) if found else set())
         store._note()
         return store
@@ -283,6 +308,20 @@ class _Store:
     def _note(self) -> None:
         if self.folder is not None:
             write_text(self.folder / _FACTS, json.dumps({"facts": self.facts, "done": sorted(self.done)}))
+
+
+def _noted(path: Path) -> dict[str, Any] | None:
+    """What a sky begun in a folder says of itself; None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found["facts"].get("seed")
+        set(map(operator.index, found["done"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"cannot read {path}", got=f"{type(error).__name__}: {error}", expected="JSON written by sundog",
+                       do="delete the folder, or choose another") from error
+    return found
 
 
 def transfer_function(truth: Sequence[dict[str, Array]], made: Sequence[dict[str, Array]], lmax: int, *,
