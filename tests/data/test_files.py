@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -455,3 +456,19 @@ def test_maps_of_different_pixels_are_not_one_sample(tmp_path: Path) -> None:
     assert load(str(tmp_path / "[01].npz")).pixel_arcmin == 0.5
     with pytest.raises(ShapeError, match=r"the maps differ in pixel_arcmin: got 0\.5, 1\.0"):
         load(str(tmp_path / "*.npz"))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_weights_are_read_though_no_column_names_them(tmp_path: Path, suffix: str) -> None:
+    frame, path = pd.DataFrame({"x": [1.0, 3.0], "y": [2.0, 4.0], "w": [0.5, 2.0]}), tmp_path / f"a{suffix}"
+    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    data = load(path, columns=["y"], weights="w")
+    assert (data.names, data.values.tolist()) == (("y",), [[2], [4]])
+    assert data.weights is not None and data.weights.tolist() == [0.5, 2]
+
+
+@pytest.mark.parametrize("options", [{"weights": "w"}, {"columns": ["a"]}])
+def test_maps_have_no_columns(tmp_path: Path, options) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 16, 16)))
+    with pytest.raises(SundogError, match="maps have no columns"):
+        load(tmp_path / "a.npz", **options)

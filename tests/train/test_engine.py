@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from sundog import Plan
 from sundog.errors import DataError, MissingExtraError, OptionError, SampleSizeError, TrainingError
 from sundog.models.base import Batch, Model, Noise, Objective
 from sundog.random import stream
-from sundog.train.engine import _schedule, train
+from sundog.train.checkpoint import CHECKPOINT
+from sundog.train.engine import Share, _schedule, train
 from sundog.train.history import History
 from sundog.train.progress import Progress
 
@@ -251,3 +253,39 @@ def test_a_bar_without_scores_says_none(capsys):
     assert bar.bar.tasks[0].fields["text"] == ""
     bar.show(History(scores=[2.0, 1.5], best_score=1.5))
     assert bar.bar.tasks[0].fields["text"] == "held-out 1.5, best 1.5"
+
+
+def test_two_shares_of_every_batch_make_one_run():
+    """Threads stand for processes: each has its own half of a batch and the mean of both gradients."""
+    x, sent, meet = rows(400), [None, None], threading.Barrier(2, timeout=60)
+    models, plan = [Two(), Two(), Two()], Plan(steps=20, batch=50, ema=0.0)
+
+    def work(rank):
+        def mean(tensor):
+            sent[rank] = tensor.clone()
+            meet.wait()
+            found = (sent[0] + sent[1]) / 2
+            meet.wait()
+            return found
+
+        train(models[rank], Batch(x), None, plan, share=Share(rank, 2, mean))
+
+    workers = [threading.Thread(target=work, args=(rank,)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    train(models[2], Batch(x), None, plan)
+    assert torch.equal(models[0].a, models[1].a)
+    assert torch.allclose(models[0].a, models[2].a, atol=1e-5) and torch.allclose(models[0].b, models[2].b, atol=1e-5)
+
+
+def test_the_first_process_alone_keeps_a_checkpoint_and_a_finished_one_is_not_trained_again(tmp_path):
+    plan, first, again = Plan(steps=30, batch=100, checkpoint_seconds=0.0, ema=0.0), Two(), Two()
+    (tmp_path / "second").mkdir()
+    train(Two(), Batch(rows()), None, plan, folder=tmp_path / "second", share=Share(1, 2))
+    assert not (tmp_path / "second" / CHECKPOINT).exists()
+    train(first, Batch(rows()), None, plan, folder=tmp_path, identity="same")
+    assert (tmp_path / CHECKPOINT).exists()
+    train(again, Batch(rows()), None, plan, folder=tmp_path, identity="same")
+    assert (first.calls, again.calls) == (60, 0) and torch.equal(first.a, again.a)

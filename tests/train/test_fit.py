@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sundog.data.dataset import Dataset
+from sundog.data.scaling import Identity
 from sundog.errors import DataError
-from sundog.train.fit import fit
+from sundog.train.fit import _standardised, fit
 from sundog.train.plan import Plan
 
 
@@ -16,3 +17,19 @@ def test_a_context_of_one_value_is_said_to_condition_nothing():
     data = Dataset.from_arrays(rng.normal(size=(50, 2)), context=np.full(50, 3.0), context_names=("m",))
     with pytest.raises(DataError, match=r"the context m is constant.*conditions nothing"):
         fit("flow", data, plan=Plan(steps=2))
+
+
+def test_rows_are_trained_on_or_validated_on_never_both():
+    x, weights = np.arange(200.0)[:, None] + [[0.0, 0.5]], np.where(np.arange(200) < 100, 1.0, 3.0)
+    for given in (None, weights):
+        plan = Plan(steps=2, validation_fraction=0.2, precision="float64")
+        data = Dataset.from_arrays(x, weights=given, held_out_fraction=0.0)
+        seen, held = _standardised(data, Identity(), None, plan)
+        assert held is not None and (len(seen.x), len(held.x)) == (160, 40)
+        both = np.concatenate([seen.x[:, 0].numpy(), held.x[:, 0].numpy()])
+        assert np.array_equal(np.sort(both), np.arange(200.0))
+        if given is not None:
+            assert seen.weights is not None and held.weights is not None
+            told = np.concatenate([seen.weights.numpy(), held.weights.numpy()])
+            assert np.allclose(told, weights[both.astype(int)] / 2), "each row keeps its weight, scaled to mean one"
+    assert _standardised(data, Identity(), None, Plan(steps=2, validation_fraction=0.0))[1] is None

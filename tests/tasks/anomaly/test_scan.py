@@ -15,9 +15,12 @@ from sundog import Dataset, Plan
 from sundog.errors import DataError, FileError, OptionError, RunError, SampleSizeError, ShapeError
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import CWoLa, SignalRegion, scan, sliding_windows
+from sundog.tasks.anomaly.checks.sculpting import Sculpting
 from sundog.tasks.anomaly.detectors.base import FeatureSearch, fit_ratio
 from sundog.tasks.anomaly.regions import gather
-from sundog.tasks.anomaly.scan.crossfit import cross_fitted, deal
+from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
+from sundog.tasks.anomaly.scan.crossfit import CrossFit, cross_fitted, deal
+from sundog.tasks.anomaly.scan.found import WindowResult
 from sundog.tasks.anomaly.scan.search import METHODS, ScanPlan, prepare, scan_one
 
 TOY = ResonantToy()
@@ -313,3 +316,24 @@ def test_a_folder_knows_its_events(planted, tmp_path):
         prepare(gather(TOY.events(12_000, 0.025, seed=1), unit="TeV"), plan, tmp_path)
     with pytest.raises(RunError, match="got other seed"):
         prepare(gather(planted, unit="TeV"), replace(plan, seed=1), tmp_path)
+
+
+@pytest.mark.parametrize(("p_before", "p_after", "says"), [
+    (1e-4, 0.5, ["the spectrum beside"]), (0.5, 1e-4, ["the selected spectrum beside"]), (0.5, 0.5, []),
+])
+def test_a_window_says_which_spectrum_no_curve_describes(p_before, p_after, says):
+    m, region = np.random.default_rng(0).uniform(3, 4.6, 5000), WINDOWS[0]
+    fit = fit_bump(m, region, common_edges(m, [region]))
+    window = WindowResult(region, replace(fit, p_fit=p_before), replace(fit, p_fit=p_after), 0.5, 0.5, 0.1,
+                          Sculpting(0.0, 1.0, 0.0, None, None, 10.0), None, None, False, None, m, m > 3, None, 0.0)
+    assert window.trusted == (not says)
+    assert [word in doubt for word, (doubt, _) in zip(says, window.doubts, strict=True)] == [True] * len(says)
+
+
+def test_new_events_are_judged_by_one_scorer_each():
+    """Scorers that agree but cut at 0 and at 1: all above 1 pass, none below 0, half of those between."""
+    x = torch.linspace(-1, 2, 3001, dtype=torch.float64)[:, None]
+    fit = CrossFit(x[:, 0], torch.zeros(3001), (lambda e: e.values[:, 0], lambda e: e.values[:, 0]), None)
+    kept = fit.passing(Dataset.from_arrays(x, held_out_fraction=0.0), torch.tensor([0.0, 1.0]), 3)
+    assert kept[x[:, 0] > 1.001].all() and not kept[x[:, 0] < -0.001].any()
+    assert abs(float(kept[1001:2000].double().mean()) - 0.5) < 4 * 0.5 / 999**0.5
