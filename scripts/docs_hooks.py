@@ -27,7 +27,7 @@ NAV: list[dict[str, Any]] = [
     {"Generators": [{"Normalizing flow": "models/flow.md"}, {"Flow matching": "models/matching.md"},
                     {"Diffusion": "models/diffusion.md"}, {"Wasserstein GAN": "models/gan.md"},
                     {"Variational auto-encoder": "models/vae.md"}, {"Image translation": "models/translate.md"},
-                    {"Scattering synthesis": "models/scattering.md"},
+                    {"Scattering synthesis": "models/scattering.md"}, {"Emulators": "models/emulators.md"},
                     {"Two-sample classifier": "models/classifier.md"}]},
     {"Judging": [{"The judge": "judge.md"}, {"Real or fake?": "quiz.md"}, {"Statistics": "statistics.md"},
                  {"Radiomic features": "radiomics.md"}]},

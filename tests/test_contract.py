@@ -22,6 +22,9 @@ CASES = {
     "flow-matching-images": ("flow-matching", (8, 8), {"parameters": 3e4, "sampling_steps": 3}),
     "gan": ("gan", (3,), {"hidden": (16, 16), "critic_steps": 2}),
     "mixture-vae": ("mixture-vae", (3,), {"hidden": (16,), "latent": 2}),
+    "ntk": ("ntk", (3,), {}),
+    "pod": ("pod", (3,), {}),
+    "pod-images": ("pod", (8, 8), {"degree": 1}),
     "scattering": ("scattering", (16, 16), {"iterations": 3}),
     "scattering-together": ("scattering", (16, 16), {"iterations": 3, "mean_field": 5}),
     "translate": ("translate", (2, 16, 16), {"parameters": 3e4}),
@@ -29,6 +32,7 @@ CASES = {
     "refine": ("refine", (2, 16, 16), {"parameters": 3e4, "width": 2, "critic_steps": 1, "bound": 15.0}),
     "vae": ("vae", (3,), {"hidden": (16, 16), "latent": 2}),
 }
+NEEDS_CONTEXT = {"ntk", "pod"}
 WITHOUT_CONTEXT = {"mixture-vae", "refine", "scattering", "translate"}
 
 
@@ -36,6 +40,8 @@ def make(case, context_dim=0):
     family, shape, options = CASES[case]
     if context_dim and family in WITHOUT_CONTEXT:
         pytest.skip("takes no context")
+    if not context_dim and family in NEEDS_CONTEXT:
+        pytest.skip("emulates a simulator, whose input is the context")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build(family, shape, context_dim, options)

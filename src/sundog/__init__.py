@@ -23,6 +23,7 @@ _PUBLIC = {
     "Plan": "sundog.train.plan",
     "Run": "sundog.train.run",
     "DensityRun": "sundog.train.run",
+    "EmulatorRun": "sundog.train.run",
     "judge": "sundog.verdicts.compare",
     "Verdict": "sundog.verdicts.verdict",
     "separate": "sundog.tasks.separation",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sundog.train.fit import fit as fit
     from sundog.train.plan import Plan as Plan
     from sundog.train.run import DensityRun as DensityRun
+    from sundog.train.run import EmulatorRun as EmulatorRun
     from sundog.train.run import Run as Run
     from sundog.train.run import load_run as load_run
     from sundog.verdicts.compare import judge as judge

@@ -240,3 +240,25 @@ def test_a_map_is_learned_with_a_mask_from_a_file(tmp_path):
     drawn = sundog.load_run(tmp_path / "run").sample(1, seed=0).values[0].numpy()
     assert (drawn[mask > 0] == x[mask > 0]).all()
     assert (drawn[mask == 0] != x[mask == 0]).all()
+
+
+def test_an_emulator_on_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+                              ) -> None:
+    """Runs, emulator, predictions at the inputs of a file, verdict."""
+    monkeypatch.chdir(tmp_path)
+    c = torch.rand(60, 2, generator=torch.Generator().manual_seed(0))
+    y = torch.stack([c[:, 0] + c[:, 1], c[:, 0] * c[:, 1]], 1)
+    noisy = y + 0.05 * torch.randn(60, 2, generator=torch.Generator().manual_seed(1))
+    sundog.Dataset.from_arrays(noisy, c, context_names=["a", "b"], held_out_fraction=0).save("runs.npz")
+    Path("new.csv").write_text("a,b\n0.5,0.5\n0.5,2.5\n0.1,0.2\n")
+    assert cli.main(["fit", "pod", "runs.npz", "--out", "emulator", "--set", "degree=2", "-q"]) == 0
+    assert cli.main(["sample", "emulator", "--context", "new.csv", "--out", "predicted.npz", "-q"]) == 0
+    mean, std = (sundog.load(f"predicted-{word}.npz") for word in ("mean", "std"))
+    wanted = sundog.load_run("emulator").predict([[0.5, 0.5], [0.5, 2.5], [0.1, 0.2]])
+    assert torch.allclose(mean.values, wanted.mean)
+    assert torch.allclose(std.values, wanted.std)
+    assert sundog.load("predicted.npz").values.shape == (3, 2)
+    assert cli.main(["sample", "emulator", "-c", "0.5", "-c", "0.5", "-n", "5", "-q"]) == 0
+    assert len(sundog.load("fakes.npz")) == 5
+    assert cli.main(["sample", "emulator", "-c", "nowhere.csv", "-q"]) == 2
+    assert "neither numbers nor a file" in capsys.readouterr().err

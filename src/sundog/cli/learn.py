@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from sundog.cli.options import (
     Unit,
     Weights,
     before_work,
+    conditions,
     load,
     plan_of,
     resumable,
@@ -129,26 +131,33 @@ def sample(
     run: Annotated[Path, typer.Argument(help="Folder that fit wrote.")],
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many fakes.")] = 1000,
     out: Annotated[Path, typer.Option("--out", "-o", help="npz, h5, fits, csv or parquet.")] = Path("fakes.npz"),
-    context: Annotated[list[float] | None, typer.Option(
-        "--context", "-c", help="One value per condition, for all fakes; default: drawn from training.")] = None,
+    context: Annotated[list[str] | None, typer.Option(
+        "--context", "-c", help="One value per condition, for all fakes, or a file with a row for each; default: "
+        "drawn from training.")] = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw fakes from a run, in the units of its training data.
+    """Draw fakes from a run, in the units of its training data. An emulator writes its mean and std beside them.
 
     \b
     sundog sample run -n 10000 --out fakes.npz --seed 1
     sundog sample run -n 500 --context 3500
+    sundog sample emulator --context new.csv --out predicted.npz
     """
     import sundog
 
     before_work(data=out)
     found = sundog.load_run(run, device=device)
+    given = conditions(context)
+    n = len(given) if isinstance(given, sundog.Dataset) else n
     with steps_shown(found.model, not quiet and not as_json):
-        fakes = found.sample(n, context=[context] if context else None, seed=seed)
+        fakes = found.sample(n, context=given, seed=seed)
     fakes.save(out)
+    if isinstance(found, sundog.EmulatorRun):
+        for name, values in zip(("mean", "std"), found.predict(fakes)):
+            replace(fakes, values=values).save(out.with_name(f"{out.stem}-{name}{out.suffix}"))
     if as_json:
         typer.echo(json.dumps({"file": str(out), "n": n, "seed": seed, "fingerprint": fakes.fingerprint()}))
     elif not quiet:

@@ -135,3 +135,22 @@ def steps_shown(model: Any, on: bool) -> Iterator[None]:
             yield
         finally:
             model.progress = None
+
+
+def conditions(given: Sequence[str] | None) -> Dataset | list[list[float]] | None:
+    """What fakes are drawn at: a file of one row for each, or one number per condition for all of them.
+
+    Raises
+    ------
+    OptionError : neither a file nor a number.
+    """
+    if not given:
+        return None
+    if len(given) == 1 and Path(given[0]).exists():
+        return load(Path(given[0]))
+    try:
+        return [[float(text) for text in given]]
+    except ValueError as error:
+        raise OptionError("the context is neither numbers nor a file", got=", ".join(given),
+                          expected="one number per condition, or a file of one row for each fake",
+                          do="check the path, or pass e.g. -c 3500") from error

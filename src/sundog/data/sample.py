@@ -333,7 +333,7 @@ def _check_numbers(data: Dataset) -> None:
             bad = ~torch.isfinite(part).reshape(len(part), -1).all(1)
             raise DataError(f"{what} contain NaN or Inf", got=f"{int(bad.sum())} of {len(part)} rows",
                             expected="finite numbers",
-                            do=f"drop or repair the rows; the first is row {int(bad.nonzero()[0])}")
+                            do=f"drop or repair {_rows(bad)}")
     if data.weights is not None and data.weights.shape != (len(data),):
         raise DataError("weights do not fit the values", got=tuple(data.weights.shape), expected=f"({len(data)},)",
                         do="pass one weight per row")
@@ -342,6 +342,13 @@ def _check_numbers(data: Dataset) -> None:
                         f"{float(data.weights.min()):.3g}", expected="numbers >= 0: no row is drawn less than never",
                         do="resample to positive weights first, sharing each negative one among its neighbours; "
                         "dropping the rows would change the law")
+
+
+def _rows(bad: Tensor) -> str:
+    """The places of the rows that a mask (n,) marks, the first ten by number."""
+    places = bad.nonzero().flatten().tolist()
+    more = f" and {len(places) - 10} more" if len(places) > 10 else ""
+    return f"row{'s' * (len(places) > 1)} {', '.join(map(str, places[:10]))}{more}"
 
 
 def _check_labels(data: Dataset) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -198,6 +198,7 @@ class Model(nn.Module, ABC):
     default_steps: ClassVar[int] = 2000  # budget when the plan names neither steps nor seconds
     default_batch: int = 1024
     default_scaling: ClassVar[str | None] = None  # a word of `sundog.data.scaling`; None: by the kind of data
+    fixes: ClassVar[Mapping[str, Any]] = {}  # settings of the plan that the family leaves no choice
 
     def __init_subclass__(cls, **facts: Any) -> None:
         """Signature and help of the constructor, from the options."""
@@ -268,6 +269,10 @@ class Model(nn.Module, ABC):
 
     def settle(self) -> None:
         """What has to be done once before rows are drawn; nothing for most."""
+
+    def remarks(self, context: Tensor | None) -> dict[str, Any]:
+        """What a sample at these contexts (n, c) should say beside its numbers, name -> value; nothing for most."""
+        return {}
 
     def at_once(self) -> int:
         """How many rows `draw` is asked for at once: what fits a processor's caches draws fastest."""

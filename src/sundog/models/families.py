@@ -8,6 +8,8 @@ from typing import Any
 from sundog.checks import one_of
 from sundog.models.base import Model
 from sundog.models.diffusion import Diffusion
+from sundog.models.emulators.ntk import NTKEmulator
+from sundog.models.emulators.pod import PODEmulator
 from sundog.models.flow import NormalizingFlow
 from sundog.models.gan import WassersteinGAN
 from sundog.models.matching import FlowMatching
@@ -23,6 +25,8 @@ FAMILIES: dict[str, type[Model]] = {
     "flow-matching": FlowMatching,
     "gan": WassersteinGAN,
     "mixture-vae": MixtureVAE,
+    "ntk": NTKEmulator,
+    "pod": PODEmulator,
     "refine": ResidualRefiner,
     "scattering": MicrocanonicalModel,
     "translate": ImageTranslator,

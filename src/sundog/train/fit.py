@@ -75,7 +75,7 @@ def fit(
 
     Returns
     -------
-    DensityRun for families with a density, else Run.
+    DensityRun for families with a density, EmulatorRun for emulators, else Run.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def _complete(plan: Plan, seed: int | None, device: str) -> Plan:
 
 def _with_defaults(plan: Plan, model: Model) -> Plan:
     steps = model.default_steps if plan.steps is None and plan.seconds is None else plan.steps
-    return plan.with_(steps=steps, batch=plan.batch or model.default_batch)
+    return plan.with_(**{"steps": steps, "batch": plan.batch or model.default_batch, **model.fixes})
 
 
 def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | None, plan: Plan

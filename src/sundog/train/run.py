@@ -26,12 +26,14 @@ from sundog.data.sample import tensor_of
 from sundog.data.scaling import Scaling, scaling_from_json
 from sundog.errors import DataError, OptionError, RunError, ShapeError
 from sundog.models.base import Density, EstimatedDensity, Model, RowNoise, Translator, in_parts
+from sundog.models.emulators.base import Emulator
 from sundog.models.families import build
 from sundog.random import key
 from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
 from sundog.train.devices import choose_device
 from sundog.train.history import History
 from sundog.train.plan import Plan
+from sundog.train.prediction import Prediction, physical_moments
 from sundog.train.scaled import kinds_of, log_density
 
 RUN = "run.json"
@@ -113,7 +115,8 @@ class Run:
             values = _joined(n, (self._physical(z) for z in parts))
         return Dataset(
             values=values, context=given, held_out_fraction=0.0,
-            provenance={"drawn_by": self.family, "run": self.identity, "seed": seed}, **self.labels,
+            provenance={"drawn_by": self.family, "run": self.identity, "seed": seed, **self.model.remarks(told)},
+            **self.labels,
         )
 
     def _contexts(self, n: int, context: Any, seed: int) -> Tensor | None:
@@ -127,9 +130,7 @@ class Run:
         if context is None:
             assert self.contexts is not None  # stored by fit for every conditional run
             return self.contexts[RowNoise(key(seed, "context"), n).choice(len(self.contexts))]
-        c = self._named_context(context) if isinstance(context, Dataset) else _as_tensor(context)
-        c = c.reshape(1, 1) if c.ndim == 0 else c[:, None] if c.ndim == 1 and width == 1 else c
-        c = c[None] if c.ndim == 1 else c
+        c = self._given(context)
         if c.shape[1] != width or len(c) not in (1, n):
             raise ShapeError(
                 "context does not fit the run", got=f"shape {tuple(c.shape)}",
@@ -137,6 +138,13 @@ class Run:
                 do=f"pass one row per sample with these {width} columns",
             )
         return c.expand(n, width).contiguous()
+
+    def _given(self, context: Any) -> Tensor:
+        """A context as rows (n, c): a number, or a row of several, is one row."""
+        width = len(self.labels["context_names"])
+        c = self._named_context(context) if isinstance(context, Dataset) else _as_tensor(context)
+        c = c.reshape(1, 1) if c.ndim == 0 else c[:, None] if c.ndim == 1 and width == 1 else c
+        return c[None] if c.ndim == 1 else c
 
     def _named_context(self, dataset: Dataset) -> Tensor:
         """The context of a Dataset, its columns found by name and checked for units."""
@@ -315,9 +323,47 @@ class TranslatorRun(Run):
         return values, provenance
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class EmulatorRun(Run):
+    """A run whose family emulates a simulator; ``sample`` draws from the law that ``predict`` describes."""
+
+    def predict(self, context: Dataset | Any) -> Prediction:
+        """Mean and standard deviation of the output at each input, in physical units; ``mean, std = ...`` works.
+
+        The standard deviation is that of one output: what the emulator does not know, and the noise of the simulator.
+        Inputs outside the box of the runs are answered, and marked in ``outside``.
+
+        Parameters
+        ----------
+        context : inputs (n, c), a row of one, or a Dataset with these columns
+
+        Raises
+        ------
+        ShapeError : columns other than those of the training inputs.
+
+        Example
+        -------
+        >>> import sundog
+        >>> c = torch.rand(40, 2, generator=torch.Generator().manual_seed(0))
+        >>> runs = Dataset.from_arrays(torch.cat([c.sum(1, True), c.prod(1, True)], 1), c)
+        >>> mean, std = sundog.fit("pod", runs).predict([[0.5, 0.5]])
+        >>> [round(float(number), 3) for number in mean[0]]
+        [1.0, 0.25]
+        """
+        given = self._given(context)
+        given = self._contexts(len(given), given, 0)
+        assert given is not None
+        told, size = self._standard_context(given), self.model.at_once()
+        with torch.no_grad():
+            parts = [physical_moments(*self.model.predict(c), self._physical)  # type: ignore[operator]
+                     for c in told.split(size)]
+            outside = self.model.outside(told).cpu()  # type: ignore[operator]
+        return Prediction(torch.cat([mean for mean, _ in parts]), torch.cat([std for _, std in parts]), outside)
+
+
 def make_run(**parts: Any) -> Run:
-    """A DensityRun when the family has a density, a TranslatorRun when it translates, else a Run."""
-    kinds = {Density: DensityRun, Translator: TranslatorRun}
+    """A DensityRun when the family has a density, a TranslatorRun or EmulatorRun when it is one, else a Run."""
+    kinds = {Density: DensityRun, Translator: TranslatorRun, Emulator: EmulatorRun}
     return next((run for kind, run in kinds.items() if isinstance(parts["model"], kind)), Run)(**parts)
 
 

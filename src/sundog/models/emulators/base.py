@@ -1,0 +1,165 @@
+"""Emulator: the law of a simulator's output given its input. Its contract, and the linear ones in closed form."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sundog.errors import DataError, OptionError, SampleSizeError
+from sundog.models.base import Model, Objective, RowNoise
+
+FEWEST_RUNS = 3
+NEAR = 1e-9  # of the width of the box: rounding of a query on its edge
+
+
+class Emulator(Model):
+    """A model of outputs (n, *shape) that knows mean and standard deviation given inputs (n, c), the context.
+
+    Abstract: subclasses learn in `learn` or by their objectives. Outputs are kept as they are (no scaling of columns);
+    `prepare` centres them and divides each column by its standard deviation.
+
+    low, high: (c,) the box of the inputs seen; centre, unit: (d,) of the outputs, d numbers in all, unit 0 where all
+    runs say the same: there the answer is that, exactly
+    """
+
+    default_scaling: ClassVar[str | None] = "identity"
+    low: Tensor
+    high: Tensor
+    centre: Tensor
+    unit: Tensor
+
+    def __init__(self, shape: tuple[int, ...], context_dim: int = 0, **options: Any) -> None:
+        super().__init__(shape, context_dim, **options)
+        for name in ("low", "high"):
+            self.register_buffer(name, torch.zeros(self.context_dim))
+        for name in ("centre", "unit"):
+            self.register_buffer(name, torch.zeros(math.prod(self.shape)))
+
+    def _check_data(self) -> None:
+        super()._check_data()
+        if self.context_dim == 0:
+            raise OptionError(f"'{self.family}' emulates a simulator and needs its input", got="no context",
+                              expected="a context: the parameters of each run, (n, c)",
+                              do="pass Dataset.from_arrays(outputs, parameters), or context=[...] of the columns")
+
+    def prepare(self, x: Tensor, context: Tensor | None) -> None:
+        """Box, centre and unit of the runs, then `learn`.
+
+        Raises
+        ------
+        SampleSizeError : fewer than 3 runs. DataError : the same run twice.
+        """
+        assert context is not None
+        _check_runs(x, context, self.family)
+        y = x.flatten(1).double()
+        self.low, self.high = context.double().aminmax(dim=0)
+        self.centre = y.mean(0)
+        spread = (y - self.centre).square().mean(0).sqrt()
+        # What rounding leaves of a constant is no spread.
+        self.unit = torch.where(spread > 1e-14 * y.abs().amax(0), spread, 0.0)
+        self.learn(context.double(), (y - self.centre) / self._divisor())
+
+    def _divisor(self) -> Tensor:
+        return torch.where(self.unit > 0, self.unit, 1.0)
+
+    @abstractmethod
+    def learn(self, context: Tensor, y: Tensor) -> None:
+        """Learn outputs y (n, d), centred and of unit spread, at inputs (n, c), both float64."""
+
+    @abstractmethod
+    def predict(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the output at inputs (n, c): (n, *shape) each."""
+
+    def outside(self, context: Tensor) -> Tensor:
+        """Which inputs (n, c) lie outside the box of those learned: there the answer is extrapolated; (n,) of bool."""
+        margin = NEAR * (self.high - self.low)
+        return ((context < self.low - margin) | (context > self.high + margin)).any(1)
+
+    def remarks(self, context: Tensor | None) -> dict[str, Any]:
+        assert context is not None
+        far = self.outside(context).nonzero().flatten().tolist()
+        return {"outside_the_box": far} if far else {}
+
+    def score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Mean square error over the variance of each number, averaged."""
+        assert context is not None
+        with torch.no_grad():
+            error = (self.predict(context)[0] - x).flatten(1) / self._divisor()
+        return error.square().mean()
+
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        """Buffers take shape and type of the state: both depend on the runs."""
+        for name, held in list(self.named_buffers(recurse=False)):
+            if prefix + name in state:
+                setattr(self, name, torch.empty_like(state[prefix + name], device=held.device))
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+class LinearEmulator(Emulator):
+    """An emulator in closed form: output linear in features of the input, errors known by leaving runs out.
+
+        mean(c) = centre + unit (phi(c) B),      covariance(c) = unit g(c)^2 R^T R unit
+
+    R are the standardised leave-one-out residuals over sqrt(n): residual i when run i is left out, over the g that the
+    fit to the others has there. So the standard deviation is one that was found right, on average, for left-out runs;
+    g says where it is more. A draw is mean + unit g(c) R^T z with normal z: the correlation along an output is kept.
+
+    coefficients: B (p, d); residuals: R (n, d)
+    """
+
+    fixes: ClassVar[Mapping[str, Any]] = {"precision": "float64", "validation_fraction": 0.0}
+    coefficients: Tensor
+    residuals: Tensor
+
+    def __init__(self, shape: tuple[int, ...], context_dim: int = 0, **options: Any) -> None:
+        super().__init__(shape, context_dim, **options)
+        for name in ("coefficients", "residuals"):
+            self.register_buffer(name, torch.zeros(0, math.prod(self.shape)))
+
+    @abstractmethod
+    def features(self, context: Tensor) -> Tensor:
+        """phi(c) of inputs (n, c), (n, p)."""
+
+    @abstractmethod
+    def inflation(self, features: Tensor, context: Tensor) -> Tensor:
+        """g(c), (n,), of inputs and their features."""
+
+    def objectives(self) -> list[Objective]:
+        """Nothing is trained: all is known after `prepare`."""
+        return []
+
+    def _law(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (n, d) and g (n, 1)."""
+        context = context.to(self.coefficients)
+        phi = self.features(context)
+        return self.centre + self.unit * (phi @ self.coefficients), self.inflation(phi, context)[:, None]
+
+    def predict(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        mean, g = self._law(context)
+        std = g * self.unit * self.residuals.square().sum(0).sqrt()
+        return mean.reshape(-1, *self.shape), std.reshape(-1, *self.shape)
+
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
+        """Mean and a normal error, correlated along the output; rows are independent of each other."""
+        assert context is not None
+        mean, g = self._law(context)
+        error = noise.normal(len(self.residuals)).to(self.residuals) @ self.residuals
+        return (mean + g * self.unit * error).reshape(-1, *self.shape)
+
+
+def _check_runs(x: Tensor, context: Tensor, family: str) -> None:
+    if len(x) < FEWEST_RUNS:
+        raise SampleSizeError(f"too few runs for '{family}'", got=len(x), expected=f"at least {FEWEST_RUNS}",
+                              do="run the simulator more often, or lower held_out_fraction")
+    rows = torch.cat([context.double(), x.flatten(1).double()], 1)
+    _, group, counts = rows.unique(dim=0, return_inverse=True, return_counts=True)
+    if (counts > 1).any():
+        twice = (group == int(counts.argmax())).nonzero().flatten().tolist()
+        raise DataError("a run is there more than once", got=f"{len(twice)} equal rows among those learned",
+                        expected="every run once: left out, it would still be known by its copy",
+                        do="drop the copies (and weights, which repeat rows): numpy.unique(rows, axis=0)")
