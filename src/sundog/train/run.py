@@ -149,18 +149,19 @@ class Run:
     def _named_context(self, dataset: Dataset) -> Tensor:
         """The context of a Dataset, its columns found by name and checked for units."""
         wanted = tuple(self.labels["context_names"])
-        if not set(wanted) <= {*dataset.names, *dataset.context_names}:
+        if not set(wanted) <= {*(dataset.names if dataset.kind == "events" else ()), *dataset.context_names}:
             got = ", ".join((*dataset.names, *dataset.context_names))
             raise ShapeError("the dataset lacks context columns", got=got,
                              expected=", ".join(wanted), do="rename its columns as in training")
-        dataset = dataset.with_context([name for name in wanted if name not in dataset.context_names])
-        order = [dataset.context_names.index(name) for name in wanted]
-        units = tuple(dataset.context_units[i] for i in order)
+        held = list(zip(dataset.names, dataset.units, dataset.values.T)) if dataset.kind == "events" else []
+        if dataset.context is not None:
+            held += zip(dataset.context_names, dataset.context_units, dataset.context.T)
+        found = {name: (unit, column) for name, unit, column in held}
+        units = tuple(found[name][0] for name in wanted)
         if units != tuple(self.labels["context_units"]):
             raise ShapeError("units of the context do not fit the run", got=", ".join(units),
                              expected=", ".join(self.labels["context_units"]), do="convert to the units of training")
-        assert dataset.context is not None
-        return dataset.context[:, order]
+        return torch.stack([found[name][1] for name in wanted], 1)
 
     def _standard_context(self, context: Tensor) -> Tensor:
         assert self.context_scaling is not None
