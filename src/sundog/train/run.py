@@ -351,14 +351,18 @@ class EmulatorRun(Run):
         >>> [round(float(number), 3) for number in mean[0]]
         [1.0, 0.25]
         """
-        given = self._given(context)
-        given = self._contexts(len(given), given, 0)
+        model = self.model
+        assert isinstance(model, Emulator)
+        rows = self._given(context)
+        given = self._contexts(len(rows), rows, 0)
         assert given is not None
-        told, size = self._standard_context(given), self.model.at_once()
+        told = self._standard_context(given)
         with torch.no_grad():
-            parts = [physical_moments(*self.model.predict(c), self._physical)  # type: ignore[operator]
-                     for c in told.split(size)]
-            outside = self.model.outside(told).cpu()  # type: ignore[operator]
+            parts = []
+            for c in told.split(model.at_once()):
+                mean, std = model.predict(c)
+                parts.append(physical_moments(mean, std, self._physical))
+            outside = model.outside(told).cpu()
         return Prediction(torch.cat([mean for mean, _ in parts]), torch.cat([std for _, std in parts]), outside)
 
 
