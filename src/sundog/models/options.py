@@ -109,7 +109,7 @@ def described(options: type[Options]) -> list[str]:
     -------
     >>> from sundog.models.flow import FlowOptions
     >>> described(FlowOptions)[3]
-    'bins : knots of each spline; int, default 8; >= 2; with transform spline only'
+    'bins : knots of each spline; int, default 8; >= 2; with transform mixed or spline only'
     """
     signs = {"least": ">=", "above": ">", "below": "<"}
     lines = []

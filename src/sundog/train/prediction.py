@@ -40,7 +40,7 @@ def physical_moments(mean: Tensor, std: Tensor, physical: Callable[[Tensor], Ten
 
     Example
     -------
-    >>> import torch
+    >>> import math, torch
     >>> mean, std = physical_moments(torch.zeros(1, 1), torch.ones(1, 1), torch.exp)
     >>> bool(abs(mean - math.exp(0.5)) < 1e-4)
     True
