@@ -319,11 +319,11 @@ def test_unknown_suffix_and_npy_is_no_place_for_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nan_and_inf_are_counted_with_the_first_row(tmp_path: Path, bad: float) -> None:
+def test_nan_and_inf_are_counted_with_their_rows(tmp_path: Path, bad: float) -> None:
     x = np.zeros((10, 2))
     x[4, 1] = x[7, 0] = bad
     np.save(tmp_path / "a.npy", x)
-    with pytest.raises(DataError, match=r"a\.npy: values contain NaN or Inf: got 2 of 10 rows.*row 4"):
+    with pytest.raises(DataError, match=r"a\.npy: values contain NaN or Inf: got 2 of 10 rows.*rows 4, 7"):
         load(tmp_path / "a.npy")
 
 
