@@ -12,7 +12,7 @@ import torch
 
 import sundog
 from sundog import Plan
-from sundog.errors import DataError, MissingExtraError, OptionError, SampleSizeError, TrainingError
+from sundog.errors import DataError, MissingExtraError, OptionError, RunError, SampleSizeError, TrainingError
 from sundog.models.base import Batch, Model, Noise, Objective
 from sundog.random import stream
 from sundog.train.checkpoint import CHECKPOINT
@@ -289,3 +289,6 @@ def test_the_first_process_alone_keeps_a_checkpoint_and_a_finished_one_is_not_tr
     assert (tmp_path / CHECKPOINT).exists()
     train(again, Batch(rows()), None, plan, folder=tmp_path, identity="same")
     assert (first.calls, again.calls) == (60, 0) and torch.equal(first.a, again.a)
+    for other in ("rest", "tame"):  # one before and one after in the alphabet
+        with pytest.raises(RunError, match="another model, data or plan"):
+            train(Two(), Batch(rows()), None, plan, folder=tmp_path, identity=other)

@@ -7,7 +7,7 @@ import pytest
 
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Identity
-from sundog.errors import DataError
+from sundog.errors import DataError, RunError
 from sundog.train.fit import _standardised, fit
 from sundog.train.plan import Plan
 
@@ -33,3 +33,14 @@ def test_rows_are_trained_on_or_validated_on_never_both():
             told = np.concatenate([seen.weights.numpy(), held.weights.numpy()])
             assert np.allclose(told, weights[both.astype(int)] / 2), "each row keeps its weight, scaled to mean one"
     assert _standardised(data, Identity(), None, Plan(steps=2, validation_fraction=0.0))[1] is None
+
+
+def test_the_folder_of_another_run_is_refused_whichever_came_first(tmp_path):
+    data = Dataset.from_arrays(np.random.default_rng(0).normal(size=(60, 2)))
+    for seed, other in ((0, 1), (1, 0)):
+        place = tmp_path / str(seed)
+        run = fit("flow", data, plan=Plan(steps=2), seed=seed, out=place, layers=1, hidden=(4,))
+        again = fit("flow", data, plan=Plan(steps=2), seed=seed, out=place, layers=1, hidden=(4,))
+        assert (again.log_prob(data) == run.log_prob(data)).all()
+        with pytest.raises(RunError, match="another model, data or plan"):
+            fit("flow", data, plan=Plan(steps=2), seed=other, out=place, layers=1, hidden=(4,))

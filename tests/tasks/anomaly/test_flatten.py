@@ -121,3 +121,10 @@ def test_quantiles_on_a_line_get_a_line():
         measured = 30 * known[:, degree, None] + noise * torch.randn(6, 300, generator=g, dtype=torch.float64)
         truth = torch.linalg.lstsq(known[:, : degree + 1], measured).solution
         assert torch.allclose(_smooth(known, measured, known, levels), known[:, : degree + 1] @ truth)
+
+
+def test_polynomials_are_those_of_chebyshev_and_stay_beyond_the_ends():
+    found = _powers(torch.tensor([-1.5, -1.0, 0.0, 0.5, 1.0, 1.5], dtype=torch.float64), 3)
+    ends = [[1, -1, 1, -1], [1, 1, 1, 1]]
+    right = torch.tensor([ends[0], ends[0], [1, 0, -1, 0], [1, 0.5, -0.5, -1], ends[1], ends[1]], dtype=torch.float64)
+    assert torch.allclose(found, right, atol=1e-12)
