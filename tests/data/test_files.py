@@ -472,3 +472,20 @@ def test_maps_have_no_columns(tmp_path: Path, options) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((3, 16, 16)))
     with pytest.raises(SundogError, match="maps have no columns"):
         load(tmp_path / "a.npz", **options)
+
+
+def test_an_array_called_values_is_anybodys_and_one_entry_of_ours_can_be_read(tmp_path: Path) -> None:
+    table = np.arange(12.0).reshape(4, 3)
+    np.savez(tmp_path / "theirs.npz", values=table)
+    assert load(tmp_path / "theirs.npz").values.tolist() == table.tolist()
+    Dataset.from_arrays(table, context=np.arange(8.0).reshape(4, 2)).save(tmp_path / "ours.npz")
+    assert load(tmp_path / "ours.npz").context is not None
+    alone = load(tmp_path / "ours.npz", key="context")
+    assert alone.values.tolist() == np.arange(8.0).reshape(4, 2).tolist() and alone.context is None
+
+
+@pytest.mark.parametrize(("shape", "doubted"), [((20, 8, 30), True), ((20, 30, 8), True), ((20, 9, 30), False)])
+def test_a_stack_that_may_be_particles_says_so(tmp_path: Path, shape: tuple[int, ...], doubted: bool) -> None:
+    np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=shape))
+    notes = " ".join(load(tmp_path / "a.npz").provenance["notes"])
+    assert ("particles" in notes) == doubted and f"20 maps of {shape[1]} x {shape[2]} pixels" in notes

@@ -344,3 +344,14 @@ def test_log_determinants_keep_float64_digits():
     found = scaling.log_abs_det(x)
     assert found.dtype == torch.float64
     assert torch.allclose(found, -torch.tensor(scaling.std, dtype=torch.float64).log().sum().expand(50), rtol=1e-14)
+
+
+@pytest.mark.parametrize(("low", "high", "sign"), [(0.0, 1.0, 1), (-1.0, 0.0, -1)])
+def test_logit_keeps_the_digits_beside_an_edge_at_zero(low: float, high: float, sign: int) -> None:
+    """1e-9 from an edge at 0: counted from the other edge, seven digits would be left."""
+    near = sign * torch.tensor([1e-9, 3e-8, 1e-6], dtype=torch.float64)
+    x = torch.cat([near, torch.tensor([low, 0.5 * (low + high), high], dtype=torch.float64)])[:, None]
+    scaling = ClippedLogit(epsilon=1e-6).fit(x)
+    assert (scaling.low, scaling.high) == ((low,), (high,))
+    again = scaling.inverse(scaling.forward(x))[:, 0]
+    assert ((again[:3] - near).abs() / near.abs()).max() < 1e-10
