@@ -11,6 +11,8 @@ from sundog.models.families import FAMILIES, build
 from sundog.models.microcanonical.family import POINTS
 
 CASES = {
+    "deeponet": ("deeponet", (3,), {"hidden": (16,), "terms": 4}),
+    "deeponet-images": ("deeponet", (8, 8), {"hidden": (16,), "terms": 4}),
     "diffusion": ("diffusion", (3,), {"skip": "covariance", "hidden": (16, 16)}),
     "diffusion-edm": ("diffusion", (3,), {"hidden": (16, 16), "uncertainty": True, "noise": (0.0, 1.0),
                                              "weight": "edm"}),
@@ -25,6 +27,7 @@ CASES = {
     "ntk": ("ntk", (3,), {}),
     "pod": ("pod", (3,), {}),
     "pod-images": ("pod", (8, 8), {"degree": 1}),
+    "random-features": ("random-features", (3,), {"units": 30}),
     "scattering": ("scattering", (16, 16), {"iterations": 3}),
     "scattering-together": ("scattering", (16, 16), {"iterations": 3, "mean_field": 5}),
     "translate": ("translate", (2, 16, 16), {"parameters": 3e4}),
@@ -32,7 +35,7 @@ CASES = {
     "refine": ("refine", (2, 16, 16), {"parameters": 3e4, "width": 2, "critic_steps": 1, "bound": 15.0}),
     "vae": ("vae", (3,), {"hidden": (16, 16), "latent": 2}),
 }
-NEEDS_CONTEXT = {"ntk", "pod"}
+NEEDS_CONTEXT = {"deeponet", "ntk", "pod", "random-features"}
 WITHOUT_CONTEXT = {"mixture-vae", "refine", "scattering", "translate"}
 
 

@@ -270,6 +270,9 @@ class Model(nn.Module, ABC):
     def settle(self) -> None:
         """What has to be done once before rows are drawn; nothing for most."""
 
+    def calibrate(self, x: Tensor, context: Tensor | None) -> None:
+        """Look at the validation rows once, after training: what is known of the errors; nothing for most."""
+
     def remarks(self, context: Tensor | None) -> dict[str, Any]:
         """What a sample at these contexts (n, c) should say beside its numbers, name -> value; nothing for most."""
         return {}

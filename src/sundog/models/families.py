@@ -8,8 +8,10 @@ from typing import Any
 from sundog.checks import one_of
 from sundog.models.base import Model
 from sundog.models.diffusion import Diffusion
+from sundog.models.emulators.deeponet import DeepONet
 from sundog.models.emulators.ntk import NTKEmulator
 from sundog.models.emulators.pod import PODEmulator
+from sundog.models.emulators.random_features import RandomFeatureEmulator
 from sundog.models.flow import NormalizingFlow
 from sundog.models.gan import WassersteinGAN
 from sundog.models.matching import FlowMatching
@@ -20,6 +22,7 @@ from sundog.models.translate import ImageTranslator, ResidualRefiner
 from sundog.models.vae import VAE
 
 FAMILIES: dict[str, type[Model]] = {
+    "deeponet": DeepONet,
     "diffusion": Diffusion,
     "flow": NormalizingFlow,
     "flow-matching": FlowMatching,
@@ -27,6 +30,7 @@ FAMILIES: dict[str, type[Model]] = {
     "mixture-vae": MixtureVAE,
     "ntk": NTKEmulator,
     "pod": PODEmulator,
+    "random-features": RandomFeatureEmulator,
     "refine": ResidualRefiner,
     "scattering": MicrocanonicalModel,
     "translate": ImageTranslator,

@@ -140,9 +140,14 @@ def _trained(model: Model, batches: tuple[Batch, Batch | None], plan: Plan, wher
     model.prepare(seen.x, seen.context)
     if plan.devices > 1:
         history = train_shared(model, whole, held_out, plan, **settings)
-        return model.to(where), history
+    held_out = None if held_out is None else to(held_out, where)
     model = model.to(where)
-    return model, train(model, to(whole, where), None if held_out is None else to(held_out, where), plan, **settings)
+    if plan.devices == 1:
+        history = train(model, to(whole, where), held_out, plan, **settings)
+    if held_out is not None:
+        seen = held_out.of_equal_weight()
+        model.calibrate(seen.x, seen.context)
+    return model, history
 
 
 def _check(plan: Plan | None, out: str | Path | None) -> None:

@@ -9,8 +9,9 @@ import torch
 import sundog
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
+from sundog.models.emulators.random_features import random_units
 from sundog.models.families import build
-from sundog.models.kernel import ntk
+from sundog.models.kernel import ntk, numerical_span_dimension
 from sundog.random import stream
 
 F64 = torch.float64
@@ -71,7 +72,7 @@ class TestPOD:
         _, std = model.predict(model.low[None] * 0)
         assert float(std.max()) > 0.3
 
-    @pytest.mark.parametrize("family", ["pod", "ntk"])
+    @pytest.mark.parametrize("family", ["pod", "ntk", "random-features"])
     def test_coverage_of_68_and_95_percent(self, family):
         """500 new inputs, 40 runs: per run number, so the spread is that of a variance from 40 residuals (22 %)."""
         c, new = uniform(40, 2, "few"), uniform(500, 2, "many")
@@ -137,7 +138,7 @@ class TestNTK:
         assert float((mean - centred).abs().max()) > 0.05  # it has not come to its end
 
 
-@pytest.mark.parametrize("family", ["pod", "ntk"])
+@pytest.mark.parametrize("family", ["pod", "ntk", "random-features"])
 class TestContract:
     def toy(self, n=60):
         c = uniform(n, 2, "toy")
@@ -213,3 +214,46 @@ def test_fewer_runs_than_coefficients():
         sundog.fit("pod", runs(c, c))
     with pytest.raises(SampleSizeError, match="lower the degree"):
         sundog.fit("pod", runs(c[:, :2], c[:, :3]), degree=2)
+
+
+class TestRandomFeatures:
+    """One input on [0, 1], three bumps of very different width."""
+
+    def floor(self, units, bandwidth):
+        x = torch.linspace(0, 1, 1000, dtype=F64)[:, None]
+        y = sum(torch.exp(-((x - at) ** 2) / (2 * width**2)) for at, width in ((0.2, 0.1), (0.5, 0.05), (0.8, 0.02)))
+        weights = 2 * torch.rand(2, units, generator=stream(0, "units"), dtype=F64) - 1
+        phi = random_units(x, weights, bandwidth)
+        u, s, _ = torch.linalg.svd(phi, full_matrices=False)
+        u = u[:, s > 1e-14 * s[0]]
+        return float((y - u @ (u.T @ y)).square().mean().sqrt()), numerical_span_dimension(phi)
+
+    def test_a_small_bandwidth_has_a_floor_that_no_width_lowers(self):
+        errors, spans = zip(*(self.floor(units, 1.0) for units in (50, 200, 800)))
+        assert errors[2] > 0.05
+        assert errors[2] / errors[1] > 0.95
+        assert max(abs(span - 8) for span in spans) <= 1
+
+    def test_a_larger_one_has_none(self):
+        error, span = self.floor(800, 100.0)
+        assert error < 1e-5
+        assert span > 100
+
+    def test_left_out_runs_are_predicted_as_by_a_fit_without_them(self):
+        c = uniform(15, 1, "rf")
+        y = torch.sin(3 * c)
+        model = build("random-features", (1,), 1, {"units": 20, "bandwidth": 3.0, "penalty": 1e-3})
+        model.weights = model.weights.double()
+        (fit,) = model._fits(c, y, 3.0)
+        phi, errors = random_units(c, model.weights, 3.0), []
+        for i in range(15):
+            rest = [j for j in range(15) if j != i]
+            a = phi[rest].T @ phi[rest] + fit["level"] * torch.eye(20, dtype=F64)
+            errors.append(float(y[i, 0] - phi[i] @ torch.linalg.solve(a, phi[rest].T @ y[rest])))
+        assert float(fit["error"]) == pytest.approx(float(np.square(errors).sum()), rel=1e-6)
+
+    def test_the_bandwidth_is_found(self):
+        c = uniform(200, 1, "band")
+        slow = sundog.fit("random-features", runs(torch.sin(c), c)).model
+        fast = sundog.fit("random-features", runs(torch.sin(25 * c), c)).model
+        assert float(slow.band) < float(fast.band)
