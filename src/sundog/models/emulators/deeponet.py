@@ -50,7 +50,6 @@ class DeepONet(Emulator):
     family: ClassVar[str] = "deeponet"
     takes: ClassVar[type[Options]] = DeepONetOptions
     default_steps: ClassVar[int] = 6000
-    default_batch: ClassVar[int] = 256
     options: DeepONetOptions
     places: Tensor
     level: Tensor
@@ -58,6 +57,7 @@ class DeepONet(Emulator):
 
     def __init__(self, shape: tuple[int, ...], context_dim: int = 0, **options: Any) -> None:
         super().__init__(shape, context_dim, **options)
+        self.default_batch = 256
         o, axes = self.options, len(self.shape)
         width = axes * (2 * o.harmonics + (not o.periodic))
         self.branch = mlp(self.context_dim, o.terms, o.hidden)
