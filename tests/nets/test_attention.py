@@ -1,0 +1,148 @@
+"""Attention with relative positions: the laws of both layers, with controls that must fail."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from sundog.errors import OptionError, ShapeError
+from sundog.nets.attention import RelativePositionAttention, UniversalRPEAttention
+
+LAYERS = [RelativePositionAttention, UniversalRPEAttention]
+DOUBLE = torch.float64
+
+
+def layer(kind, learnt=True, seed=0, **options):
+    """A layer of 12 channels in double, its b and c away from their start unless asked not to be."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = kind(12, 3, **{"reach": 6, **options}).double()
+        for parameter in (made.bias, *([made.gain] if hasattr(made, "gain") else [])) if learnt else ():
+            parameter.data += torch.randn_like(parameter)
+    return made
+
+
+def tokens(n=2, length=9, seed=1):
+    return torch.randn(n, length, 12, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_universal_with_gain_one_is_softmax_attention_to_the_last_bit(causal):
+    universal = layer(UniversalRPEAttention, learnt=False, causal=causal)
+    plain = layer(RelativePositionAttention, causal=causal)
+    universal.load_state_dict({**universal.state_dict(), **plain.state_dict()})
+    x, mask = tokens(), torch.arange(9) < torch.tensor([[9], [5]])
+    assert torch.equal(universal(x, mask), plain(x, mask))
+    universal.gain.data[:, 7] = 1.1  # of the neighbour before
+    assert not torch.equal(universal(x, mask), plain(x, mask))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_at_the_start_it_is_the_attention_of_torch(kind):
+    made, x = layer(kind, learnt=False), tokens()
+    q, k, v = made.qkv(x).reshape(2, 9, 3, 3, 4).permute(2, 0, 3, 1, 4)
+    known = made.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 9, 12))
+    assert torch.allclose(made(x), known, atol=1e-13)
+
+
+def test_the_formula_written_out():
+    made, x = layer(UniversalRPEAttention, reach=3), tokens(n=1, length=8)
+    q, k, v = (part.reshape(8, 3, 4) for part in made.qkv(x[0]).chunk(3, -1))
+    rows = []
+    for i in range(8):
+        heads = []
+        for h in range(3):
+            apart = [max(-3, min(3, i - j)) + 3 for j in range(8)]
+            scores = torch.stack([q[i, h] @ k[j, h] / 2 + made.bias[h, apart[j]] for j in range(8)])
+            weights = scores.softmax(0) * torch.stack([made.gain[h, a] for a in apart])
+            heads.append(sum(weights[j] * v[j, h] for j in range(8)))
+        rows.append(torch.cat(heads))
+    assert torch.allclose(made(x)[0], made.out(torch.stack(rows)), atol=1e-13)
+
+
+def test_equal_tokens_separate_with_the_universal_layer_and_not_without():
+    x = tokens(1, 1).expand(1, 9, 12)
+    spread = {kind: float(layer(kind)(x).std(1).max().detach()) for kind in LAYERS}
+    assert spread[RelativePositionAttention] < 1e-12
+    assert spread[UniversalRPEAttention] > 0.01
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_without_positions_it_is_equivariant_under_permutations(kind):
+    x, order = tokens(), torch.randperm(9, generator=torch.Generator().manual_seed(2))
+    mask = torch.arange(9) < torch.tensor([[9], [5]])
+    blind, seeing = layer(kind, reach=0), layer(kind)
+    assert torch.allclose(blind(x, mask)[:, order], blind(x[:, order], mask[:, order]), atol=1e-12)
+    assert not torch.allclose(seeing(x)[:, order], seeing(x[:, order]), atol=1e-3)  # negative control
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_only_distances_count(kind):
+    """The same tokens at another offset of a masked buffer give the same outputs; padding is silent."""
+    made, x = layer(kind), tokens(2, 5)
+    first, later = torch.randn(2, 2, 12, 12, generator=torch.Generator().manual_seed(3), dtype=DOUBLE)
+    first[:, :5], later[:, 4:9] = x, x
+    later[0, 11] = math.nan
+    place = torch.arange(12)
+    at_first, at_later = ((place >= a) & (place < a + 5) for a in (0, 4))
+    outputs = [made(buffer, mask.expand(2, 12)) for buffer, mask in ((first, at_first), (later, at_later))]
+    assert torch.allclose(outputs[0][:, :5], made(x), atol=1e-12)
+    assert torch.allclose(outputs[1][:, 4:9], made(x), atol=1e-12)
+    assert (outputs[1][:, ~at_later] == 0).all()
+    assert not torch.allclose(made(first)[:, :5], made(x), atol=1e-3)  # negative control: padding taken for tokens
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_the_future_is_hidden_where_asked(kind):
+    made, x = layer(kind, causal=True), tokens()
+    changed = x.clone()
+    changed[:, 6:] += 1
+    assert torch.equal(made(x)[:, :6], made(changed)[:, :6])
+    assert not torch.allclose(made(x)[:, 6:], made(changed)[:, 6:])
+    free = layer(kind)
+    assert not torch.allclose(free(x)[:, :6], free(changed)[:, :6])
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_gradients_are_right_and_finite_with_a_row_of_padding(kind):
+    made, x = layer(kind, reach=2), tokens(2, 4).requires_grad_()
+    mask = torch.tensor([[True, True, True, False], [False] * 4])
+    assert torch.autograd.gradcheck(lambda x, *_: made(x, mask), (x, *made.parameters()))
+    made(x, mask).square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in made.parameters())
+    assert (x.grad[1] == 0).all()
+
+
+@pytest.mark.parametrize(("kind", "learns"), [(RelativePositionAttention, False), (UniversalRPEAttention, True)])
+def test_positions_of_equal_tokens_are_learnt_by_the_universal_layer_alone(kind, learns):
+    """Say which of 16 places each of 16 equal tokens has: at chance, 1/16, without C."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = torch.nn.ModuleList([kind(32, 4, reach=16), kind(32, 4, reach=16), torch.nn.Linear(32, 16)])
+        start = torch.randn(1, 1, 32).expand(1, 16, 32)
+    optimiser = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(300):
+        h = start + net[0](start)
+        logits = net[2](h + net[1](h))[0]
+        loss = F.cross_entropy(logits, torch.arange(16))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    right = float((logits.argmax(-1) == torch.arange(16)).float().mean())
+    assert right == 1.0 if learns else right <= 1 / 16
+    assert learns or loss.item() > math.log(16) - 1e-3
+
+
+def test_bad_input_is_refused_by_name():
+    with pytest.raises(OptionError, match="divide"):
+        RelativePositionAttention(10, 4)
+    with pytest.raises(OptionError, match="reach"):
+        UniversalRPEAttention(8, 4, reach=-1)
+    made = layer(UniversalRPEAttention)
+    with pytest.raises(ShapeError, match="tokens"):
+        made(torch.zeros(3, 12))
+    with pytest.raises(ShapeError, match="mask"):
+        made(tokens(), torch.ones(2, 9))
+    with pytest.raises(ShapeError, match="mask"):
+        made(tokens(), torch.ones(2, 8, dtype=torch.bool))
