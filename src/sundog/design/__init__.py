@@ -5,6 +5,7 @@
 
 from sundog.design.features import christoffel_density, orthonormal_features, polynomial_features
 from sundog.design.least_squares import WeightedLeastSquares
+from sundog.design.probing import expected_probes, graph_scenarios, next_probe, probing_order
 from sundog.design.sampling import (
     d_optimal,
     nearest_candidates,
@@ -19,9 +20,13 @@ __all__ = [
     "WeightedLeastSquares",
     "christoffel_density",
     "d_optimal",
+    "expected_probes",
+    "graph_scenarios",
     "nearest_candidates",
+    "next_probe",
     "orthonormal_features",
     "polynomial_features",
+    "probing_order",
     "sample_christoffel",
     "sample_conditioned",
     "sample_projection_dpp",
