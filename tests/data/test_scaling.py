@@ -27,6 +27,7 @@ from sundog.data.scaling import (
     named_scaling,
     scaling_from_json,
 )
+from sundog.data.scaling.edges import _roundest
 from sundog.errors import DataError, OptionError, ShapeError
 
 ONE_BY_ONE = [Identity(), Standard(), ClippedLogit(), ClippedLogit(edges="auto"), LogModulus(), Asinh(),
@@ -355,3 +356,12 @@ def test_logit_keeps_the_digits_beside_an_edge_at_zero(low: float, high: float, 
     assert (scaling.low, scaling.high) == ((low,), (high,))
     again = scaling.inverse(scaling.forward(x))[:, 0]
     assert ((again[:3] - near).abs() / near.abs()).max() < 1e-10
+
+
+@pytest.mark.parametrize(("low", "hair", "edge"), [
+    (0.3001, 0.0005, 0.3), (0.3401, 0.0015, 0.34), (0.3501, 0.0015, 0.35), (500.2, 1.0, 500.0), (-0.1999, 0.001, -0.2),
+    (0.0003, 0.001, 0.0), (math.pi + 1e-4, 1e-3, float(torch.tensor(math.pi))),  # pi as float32 has it
+    (0.3301, 0.0015, 0.3286),  # a third digit would be found in every hair
+])
+def test_an_edge_is_the_roundest_number_within_a_hair(low: float, hair: float, edge: float) -> None:
+    assert _roundest(low, hair) == pytest.approx(edge, abs=1e-12)

@@ -1,6 +1,7 @@
 """fit fits a scaling one column after the other: the numbers are those of all columns at once."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from sundog import Dataset
 from sundog.data.scaling import Asinh, Chain, LogModulus, Standard, named_scaling
 from sundog.errors import SundogError
-from sundog.train.scaled import _fitted
+from sundog.train.scaled import _fitted, log_density
 
 WORDS = ["auto", "standard", "logit", "asinh", "log-modulus", "normal-scores", "identity"]
 
@@ -44,3 +45,29 @@ def test_column_by_column_is_all_at_once(scaling, weights):
 def test_numbers_for_another_count_of_columns_are_refused():
     with pytest.raises(SundogError):
         _fitted(LogModulus((1.0, 2.0)), events(False))
+
+
+class Cells:
+    """Whole numbers, each spread over a cell of length 1."""
+
+    def forward(self, x, at=0.5):
+        return x + at
+
+    def log_abs_det(self, x, at=0.5):
+        return torch.zeros(len(x), dtype=torch.float64)
+
+    def celled(self, x):
+        return torch.ones(len(x), dtype=torch.bool)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_the_density_in_a_cell_is_the_mean_over_it(columns):
+    """p = 3/4 + 3 (u - 1/2)^2 in each column, u the place in the cell: its mean is 1, in the middle it is 3/4."""
+    def model(z, rows):
+        log_p = (0.75 + 3 * (z - z.floor() - 0.5) ** 2).log().sum(1)
+        return log_p, torch.full_like(log_p, 0.1)
+
+    x = torch.arange(4 * columns, dtype=torch.float64).reshape(4, columns)
+    found, error = log_density(Cells(), x, model)
+    assert found.abs().max() < 0.02 < 0.1 * abs(columns * math.log(0.75))
+    assert torch.allclose(error, torch.full_like(error, 0.1))
