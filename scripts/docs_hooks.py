@@ -35,7 +35,7 @@ NAV: list[dict[str, Any]] = [
                     {"Component separation": "separation.md"}]},
     {"Applications": [{"Anomaly search": "anomaly.md"}, {"Scan of a spectrum": "scan.md"},
                       {"Carried templates": "transports.md"}, {"Radio galaxies": "radio.md"},
-                      {"Microwave skies": "sky.md"}]},
+                      {"Microwave skies": "sky.md"}, {"Series": "series.md"}]},
     {"Speed": "performance.md"},
 ]
 _gallery: list[tuple[str, Path, Path | None]] = []
