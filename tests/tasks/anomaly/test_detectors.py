@@ -8,6 +8,7 @@ from sundog import Dataset, Plan
 from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import Anode, Cathode, CWoLa, IdealisedAD, RAnode, SignalRegion, Supervised, sic_curve
+from sundog.tasks.anomaly.detectors import cwola
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 SMALL = {"plan": Plan(steps=120, batch=256), "options": {"layers": 2, "hidden": (24, 24)}}
@@ -215,3 +216,14 @@ def test_ranode_refuses_whole_numbers():
     events.values[:, 1] = events.values[:, 1].round()
     with pytest.raises(DataError, match="column x1 holds whole numbers"):
         RAnode(REGION, folds=2).fit(events)
+
+
+@pytest.mark.parametrize(("reach", "lo", "hi"), [(None, 3.1, 3.9), (0.1, 3.2, 3.8)])
+def test_cwola_compares_with_what_lies_within_half_a_window(events, monkeypatch, reach, lo, hi):
+    seen = []
+    monkeypatch.setattr(cwola, "fit_ratio", lambda inside, beside, **_: seen.extend([inside, beside]))
+    CWoLa(REGION, reach=reach).learn(events)
+    m = events.context[:, 0]
+    inside = (m > 3.3) & (m < 3.7)
+    for found, right in zip(seen, (inside, ~inside & (m > lo) & (m < hi)), strict=True):
+        assert torch.equal(found, events.values[right])
