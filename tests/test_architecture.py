@@ -73,6 +73,7 @@ INSIDE_FUNCTIONS = {
     "simulate/jets.py": {"awkward", "fastjet"},
     "simulate/pythia.py": {"awkward", "pythia8mc"},
     "tasks/separation/unlabelled.py": {"sklearn"},
+    "tasks/emulate.py": {"sklearn"},
     "tasks/radio/catalogue.py": {"pandas", "astropy"},
     "tasks/radio/cutouts.py": {"astropy"},
     "tasks/radio/finder.py": {"photutils"},

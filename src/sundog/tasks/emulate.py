@@ -1,0 +1,239 @@
+"""Which emulator suits these runs: every family and four baselines, cross-validated, with error bars."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from scipy.stats import wilcoxon
+from torch import Tensor
+
+from sundog.checks import at_least, one_of
+from sundog.data.dataset import Dataset
+from sundog.errors import DataError, SampleSizeError
+from sundog.models.emulators.base import Emulator
+from sundog.models.families import FAMILIES
+from sundog.random import stream
+from sundog.results import Result
+from sundog.train.fit import fit
+
+FAMILIES_TRIED = ("pod", "ntk", "random-features")
+FEWEST = 10  # runs: below, a fold holds nothing to speak of
+MODES = 8  # of the Gaussian process on POD amplitudes
+SURE = 0.05  # p below which the best is told apart from the second
+
+Answer = tuple[Tensor, Tensor | None]
+
+
+@dataclass(frozen=True)
+class EmulatorRow:
+    """One emulator on runs that it did not learn.
+
+    Attributes
+    ----------
+    name : family, or baseline in brackets
+    scores : (n,) mean square error of each run, every number of the output over its variance among the runs
+    inside : (2,) share of numbers within 1 and 2 standard deviations, nan where there are none
+    seconds : CPU seconds of learning and answering, all folds
+    """
+
+    name: str
+    scores: Tensor
+    inside: tuple[float, float]
+    seconds: float
+
+    @property
+    def error(self) -> float:
+        """Root mean square error over the spread of the outputs; 1 is what the mean of the runs gets."""
+        return math.sqrt(float(self.scores.mean()))
+
+    @property
+    def error_bar(self) -> float:
+        """Standard error of ``error``, from the scatter between runs."""
+        return float(self.scores.std()) / math.sqrt(len(self.scores)) / (2 * self.error) if self.error else 0.0
+
+    @property
+    def baseline(self) -> bool:
+        return self.name.startswith("(")
+
+
+@dataclass(frozen=True)
+class EmulationResult(Result):
+    """All emulators, best first, and how sure the first place is.
+
+    Attributes
+    ----------
+    rows : emulators and baselines by error
+    p_value : chance of so many runs answered better by the best than by the second if both were as good; Wilcoxon's
+        signed ranks of the scores, doubled because the better one was chosen
+    runs, folds : how many
+    notes : what could not be tried, and why
+    """
+
+    rows: tuple[EmulatorRow, ...]
+    p_value: float
+    runs: int
+    folds: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> EmulatorRow:
+        """The emulator with the least error, baselines included."""
+        return self.rows[0]
+
+    @property
+    def significant(self) -> bool:
+        """Whether the best is told apart from the second."""
+        return self.p_value < SURE
+
+    def __str__(self) -> str:
+        first, second = self.rows[0], self.rows[1]
+        how = f"{second.error / first.error:.2f} x less error than" if first.error else "exact, before"
+        told = "" if self.significant else ", which is not significant"
+        lines = [f"{first.name} is best on {self.runs} runs, {self.folds} folds: {how} {second.name} "
+                 f"(p = {self.p_value:.2g}{told})", "",
+                 f"{'emulator':<18} {'error':>9} {'+-':>9} {'in 1 std':>9} {'in 2 std':>9} {'CPU s':>7}"]
+        lines += [f"{row.name:<18} {row.error:>9.3g} {row.error_bar:>9.2g} {_percent(row.inside[0]):>9} "
+                  f"{_percent(row.inside[1]):>9} {row.seconds:>7.1f}" for row in self.rows]
+        return "\n".join([*lines, *self.notes])
+
+
+def emulate(dataset: Dataset, seed: int = 0, *, families: Sequence[str] = FAMILIES_TRIED, folds: int = 5
+            ) -> EmulationResult:
+    """Every emulator cross-validated on the runs, beside four baselines; says which is best, and whether surely.
+
+    Baselines: the mean of the runs, the nearest run, linear POD, and scikit-learn's Gaussian processes on the
+    amplitudes of the 8 strongest modes. Runs held out by the dataset are not touched.
+
+    Parameters
+    ----------
+    dataset : inputs as context, outputs as values
+    seed : of the folds and of the fits
+    families : to try, beside the baselines
+    folds : each is predicted by emulators of the others
+
+    Raises
+    ------
+    SampleSizeError : fewer than 10 runs. DataError : no context, or outputs that never change.
+    OptionError : a family that is no emulator.
+
+    Example
+    -------
+    >>> c = torch.rand(40, 2, generator=torch.Generator().manual_seed(0))
+    >>> runs = Dataset.from_arrays(torch.cat([c, c.prod(1, True)], 1), c, held_out_fraction=0)
+    >>> emulate(runs, families=["pod"]).best.name
+    'pod'
+    """
+    at_least(folds, 2, "folds")
+    for family in families:
+        one_of(family, [name for name, kind in FAMILIES.items() if issubclass(kind, Emulator)], "emulator")
+    data = replace(dataset.train, held_out_fraction=0.0)
+    unit = _checked(data)
+    order = torch.randperm(len(data), generator=stream(seed, "folds"))
+    parts = [order[i::folds] for i in range(folds)]
+    tried: dict[str, Callable[[Dataset, Tensor], Answer]] = {
+        **{family: partial(_family, family, seed) for family in families},
+        "(mean)": _mean, "(nearest run)": _nearest, "(linear POD)": partial(_family, "pod", seed, degree=1),
+        "(GP on modes)": partial(_gaussian_process, seed)}
+    rows, notes = [], []
+    for name, answer in tried.items():
+        try:
+            rows.append(_row(name, answer, data, parts, unit))
+        except SampleSizeError as error:
+            notes.append(f"{name} was left out: {error}")
+    rows.sort(key=lambda row: row.error)
+    return EmulationResult(tuple(rows), _chance(rows[0], rows[1]), len(data), folds, tuple(notes))
+
+
+def _chance(best: EmulatorRow, second: EmulatorRow) -> float:
+    """p-value of the best against the second. Ranks: squared errors are heavy-tailed, one run can carry their mean."""
+    apart = (best.scores - second.scores).numpy()
+    return min(1.0, 2 * float(wilcoxon(apart, alternative="less").pvalue)) if apart.any() else 1.0
+
+
+def _checked(data: Dataset) -> Tensor:
+    """Standard deviation of every number of the outputs (d,)."""
+    if data.context is None:
+        raise DataError("the runs have no inputs", got="no context", expected="the parameters of each run",
+                        do="pass Dataset.from_arrays(outputs, parameters), or dataset.with_context([...])")
+    if len(data) < FEWEST:
+        raise SampleSizeError("too few runs to compare emulators", got=len(data), expected=f"at least {FEWEST}",
+                              do="run the simulator more often, or lower held_out_fraction")
+    unit = data.values.flatten(1).double().std(0, unbiased=False)
+    unit = torch.where(unit > 1e-7 * data.values.flatten(1).abs().amax(0), unit, 0.0)
+    if not bool((unit > 0).any()):
+        raise DataError("the outputs never change", got="equal runs", expected="outputs that depend on the input",
+                        do="check the simulator")
+    return unit
+
+
+def _row(name: str, answer: Callable[[Dataset, Tensor], Answer], data: Dataset, parts: list[Tensor], unit: Tensor
+         ) -> EmulatorRow:
+    """Answers on every fold by an emulator of the others; numbers that never change do not count."""
+    used, start = unit > 0, time.process_time()
+    scores, near = torch.zeros(len(data), dtype=torch.float64), []
+    for part in parts:
+        rest = torch.ones(len(data), dtype=torch.bool)
+        rest[part] = False
+        held = data[part]
+        assert held.context is not None
+        mean, std = answer(data[rest], held.context)
+        error = (mean.double() - held.values.double()).flatten(1)[:, used] / unit[used]
+        scores[part] = error.square().mean(1)
+        if std is not None:
+            pull = error.abs() / (std.double().flatten(1)[:, used] / unit[used]).clamp(min=1e-300)
+            near.append(torch.stack([(pull < times).double().mean(1) for times in (1.0, 2.0)], 1))
+    inside = torch.cat(near).mean(0).tolist() if near else [math.nan, math.nan]
+    return EmulatorRow(name, scores, (inside[0], inside[1]), time.process_time() - start)
+
+
+def _family(family: str, seed: int, runs: Dataset, inputs: Tensor, **options: int) -> Answer:
+    found = fit(family, runs, seed=seed, device="cpu", **options).predict(inputs)  # type: ignore[attr-defined]
+    return found.mean, found.std
+
+
+def _mean(runs: Dataset, inputs: Tensor) -> Answer:
+    shape = (len(inputs), *runs.values.shape[1:])
+    return runs.values.mean(0).expand(shape), runs.values.std(0).expand(shape)
+
+
+def _nearest(runs: Dataset, inputs: Tensor) -> Answer:
+    """The output of the run whose input is nearest, inputs over their standard deviation."""
+    assert runs.context is not None
+    unit = runs.context.std(0)
+    return runs.values[torch.cdist(inputs / unit, runs.context / unit).argmin(1)], None
+
+
+def _gaussian_process(seed: int, runs: Dataset, inputs: Tensor) -> Answer:
+    """Gaussian processes of scikit-learn, squared exponentials of one length per input, on amplitudes of modes."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+    assert runs.context is not None
+    low, high = runs.context.double().aminmax(dim=0)
+    c, new = (((part.double() - low) / (high - low)).numpy() for part in (runs.context, inputs))
+    y = runs.values.double().flatten(1)
+    unit = y.std(0).clamp(min=1e-300)
+    u, s, v = torch.linalg.svd((y - y.mean(0)) / unit, full_matrices=False)
+    mean, variance = torch.zeros(len(new), y.shape[1], dtype=torch.float64), torch.zeros(len(new), y.shape[1]).double()
+    for k in range(min(MODES, int((s > 1e-9 * s[0]).sum()))):
+        kernel = ConstantKernel(10.0) * RBF([1.0] * c.shape[1], (0.05, 100.0)) + WhiteKernel(1e-6, (1e-10, 1.0))
+        process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: an input without effect
+            process.fit(c, (u[:, k] * s[k]).numpy())
+        a, std = (torch.from_numpy(part) for part in process.predict(new, return_std=True))
+        mean += a[:, None] * v[k]
+        variance += std[:, None].square() * v[k].square()
+    shape = (len(new), *runs.values.shape[1:])
+    return (y.mean(0) + unit * mean).reshape(shape), (unit * variance.sqrt()).reshape(shape)
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.0f} %"

@@ -1,0 +1,90 @@
+"""The comparison of emulators: right winners on simulators whose best emulator is known, honest error bars."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from sundog import cli
+from sundog.data.dataset import Dataset
+from sundog.errors import DataError, OptionError, SampleSizeError
+from sundog.random import stream
+from sundog.tasks.emulate import EmulatorRow, _chance, emulate
+
+
+def runs(of, n=50, width=2):
+    c = torch.rand(n, width, generator=stream(0, "inputs"))
+    return Dataset.from_arrays(of(c), c, held_out_fraction=0)
+
+
+def bend(c):
+    return torch.cat([c[:, :1] * c[:, 1:], c[:, :1] ** 2 + c[:, 1:], 0 * c[:, :1] + 3], 1)
+
+
+def test_a_quadratic_simulator_is_won_by_polynomials():
+    found = emulate(runs(bend))
+    assert found.best.name == "pod"
+    assert found.significant
+    assert found.best.error < 1e-5
+    errors = {row.name: row.error for row in found.rows}
+    assert errors["(mean)"] == pytest.approx(1, abs=0.1)
+    assert errors["(linear POD)"] > 0.05
+    assert "pod is best on 50 runs" in str(found)
+
+
+def test_noise_alone_is_won_by_nobody_surely():
+    noise = torch.randn(50, 3, generator=stream(0, "noise"))
+    found = emulate(Dataset.from_arrays(noise, torch.rand(50, 2, generator=stream(1, "noise")), held_out_fraction=0))
+    assert found.best.error > 0.85
+    assert found.best.error - found.best.error_bar * 4 < 1
+
+
+def test_two_of_a_kind_are_not_told_apart():
+    """The p-value is uniform where both are as good: 5 % of 200 pairs of columns of noise, 4 sigma are 6 %."""
+    generator = stream(0, "pairs")
+    rows = [EmulatorRow("a", torch.rand(40, generator=generator).double(), (0, 0), 0.0) for _ in range(400)]
+    pairs = [sorted(pair, key=lambda row: row.error) for pair in zip(rows[::2], rows[1::2])]
+    told = sum(_chance(best, second) < 0.05 for best, second in pairs) / 200
+    assert told < 0.05 + 0.062
+    better = EmulatorRow("b", 0.2 * rows[0].scores, (0, 0), 0.0)
+    assert _chance(better, rows[0]) < 1e-6
+
+
+def test_coverage_of_a_noisy_line():
+    """68.3 and 95.4 %: 200 runs of one number, so 4 x 3.3 and 4 x 1.5 points."""
+    noise = torch.randn(200, 1, generator=stream(0, "line"))
+    found = emulate(runs(lambda c: c[:, :1] + 0.1 * noise, n=200), families=["pod"])
+    row = next(row for row in found.rows if row.name == "pod")
+    assert abs(row.inside[0] - 0.683) < 0.13
+    assert abs(row.inside[1] - 0.954) < 0.06
+
+
+def test_the_error_bar_is_the_scatter_between_runs():
+    scores = torch.rand(400, generator=stream(0, "scores"), dtype=torch.float64)
+    row = EmulatorRow("pod", scores, (math.nan, math.nan), 0.0)
+    assert row.error_bar == pytest.approx(float(scores.std()) / 20 / (2 * row.error))
+
+
+def test_what_cannot_be_tried_is_said():
+    found = emulate(runs(lambda c: c[:, :2], n=20, width=18), families=["pod", "ntk"])
+    assert any(note.startswith("pod was left out: fewer runs than") for note in found.notes)
+    assert "ntk" in {row.name for row in found.rows}
+
+
+def test_bad_input_is_named():
+    with pytest.raises(SampleSizeError, match="too few runs"):
+        emulate(runs(bend, n=6))
+    with pytest.raises(DataError, match="no inputs"):
+        emulate(Dataset.from_arrays(torch.rand(30, 2)))
+    with pytest.raises(DataError, match="never change"):
+        emulate(runs(lambda c: 0 * c + 1))
+    with pytest.raises(OptionError, match="unknown emulator"):
+        emulate(runs(bend), families=["flow"])
+
+
+def test_the_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs(bend).save(tmp_path / "runs.npz")
+    assert cli.main(["emulate", str(tmp_path / "runs.npz"), "--family", "pod", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["best"] == "pod"
