@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from scipy.stats import wilcoxon
@@ -192,7 +193,7 @@ def _row(name: str, answer: Callable[[Dataset, Tensor], Answer], data: Dataset, 
     return EmulatorRow(name, scores, (inside[0], inside[1]), time.process_time() - start)
 
 
-def _family(family: str, seed: int, runs: Dataset, inputs: Tensor, **options: int) -> Answer:
+def _family(family: str, seed: int, runs: Dataset, inputs: Tensor, **options: Any) -> Answer:
     found = fit(family, runs, seed=seed, device="cpu", **options).predict(inputs)  # type: ignore[attr-defined]
     return found.mean, found.std
 
