@@ -221,7 +221,8 @@ def _checked(features: Any, n: int, distinct: bool = False) -> tuple[np.ndarray,
     n = whole(n, "n", least=1)
     if n < phi.shape[1]:
         raise SampleSizeError("fewer runs than features", got=f"n = {n}", expected=f"{phi.shape[1]} or more",
-                              do="take more runs, or fewer features (a lower degree)")
+                              do="take more runs or fewer features (a lower degree), or the method d-optimal, which "
+                              "takes any number")
     return phi, _within(n, len(phi)) if distinct else n
 
 
