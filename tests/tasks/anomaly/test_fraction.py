@@ -85,3 +85,5 @@ def test_significance_is_that_of_wilks():
     found = SignalFraction(0.1, 0.05, 0.15, 0.01, 0.2, gain=4.5, n=100)
     assert found.significance == 3.0 and abs(found.p_value - 0.0013499) < 1e-6
     assert SignalFraction(0.0, 0.0, 0.1, 0.0, 0.2, gain=0.0, n=100).p_value == 0.5
+    with pytest.raises(AttributeError, match="cannot assign"):
+        found.gain = 50.0

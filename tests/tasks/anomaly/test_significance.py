@@ -75,6 +75,7 @@ def test_counted_and_extrapolated_tails():
     assert abs(look.trials - 5) < 1 and len(repr(look)) < 200, "20,000 numbers are no name"
     alone = LookElsewhere(np.array([1.5]), null[:, :1])
     assert 1 <= alone.trials < 1.3, "one window is one trial"
+    assert 1 <= LookElsewhere(np.zeros(5), np.zeros((100, 5))).trials < np.inf, "equal ones all reach their quantile"
     far = LookElsewhere(np.array([6.0, 0, 0, 0, 0]), null)
     assert far.extrapolated and 0.7 < far.p_global() / (5 * norm.sf(6.0)) < 1.4
     assert 1 <= far.p_local[0] / norm.sf(6.0) < 1.3
