@@ -20,6 +20,8 @@ _PUBLIC = {
     "load": "sundog.data.files",
     "fit": "sundog.train.fit",
     "load_run": "sundog.train.run",
+    "as_generator": "sundog.train.generator",
+    "families": "sundog.models.families",
     "Plan": "sundog.train.plan",
     "Run": "sundog.train.run",
     "DensityRun": "sundog.train.run",
@@ -38,8 +40,10 @@ if TYPE_CHECKING:
     from sundog.data.dataset import Dataset as Dataset
     from sundog.data.files import load as load
     from sundog.errors import SundogError as SundogError
+    from sundog.models.families import families as families
     from sundog.tasks.separation import separate as separate
     from sundog.train.fit import fit as fit
+    from sundog.train.generator import as_generator as as_generator
     from sundog.train.plan import Plan as Plan
     from sundog.train.run import DensityRun as DensityRun
     from sundog.train.run import EmulatorRun as EmulatorRun

@@ -38,6 +38,17 @@ FAMILIES: dict[str, type[Model]] = {
 }
 
 
+def families() -> tuple[str, ...]:
+    """The words that `fit` takes.
+
+    Example
+    -------
+    >>> "flow" in families()
+    True
+    """
+    return tuple(FAMILIES)
+
+
 def build(family: str, shape: tuple[int, ...], context_dim: int, options: dict[str, Any], *, periodic: bool = False
           ) -> Model:
     """A new model of the family, networks drawn from the global generator (fork it first).
