@@ -20,7 +20,7 @@ _PUBLIC = {
     "load": "sundog.data.files",
     "fit": "sundog.train.fit",
     "load_run": "sundog.train.run",
-    "as_generator": "sundog.train.generator",
+    "as_generator": "sundog.tasks.generator",
     "families": "sundog.models.families",
     "Plan": "sundog.train.plan",
     "Run": "sundog.train.run",
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from sundog.data.files import load as load
     from sundog.errors import SundogError as SundogError
     from sundog.models.families import families as families
+    from sundog.tasks.generator import as_generator as as_generator
     from sundog.tasks.separation import separate as separate
     from sundog.train.fit import fit as fit
-    from sundog.train.generator import as_generator as as_generator
     from sundog.train.plan import Plan as Plan
     from sundog.train.run import DensityRun as DensityRun
     from sundog.train.run import EmulatorRun as EmulatorRun

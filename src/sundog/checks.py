@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any
@@ -103,6 +104,22 @@ def one_of(value: str, known: Iterable[str], what: str) -> str:
         raise OptionError(f"unknown {what}", got=repr(value), expected=", ".join(names),
                           do=near(str(value), names) or "pass one of these")
     return value
+
+
+def enough_memory(size: float, what: str, do: str) -> None:
+    """Nothing, if about ``size`` bytes are to be had on this machine, else an OptionError before they are taken.
+
+    Example
+    -------
+    >>> enough_memory(1e6, "a million bytes", "take fewer")
+    """
+    try:
+        there = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # a system that does not tell
+        return
+    if size > there:
+        raise OptionError(f"not enough memory for {what}", got=f"about {size / 1e9:.3g} GB",
+                          expected=f"at most the {there / 1e9:.3g} GB of this machine", do=do)
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -238,3 +238,25 @@ def test_an_old_sky_is_not_taken_for_one_that_is_being_made(tmp_path: Path) -> N
     new_maps(tmp_path, 48, NAMES)
     with pytest.raises(FileError, match="no finished sky"):
         SkyMaps.load(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_stopped_sky_leaves_the_one_before_and_a_sky_is_saved_twice(tmp_path, monkeypatch):
+    from sundog.simulate.sky import simulator
+
+    first = simulate_sky(16, seed=1, out=tmp_path, min_halo=3e14)
+    kept = np.array(first.kappa)
+    first.save(tmp_path)  # its maps have moved since they were opened
+    assert np.array_equal(SkyMaps.load(tmp_path).kappa, kept)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulator._Builder, "add_resolved_halos", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        simulate_sky(16, seed=2, out=tmp_path, min_halo=3e14)
+    assert np.array_equal(SkyMaps.load(tmp_path).kappa, kept)
+    assert not [path.name for path in tmp_path.iterdir() if ".part" in path.name]
+    (tmp_path / "sky.json").write_text('{"units": 3}')
+    with pytest.raises(FileError, match=r"cannot read .*sky\.json"):
+        SkyMaps.load(tmp_path)

@@ -93,6 +93,8 @@ def _explain(error: Exception) -> int:
     elif hasattr(error, "format_message"):  # what typer raises for a wrong option or argument
         where = getattr(getattr(error, "ctx", None), "command_path", "sundog")
         line, code = f"error: {error.format_message()} See: {where} --help", 2
+    elif isinstance(error, MemoryError) or "allocate memory" in str(error):
+        line, code = "error: not enough memory for this; ask for less at a time", 2
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  what is left for the full one would be tried once more
         line, code = "error: no space left where the output goes; free some, or write elsewhere", 2

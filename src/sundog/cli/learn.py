@@ -22,9 +22,9 @@ from sundog.cli.options import (
     before_work,
     conditions,
     load,
+    of_the_family,
     plan_of,
     resumable,
-    setting,
     steps_shown,
 )
 
@@ -109,7 +109,7 @@ def fit(
 
     before_work(folder=out)
     settings = {"steps": steps, "seconds": seconds, "batch": batch, "learning_rate": learning_rate}
-    options = dict(map(setting, option or []))
+    options = of_the_family(option)
     data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit,
                 mask=mask if mask is not None else options.get("mask"))
     if family == "scattering" and "sphere" in data.provenance:

@@ -105,6 +105,16 @@ def plan_of(path: Path | None, settings: dict[str, Any]) -> Plan:
     return sundog.Plan(**given) if path is None else sundog.Plan.load(path).with_(**given)
 
 
+def settings(texts: Sequence[str] | None, *reserved: str) -> dict[str, Any]:
+    """What --set gave, name -> value; reserved names, which the command fills itself, are refused."""
+    found = dict(map(setting, texts or []))
+    for name in found:
+        if name in reserved:
+            raise OptionError(f"--set {name} cannot be", got=f"--set {name}=...", expected="an option of the method",
+                              do=f"give --{name.replace('_', '-')} where the command has it, else leave it out")
+    return found
+
+
 def setting(text: str) -> tuple[str, Any]:
     """Name and value of ``name=value``: the array of a .npy file that exists, JSON where it can be, else the text."""
     name, equals, value = text.partition("=")
@@ -119,6 +129,15 @@ def setting(text: str) -> tuple[str, Any]:
     except json.JSONDecodeError:
         found = value
     return name.replace("-", "_"), tuple(found) if isinstance(found, list) else found
+
+
+def of_the_family(texts: Sequence[str] | None) -> dict[str, Any]:
+    """What --set gave for a family of generators."""
+    import inspect
+
+    import sundog
+
+    return settings(texts, *set(inspect.signature(sundog.fit).parameters) - {"options"}, "shape", "context_dim", "self")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import AsJson, Quiet, Seed, before_work, load, resumable, setting
+from sundog.cli.options import AsJson, Quiet, Seed, before_work, load, of_the_family, resumable
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def train(
     with resumable(f"the run in {out}"):
         run = learn(load(prepared), out, seconds=None if minutes is None and steps else 60 * (minutes or 10),
                     training_steps=steps, seed=seed, device=device, precision=precision, progress=not quiet,
-                    **dict(map(setting, option or [])))
+                    **of_the_family(option))
     if not quiet:
         typer.echo(f"{run}\nsaved in {out}; next: sundog radio sample {out} -n 100 --out fakes.fits")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from sundog.cli.options import AsJson, Quiet, Seed, before_work, load, resumable, setting
+from sundog.cli.options import AsJson, Quiet, Seed, before_work, load, resumable, settings
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def scan(
 
     events = _events(file, mass, feature, unit, key)
     regions = _regions(window, slide, step, events.context_units[0])
-    settings = dict(map(setting, option or []))
-    plan = ScanPlan(tuple(regions), method, settings, efficiency, folds, members, control, seed, start, stop)
+    chosen = settings(option, "region", "seed", "out")
+    plan = ScanPlan(tuple(regions), method, chosen, efficiency, folds, members, control, seed, start, stop)
     if jobs is not None:
         _write_jobs(events, plan, out, jobs, quiet)
         return
@@ -103,7 +103,7 @@ def scan(
                 typer.echo(f"wrote {place}")
             return
         found = search(events, regions, method, out, efficiency=efficiency, folds=folds, members=members,
-                       settings=settings, control=control, pseudo_experiments=toys, seed=seed, start=start, stop=stop,
+                       settings=chosen, control=control, pseudo_experiments=toys, seed=seed, start=start, stop=stop,
                        workers=workers, scheduler=scheduler, progress=not quiet)
     page = found.report(report or out / "report.html")
     if as_json:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import Quiet, Seed, before_work, resumable, setting
+from sundog.checks import enough_memory
+from sundog.cli.options import Quiet, Seed, before_work, resumable, settings
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def simulate(
     if name == "list":
         typer.echo("\n".join(f"{word:16} {entry[0]}" for word, entry in SIMULATORS.items()))
         return
-    out, options = out or Path(f"{name}.npz"), dict(map(setting, option or []))
+    out, options = out or Path(f"{name}.npz"), settings(option, "n", "seed", "folder", "done")
     before_work(data=out)
+    enough_memory(16.0 * n, f"{n:.3g} events", "draw fewer at a time, with another seed each")  # two numbers at least
     if name == "dijets" and engine == "pythia":
         data = _collided(n, seed, out.with_suffix(".parts"), {"workers": workers, "scheduler": scheduler, **options},
                          progress=not quiet)

@@ -172,6 +172,9 @@ def _files(path: str | Path | Sequence[str | Path]) -> tuple[list[Path], str]:
     left = ""
     if not isinstance(path, str | Path):
         found = [Path(p).expanduser() for p in path]
+    elif (Path(path).expanduser() / "run.json").exists():
+        raise FileError(f"{path} holds a run, no data", got="run.json", expected="data files",
+                        do=f"read it with: sundog.load_run({str(path)!r})")
     elif Path(path).expanduser().is_dir():
         found, left = _of_folder(Path(path).expanduser())
     elif not Path(path).exists() and glob.has_magic(str(path)):

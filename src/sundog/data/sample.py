@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.checks import positive
 from sundog.data.exchange import Exchange
 from sundog.data.objects import raw_of
 from sundog.errors import DataError, OptionError, ShapeError
@@ -74,6 +75,8 @@ class Dataset(Exchange):
     def __post_init__(self) -> None:
         _check_numbers(self)
         _check_labels(self)
+        if self.pixel_arcmin is not None:
+            positive(self.pixel_arcmin, "pixel_arcmin")
         if not 0 <= self.held_out_fraction < 1:
             raise OptionError("held_out_fraction out of range", got=self.held_out_fraction,
                               expected="0 <= fraction < 1", do="pass e.g. 0.2")

@@ -254,6 +254,17 @@ class _Loop:
 
     def restore(self, path: Path, identity: str) -> None:
         tensors, facts = read_tensors(path)
+        try:
+            self._take(tensors, facts, path, identity)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise RunError(f"{path} is damaged", got=f"{type(error).__name__}: {error}",
+                           expected="a checkpoint of this training", do="delete it and train again") from error
+        if self.plan.seconds is not None:
+            left = max(0.0, self.plan.seconds - self.history.seconds)
+            self.history.notes.append(f"resumed at step {self.step} with {left:.0f} s of {self.plan.seconds:.0f} s "
+                                      "left; a budget in seconds does not repeat bit by bit")
+
+    def _take(self, tensors: dict[str, Tensor], facts: dict[str, Any], path: Path, identity: str) -> None:
         if facts["identity"] != identity:
             raise RunError(f"{path.parent} holds a training of another model, data or plan",
                            got=facts["identity"], expected=identity, do="choose another folder, or delete this one")
@@ -265,10 +276,6 @@ class _Loop:
         for i, optimiser in enumerate(self.optimisers):
             state = {j: inside(f"optimiser{i}/{j}", tensors) for j in range(len(self.objectives[i].parameters))}
             optimiser.load_state_dict({**optimiser.state_dict(), "state": {j: s for j, s in state.items() if s}})
-        if self.plan.seconds is not None:
-            left = max(0.0, self.plan.seconds - self.history.seconds)
-            self.history.notes.append(f"resumed at step {self.step} with {left:.0f} s of {self.plan.seconds:.0f} s "
-                                      "left; a budget in seconds does not repeat bit by bit")
 
 
 def _batch_size(plan: Plan, rows: int, world: int) -> int:

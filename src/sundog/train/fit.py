@@ -21,12 +21,12 @@ from sundog.errors import DataError, OptionError, RunError, SampleSizeError
 from sundog.models.base import Batch, Model, RowNoise, as_often_as_weighed
 from sundog.models.families import build
 from sundog.random import key, stream
-from sundog.train.checkpoint import CHECKPOINT
+from sundog.train.checkpoint import CHECKPOINT, RUN, read_facts
 from sundog.train.devices import choose_device, to, train_shared
 from sundog.train.engine import train
 from sundog.train.history import History
 from sundog.train.plan import Plan
-from sundog.train.run import LABELS, RUN, Run, load_run, make_run, read_facts
+from sundog.train.run import LABELS, Run, load_run, make_run
 from sundog.train.scaled import Kinds, fitted_scaling, placed
 from sundog.version import __version__
 
@@ -97,7 +97,8 @@ def fit(
     data = (dataset.with_context(context) if context else dataset).train
     shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
+        # torch takes 64 bits; longer seeds, which all else takes, are hashed
+        torch.manual_seed(plan.seed if plan.seed < 2**64 else key(plan.seed, "weights") >> 192)
         model = build(family, shape, width, options, periodic=data.periodic) if isinstance(family, str) else \
             family(shape=shape, context_dim=width, **options)  # type: ignore[call-arg]
     start = load_run(init_from) if isinstance(init_from, str | Path) else init_from

@@ -73,7 +73,7 @@ class Plan(BaseModel):
         """Plan from JSON text; unknown or impossible settings are an OptionError."""
         try:
             return Plan(**json.loads(text))
-        except (json.JSONDecodeError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise FileError("the plan is not a JSON object", got=str(error), expected='e.g. {"steps": 1000}',
                             do="repair the file") from None
 
@@ -82,9 +82,9 @@ class Plan(BaseModel):
         """Plan from a .json file, or a .yaml file when PyYAML is installed."""
         path = Path(path)
         try:
-            text = path.read_text()
-        except OSError as error:
-            raise FileError(f"cannot read the plan {path}", got=error.strerror, expected="a JSON or YAML file",
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise FileError(f"cannot read the plan {path}", got=str(error), expected="a JSON or YAML file",
                             do="check the path") from error
         if path.suffix in (".yaml", ".yml"):
             text = _yaml_to_json(text, path)
@@ -115,6 +115,6 @@ def _yaml_to_json(text: str, path: Path) -> str:
                         do="pip install pyyaml, or write the plan as JSON") from None
     try:
         return json.dumps(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise FileError(f"{path.name} is not YAML", got=str(error).splitlines()[0], expected="key: value lines",
-                        do="repair the file") from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # a date or a set is no plan either
+        raise FileError(f"{path.name} is not YAML of a plan", got=str(error).splitlines()[0],
+                        expected="key: value lines", do="repair the file") from None

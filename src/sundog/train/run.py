@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sundog.checks import enough_memory
 from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
 from sundog.data.sample import tensor_of
@@ -29,14 +30,14 @@ from sundog.models.base import Density, EstimatedDensity, Model, RowNoise, Trans
 from sundog.models.emulators.base import Emulator
 from sundog.models.families import build
 from sundog.random import key
-from sundog.train.checkpoint import inside, nested, read_tensors, write_tensors
+from sundog.train.checkpoint import RUN, checksum, inside, nested, read_facts, read_tensors, write_tensors
 from sundog.train.devices import choose_device
 from sundog.train.history import History
 from sundog.train.plan import Plan
 from sundog.train.prediction import Prediction, physical_moments
 from sundog.train.scaled import kinds_of, log_density
 
-RUN = "run.json"
+DAMAGES = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, RecursionError)
 LABELS = ("names", "units", "context_names", "context_units", "pixel_arcmin", "periodic")
 
 
@@ -95,7 +96,8 @@ class Run:
         Parameters
         ----------
         n : how many
-        context : (n, c), or one row for all, in physical units; a conditional run given none draws training contexts
+        context : (n, c), or one row for all, in physical units, or by name, as ``{"m_jj": 3.5}``; a
+            conditional run given none draws training contexts
         seed : same seed, same fakes: row i is the same whatever n is, to the rounding of the processor's library
         **options : of the family's sampler, e.g. ``guidance=2.0`` and ``steps=50`` of diffusion
 
@@ -108,6 +110,8 @@ class Run:
             raise OptionError("cannot sample", got=f"n = {n}", expected="a whole number above 0", do="pass n=1000")
         n = int(n)
         _check_options(self.model, options)
+        enough_memory(3.0 * n * math.prod(self.model.shape) * (8 if self.precise else 4), f"{n:.3g} fakes",
+                      "draw fewer at a time, with another seed each")
         given = self._contexts(n, context, seed)
         told = None if given is None else self._standard_context(given)
         with torch.no_grad():
@@ -142,9 +146,18 @@ class Run:
     def _given(self, context: Any) -> Tensor:
         """A context as rows (n, c): a number, or a row of several, is one row."""
         width = len(self.labels["context_names"])
+        context = self._told_by_name(context) if isinstance(context, Mapping) else context
         c = self._named_context(context) if isinstance(context, Dataset) else _as_tensor(context)
         c = c.reshape(1, 1) if c.ndim == 0 else c[:, None] if c.ndim == 1 and width == 1 else c
         return c[None] if c.ndim == 1 else c
+
+    def _told_by_name(self, context: Mapping[str, Any]) -> Tensor:
+        """(1, c) or (n, c) of numbers or arrays by the name of their column."""
+        wanted = tuple(self.labels["context_names"])
+        if set(context) != set(wanted):
+            raise ShapeError("context does not fit the run", got=", ".join(map(str, context)),
+                             expected=", ".join(wanted), do="give each of these columns, by name")
+        return torch.stack(torch.broadcast_tensors(*(_as_tensor(context[name]).reshape(-1) for name in wanted)), 1)
 
     def _named_context(self, dataset: Dataset) -> Tensor:
         """The context of a Dataset, its columns found by name and checked for units."""
@@ -174,6 +187,11 @@ class Run:
     def _dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.model.parameters()), torch.float32)
 
+    @staticmethod
+    def load(folder: str | Path, device: str = "cpu") -> Run:
+        """The run saved in a folder: `load_run`."""
+        return load_run(folder, device)
+
     def to(self, device: str) -> Run:
         """The same run on another device, e.g. ``run.to("cpu")``."""
         self.model.to(choose_device(device))
@@ -188,7 +206,8 @@ class Run:
             tensors["contexts"] = self.contexts
         weights = folder / f"weights-{_digest(tensors)}.safetensors"
         write_tensors(weights, tensors, {"family": self.family})
-        write_text(folder / RUN, json.dumps(self._facts(weights.name), indent=1))
+        facts = self._facts(weights.name)
+        write_text(folder / RUN, json.dumps({**facts, "checksum": checksum(facts)}, indent=1))
         for old in folder.glob("weights-*.safetensors"):
             if old != weights:
                 old.unlink(missing_ok=True)
@@ -397,6 +416,15 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
     """
     folder = Path(folder)
     facts = read_facts(folder)
+    try:
+        return _rebuilt(folder, facts, device)
+    except DAMAGES as error:
+        raise RunError(f"{folder / RUN} is damaged", got=f"{type(error).__name__}: {error}",
+                       expected="JSON written by sundog", do="restore it from a copy, or fit again") from error
+
+
+def _rebuilt(folder: Path, facts: dict[str, Any], device: str) -> Run:
+    """The run that the facts and the weights beside them describe."""
     tensors, _ = read_tensors(folder / facts["weights"])
     if _digest(tensors) not in facts["weights"]:
         raise RunError(f"the weights in {folder} are damaged", got=_digest(tensors), expected=facts["weights"],
@@ -419,26 +447,6 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
         plan=Plan(**facts["plan"]), history=History(**history), provenance=facts["provenance"],
         identity=facts["identity"], precise=facts.get("precise", False),
     )
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """The content of run.json, checked."""
-    path = folder / RUN
-    if not path.exists():
-        unfinished = folder.is_dir() and any(folder.glob("checkpoint*"))
-        raise RunError(f"there is no run in {folder}", got="an unfinished training" if unfinished else "no run.json",
-                       expected="a folder written by fit(..., out=...)",
-                       do="call fit with the same arguments to finish it" if unfinished else "check the path")
-    try:
-        facts = json.loads(path.read_text())
-        if facts["sundog_run"] != 1:
-            raise RunError(f"{path} is of another version", got=facts["sundog_run"], expected=1, do="update sundog")
-        for word in ("weights", "family", "model", "plan", "history", "labels", "scaling"):
-            facts[word]  # a KeyError is explained below
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is not a run", got=str(error), expected="JSON written by sundog",
-                       do="restore it from a copy, or fit again") from error
-    return facts
 
 
 def _joined(n: int, parts: Iterator[Tensor]) -> Tensor:

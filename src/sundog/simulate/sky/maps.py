@@ -88,7 +88,7 @@ class SkyMaps:
                 file = (target / f"{name}.npy").absolute()
                 if isinstance(values, np.memmap) and values.filename == file:
                     values.flush()
-                elif isinstance(values, np.memmap) and Path(str(values.filename)).parent.parent == target.resolve():
+                elif isinstance(values, np.memmap) and _inside(values, target):
                     values.flush()  # grown in a folder of its own inside: it has only to move
                     staged[file] = Path(str(values.filename))
                 else:
@@ -117,9 +117,20 @@ class SkyMaps:
         if not (source / _FACTS).exists():
             raise FileError(f"no finished sky in {source}", got=f"no {_FACTS}", expected="the folder of a whole sky",
                             do="simulate it again: sundog sky simulate --out " + str(source))
-        facts = json.loads((source / _FACTS).read_text())
-        maps = {name: _opened(source / f"{name}.npy") for name in facts["units"]}
-        return SkyMaps(maps, frequency_ghz=facts["frequency_ghz"], frame=facts["frame"], provenance=facts["provenance"])
+        try:
+            facts = json.loads((source / _FACTS).read_text(encoding="utf-8"))
+            maps = {name: _opened(source / f"{name}.npy") for name in facts["units"]}
+            return SkyMaps(maps, frequency_ghz=float(facts["frequency_ghz"]), frame=str(facts["frame"]),
+                           provenance=dict(facts["provenance"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise FileError(f"cannot read {source / _FACTS}", got=f"{type(error).__name__}: {error}",
+                            expected="JSON written by sundog", do="simulate or copy the sky again") from error
+
+
+def _inside(values: np.memmap[Any, Any], target: Path) -> bool:
+    """Whether a map lies in a file of a folder that is in the target."""
+    file = Path(str(values.filename))
+    return file.exists() and file.parent.parent == target.resolve()
 
 
 def _opened(path: Path) -> Array:

@@ -16,6 +16,7 @@ from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 FEWEST_EVENTS = 1000  # below, neither a template nor a classifier of four features is worth its error bar
 FEWEST_BESIDE = 500  # in each sideband: the interpolation into the window needs support on both sides
 FEWEST_INSIDE = 200
+MOST_WINDOWS = 10_000  # each is a search of minutes
 UNIT_STEP = 1000.0  # GeV for TeV, keV for MeV
 
 
@@ -120,7 +121,11 @@ def sliding_windows(lo: float, hi: float, width: float, step: float | None = Non
     if not (0 < width <= hi - lo) or step <= 0:
         raise OptionError("the windows do not fit", got=f"width {width:g}, step {step:g} in [{lo:g}, {hi:g}]",
                           expected="0 < width <= hi - lo and step > 0", do="use narrower windows")
-    count = int(np.floor((hi - lo - width) / step + 1e-9)) + 1
+    count = (hi - lo - width) / step + 1
+    if not count <= MOST_WINDOWS:
+        raise OptionError("too many windows", got=f"{count:.3g}", expected=f"at most {MOST_WINDOWS}",
+                          do="use wider windows or a larger step")
+    count = int(np.floor(count + 1e-9))
     return tuple(SignalRegion(round(lo + i * step, 12), round(lo + i * step + width, 12), unit) for i in range(count))
 
 

@@ -72,7 +72,8 @@ def mock_survey(
     if shapes.ndim != 3 or not (shapes.sum((1, 2)) > 0).all():
         raise ShapeError("sources are not usable images", got=np.shape(sources),
                          expected="(m, ny, nx) with light in each", do="drop empty images")
-    if n < 1 or min(size, pixel_arcsec, beam_arcsec) <= 0 or rms_mjy < 0:
+    finite = np.isfinite([size, pixel_arcsec, beam_arcsec, rms_mjy]).all()
+    if n < 1 or min(size, pixel_arcsec, beam_arcsec) <= 0 or rms_mjy < 0 or not finite:
         raise OptionError("an impossible survey", got=f"n={n}, size={size}, pixel {pixel_arcsec}, beam {beam_arcsec}, "
                           f"rms {rms_mjy}", expected="positive numbers", do="correct them")
     draw = np.random.default_rng(seed)

@@ -13,7 +13,7 @@ from sundog.errors import OptionError, ShapeError
 from sundog.random import stream
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, SignalRegion
-from sundog.train.generator import OwnDensity, OwnGenerator, as_generator
+from sundog.tasks.generator import OwnDensity, OwnGenerator, as_generator
 
 MEAN, WIDTH = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0])
 N = 4000
