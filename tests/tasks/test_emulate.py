@@ -11,7 +11,7 @@ from sundog import cli
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.random import stream
-from sundog.tasks.emulate import EmulatorRow, _chance, emulate
+from sundog.tasks.emulate import EmulatorRow, LearningCurve, _chance, emulate, learning_curve
 
 
 def runs(of, n=50, width=2):
@@ -65,6 +65,18 @@ def test_the_error_bar_is_the_scatter_between_runs():
     scores = torch.rand(400, generator=stream(0, "scores"), dtype=torch.float64)
     row = EmulatorRow("pod", scores, (math.nan, math.nan), 0.0)
     assert row.error_bar == pytest.approx(float(scores.std()) / 20 / (2 * row.error))
+
+
+def test_a_learning_curve_falls_as_it_says():
+    noise = 0.3 * torch.randn(100, 1, generator=stream(0, "curve"))
+    smooth = learning_curve(runs(lambda c: torch.sin(5 * c[:, :1]) * c[:, 1:], n=100), "ntk")
+    assert smooth.sizes == (32, 48, 64, 80)
+    assert smooth.rate > 0.5
+    assert smooth.runs_for(smooth.errors[-1] / 2) > 80
+    assert "more runs halve it" in str(smooth)
+    flat = learning_curve(runs(lambda c: 0 * c[:, :1] + noise, n=100), "ntk")
+    assert flat.rate < 0.2  # nothing to learn
+    assert LearningCurve((10, 20), (0.2, 0.1), (0, 0), 1.0, 2.0).runs_for(0.05) == pytest.approx(40)
 
 
 def test_what_cannot_be_tried_is_said():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.stats import wilcoxon
 from torch import Tensor
@@ -155,6 +156,60 @@ def _chance(best: EmulatorRow, second: EmulatorRow) -> float:
     """p-value of the best against the second. Ranks: squared errors are heavy-tailed, one run can carry their mean."""
     apart = (best.scores - second.scores).numpy()
     return min(1.0, 2 * float(wilcoxon(apart, alternative="less").pvalue)) if apart.any() else 1.0
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Cross-validated error against the number of runs learned, and the power law through it.
+
+    error = scale n^-rate, fitted to the logarithms; beyond the largest n it is an extrapolation.
+
+    Attributes
+    ----------
+    sizes, errors, error_bars : runs learned, root mean square error over the spread, its standard error
+    rate, scale : of the power law
+    """
+
+    sizes: tuple[int, ...]
+    errors: tuple[float, ...]
+    error_bars: tuple[float, ...]
+    rate: float
+    scale: float
+
+    def runs_for(self, error: float) -> float:
+        """Runs at which the power law reaches an error; infinite where more runs do not help."""
+        return (self.scale / error) ** (1 / self.rate) if self.rate > 0 else math.inf
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{n}: {error:.3g}" for n, error in zip(self.sizes, self.errors))
+        half = self.runs_for(self.errors[-1] / 2) - self.runs_for(self.errors[-1])
+        more = f"about {half:.0f} more runs halve it" if math.isfinite(half) else "more runs do not help"
+        return f"runs: error {shown}; {more} (extrapolated)"
+
+
+def learning_curve(dataset: Dataset, family: str, seed: int = 0, *, folds: int = 5) -> LearningCurve:
+    """Error of one emulator when it learns 40, 60, 80 and all of the runs that the folds leave it, in per cent.
+
+    Raises
+    ------
+    OptionError : fewer than 20 runs. SampleSizeError : too few for the family.
+    """
+    data = replace(dataset.train, held_out_fraction=0.0)
+    unit = _checked(data)
+    at_least(len(data), 2 * FEWEST, "number of runs of a learning curve")
+    order = torch.randperm(len(data), generator=stream(seed, "folds"))
+    parts, rows = [order[i::folds] for i in range(folds)], []
+    most = len(data) - len(parts[0])
+    sizes = [round(share * most) for share in (0.4, 0.6, 0.8, 1.0)]
+    for size in sizes:
+        def answer(runs: Dataset, inputs: Tensor, size: int = size) -> Answer:
+            kept = torch.randperm(len(runs), generator=stream(seed, "curve"))[:size]
+            return _family(family, seed, runs[kept], inputs)
+
+        rows.append(_row(family, answer, data, parts, unit))
+    slope, offset = np.polyfit(np.log(sizes), np.log([max(row.error, 1e-16) for row in rows]), 1)
+    return LearningCurve(tuple(sizes), tuple(row.error for row in rows), tuple(row.error_bar for row in rows),
+                         -float(slope), math.exp(offset))
 
 
 def _checked(data: Dataset) -> Tensor:
