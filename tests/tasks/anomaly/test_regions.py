@@ -113,3 +113,10 @@ def test_maps_are_no_events():
     maps = np.random.default_rng(2).normal(size=(20, 1, 4, 4))
     with pytest.raises(ShapeError, match="a search needs features"):
         gather(maps, spectrum(20))
+
+
+@pytest.mark.parametrize("extreme", [-100.0, 100.0])
+def test_a_column_that_begins_with_its_extreme_is_not_constant(extreme):
+    x = noise()
+    x[0, 1] = extreme
+    assert len(gather(x, spectrum(2000))) == 2000
