@@ -134,6 +134,15 @@ def test_positions_of_equal_tokens_are_learnt_by_the_universal_layer_alone(kind,
     assert learns or loss.item() > math.log(16) - 1e-3
 
 
+@pytest.mark.parametrize("kind", LAYERS)
+def test_pieces_change_nothing(kind, monkeypatch):
+    made, x = layer(kind), tokens(5)
+    mask = torch.arange(9) < torch.tensor([[9], [5], [1], [0], [7]])
+    whole = made(x, mask)
+    monkeypatch.setattr("sundog.nets.attention._CACHED", 2 * 3 * 81)  # two rows at once
+    assert torch.allclose(made(x, mask), whole, atol=1e-13)
+
+
 def test_bad_input_is_refused_by_name():
     with pytest.raises(OptionError, match="divide"):
         RelativePositionAttention(10, 4)
@@ -146,3 +155,40 @@ def test_bad_input_is_refused_by_name():
         made(tokens(), torch.ones(2, 9))
     with pytest.raises(ShapeError, match="mask"):
         made(tokens(), torch.ones(2, 8, dtype=torch.bool))
+
+
+class Reverser(torch.nn.Module):
+    """One layer of attention and one hidden layer; positions are added to the tokens where ``places`` asks so."""
+
+    def __init__(self, places, width):
+        super().__init__()
+        self.lift = torch.nn.Linear(1, 32)
+        self.place = torch.nn.Parameter(0.5 * torch.randn(8, 32) * places)
+        self.place.requires_grad_(places)
+        self.attention = UniversalRPEAttention(32, 4, reach=8 if places else 0)
+        self.net = torch.nn.Sequential(torch.nn.Linear(32, width), torch.nn.ReLU(), torch.nn.Linear(width, 1))
+
+    def forward(self, x):
+        h = self.lift(x) + self.place
+        return self.net(h + self.attention(h))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("places", [False, True])
+def test_a_sequence_is_reversed_with_positions_and_not_without(places):
+    """No equivariant map reverses: of independent tokens it can know the mean of the others at best."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Reverser(places, 64)
+        optimiser = torch.optim.Adam(net.parameters(), 3e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, 4000)
+        for _ in range(4000):
+            x = 2 * torch.rand(64, 8, 1) - 1
+            loss = (net(x) - x.flip(1)).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        x = 2 * torch.rand(1000, 8, 1) - 1
+    worst = float((net(x) - x.flip(1)).abs().max().detach())
+    assert worst < 1e-2 if places else worst > 0.5

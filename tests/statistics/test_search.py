@@ -93,11 +93,19 @@ def test_tensors_arrays_and_lists_are_the_same():
     assert all(row == found[0] for row in found)
 
 
+def test_letters_are_symbols():
+    found = find_motif("the cat sat on the mät", "mat", mismatches=1)
+    assert found.positions.flatten().tolist() == [4, 8, 19]
+    assert found.mismatches.tolist() == [1, 1, 1]
+
+
 def test_bad_input_is_refused_by_name():
     with pytest.raises(DataError, match="quantise"):
         hamming_distances(torch.rand(10), torch.ones(2, dtype=torch.long))
     with pytest.raises(DataError, match="pattern"):
         hamming_distances([1, 2], [])
+    with pytest.raises(DataError, match="pattern"):
+        hamming_distances("ab", "")
     with pytest.raises(ShapeError, match="does not fit"):
         hamming_distances([1, 2], [1, 2, 3])
     with pytest.raises(ShapeError, match="does not fit"):

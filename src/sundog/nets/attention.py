@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from sundog.checks import at_least, whole
 from sundog.errors import OptionError, ShapeError
 
+_CACHED = 2**20  # weights at once: more leave the cache of a processor, at half the speed (benchmarks/attention.py)
+
 
 class _Relative(nn.Module, ABC):
     """Attention whose weights know how far apart two tokens stand."""
@@ -36,9 +38,14 @@ class _Relative(nn.Module, ABC):
         x = x if mask is None else x.masked_fill(~mask[..., None], 0)  # padding may hold anything, NaN too
         q, k, v = self.qkv(x).reshape(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         apart = self._distances(length, x.device)
-        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + self.bias[:, apart]
-        weights = self._weighted(self._hidden(scores, mask).softmax(-1), apart)
-        seen = self.out((weights @ v).transpose(1, 2).reshape(x.shape))
+        bias, rows = self.bias[:, apart], max(1, _CACHED // (self.heads * length**2))
+        pieces = [part.split(rows) for part in (q * q.shape[-1] ** -0.5, k, v)]
+        masks = [None] * len(pieces[0]) if mask is None else mask.split(rows)
+        seen = torch.cat([
+            self._weighted(self._hidden(a @ b.transpose(-1, -2) + bias, m).softmax(-1), apart) @ c
+            for a, b, c, m in zip(*pieces, masks)
+        ])  # fmt: skip
+        seen = self.out(seen.transpose(1, 2).reshape(x.shape))
         return seen if mask is None else seen * mask[..., None]
 
     @abstractmethod

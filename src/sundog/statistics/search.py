@@ -52,7 +52,7 @@ def hamming_distances(text: Any, pattern: Any) -> Tensor:
 
     Parameters
     ----------
-    text: (n,) or (ny, nx) whole numbers (symbols); quantise continuous values first.
+    text: (n,) or (ny, nx) whole numbers (symbols), or letters in a str; quantise continuous values first.
     pattern: (m,) or (my, mx), of as many axes, nowhere longer than the text. Symbols that the text lacks never match.
 
     Returns (n - m + 1,) or (ny - my + 1, nx - mx + 1), int64.
@@ -150,7 +150,9 @@ def _strides(shape: tuple[int, ...]) -> list[int]:
 
 
 def _symbols(values: Any, what: str) -> np.ndarray:
-    """Whole numbers as an array of one or two axes."""
+    """Whole numbers as an array of one or two axes; letters as their code points."""
+    if isinstance(values, str):
+        values = np.frombuffer(values.encode("utf-32-le"), dtype=np.uint32)
     x = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if x.size == 0 or x.dtype.kind not in "iub":
         raise DataError(f"{what} is no row of symbols", got=f"{x.size} values of type {x.dtype}",
