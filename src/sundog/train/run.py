@@ -123,7 +123,7 @@ class Run:
             **self.labels,
         )
 
-    def _contexts(self, n: int, context: Any, seed: int) -> Tensor | None:
+    def _contexts(self, n: int, context: Any, seed: int, exact: bool = False) -> Tensor | None:
         """(n, c) contexts in physical units for n samples, or None for an unconditional run."""
         width = len(self.labels["context_names"])
         if width == 0:
@@ -134,7 +134,7 @@ class Run:
         if context is None:
             assert self.contexts is not None  # stored by fit for every conditional run
             return self.contexts[RowNoise(key(seed, "context"), n).choice(len(self.contexts))]
-        c = self._given(context)
+        c = self._given(context, exact)
         if c.shape[1] != width or len(c) not in (1, n):
             raise ShapeError(
                 "context does not fit the run", got=f"shape {tuple(c.shape)}",
@@ -143,11 +143,11 @@ class Run:
             )
         return c.expand(n, width).contiguous()
 
-    def _given(self, context: Any) -> Tensor:
+    def _given(self, context: Any, exact: bool = False) -> Tensor:
         """A context as rows (n, c): a number, or a row of several, is one row."""
         width = len(self.labels["context_names"])
         context = self._told_by_name(context) if isinstance(context, Mapping) else context
-        c = self._named_context(context) if isinstance(context, Dataset) else _as_tensor(context)
+        c = self._named_context(context) if isinstance(context, Dataset) else _as_tensor(context, exact)
         c = c.reshape(1, 1) if c.ndim == 0 else c[:, None] if c.ndim == 1 and width == 1 else c
         return c[None] if c.ndim == 1 else c
 
@@ -185,7 +185,8 @@ class Run:
         return self.scaling.inverse(z.detach().cpu().to(torch.float64 if self.precise else torch.float32))
 
     def _dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.model.parameters()), torch.float32)
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
 
     @staticmethod
     def load(folder: str | Path, device: str = "cpu") -> Run:
@@ -372,8 +373,8 @@ class EmulatorRun(Run):
         """
         model = self.model
         assert isinstance(model, Emulator)
-        rows = self._given(context)
-        given = self._contexts(len(rows), rows, 0)
+        rows = self._given(context, exact=True)
+        given = self._contexts(len(rows), rows, 0, exact=True)
         assert given is not None
         told = self._standard_context(given)
         with torch.no_grad():
@@ -469,10 +470,10 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _as_tensor(context: Any) -> Tensor:
+def _as_tensor(context: Any, exact: bool = False) -> Tensor:
     """A context given as number, list, array or frame."""
     try:
-        return tensor_of(context, "context")
+        return tensor_of(context, "context", exact)
     except DataError as error:
         raise ShapeError("the context is not an array of numbers", got=type(context).__name__,
                          expected="a number, an array (n, c) or a Dataset", do="use numpy.asarray") from error

@@ -46,7 +46,7 @@ class TestPOD:
         mean, std = run.predict(u[200:])
         truth = antiderivative(u[200:])
         assert mean.dtype == F64
-        assert float((mean - truth).norm() / truth.norm()) < 1e-8
+        assert float((mean - truth).norm() / truth.norm()) < 1e-10  # inputs in float32 would leave 5e-9
         assert float(std.max()) < 1e-6
         square = sundog.fit("pod", runs(u[:200] ** 2, u[:200]), degree=1).predict(u[200:]).mean
         assert float((square - u[200:] ** 2).norm() / (u[200:] ** 2).norm()) > 0.1  # no such luck with another one
@@ -147,8 +147,8 @@ class TestContract:
 
     def test_draws_have_the_law_that_is_predicted(self, family):
         run = sundog.fit(family, self.toy())
-        drawn = run.sample(4000, context=[0.2, -0.3]).values.double()
-        mean, std = run.predict([0.2, -0.3])
+        drawn = run.sample(4000, context=[0.25, -0.5]).values.double()
+        mean, std = run.predict([0.25, -0.5])
         assert mean.shape == std.shape == (1, 3)
         far = (drawn.mean(0) - mean).abs()[:, :2] / (std[:, :2] / math.sqrt(4000))
         assert float(far.max()) < 4
