@@ -67,8 +67,9 @@ def test_samples_have_the_true_moments_at_a_fixed_context(fitted):
     x = fitted.sample(n, context=0.5, seed=1).values
     z = (x - 5) / torch.tensor([10.0, 0.1, 1.0])
     expected = torch.tensor([0.5, -0.5, 0.0])
-    # 4 sigma of the sample plus 3 % of a standard deviation for a fit on 14,400 rows.
-    assert ((z.mean(0) - expected).abs() < 4 / math.sqrt(n) + 0.03).all()
+    # 4 sigma of the sample, and 3 of the fit: over data sets and seeds the mean scatters by 0.03 standard deviations.
+    assert ((z.mean(0) - expected).abs() < 4 / math.sqrt(n) + 0.09).all()
+    assert ((z.mean(0) + expected).abs() > 0.5)[:2].all()  # another context would be seen
     assert ((z.T.cov() - COVARIANCE).abs() < 0.06).all()
 
 
@@ -137,8 +138,7 @@ def test_context_columns_are_found_by_name_and_checked_for_units():
     turned = sundog.Dataset.from_arrays(data.values, m.flip(1), ["x"], context_names=["m2", "m1"], context_units="TeV")
     assert torch.equal(run.sample(400, context=turned).context, m)
     flat = sundog.Dataset.from_arrays(m, names=["m1", "m2"], units="TeV")
-    with pytest.raises(ShapeError, match="every column would become context"):
-        run.sample(400, context=flat)
+    assert torch.equal(run.sample(400, context=flat).context, m)  # a table of nothing else
     with pytest.raises(ShapeError, match="units of the context do not fit the run: got GeV, GeV"):
         run.sample(400, context=sundog.Dataset.from_arrays(data.values, m, ["x"], context_names=["m1", "m2"],
                                                            context_units="GeV"))

@@ -10,6 +10,7 @@ import torch
 
 import sundog
 from sundog.errors import OptionError
+from sundog.models.emulators.base import Emulator
 from sundog.models.families import FAMILIES, build, options
 from sundog.models.flow import NormalizingFlow
 from sundog.models.matching import FlowMatching
@@ -87,7 +88,8 @@ def test_one_statement_gives_signature_help_and_json(family):
     assert names and list(inspect.signature(cls).parameters) == ["shape", "context_dim", *names]
     assert [line.split(" : ")[0] for line in options(family)] == names
     assert all(line in cls.__doc__ for line in options(family))
-    config = json.loads(json.dumps(build(family, SHAPES.get(family, (3,)), 0, {}).config()))
+    width = int(issubclass(cls, Emulator))  # a simulator has an input
+    config = json.loads(json.dumps(build(family, SHAPES.get(family, (3,)), width, {}).config()))
     assert set(config) == {"shape", "context_dim", *names}
     assert build(family, tuple(config.pop("shape")), config.pop("context_dim"), config).config().keys() >= set(names)
 
