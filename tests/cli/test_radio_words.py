@@ -14,7 +14,7 @@ from sundog.demos import run_demo
 from sundog.tasks.radio import read_catalogue, read_cutouts, read_mosaic
 
 SKY = ["radio", "mock", "-n", "40", "--size", "500", "--las", "20", "40", "--flux", "50", "500", "--out", "mock.fits"]
-TINY = ["--steps", "2", "--set", "parameters=2e4", "--set", "steps=4", "--set", "components=8"]
+TINY = ["--steps", "2", "--set", "parameters=2e4", "--set", "sampling_steps=4", "--set", "components=8"]
 
 
 @pytest.fixture(scope="module")
