@@ -114,7 +114,7 @@ class TestFamily:
         model = wiggle(make(case, context_dim))
         if not isinstance(model, Density) or getattr(model, "exact", True) is False:
             pytest.skip("no exact density")
-        n = 20_000
+        n = 40_000
         c = None if context_dim == 0 else torch.full((n, context_dim), 0.3)
         with torch.no_grad():
             x = model.sample(n, c, torch.Generator().manual_seed(3))

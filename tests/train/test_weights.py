@@ -35,7 +35,7 @@ def test_rows_of_almost_no_weight_do_not_choose_the_state():
     """Truth has 6e-5 between the hills; a score without weights keeps an early state that still fills the gap."""
     plan = Plan(steps=600, batch=512)
     run = sundog.fit("flow", with_ghosts(1e-6), plan=plan, layers=2, hidden=(32, 32))
-    assert run.history.best_step > 300
+    assert run.history.best_step > 150  # without weights: 30
     assert share_between(run.sample(5000, seed=1)) < 0.02
     control = sundog.fit("flow", with_ghosts(1.0), plan=plan, layers=2, hidden=(32, 32))
     assert share_between(control.sample(5000, seed=1)) > 0.3

@@ -45,7 +45,7 @@ def trajectory(run: Run, n: int = 4, context: Any = None, seed: int = 0) -> Traj
     -------
     >>> import sundog
     >>> maps = sundog.Dataset.from_arrays(torch.randn(40, 8, 8, generator=torch.Generator().manual_seed(0)))
-    >>> run = sundog.fit("diffusion", maps, plan=sundog.Plan(steps=2), parameters=2e4, steps=4)
+    >>> run = sundog.fit("diffusion", maps, plan=sundog.Plan(steps=2), parameters=2e4, sampling_steps=4)
     >>> way = trajectory(run, 2, seed=3)
     >>> len(way.levels), torch.equal(way.frames[-1], run.sample(2, seed=3).values)
     (5, True)

@@ -66,4 +66,4 @@ def test_events_beyond_the_sidebands_keep_a_density():
     truth = toy.log_background(inside.values, inside.context)
     off = {scaling: float((fit_template(events, REGION, scaling=scaling, check=False, **SMALL).log_prob(inside)
                            - truth).std()) for scaling in (SCALINGS["flow"], "logit")}
-    assert off[SCALINGS["flow"]] < 0.5 < 2 < off["logit"]
+    assert off[SCALINGS["flow"]] < 0.5 < 1 < off["logit"]

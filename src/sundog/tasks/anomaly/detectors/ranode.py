@@ -213,11 +213,9 @@ class RAnode(Search):
     def _fit_background(self, events: Dataset) -> Template | Background:
         if self.background is None:
             return fit_template(events, self.region, family="flow", seed=self.seed)
-        if not isinstance(self.background, TemplateSearch):
-            return self.background
-        if self.background.template_ is None:
+        if isinstance(self.background, TemplateSearch) and self.background.template_ is None:
             self.background.fit(events)
-        return self.background.template_
+        return getattr(self.background, "template_", self.background)
 
     @property
     def _template(self) -> Template | None:
