@@ -21,7 +21,8 @@ def fitted(**options: object) -> sundog.Run:
     c = torch.rand(60, 1, generator=g)
     x = 5 + (1 + c[:, :, None]) * torch.randn(60, 8, 8, generator=g).cumsum(1)
     maps = sundog.Dataset.from_arrays(x, c, names=["flux"], units="mJy", context_names=["size"])
-    return sundog.fit("diffusion", maps, plan=sundog.Plan(steps=2, batch=8), parameters=2e4, sampling_steps=5, **options)
+    options |= {"parameters": 2e4, "sampling_steps": 5}
+    return sundog.fit("diffusion", maps, plan=sundog.Plan(steps=2, batch=8), **options)
 
 
 @pytest.fixture(scope="module")
