@@ -215,7 +215,8 @@ class RAnode(Search):
             return fit_template(events, self.region, family="flow", seed=self.seed)
         if isinstance(self.background, TemplateSearch) and self.background.template_ is None:
             self.background.fit(events)
-        return getattr(self.background, "template_", self.background)
+        held: Any = self.background
+        return getattr(held, "template_", held)
 
     @property
     def _template(self) -> Template | None:
