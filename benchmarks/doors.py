@@ -2,7 +2,6 @@
 
     python benchmarks/doors.py            the table of docs/files.md, about half a minute
     python benchmarks/doors.py --each     one line per input
-    python benchmarks/doors.py time       load of 10^6 x 10 beside pandas, pyarrow and h5py (wall seconds, best of 5)
 
 A value is right when names and numbers are those that were written, and what was dropped or changed is noted. An
 error is clear when it is a SundogError that says the words expected. All else, tracebacks included, is wrong.
@@ -16,7 +15,6 @@ import gzip
 import itertools
 import re
 import tempfile
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -64,9 +62,9 @@ def written(name: str, content: str | bytes) -> Callable[[Path], Any]:
 def text(separator: str = ",", decimal: str = ".", header: str | None = None, end: str = "\n", prefix: str = "",
          tail: str = "", quote: str = "") -> str:
     """The table as text of a dialect."""
-    cells = [[quote + f"{v:.4f}".replace(".", decimal) + quote for v in row] for row in X]
+    rows = [separator.join(quote + f"{v:.4f}".replace(".", decimal) + quote for v in row) + tail for row in X]
     head = separator.join(NAMES) if header is None else header
-    lines = ([head + tail] if head else []) + [separator.join(row) + tail for row in cells]
+    lines = ([head + tail] if head else []) + rows
     return prefix + end.join(lines) + end
 
 
@@ -485,52 +483,10 @@ def verdict(case: Case) -> tuple[str, str]:
         return "right value" if callable(expected) and expected(seen) else "wrong", str(seen)
 
 
-def timings() -> None:
-    """Wall seconds of ``sundog.load`` beside the bare libraries, from a file to float32 rows."""
-    import pyarrow.csv as arrow
-
-    x = np.random.default_rng(0).normal(size=(10**6, 10)).astype("f4")
-    frame = pd.DataFrame(x, columns=[f"c{i}" for i in range(10)])
-
-    def best(read: Callable[[], Any]) -> float:
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            read()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    def from_hdf5(path: Path) -> np.ndarray:
-        with h5py.File(path) as file:
-            return file["x"][()]
-
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sundog.Dataset.from_arrays(x[:9]).save(folder / "warm.csv")
-        sundog.load(folder / "warm.csv")  # imports are not timed
-        frame.to_csv(folder / "a.csv", index=False)
-        frame.to_parquet(folder / "a.parquet")
-        with h5py.File(folder / "a.h5", "w") as file:
-            file["x"] = x
-        bare = {"csv": {"pandas": lambda p: pd.read_csv(p).to_numpy("f4"),
-                        "pyarrow": lambda p: arrow.read_csv(p).to_pandas().to_numpy("f4")},
-                "parquet": {"pandas": lambda p: pd.read_parquet(p).to_numpy("f4")}, "h5": {"h5py": from_hdf5}}
-        for kind, others in bare.items():
-            path = folder / f"a.{kind}"
-            own = best(lambda path=path: sundog.load(path))
-            rest = {label: best(lambda path=path, read=read: read(path)) for label, read in others.items()}
-            print(f"{kind:8} sundog {own:.2f} s  " + "  ".join(f"{label} {t:.2f} s" for label, t in rest.items())
-                  + f"  ratio to the fastest {own / min(rest.values()):.2f}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["table", "time"], default="table")
     parser.add_argument("--each", action="store_true")
     given = parser.parse_args()
-    if given.what == "time":
-        timings()
-        return
     counts: dict[str, Counter[str]] = {}
     for case in itertools.chain(texts(), arrays(), images(), skies(), ours()):
         found, seen = verdict(case)

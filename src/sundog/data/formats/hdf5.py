@@ -154,7 +154,7 @@ def _with_attributes(raw: Raw, file: Any, shapes: dict[str, Any], key: str | Non
 
 
 def _rows(group: Any) -> int:
-    """Rows of a fixed frame. pandas stores an empty axis as a placeholder of one, marked by an attribute ``shape``."""
+    """Rows of a fixed frame; pandas marks an empty axis, stored with one entry, by an attribute ``shape``."""
     return 0 if "shape" in group["axis1"].attrs else int(group["axis1"].shape[0])
 
 
