@@ -119,3 +119,24 @@ def test_a_frame_is_fitted_as_it_is():
     x = np.random.default_rng(0).normal(size=(400, 2))
     run = sundog.fit("flow", pd.DataFrame(x, columns=["a", "b"]), steps=3, layers=1, hidden=(8,))
     assert run.plan.steps == 3 and run.sample(5, seed=0).names == ("a", "b")
+
+
+def test_what_was_left_out_of_a_frame_is_noted_wherever_it_enters():
+    frame = pd.DataFrame({"index": [0, 1, 2], "m": M})
+    for data in (as_dataset(frame), sundog.Dataset.from_arrays(frame), sundog.Dataset.from_arrays(TAU[:, None], frame)):
+        assert data.provenance["notes"] == ["left out the row numbers in column 'index'"]
+    assert "notes" not in sundog.Dataset.from_arrays(FRAME).provenance
+
+
+def test_a_feature_called_weight_is_not_overwritten_by_the_weights():
+    data = sundog.Dataset.from_arrays(FRAME.rename(columns={"m": "weight"}), weights=[1.0, 2.0, 3.0])
+    assert list(data.columns()) == ["weight", "tau", "weight_"] and data.column("weight").tolist() == M.astype("f4").tolist()
+
+
+def test_concat_refuses_what_is_no_whole():
+    maps = [sundog.Dataset.from_arrays(np.ones((2, n, n)), periodic=n == 9) for n in (8, 9)]
+    for parts in (maps, [maps[0], sundog.Dataset.from_arrays(np.ones((2, 8, 8)), periodic=True)]):
+        with pytest.raises(ShapeError, match="other units or pixels"):
+            sundog.Dataset.concat(parts)
+    with pytest.raises(ShapeError, match="no data sets"):
+        sundog.Dataset.concat([])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sundog.checks import near
+from sundog.data.formats.raw import weight_name
 from sundog.errors import ShapeError
 
 D = TypeVar("D", bound="Exchange")
@@ -51,7 +52,8 @@ class Exchange:
         return self.context[:, self.context_names.index(name)].numpy().copy()
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Name -> numbers (n,) of events: values, then context, then ``weight`` where there are weights.
+        """Name -> numbers (n,) of events: values, then context, then ``weight`` where there are weights (``weight_``
+        where a column is called so).
 
         Raises
         ------
@@ -61,7 +63,7 @@ class Exchange:
             raise ShapeError("images have no columns", got=repr(self), expected="events (n, d)",
                              do="use to_numpy(), or dataset[name] for a channel")
         found = {name: self.column(name) for name in (*self.names, *self.context_names)}
-        return found | ({} if self.weights is None else {"weight": self.weights.numpy().copy()})
+        return found | ({} if self.weights is None else {weight_name(found): self.weights.numpy().copy()})
 
     def to_pandas(self) -> Any:
         """A pandas frame of events: values, context, ``weight``; the units stand in ``frame.attrs["units"]``."""
@@ -89,6 +91,8 @@ class Exchange:
         ------
         ShapeError : other names or units, or context or weights in some parts only.
         """
+        if not parts:
+            raise ShapeError("no data sets to put together", got="none", expected="one or more", do="pass a list of them")
         first = parts[0]
         aligned = [part._like(first) for part in parts]
         held = {what: [getattr(part, what) for part in aligned] for what in ("values", "context", "weights")}
@@ -106,13 +110,19 @@ class Exchange:
             raise ShapeError("the data sets have other columns", got=", ".join((*self.names, *self.context_names)),
                              expected=", ".join((*first.names, *first.context_names)),
                              do="choose the same columns of each")
-        if self._units() != first._units() or self.pixel_arcmin != first.pixel_arcmin:
-            raise ShapeError("the data sets have other units or pixels", got=str(self._units()),
-                             expected=str(first._units()), do="convert one of them")
+        if self._whole() != first._whole():
+            raise ShapeError("the data sets have other units or pixels", got=str(self._whole()),
+                             expected=str(first._whole()), do="convert one of them")
         if self.names == first.names:
             return self
         order = [self.names.index(name) for name in first.names]
         return replace(self, values=self.values[:, order], names=first.names, units=first.units)  # type: ignore[type-var]
+
+    def _whole(self) -> dict[str, Any]:
+        """What the parts of a whole share."""
+        pixels = {} if self.values.ndim == 2 else {
+            "size": tuple(self.values.shape[1:]), "pixel_arcmin": self.pixel_arcmin, "periodic": self.periodic}
+        return self._units() | pixels
 
     def _units(self) -> dict[str, str]:
         return dict(zip((*self.names, *self.context_names), (*self.units, *self.context_units)))

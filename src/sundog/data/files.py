@@ -12,7 +12,7 @@ import sundog.data.describe  # noqa: F401  what was loaded can describe itself
 from sundog.checks import near
 from sundog.data.atomic import check_place
 from sundog.data.formats import arrays, fits, hdf5, pictures, root, tables
-from sundog.data.formats.raw import FACTS, Raw
+from sundog.data.formats.raw import FACTS, Raw, with_notes
 from sundog.data.layout import joined, observed_only, shaped
 from sundog.data.objects import is_path, raw_of
 from sundog.data.sample import Dataset
@@ -43,7 +43,7 @@ def load(
     units: Sequence[str] | Mapping[str, str] | str | None = None,
     names: Sequence[str] | None = None,
     context: Sequence[str] | str | None = None,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | str | None = None,
     weights: str | None = None,
     pixel_arcmin: float | None = None,
     periodic: bool | None = None,
@@ -105,11 +105,12 @@ def load(
                           do="use it as it is")
     files, left = _files(held) if is_path(held) else ([], "")
     try:
+        columns = (columns,) if isinstance(columns, str) else columns
         wanted = None if columns is None or names is not None else [*columns, *([weights] if weights else [])]
         parts = [shaped(_with_facts(raw_of(held, wanted), given), kind)] if not files else \
              [shaped(_with_facts(_read(file, key, wanted), given), kind) for file in files]
         raw = joined(parts, files).noted(left)
-        if raw.values.ndim > 2 or not (mask is None or isinstance(mask, str)):
+        if raw.values.ndim > 2 or not (mask is None or (isinstance(mask, str) and mask == "missing")):
             raw = observed_only(raw, load(mask, kind="images", mask="missing").values[0].numpy()
                                 if isinstance(mask, str | Path) and mask != "missing" else mask)
         return _dataset(raw, columns, context, weights, files)
@@ -125,13 +126,26 @@ def as_dataset(held: Any, **options: Any) -> Dataset:
 def _with_facts(raw: Raw, given: Mapping[str, Any]) -> Raw:
     """The facts of a file, with those that the caller gave in their place."""
     given = {name: value for name, value in given.items() if value is not None}
-    units, stated = given.get("units"), raw.facts.get("units")
+    units = given.get("units")
     if isinstance(units, Mapping):
         del given["units"]
         given |= _named_units(units, {**raw.facts, **given})
-    elif isinstance(units, str) and isinstance(stated, str) and stated and stated != units:
-        raw = raw.noted(f"the unit {units} was given in place of the file's {stated}")
-    return replace(raw, facts={**raw.facts, **given})
+    facts = {**raw.facts, **given}
+    return replace(raw, facts=facts).noted(*_replaced_units(raw.facts, facts))
+
+
+def _replaced_units(stated: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What to say where other units were given than the file states."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for names, kind in (("names", "units"), ("context_names", "context_units")):
+        labels = facts.get(names) or ("",)
+        before, after = ([value] * len(labels) if isinstance(value, str) else value or []
+                         for value in (stated.get(kind), facts.get(kind)))
+        for name, old, new in zip(labels, before, after):
+            if old and old != new:
+                said.setdefault((new, old), []).append(name)
+    return [f"the unit {new} was given in place of the file's {old}" + f" ({', '.join(names)})" * any(names)
+            for (new, old), names in said.items()]
 
 
 def save(data: Dataset, path: str | Path) -> Path:
@@ -239,13 +253,11 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
     stated = facts.get("provenance") or {}
     if not raw.ours and files:
         stated = {"file": files[0].name if len(files) == 1 else f"{len(files)} files", **stated}
-    if raw.notes:
-        stated = {**stated, "notes": list(dict.fromkeys([*stated.get("notes", ()), *raw.notes]))}
     data = Dataset.from_arrays(
         values, raw.context, names, units, weights=event_weights, context_names=facts.get("context_names"),
         context_units=facts.get("context_units"), pixel_arcmin=facts.get("pixel_arcmin"),
         periodic=bool(facts.get("periodic", False)), held_out_fraction=facts.get("held_out_fraction", 0.2),
-        provenance=stated, exact=raw.ours)
+        provenance=with_notes(stated, raw.notes), exact=raw.ours)
     return data if context is None else _with_context(data, context)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from sundog.checks import positive
 from sundog.data.exchange import Exchange
+from sundog.data.formats.raw import with_notes
 from sundog.data.objects import raw_of
 from sundog.errors import DataError, OptionError, ShapeError
 
@@ -129,7 +130,7 @@ class Dataset(Exchange):
             pixel_arcmin=pixel_arcmin,
             periodic=periodic,
             held_out_fraction=held_out_fraction,
-            provenance=dict(provenance or {}),
+            provenance=with_notes(provenance or {}, (*held.notes, *(given.notes if given else ()))),
         )
 
     @property

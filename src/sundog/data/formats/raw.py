@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,20 @@ class Raw:
     def noted(self, *notes: str) -> Raw:
         """The same with further notes; empty ones do not count."""
         return replace(self, notes=(*self.notes, *(note for note in notes if note)))
+
+
+def weight_name(taken: Collection[str]) -> str:
+    """What the column of weights is called beside the others: ``weight``, or ``weight_`` where that is taken."""
+    name = "weight"
+    while name in taken:
+        name += "_"
+    return name
+
+
+def with_notes(provenance: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+    """The provenance with further notes of what was left out, changed or understood, each of them once."""
+    found = list(dict.fromkeys([*provenance.get("notes", ()), *notes]))
+    return {**provenance, **({"notes": found} if found else {})}
 
 
 def facts_to_json(facts: Mapping[str, Any]) -> str:

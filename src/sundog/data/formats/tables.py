@@ -23,6 +23,7 @@ from sundog.data.formats.raw import (
     guard,
     table_of,
     unreadable,
+    weight_name,
 )
 from sundog.errors import ShapeError
 
@@ -269,9 +270,7 @@ def _labels(facts: Mapping[str, Any], weighted: bool) -> tuple[list[str], list[s
     """Names and units of the columns of a table of ours, in its order."""
     names, units = [*facts["names"], *facts["context_names"]], [*facts["units"], *facts["context_units"]]
     if weighted:
-        names, units = [*names, "weight"], [*units, ""]
-        while names[-1] in names[:-1]:
-            names[-1] += "_"
+        names, units = [*names, weight_name(names)], [*units, ""]
     return names, units
 
 
