@@ -130,7 +130,8 @@ def test_what_was_left_out_of_a_frame_is_noted_wherever_it_enters():
 
 def test_a_feature_called_weight_is_not_overwritten_by_the_weights():
     data = sundog.Dataset.from_arrays(FRAME.rename(columns={"m": "weight"}), weights=[1.0, 2.0, 3.0])
-    assert list(data.columns()) == ["weight", "tau", "weight_"] and data.column("weight").tolist() == M.astype("f4").tolist()
+    assert list(data.columns()) == ["weight", "tau", "weight_"]
+    assert data.column("weight").tolist() == M.astype("f4").tolist()
 
 
 def test_concat_refuses_what_is_no_whole():

@@ -92,7 +92,8 @@ class Exchange:
         ShapeError : other names or units, or context or weights in some parts only.
         """
         if not parts:
-            raise ShapeError("no data sets to put together", got="none", expected="one or more", do="pass a list of them")
+            raise ShapeError("no data sets to put together", got="none", expected="one or more",
+                             do="pass a list of them")
         first = parts[0]
         aligned = [part._like(first) for part in parts]
         held = {what: [getattr(part, what) for part in aligned] for what in ("values", "context", "weights")}
