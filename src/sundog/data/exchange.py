@@ -27,6 +27,7 @@ class Exchange:
     context_names: tuple[str, ...]
     context_units: tuple[str, ...]
     pixel_arcmin: float | None
+    periodic: bool
     provenance: Any
 
     def to_numpy(self) -> np.ndarray:
