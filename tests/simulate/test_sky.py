@@ -179,6 +179,18 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         SkyMaps({"kappa": np.zeros(768), "cib": np.zeros(192)})
 
 
+def test_one_seed_is_one_sky_at_every_nside() -> None:
+    coarse, fine, other = (analysis(simulate_sky(nside, seed, min_halo=1e15).kappa.astype(float), 24)
+                           for nside, seed in ((16, 1), (32, 1), (32, 2)))
+
+    def coefficient(a: np.ndarray, b: np.ndarray) -> float:
+        shared = angular_spectrum(a, b)[2:].sum()
+        return float(shared / math.sqrt(angular_spectrum(a)[2:].sum() * angular_spectrum(b)[2:].sum()))
+
+    assert coefficient(coarse, fine) > 0.99
+    assert abs(coefficient(coarse, other)) < 4 / 24
+
+
 @pytest.mark.slow
 def test_same_seed_same_bits_whatever_the_threads(tmp_path: Path) -> None:
     one = simulate_sky(64, seed=3, min_halo=1e14)

@@ -206,14 +206,24 @@ def angular_spectrum(first: Array, second: Array | None = None) -> Array:
 
 
 def gaussian_alm(power: Array, rng: np.random.Generator, dtype: Any = np.complex128) -> Array:
-    """Coefficients of a Gaussian field with C_l = ``power``: <|a_lm|^2> = C_l, a_l0 real."""
+    """Coefficients of a Gaussian field with C_l = ``power``: <|a_lm|^2> = C_l, a_l0 real.
+
+    Drawn from low l to high: a lower band limit gives the same coefficients, cut.
+
+    Example
+    -------
+    >>> low, high = (gaussian_alm(np.ones(n), np.random.default_rng(0)) for n in (9, 33))
+    >>> bool(np.array_equal(low, truncated(high, 8)))
+    True
+    """
     lmax = len(power) - 1
     real = np.float32 if np.dtype(dtype) == np.complex64 else np.float64
-    alm = np.empty(n_alm(lmax), dtype)
-    alm.real, alm.imag = rng.standard_normal(alm.size, real), rng.standard_normal(alm.size, real)
-    alm[: lmax + 1].imag = 0
-    alm[lmax + 1 :] *= real(math.sqrt(0.5))
-    return scaled(alm, np.sqrt(np.clip(power, 0, None)))
+    drawn = rng.standard_normal(2 * n_alm(lmax), real).view(dtype)  # l by l, m = 0 ... l
+    ell = np.arange(lmax + 1)
+    first, amplitude = ell * (ell + 1) // 2, np.sqrt(np.clip(power, 0, None) / 2).astype(real)
+    alm = np.concatenate([drawn[first[m:] + m] * amplitude[m:] for m in range(lmax + 1)])
+    alm[: lmax + 1] = alm[: lmax + 1].real * real(math.sqrt(2))
+    return alm
 
 
 def gaussian_beam(lmax: int, fwhm_arcmin: float) -> Array:
