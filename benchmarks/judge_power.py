@@ -180,7 +180,7 @@ def run(options: argparse.Namespace) -> None:
                 key = (kind, d, how, options.n, factor, repeat)
                 if key in done:
                     continue
-                rng, e, begin = numpy_stream(repeat, *map(str, key)), start * factor, time.process_time()
+                rng, e, begin = numpy_stream(repeat, *key), start * factor, time.process_time()
                 x, y = law.sample(options.n, rng), law.deformed(options.n, how, e, rng)
                 p = p_values(x, y, law.log_ratio(np.concatenate([x, y]), how, e), repeat, options.trees)
                 line = {"key": key, "epsilon": e, "p": p, "cpu": round(time.process_time() - begin, 2)}

@@ -6,6 +6,7 @@ Every function that draws takes a whole number ``seed`` or a generator made here
 from __future__ import annotations
 
 import hashlib
+import re
 
 import numpy as np
 import torch
@@ -40,5 +41,10 @@ def numpy_stream(seed: int, *purpose: str | int) -> np.random.Generator:
 def key(seed: int, *purpose: str | int) -> int:
     """Number of 256 bits that belongs to this seed and purpose alone."""
     # Hashed whole: with sums and offsets of seeds, one purpose of one seed would meet another purpose of the next.
-    text = "/".join(str(part) for part in (int(seed), *(purpose or ("",))))
+    text = "/".join(_spelled(part) for part in (int(seed), *(purpose or ("",))))
     return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+
+
+def _spelled(part: str | int) -> str:
+    """A word as it is; in quotes, where it could be taken for several words or for a counter."""
+    return repr(part) if isinstance(part, str) and re.search(r"[/'\"]|^-?\d+$", part) else str(part)

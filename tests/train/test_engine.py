@@ -1,5 +1,6 @@
 """The engine on objectives whose outcome is known."""
 
+import hashlib
 import math
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import sundog
 from sundog import Plan
 from sundog.errors import DataError, MissingExtraError, OptionError, RunError, SampleSizeError, TrainingError
 from sundog.models.base import Batch, Model, Noise, Objective
-from sundog.random import stream
+from sundog.random import key, stream
 from sundog.train.checkpoint import CHECKPOINT
 from sundog.train.engine import Share, _schedule, train
 from sundog.train.history import History
@@ -198,6 +199,13 @@ def test_streams_are_distinct_and_repeatable():
     first = [float(torch.rand(1, generator=stream(*key))) for key in keys]
     assert len(set(first)) == len(keys)
     assert first == [float(torch.rand(1, generator=stream(*key))) for key in keys]
+
+
+def test_no_two_purposes_are_spelled_alike():
+    """A word with a slash is not two words, "1" is no counter; single words keep the numbers that samples rest on."""
+    purposes = [("a", "b"), ("a/b",), ("'a", "b'"), ("'a/b'",), ("a", "1"), ("a", 1), ("a/1",), ("a", "-1"), ("a", -1)]
+    assert len({key(5, *purpose) for purpose in purposes}) == len(purposes)
+    assert key(5, "di-jets 0.5") == int(hashlib.sha256(b"5/di-jets 0.5").hexdigest(), 16)
 
 
 @pytest.mark.slow
