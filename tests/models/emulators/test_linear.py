@@ -9,6 +9,7 @@ import torch
 import sundog
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
+from sundog.models.emulators.pod import _fitted, _monomials, _powers
 from sundog.models.emulators.random_features import random_units
 from sundog.models.families import build
 from sundog.models.kernel import ntk, numerical_span_dimension
@@ -57,6 +58,26 @@ class TestPOD:
         noisy = y + 0.05 * torch.randn(60, 2, generator=stream(0, "noise"), dtype=F64)
         model = sundog.fit("pod", runs(noisy, c)).model
         assert int(model.powers.sum(1).max()) == 2
+
+    def test_left_out_runs_are_predicted_as_by_a_fit_without_them(self):
+        c = uniform(20, 2, "pod loo")
+        y = torch.sin(2 * c)
+        powers = _powers(2, 2)
+        phi, errors = _monomials(c, powers), []
+        for i in range(20):
+            rest = [j for j in range(20) if j != i]
+            errors.append(y[i] - phi[i] @ torch.linalg.lstsq(phi[rest], y[rest]).solution)
+        found = float(_fitted(powers, c, y, y)["error"])
+        assert found == pytest.approx(float(torch.stack(errors).square().sum()), rel=1e-9)
+
+    def test_noise_on_a_line_is_no_reason_for_a_cubic(self):
+        """18 of 20 draws end with the line; where only the residuals of the fit count, 11 do."""
+        degrees = []
+        for seed in range(20):
+            c, noise = uniform(25, 2, "line", seed), torch.randn(25, 1, generator=stream(seed, "on the line"), dtype=F64)
+            model = sundog.fit("pod", runs(c.sum(1, True) + 0.1 * noise, c)).model
+            degrees.append(int(model.powers.sum(1).max()))
+        assert degrees.count(1) >= 14
 
     def test_standard_deviation_is_that_of_regression(self):
         """s^2 (1 + leverage) with s^2 unbiased: for 4,000 runs 1 / sqrt(8000) is its relative error."""

@@ -129,6 +129,12 @@ class LinearEmulator(Emulator):
     def inflation(self, features: Tensor, context: Tensor) -> Tensor:
         """g(c), (n,), of inputs and their features."""
 
+    def _keep_best(self, fits: list[dict[str, Tensor]]) -> None:
+        """Keep, of fits by name of buffer, the one with the least leave-one-out ``error``."""
+        best = min(fits, key=lambda fit: float(fit["error"]))
+        for name in best.keys() - {"error"}:
+            setattr(self, name, best[name])
+
     def objectives(self) -> list[Objective]:
         """Nothing is trained: all is known after `prepare`."""
         return []

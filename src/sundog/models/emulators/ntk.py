@@ -71,10 +71,7 @@ class NTKEmulator(LinearEmulator):
         e = e.clamp(min=torch.finfo(e.dtype).eps * float(e[-1]))
         tried = NOISES if self.options.noise is None else [self.options.noise]
         levels = tried if self.options.time is None else [0.0]
-        fits = [self._fitted(e, v, y, typical, level) for level in levels]
-        best = min(fits, key=lambda fit: float(fit["error"]))
-        for name in ("inverse", "level", "coefficients", "residuals"):
-            setattr(self, name, best[name])
+        self._keep_best([self._fitted(e, v, y, typical, level) for level in levels])
 
     def _fitted(self, e: Tensor, v: Tensor, y: Tensor, typical: float, noise: float) -> dict[str, Tensor]:
         """A, A y and the leave-one-out residuals: alpha_i / A_ii, of variance 1 / A_ii."""

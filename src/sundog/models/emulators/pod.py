@@ -65,11 +65,8 @@ class PODEmulator(LinearEmulator):
         u, s, v = torch.linalg.svd(y, full_matrices=False)
         kept = min(self.options.modes or len(s), max(1, int((s > RANK * s[0]).sum())))
         modes = (u[:, :kept] * s[:kept]) @ v[:kept]
-        fits = [_fitted(_powers(self.context_dim, degree).to(context), context, modes, y)
-                for degree in self._degrees(len(y))]
-        best = min(fits, key=lambda fit: float(fit["residuals"].square().sum()))
-        for name, value in best.items():
-            setattr(self, name, value)
+        self._keep_best([_fitted(_powers(self.context_dim, degree).to(context), context, modes, y)
+                         for degree in self._degrees(len(y))])
 
     def _degrees(self, n: int) -> list[int]:
         """Degrees with fewer coefficients than runs."""
@@ -110,10 +107,11 @@ def _monomials(context: Tensor, powers: Tensor) -> Tensor:
 
 
 def _fitted(powers: Tensor, context: Tensor, modes: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Least squares of the modes' part of y; residuals of all of y, each over sqrt(1 - leverage) and sqrt(n)."""
+    """Least squares of the modes' part of y; residuals of all of y: left out, each is itself over 1 - leverage."""
     u, s, v = torch.linalg.svd(_monomials(context, powers), full_matrices=False)
     held = s > RANK * s[0]
     u, whitening = u[:, held], v[held].T / s[held]
     free = (1 - u.square().sum(1, keepdim=True)).clamp(min=1e-6)
+    missed = y - u @ (u.T @ modes)
     return {"powers": powers, "whitening": whitening, "coefficients": whitening @ (u.T @ modes),
-            "residuals": (y - u @ (u.T @ modes)) / free.sqrt() / math.sqrt(len(y))}
+            "residuals": missed / free.sqrt() / math.sqrt(len(y)), "error": (missed / free).square().sum()}

@@ -67,10 +67,7 @@ class RandomFeatureEmulator(LinearEmulator):
     def learn(self, context: Tensor, y: Tensor) -> None:
         self.weights = self.weights.double()
         bands = BANDWIDTHS if self.options.bandwidth is None else (self.options.bandwidth,)
-        fits = [fit for band in bands for fit in self._fits(context, y, band)]
-        best = min(fits, key=lambda fit: float(fit["error"]))
-        for name in ("band", "axes", "shrunk", "level", "coefficients", "residuals"):
-            setattr(self, name, best[name])
+        self._keep_best([fit for band in bands for fit in self._fits(context, y, band)])
 
     def _fits(self, context: Tensor, y: Tensor, band: float) -> list[dict[str, Tensor]]:
         """Fits of one bandwidth and every penalty p: alpha = (phi phi^T + p)^-1 y, left-out error alpha_i / A_ii."""
