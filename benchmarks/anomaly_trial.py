@@ -236,7 +236,7 @@ def _cathode(trial: Trial, family: str) -> Any:
     return Cathode(trial.region, seed=trial.seed, template="flow" if flow else family, members=trial.members,
                    check=False, plan=trial.plan(Plan(steps=1500, batch=1024) if flow else FAST),
                    scaling={"flow": "standard", "flow-matching": "logit"}.get(family, family.removeprefix("flow-")),
-                   options={} if flow else {"sampling": "bf16", "steps": 10},
+                   options={} if flow else {"sampling": "bf16", "sampling_steps": 10},
                    out=trial.folder / f"{trial.name}-{family}" if flow else None).fit(trial.events)
 
 

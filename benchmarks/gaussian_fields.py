@@ -46,7 +46,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for skip, sampler, levels in (("covariance", "dpm_solver_2m", 4), ("covariance", "dpm_solver_2m", 35),
                                   ("covariance", "heun", 18), ("edm", "dpm_solver_2m", 35)):
-        model = untrained(options.seed, skip=skip, sampler=sampler, steps=levels)
+        model = untrained(options.seed, skip=skip, sampler=sampler, sampling_steps=levels)
         start = time.process_time()
         with torch.no_grad():
             found = power_spectrum(model.sample(options.samples, None, torch.Generator().manual_seed(7)).double())

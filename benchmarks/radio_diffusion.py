@@ -188,7 +188,7 @@ def main() -> None:
     train, held_out, nearest = sources(o.data, o.held_out)
     print(f"{len(train)} training, {len(held_out)} held-out sources, at least {nearest:.2f} degrees apart; torch "
           f"{torch.__version__}, {platform.machine()}, {o.threads} threads, seed {o.seed}")
-    options = {"skip": o.skip, "symmetry": "dihedral", "parameters": o.parameters, "steps": o.steps}
+    options = {"skip": o.skip, "symmetry": "dihedral", "parameters": o.parameters, "sampling_steps": o.steps}
     steps = steps_for(o.cpu_seconds, (80, 80), o.batch, o.precision, **options)
     plan = sundog.Plan(steps=steps, batch=o.batch, precision=o.precision, ema=0.998, validate_every=max(1, steps // 5))
     start = time.process_time()

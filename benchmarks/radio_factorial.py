@@ -69,7 +69,7 @@ def judged(held_out: sundog.Dataset, train: sundog.Dataset, fakes: Tensor, seed:
 def part(o: argparse.Namespace, arm: str, seed: int) -> dict[str, object]:
     """One trained network: its cost, its held-out losses, and its samples from both starts, judged."""
     train, held_out, _ = sources(o.data, 0.26, split=seed + 1)  # split 0 is the one that the method was built on
-    options = {**ARMS[arm], "symmetry": "dihedral", "parameters": 400_000, "steps": 25}
+    options = {**ARMS[arm], "symmetry": "dihedral", "parameters": 400_000, "sampling_steps": 25}
     steps = steps_for(o.cpu_seconds, (80, 80), 8, "bf16", **options)
     plan = sundog.Plan(steps=steps, batch=8, precision="bf16", ema=0.998, validate_every=max(1, steps // 3))
     start = time.process_time()

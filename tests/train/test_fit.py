@@ -7,7 +7,7 @@ import pytest
 
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Identity
-from sundog.errors import DataError, RunError
+from sundog.errors import DataError, OptionError, RunError
 from sundog.train.fit import _standardised, fit
 from sundog.train.plan import Plan
 
@@ -44,3 +44,12 @@ def test_the_folder_of_another_run_is_refused_whichever_came_first(tmp_path):
         assert (again.log_prob(data) == run.log_prob(data)).all()
         with pytest.raises(RunError, match="another model, data or plan"):
             fit("flow", data, plan=Plan(steps=2), seed=other, out=place, layers=1, hidden=(4,))
+
+
+@pytest.mark.parametrize(("plan", "own"), [(Plan(steps=30), "steps=30"), (Plan(seconds=2.5), "seconds=2.5")])
+def test_two_budgets_are_refused(plan, own):
+    """`steps` was the sampler's once: beside a plan it would quietly train 25 steps."""
+    data = Dataset.from_arrays(np.random.default_rng(0).normal(size=(60, 2)))
+    with pytest.raises(OptionError, match=rf"got steps=25 beside a plan with {own}, .*sampling_steps"):
+        fit("flow-matching", data, plan=plan, steps=25)
+    assert fit("flow", data, plan=Plan(batch=16), steps=3, layers=1, hidden=(4,)).plan.steps == 3

@@ -83,7 +83,7 @@ def interpolate(run: Run, start: Any, end: Any, steps: int = 9, seed: int = 0) -
     >>> import sundog
     >>> x, c = torch.randn(40, 8, 8), torch.rand(40, 1)
     >>> maps = sundog.Dataset.from_arrays(x, c, context_names=["flux"])
-    >>> run = sundog.fit("diffusion", maps, plan=sundog.Plan(steps=2), parameters=2e4, steps=3)
+    >>> run = sundog.fit("diffusion", maps, plan=sundog.Plan(steps=2), parameters=2e4, sampling_steps=3)
     >>> interpolate(run, [0.0], [1.0], steps=3).context.flatten().tolist()
     [0.0, 0.5, 1.0]
     """

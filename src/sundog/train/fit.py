@@ -58,7 +58,7 @@ def fit(
         ``periodic`` maps wrap around in its networks
     context : names of value columns to condition on as well
     plan : budget and settings; the family's defaults where it is silent
-    steps : of training, in place of the plan's budget
+    steps : of training, where the plan has no budget (``steps`` or ``seconds``) of its own
     seed : of weights, batches and noise; the plan's (0) when not given
     device : ``auto``, ``cpu``, ``cuda``, ``mps``; other than auto it overrides the plan
     out : folder for checkpoints and the finished run. Called again with the same arguments, an interrupted fit
@@ -90,9 +90,8 @@ def fit(
     torch.Size([3])
     """
     dataset = as_dataset(dataset)
-    _check(plan, out)
-    plan = _complete(plan or Plan(), seed, device)
-    plan = plan if steps is None else plan.with_(steps=steps, seconds=None)
+    _check(plan, steps, out)
+    plan = _complete(plan or Plan(), steps, seed, device)
     where = choose_device(plan.device)
     data = (dataset.with_context(context) if context else dataset).train
     shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
@@ -151,10 +150,14 @@ def _trained(model: Model, batches: tuple[Batch, Batch | None], plan: Plan, wher
     return model, history
 
 
-def _check(plan: Plan | None, out: str | Path | None) -> None:
+def _check(plan: Plan | None, steps: int | None, out: str | Path | None) -> None:
     if not isinstance(plan, Plan | None):
         raise OptionError("the plan is not a Plan", got=type(plan).__name__, expected="sundog.Plan",
                           do="pass Plan(steps=...), Plan.from_json(text) or Plan.load(file)")
+    if steps is not None and plan is not None and (plan.steps, plan.seconds) != (None, None):
+        raise OptionError("two budgets of training", got=f"steps={steps} beside a plan with "
+                          + (f"steps={plan.steps}" if plan.seconds is None else f"seconds={plan.seconds:g}"),
+                          expected="one", do="leave one out; the steps of a sampler are sampling_steps")
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise RunError(f"{out} is a file", got="a file", expected="a folder for the run", do="choose another name")
 
@@ -193,9 +196,9 @@ def _context_scaling(data: Dataset) -> Scaling | None:
                         do="leave it out of the context: a single value conditions nothing") from error
 
 
-def _complete(plan: Plan, seed: int | None, device: str) -> Plan:
-    changes: dict[str, Any] = {} if seed is None else {"seed": seed}
-    return plan.with_(**changes, **({} if device == "auto" else {"device": device}))
+def _complete(plan: Plan, steps: int | None, seed: int | None, device: str) -> Plan:
+    changes = {"steps": steps, "seed": seed, "device": None if device == "auto" else device}
+    return plan.with_(**{name: value for name, value in changes.items() if value is not None})
 
 
 def _with_defaults(plan: Plan, model: Model) -> Plan:

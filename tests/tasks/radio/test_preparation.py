@@ -128,7 +128,7 @@ def test_samples_of_a_run_come_back_in_mjy(tmp_path: Path) -> None:
     path = found.dataset.save(tmp_path / "prepared.npz")
     loaded = sundog.load(path)
     assert FluxMemory.of(loaded) == found.memory
-    run = sundog.fit("diffusion", loaded, plan=sundog.Plan(steps=2, batch=4), parameters=2e4, steps=3)
+    run = sundog.fit("diffusion", loaded, plan=sundog.Plan(steps=2, batch=4), parameters=2e4, sampling_steps=3)
     fakes = run.sample(5, seed=0)
     back = FluxMemory.of(run).restored(fakes)
     peaks = found.memory.restored(loaded).values.amax((1, 2))

@@ -30,7 +30,7 @@ def learn(images: Dataset, out: str | Path | None = None, *, training_steps: int
     Parameters
     ----------
     training_steps, seconds : the budget, one of the two
-    options : of the diffusion family, in place of OPTIONS; ``steps`` are noise levels there
+    options : of the diffusion family, in place of OPTIONS; ``sampling_steps`` are noise levels
     """
     validate = max(1, (training_steps or 2000) // 5)
     plan = Plan(steps=training_steps, seconds=seconds, batch=BATCH, ema=EMA, precision=precision,
