@@ -63,3 +63,11 @@ def test_the_fakes_that_give_themselves_away_are_the_odd_ones():
     z = rng.normal(size=(200, 4)).astype(np.float32)
     z[[150, 160, 170]] += 6
     assert set(telling(z, Labels(100, 100))) == {50, 60, 70}
+
+
+def test_both_sides_of_one_column_are_one_condition():
+    rng = np.random.default_rng(6)
+    real, fake = events(4000, rng), events(4000, rng)
+    fake[:400, 0] = rng.uniform(2.5, 2.6, 400)
+    words = found(real, fake)[0].words
+    assert words.count("m ") == 1 and " < m <= 2.6" in words

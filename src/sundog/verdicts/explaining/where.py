@@ -72,12 +72,25 @@ def regions(x: np.ndarray, names: Sequence[str], labels: Labels, kind: str) -> t
         if cuts:
             r, f, z = _excess(inside & ~half, ~half, fake, share)
             p = float(norm.sf(sign * z))
-            words = " and ".join(f"{names[i]} {'<=' if below else '>'} {edges[i][cut]:.3g}" for i, cut, below in cuts)
-            found.append(Region(words, r, f, p, min(1.0, 2 * p), kind))
+            found.append(Region(_words(cuts, names, edges), r, f, p, min(1.0, 2 * p), kind))
     return tuple(sorted(found, key=lambda region: region.p_value))
 
 
 Cut = tuple[int, int, bool]  # column, edge, below?
+
+
+def _words(cuts: Sequence[Cut], names: Sequence[str], edges: Sequence[np.ndarray]) -> str:
+    """One condition per column: "m <= 3", or "2 < m <= 3" where both sides are cut."""
+    parts = []
+    for i in dict.fromkeys(column for column, _, _ in cuts):
+        above = max((cut for column, cut, below in cuts if column == i and not below), default=None)
+        under = min((cut for column, cut, below in cuts if column == i and below), default=None)
+        if above is not None and under is not None:
+            parts.append(f"{edges[i][above]:.3g} < {names[i]} <= {edges[i][under]:.3g}")
+        else:
+            parts.append(f"{names[i]} > {edges[i][above]:.3g}" if under is None
+                         else f"{names[i]} <= {edges[i][under]:.3g}")
+    return " and ".join(parts)
 
 
 @dataclass(frozen=True, eq=False)
