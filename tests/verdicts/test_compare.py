@@ -373,6 +373,13 @@ def test_many_columns_and_unequal_sizes_are_judged():
     assert judge(x, y).passed and judge(y, x).passed and not judge(x, y + 0.6).passed
 
 
+@pytest.mark.parametrize("kind", ["events", "images"])
+def test_every_row_has_a_name_of_its_own(kind):
+    real, fake = (events(200, 50), events(200, 51)) if kind == "events" else (maps(30, 0, 16), maps(30, 1, 16))
+    names = [row.name for row in judge(real, fake, splits=4).rows]
+    assert len(names) == len(set(names)), sorted(names)
+
+
 def test_images_of_three_channels_are_judged_and_the_odd_ones_shown():
     x = torch.rand(80, 3, 12, 12, generator=torch.Generator().manual_seed(1))
     honest = judge(x[:40], x[40:], statistics=("power spectrum", "moments"))

@@ -36,7 +36,7 @@ from sundog.verdicts.verdict import FALSE_ALARM, Row, Verdict
 
 MODEST = {"events": 500, "images": 100}  # below, a note says that only gross differences show
 MOSTLY_REPEATED = 0.5
-DECIDING = ("means", "pairs", "shapes", "kernel", "largest width", "widths", "memorisation", "repeats", "copies")
+DECIDING = ("means", "pairs", "column shapes", "kernel", "largest width", "widths", "memorisation", "repeats", "copies")
 GROUPS = {  # word for ``statistics`` -> rows
     "moments": ("mean", "width", "skewness", "tails", "Kolmogorov-Smirnov", "atoms", "rounding"),
     "joint": ("sliced Wasserstein", "sliced KS", "energy distance", "MMD²", "spectral kernel test",
@@ -155,7 +155,7 @@ def _chosen(real: Dataset, weighted: bool, names: str | Sequence[str],
     wide = [name for name in asked if name in ("correlations", "pair projections") and pairs > MOST_PARTS]
     if wide:
         notes.append(f"{pairs:.0f} pairs of columns: {', '.join(wide)} left out; the deciding rows see pairs")
-    picked = [name for name in asked if name in known and name not in wide]
+    picked = [name for name in dict.fromkeys(asked) if name in known and name not in wide]
     return choose(real.kind, picked) if picked else (), tuple(n for n in asked if n not in known), notes
 
 

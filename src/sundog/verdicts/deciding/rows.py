@@ -1,10 +1,10 @@
 """The rows that decide a verdict: few, fixed beforehand, each a function of label-blind features.
 
-    x              Hotelling's T^2 of the columns
+    means          Hotelling's T^2 of the columns
     pairs          Hotelling's T^2 of x, x^2 and x_i x_j
-    shapes         Hotelling's T^2 of x, x^2, x^3, x^4 and |x| of each column
+    column shapes  Hotelling's T^2 of x, x^2, x^3, x^4 and |x| of each column
     kernel         Hotelling's T^2 of random Fourier features of whitened columns, lambda = 1e-2
-    widest change  largest |z| of a column's variance
+    largest width  largest z^2 of a column's variance
     widths         sum of z^2 of the columns' variances
 
 Six, because each further independent row costs every other one: a maximum over N costs 1.10, 1.19, 1.26 in the
@@ -40,7 +40,7 @@ class Deciding:
     name, about : what the row is
     table : features
     statistic : table -> (columns,)
-    shown : table -> (columns,) the number shown, such as T^2 / F, whose mean is 1 if both laws agree
+    shown : table -> (columns,) the number shown, such as T^2
     """
 
     name: str
@@ -59,7 +59,7 @@ def standardised(x: np.ndarray) -> np.ndarray:
 
 
 def cut(z: np.ndarray, effective: float) -> np.ndarray:
-    """Columns cut off where ten effective rows lie beyond: signs drawn at random are honest only if many rows count."""
+    """Columns cut off where twenty effective rows lie beyond: signs drawn at random are honest only if many rows count."""
     far = np.quantile(np.abs(z), max(0.5, 1 - FEWEST_BEYOND / effective), axis=0)
     return standardised(np.clip(z, -far, far))
 
@@ -98,9 +98,9 @@ def deciding_rows(z: np.ndarray, labels: Labels) -> list[Deciding]:
         return pulls(table)[d : 2 * d].square()
 
     return [
-        _quadratic("means", "Hotelling's T² of the columns, over its degrees of freedom.", line, _t2),
+        _quadratic("means", "Hotelling's T² of the columns.", line, _t2),
         _quadratic("pairs", "Hotelling's T² of x, x² and all products x_i x_j.", product, _t2),
-        _quadratic("shapes", "Hotelling's T² of x, x², x³, x⁴ and |x| of every column.", square, _t2),
+        _quadratic("column shapes", "Hotelling's T² of x, x², x³, x⁴ and |x| of every column.", square, _t2),
         _quadratic("kernel", "Hotelling's T² of random Fourier features at two bandwidths, ridge 0.01.", kernel,
                    lambda table: hotelling(table, RIDGE)),
         _quadratic("largest width", "Largest z² of a column's variance.", square, lambda t: widths(t).amax(0)),
