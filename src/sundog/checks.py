@@ -124,7 +124,9 @@ def enough_memory(size: float, what: str, do: str) -> None:
 
 def near(name: str, known: Iterable[str]) -> str:
     """A suggestion such as "did you mean tau21_j1?", or an empty text."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = close or [word for word in names if name and name.lower() in word.lower()][:3]
     return f"did you mean {' or '.join(close)}?" if close else ""
 
 

@@ -249,7 +249,24 @@ def test_wrong_arguments_are_named():
     with pytest.raises(DataError, match="nothing varies"):
         judge(torch.ones(100, 2), torch.ones(100, 2))
     with pytest.raises(OptionError, match="seed out of range"):
-        judge(real, real, seed=2**40)
+        judge(real, real, seed=-1)
+    for statistics in (None, 5, ()):
+        with pytest.raises(OptionError, match="pass 'all'"):
+            judge(real, real, statistics=statistics)
+
+
+@pytest.mark.parametrize("seed", [2**40, np.int64(3)])
+def test_any_whole_number_is_a_seed(seed):
+    x = torch.randn(120, 2, generator=torch.Generator().manual_seed(0))
+    assert judge(x[:60], x[60:], seed=seed, splits=4).passed
+
+
+def test_a_row_is_found_by_name_and_near_misses_are_told():
+    verdict = judge(events(100, 0), events(100, 1), splits=4, statistics="classifier")
+    assert verdict["classifier AUC"].name == "classifier AUC"
+    for name, meant in (("AUC", "classifier AUC"), ("copy", "copies")):
+        with pytest.raises(OptionError, match=f"did you mean {meant}"):
+            verdict[name]
 
 
 def test_arrays_tensors_frames_files_and_generators_are_judged_as_they_are(tmp_path):

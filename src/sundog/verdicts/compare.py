@@ -19,8 +19,10 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from sundog.checks import near, several, whole
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError
+from sundog.random import stream
 from sundog.statistics.catalogue.table import Statistic, catalogue, choose
 from sundog.verdicts.deciding.labels import EXPLAINING, SPLITS, Labels, Table, fill
 from sundog.verdicts.deciding.maximum import combined
@@ -102,21 +104,22 @@ def judge(
     False
     """
     start = time.perf_counter()
-    _check(seed, splits, statistics)
+    whole(seed, "seed", least=0)
+    whole(splits, "splits", least=4)  # fewer make no band
     given = admitted(real, fake, train, (real_weights, fake_weights), draws, seed)
     notes = list(given.notes)
     check_sizes(given)
     truth, fakes, learned = aligned(given, notes)
-    wanted, whole, left_out = _chosen(truth, given.weights is not None, statistics)
+    wanted, words, left_out = _chosen(truth, given.weights is not None, statistics)
     columns = torch.cat([truth.values, fakes.values])
     truth, fakes, learned, bend = bent(truth, fakes, learned)
     labels = Labels(len(truth), len(fakes), seed, given.weights, splits=splits)
     pooled = pool(truth, fakes, learned, wanted, labels)
     groups = _groups(pooled)
     notes += bend + left_out + _notes_on(pooled, groups)
-    rows, p = _rows(pooled, groups, whole, statistics, progress)
+    rows, p = _rows(pooled, groups, words, progress)
     rows.sort(key=lambda row: (row.p_value, -abs(row.pull)))
-    boxes = _where(pooled, columns) if "where" in whole else ()
+    boxes = _where(pooled, columns) if "where" in words else ()
     return Verdict(tuple(rows), p, len(truth), len(fakes), truth.kind, splits, seed, _evidence(truth, fakes, pooled),
                    tuple(notes), _provenance(given, time.perf_counter() - start), boxes)
 
@@ -127,26 +130,18 @@ def _where(pooled: Pooled, columns: Tensor) -> tuple[Region, ...]:
     return regions(x, pooled.names, pooled.labels, pooled.kind)
 
 
-def _check(seed: int, splits: int, statistics: object) -> None:
-    if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise OptionError("seed out of range", got=seed, expected="a whole number from 0 to 2^31 - 1", do="pass seed=0")
-    if splits < 4:
-        raise OptionError("too few splits for a band", got=splits, expected="at least 4", do="pass splits=24")
-    if statistics is None:
-        raise OptionError("no statistics named", got=None, expected="'all' or names", do="leave the argument out")
-
-
 def _chosen(real: Dataset, weighted: bool, names: str | Sequence[str],
             ) -> tuple[tuple[Statistic, ...], tuple[str, ...], list[str]]:
     """Catalogue statistics and words of other rows among the names; what cannot be measured, in a note."""
     known = [s.name for s in catalogue(real.kind)]
     words = [*known, *GROUPS, *(row for rows in GROUPS.values() for row in rows), *DECIDING, "deciding"]
-    asked = tuple([*known, *GROUPS] if names == "all" else (names,) if isinstance(names, str) else names)
+    asked = tuple([*known, *GROUPS] if names == "all" else (names,) if isinstance(names, str)
+                  else several(names, "statistics"))
     unknown = [name for name in asked if name not in words]
     if unknown or not asked:
         raise OptionError(f"unknown statistic of {real.kind}", got=", ".join(map(str, unknown)) or "no name at all",
                           expected="one of " + ", ".join(dict.fromkeys(words)),
-                          do="choose among these names, or pass 'all'")
+                          do=near("".join(map(str, unknown[:1])), words) or "choose among these, or pass 'all'")
     notes = []
     if weighted and set(asked) & set(UNWEIGHTED):
         asked = tuple(name for name in asked if name not in UNWEIGHTED)
@@ -159,14 +154,13 @@ def _chosen(real: Dataset, weighted: bool, names: str | Sequence[str],
     return choose(real.kind, picked) if picked else (), tuple(n for n in asked if n not in known), notes
 
 
-def _rows(pooled: Pooled, groups: np.ndarray, whole: Sequence[str], statistics: object,
-          progress: bool) -> tuple[list[Row], float]:
+def _rows(pooled: Pooled, groups: np.ndarray, words: Sequence[str], progress: bool) -> tuple[list[Row], float]:
     """All rows, and the global p-value."""
     deciding = deciding_rows(standardised(pooled.space), pooled.labels)
     if pooled.train is not None:
         deciding.append(memory_row(pooled.to_train(), pooled.labels))
     deciding += twin_rows(groups[: len(pooled.space)], pooled.labels)
-    explaining = [*catalogue_rows(pooled), *_explaining(pooled, whole)]
+    explaining = [*catalogue_rows(pooled), *_explaining(pooled, words)]
     tables = {id(table): table for table in [row.table for row in deciding] + [row.table for row in explaining]}
     for row in explaining:
         row.table.columns = 1 + pooled.labels.splits + EXPLAINING
@@ -174,7 +168,7 @@ def _rows(pooled: Pooled, groups: np.ndarray, whole: Sequence[str], statistics: 
     rows, p = _decided(deciding, pooled.labels)
     if pooled.labels.weights is None and not {"copies", "repeats"} & {row.name for row in rows}:
         rows += [Row(name, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, about="No row is repeated.") for name in ("copies", "repeats")]
-    special = _special(pooled, groups, whole)
+    special = _special(pooled, groups, words)
     found = [_explained(row, pooled) for row in explaining]
     for make in track(special, "judging", disable=not progress, console=Console(stderr=True)):
         found += make()
@@ -277,7 +271,7 @@ def _evidence(real: Dataset, fake: Dataset, pooled: Pooled) -> Evidence:
                      for part in (sample.mean(0), sample.std(0) / len(sample) ** 0.5)]
             curves.append(Curve(s.name, s.axis_label, s.value_label, pooled.components[s.name], pooled.axes[s.name],
                                 *parts))
-    generator = torch.Generator().manual_seed(pooled.labels.seed)
+    generator = stream(pooled.labels.seed, "shown")
     shown = [data.values[torch.randperm(len(data), generator=generator)[: SHOWN[data.kind]]] for data in (real, fake)]
     tell = None if real.kind == "events" else fake.values[list(telling(standardised(pooled.space), pooled.labels))]
     return Evidence(tuple(curves), shown[0], shown[1], real.names, real.units, real.pixel_arcmin, tell)

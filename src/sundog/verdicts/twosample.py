@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sundog.errors import OptionError, SampleSizeError, ShapeError
 from sundog.models.classifier import Classifier, TreeEnsemble
+from sundog.random import key, numpy_stream
 
 FEWEST_LEARNED = 4  # rows of each label below which there is nothing to learn from
 SMALLEST = 20  # rows per sample: below, the folds hold too few rows for an area
@@ -103,7 +104,7 @@ def grouped_folds(groups: np.ndarray, labels: np.ndarray, folds: int, seed: int)
     >>> bool(fold[0] == fold[1])
     True
     """
-    generator = np.random.default_rng(seed)
+    generator = numpy_stream(seed, "folds")
     size = np.bincount(groups)
     # Whole groups first, each into the emptiest fold; the rows that stand alone then even out each label.
     home = np.full(len(size), -1)
@@ -186,7 +187,7 @@ def classifier_two_sample(
 
 def small_trees(seed: int) -> TreeEnsemble:
     """The default classifier of the test: one boosting, shallow enough to be quick and hard to overfit."""
-    return TreeEnsemble(members=1, seed=seed, max_iter=150, max_leaf_nodes=16, validation=0.2)
+    return TreeEnsemble(members=1, seed=key(seed, "trees") >> 224, max_iter=150, max_leaf_nodes=16, validation=0.2)
 
 
 def _outcome(found: np.ndarray, groups: np.ndarray, labels: np.ndarray) -> TwoSample:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any
 
+from sundog.checks import one_of
 from sundog.results import Result
 from sundog.verdicts.evidence import Evidence
 from sundog.verdicts.explaining.where import Region
@@ -117,8 +118,14 @@ class Verdict(Result):
         return tuple(row for row in self.rows if not row.passed)
 
     def __getitem__(self, name: str) -> Row:
-        """The row of that name."""
-        return {row.name: row for row in self.rows}[name]
+        """The row of that name.
+
+        Raises
+        ------
+        OptionError : no such row; the nearest names are told.
+        """
+        rows = {row.name: row for row in self.rows}
+        return rows[one_of(name, rows, "row of the verdict")]
 
     def summary(self) -> str:
         """One sentence: pass or fail, the global p-value, which row is worst."""

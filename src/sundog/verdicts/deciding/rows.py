@@ -59,7 +59,7 @@ def standardised(x: np.ndarray) -> np.ndarray:
 
 
 def cut(z: np.ndarray, effective: float) -> np.ndarray:
-    """Columns cut off where twenty effective rows lie beyond: signs drawn at random are honest only if many rows count."""
+    """Columns cut off where twenty effective rows lie beyond: random signs are honest only if many rows count."""
     far = np.quantile(np.abs(z), max(0.5, 1 - FEWEST_BEYOND / effective), axis=0)
     return standardised(np.clip(z, -far, far))
 
