@@ -382,6 +382,15 @@ def test_explaining_rows_rarely_fail_on_honest_fakes():
     assert failed <= 9  # 1 % of 200, more with a probability of 1e-4
 
 
+def test_a_tail_of_one_row_says_nothing():
+    """Beyond the 99.9 % point of 600 rows lies one: as much real as fake, whatever the labels."""
+    p = []
+    for seed in range(6):
+        x = torch.randn(600, 2, generator=torch.Generator().manual_seed(seed))
+        p.append(judge(x[:300], x[300:], seed=3, splits=4, statistics="tails")["tails"].p_value)
+    assert min(p) > 0.002  # below 0.001 in four of six, with the rounding taken for a spread
+
+
 def test_many_columns_and_unequal_sizes_are_judged():
     g = torch.Generator().manual_seed(0)
     wide = judge(torch.randn(60, 120, generator=g), torch.randn(60, 120, generator=g), statistics=("marginals", "prdc"))

@@ -120,3 +120,11 @@ def test_a_hundred_columns_of_few_rows_keep_their_rate():
         rng = np.random.default_rng([seed, 2])
         p.append(decided(rng.normal(size=(60, 100)), rng.normal(size=(60, 100)), seed=seed).p)
     assert binomtest(int((np.array(p) <= 0.05).sum()), 60, 0.05, "greater").pvalue > 1e-3
+
+
+def test_a_statistic_that_no_labelling_changes_says_nothing_whatever_its_rounding():
+    t = np.random.default_rng(0).normal(size=(2, 1000))
+    t[1] = 1 + 1e-7 * t[1]
+    t[1, 0] = 1 + 1e-6  # ten standard deviations of the rounding
+    alone, both = combined(t[:1]), combined(t)
+    assert both.p == pytest.approx(alone.p, rel=0.05) and both.each[1] > 0.1

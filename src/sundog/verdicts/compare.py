@@ -25,7 +25,7 @@ from sundog.errors import OptionError
 from sundog.random import stream
 from sundog.statistics.catalogue.table import Statistic, catalogue, choose
 from sundog.verdicts.deciding.labels import EXPLAINING, SPLITS, Labels, Table, fill
-from sundog.verdicts.deciding.maximum import combined
+from sundog.verdicts.deciding.maximum import combined, spread
 from sundog.verdicts.deciding.rows import Deciding, deciding_rows, memory_row, standardised, twin_rows
 from sundog.verdicts.evidence import Curve, Evidence
 from sundog.verdicts.explaining.rows import MOST_PARTS, Explaining, catalogue_rows, joint_rows, moment_rows
@@ -231,8 +231,7 @@ def _explained(row: Explaining, pooled: Pooled) -> Row:
     summary = row.summary(each)
     null = np.r_[0, np.arange(1 + labels.splits, each.shape[1])]
     scaled = (each[:, null].abs() ** row.power).numpy()
-    spread = scaled.std(1, keepdims=True)
-    scaled = (scaled - scaled.mean(1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
+    scaled = (scaled - scaled.mean(1, keepdims=True)) / spread(scaled)
     i = int(scaled[:, 0].argmax())
     total = (summary[null].abs() ** row.power).numpy()
     found = combined(scaled if len(each) == 1 else np.stack([total, scaled.max(0)]))

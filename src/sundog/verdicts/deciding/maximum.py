@@ -10,6 +10,7 @@ from scipy.stats import pearson3
 FEWEST = 10  # labellings at least as extreme: from here on their number is the p-value, below a law is fitted
 MATCHED = 0.05  # share of the relabellings above the point where the law is matched
 LEAST_SKEWNESS = 0.02
+ROUNDING = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +51,9 @@ def combined(statistics: np.ndarray) -> Combined:
     (True, True)
     """
     t = np.asarray(statistics, float)
-    centre, width = t.mean(1, keepdims=True), _width(t)
-    z = (t - centre) / width
+    z = (t - t.mean(1, keepdims=True)) / spread(t)
     alone = t[:, 1:]  # for the law beyond the relabellings, which an outstanding observation must not stretch
-    scores = (t - alone.mean(1, keepdims=True)) / _width(alone)
+    scores = (t - alone.mean(1, keepdims=True)) / spread(alone)
     skewness = np.clip((scores[:, 1:] ** 3).mean(1), LEAST_SKEWNESS, 2.0)
     order = np.argsort(-z[:, 0], kind="stable")
     each, largest = np.ones(len(t)), 0.0
@@ -66,8 +66,12 @@ def combined(statistics: np.ndarray) -> Combined:
     return Combined(float(each.min()), each, scores[:, 0])
 
 
-def _width(t: np.ndarray) -> np.ndarray:
-    return np.maximum(t.std(1, keepdims=True), 1e-9 * (1e-300 + np.abs(t).max(1, keepdims=True)))
+def spread(t: np.ndarray) -> np.ndarray:
+    """Standard deviations (rows, 1) over the labellings, above the rounding of float32.
+
+    A statistic of a single row is the same for all labellings but for that rounding, which knows the observed one.
+    """
+    return np.maximum(t.std(1, keepdims=True), ROUNDING * (1e-300 + np.abs(t).max(1, keepdims=True)))
 
 
 def _rank(maxima: np.ndarray) -> float:
