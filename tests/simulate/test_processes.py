@@ -207,3 +207,12 @@ def test_other_bad_arguments_are_refused():
         fractional_brownian_motion(2, 0, 0.7, seed=0)
     with pytest.raises(OptionError, match="4096 points"):
         fractional_ornstein_uhlenbeck(1, 5000, 0.9, rate=1e-7, seed=0)
+
+
+def test_whole_numbers_may_come_as_floats():
+    for draw in (fractional_gaussian_noise, fractional_brownian_motion):
+        assert torch.equal(draw(2.0, 8.0, 0.7, seed=0), draw(2, 8, 0.7, seed=0))
+    for rate in (2.0, 1e-7):  # by embedding, by Cholesky factor
+        one, two = (fractional_ornstein_uhlenbeck(n, 8.0, 0.9, rate=rate, seed=0) for n in (2, 2.0))
+        assert torch.equal(one, two)
+    assert torch.equal(markov_weights(0.7, 3.0).sample(2.0, 8.0, seed=0), markov_weights(0.7, 3).sample(2, 8, seed=0))

@@ -144,3 +144,7 @@ def test_bad_input_is_refused_by_name():
         hurst_exponent(path, lags=[1, 60])
     with pytest.raises(OptionError, match="lags"):
         structure_functions(path, [100])
+    for measure in (hurst_exponent, structure_functions):
+        with pytest.raises(OptionError, match="lag"):
+            measure(path, lags=[1, 2.5])
+    assert torch.equal(structure_functions(path, torch.tensor([1, 2])).value, structure_functions(path, [1, 2]).value)

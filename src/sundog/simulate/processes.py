@@ -65,7 +65,7 @@ def fractional_brownian_motion(n: int, steps: int, hurst: float, *, horizon: flo
     (torch.Size([4000, 101]), True)
     """
     noise = fractional_gaussian_noise(n, steps, hurst, seed=seed)
-    paths = torch.zeros(n, steps + 1, dtype=torch.float64)
+    paths = torch.zeros(len(noise), noise.shape[1] + 1, dtype=torch.float64)
     torch.cumsum(noise, 1, out=paths[:, 1:])
     return paths.mul_((positive(horizon, "horizon") / steps) ** hurst)
 
@@ -168,10 +168,10 @@ class MarkovApproximation:
 
         An Euler step would need rates dt < 1/2, hopeless at the rates that small Hurst exponents ask for.
         """
-        g, dt = self.rates, self.horizon / at_least(steps, 1, "steps")
-        sums = g[:, None] + g
+        n, steps, g = at_least(n, 1, "n"), at_least(steps, 1, "steps"), self.rates
+        sums, dt = g[:, None] + g, self.horizon / steps
         generator = stream(seed, "markov", self.kind)
-        size = (at_least(n, 1, "n"), steps, len(g))
+        size = (n, steps, len(g))
         y = np.zeros((n, steps + 1, len(g)))
         y[:, 1:] = torch.randn(size, generator=generator, dtype=torch.float64) @ _root(-torch.expm1(-sums * dt) / sums)
         if self.kind == "I":  # Y_k has run since ever
@@ -215,7 +215,8 @@ def markov_weights(
     low = None if slowest is None else positive(slowest, "slowest")
     top = number(fastest, "fastest", above=low or 1)
     low = 1 / top if low is None else low
-    g = np.geomspace(low, top, at_least(terms, 1, "terms")) if terms > 1 else np.array([math.sqrt(low * top)])
+    terms = at_least(terms, 1, "terms")
+    g = np.geomspace(low, top, terms) if terms > 1 else np.array([math.sqrt(low * top)])
     matrix, vector, total = {"I": _stationary_sums, "II": _growing_sums}[one_of(kind, ["I", "II"], "kind")](h, g, t)
     weights, *_ = np.linalg.lstsq(matrix, vector, rcond=1e-15)
     error = (weights @ matrix @ weights - 2 * vector @ weights + total) / total
@@ -258,12 +259,12 @@ def _noise_covariance(k: np.ndarray, h: float) -> np.ndarray:
 
 def _stationary(n: int, points: int, covariance: Callable[[np.ndarray], np.ndarray], seed: int, purpose: str) -> Tensor:
     """``n`` draws (n, points) of the stationary Gaussian process with this covariance at lags 0, 1, 2, ..."""
-    root = _circulant_root(covariance, points)
+    n, root = at_least(n, 1, "n"), _circulant_root(covariance, points)
     if root is None:
         return _by_cholesky(n, points, covariance, seed, purpose)
     length, rows = 2 * (len(root) - 1), max(1, _BLOCK // len(root))
     generator = stream(seed, purpose)
-    out = torch.empty(at_least(n, 1, "n"), points, dtype=torch.float64)
+    out = torch.empty(n, points, dtype=torch.float64)
     for first in range(0, n, rows):
         block = out[first : first + rows]
         z = torch.randn(len(block), len(root), 2, generator=generator, dtype=torch.float64) * root[:, None]
@@ -295,7 +296,7 @@ def _by_cholesky(
         raise OptionError("the circulant embedding is not positive", got=f"{points} points, far less than the memory",
                           expected=f"at most {_LONGEST} points, or a larger rate times dt", do="draw fewer steps")
     factor = torch.from_numpy(np.linalg.cholesky(toeplitz(covariance(np.arange(points, dtype=np.float64)))))
-    return torch.randn(at_least(n, 1, "n"), points, generator=stream(seed, purpose), dtype=torch.float64) @ factor.T
+    return torch.randn(n, points, generator=stream(seed, purpose), dtype=torch.float64) @ factor.T
 
 
 def _root(covariance: Tensor) -> Tensor:

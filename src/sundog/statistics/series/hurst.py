@@ -10,7 +10,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from sundog.checks import number
+from sundog.checks import number, whole
 from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.statistics.series.increments import checked_series
 
@@ -59,7 +59,8 @@ def hurst_exponent(x: Tensor, *, lags: Sequence[int] | None = None, level: float
     if t < 32:
         raise SampleSizeError("too short for a Hurst exponent", got=f"{t} points", expected="32 or more",
                               do="pass longer series")  # fmt: skip
-    steps = [m for m in (1, 2, 4, 8, 16, 32) if 16 * m <= t] if lags is None else sorted({int(m) for m in lags})
+    lags = [m for m in (1, 2, 4, 8, 16, 32) if 16 * m <= t] if lags is None else lags
+    steps = sorted({whole(m, "lag") for m in lags})
     if len(steps) < 2 or steps[0] < 1 or 4 * steps[-1] > t:
         raise OptionError("lags of a Hurst exponent", got=steps, expected=f"two or more from 1 to {t // 4}",
                           do="pass lags=[1, 2, 4]")  # fmt: skip

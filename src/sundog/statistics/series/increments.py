@@ -34,11 +34,12 @@ def structure_functions(
     >>> structure_functions(torch.arange(6.0), [1, 2], orders=[2]).value.flatten()
     tensor([1., 4.])
     """
-    x = checked_series(x)
-    if not lags or not orders or any(not 1 <= r < x.shape[-1] for r in lags) or any(p <= 0 for p in orders):
+    x, lags = checked_series(x), torch.as_tensor(lags).tolist()
+    if not lags or not orders or any(not 1 <= r < x.shape[-1] or r % 1 for r in lags) or any(p <= 0 for p in orders):
         raise OptionError("structure function lags and orders", got=f"{list(lags)} steps, orders {list(orders)}",
-                          expected=f"lags 1 to {x.shape[-1] - 1}, orders above 0", do="pass lags below the length")
-    steps = [(x[..., r:] - x[..., :-r]).abs() for r in lags]
+                          expected=f"whole lags 1 to {x.shape[-1] - 1}, orders above 0",
+                          do="pass lags below the length")
+    steps = [(x[..., r:] - x[..., :-r]).abs() for r in map(int, lags)]
     rows = [torch.stack([step.pow(p).mean(-1) for p in orders], -1) for step in steps]
     return StructureFunctions(torch.tensor(lags), torch.tensor(orders), torch.stack(rows, -2))
 
