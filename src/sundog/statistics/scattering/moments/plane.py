@@ -252,7 +252,7 @@ def _terms(grad: Tensor, pairs: Pairs, sign: int) -> Iterator[tuple[int, int, Te
     """
     for (a, b), g in zip(pairs, grad.unbind(1)):
         if a == b:
-            yield a, a, g.mT + sign * g
+            yield a, a, g.mT.add(g, alpha=sign)
         else:
             yield a, b, sign * g
             yield b, a, g.mT
