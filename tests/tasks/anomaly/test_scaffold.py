@@ -92,6 +92,14 @@ def test_columns_are_found_by_name(detector, frame):
         search.score_samples(part.to_numpy()[:, :3], masses)
 
 
+@pytest.mark.parametrize("detector", SEARCHES, ids=name)
+def test_any_whole_number_is_a_seed(detector, frame):
+    first, again, other = (clone(detector).set_params(seed=2**64 + seed).fit(*frame).score_samples(*frame)
+                           for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other) or isinstance(detector, RAnode)  # which climbs to one Gaussian from anywhere
+
+
 def test_references_find_columns_by_name(frame):
     x, m = frame
     background = Dataset.from_arrays(x[["delta", "pt", "mass_j", "tau21"]], m, context_names=("m",))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, ShapeError
+from sundog.random import stream
 
 CENTRES = 512  # points at which an excess is looked for
 CENTRES_AT_ONCE = 16  # bounds the memory of the search to 16 doubles per event
@@ -244,7 +245,7 @@ def find_signal(z: Tensor, log_b: Tensor, *, seed: int = 0, w: float | None = No
     _check(z, log_b)
     log_b = floored(log_b)
     one, eye = torch.ones(1, dtype=z.dtype), torch.eye(z.shape[1], dtype=z.dtype)[None]
-    places = excesses(z, log_b, torch.Generator().manual_seed(seed), width=width, count=starts)
+    places = excesses(z, log_b, stream(seed, "centres"), width=width, count=starts)
     fits = [climb(z, log_b, GaussianSignal(one, centre[None], width**2 * eye), w or FIRST_GUESS,
                   fixed_w=w is not None, steps=30, tolerance=1.0, floor=floor) for centre in places]
     best = max(fits, key=lambda fit: (_events(z, log_b, fit) >= FEWEST_EVENTS, fit.gain))
@@ -266,7 +267,7 @@ def split_signal(z: Tensor, log_b: Tensor, fit: MixtureFit, components: int, *, 
     """
     if components < 1:
         raise OptionError("number of Gaussians is unusable", got=components, expected="at least 1", do="pass e.g. 2")
-    means = fit.signal.sample(components, torch.Generator().manual_seed(seed))
+    means = fit.signal.sample(components, stream(seed, "means"))
     whole = fit.signal.covariances.mean(0, keepdim=True).expand(components, -1, -1)
     start = GaussianSignal(torch.full((components,), 1 / components, dtype=z.dtype), means, whole)
     return climb(z, log_b, start, fit.w, fixed_w=fixed_w, floor=floor)

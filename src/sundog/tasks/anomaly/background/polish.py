@@ -17,6 +17,7 @@ from torch import Tensor
 from sundog.data.dataset import Dataset
 from sundog.errors import SampleSizeError
 from sundog.models.classifier import Classifier, TreeEnsemble
+from sundog.random import stream
 from sundog.train.run import Run
 
 CAP = 2.0  # r is kept between 1/2 and 2: rejection then draws twice, and trees cannot invent a peak
@@ -69,7 +70,7 @@ def fit_polish(run: Run, beside: Dataset, *, seed: int = 0, members: int = 4) ->
     if len(beside) < FEWEST_ROWS:
         raise SampleSizeError("too few sideband events to polish a template", got=len(beside),
                               expected=f"at least {FEWEST_ROWS}", do="leave polish out")
-    order = torch.randperm(len(beside), generator=torch.Generator().manual_seed(seed))[:MOST_ROWS]
+    order = torch.randperm(len(beside), generator=stream(seed, "polished rows"))[:MOST_ROWS]
     real = beside[order]
     assert real.context is not None  # the sidebands of a search carry their mass
     drawn = run.sample(len(real), context=real.context, seed=seed + 17)
@@ -83,7 +84,7 @@ def fit_polish(run: Run, beside: Dataset, *, seed: int = 0, members: int = 4) ->
 def draw(run: Run, polish: Polish, context: Tensor, seed: int) -> Dataset:
     """One event for each row of the context (n, 1), by rejection: drawn again until it is kept."""
     found = run.sample(len(context), context=context, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "rejection")
     values, left = found.values.clone(), torch.arange(len(context))
     for again in range(1, ROUNDS):
         left = left[~polish.thin(values[left], generator)]

@@ -17,6 +17,7 @@ from scipy.stats import chi2, gaussian_kde
 from torch import Tensor
 
 from sundog.errors import DataError, OptionError
+from sundog.random import stream
 from sundog.tasks.anomaly.background.extent import extent
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 
@@ -56,7 +57,7 @@ class MassLaw:
 
     def sample(self, n: int, seed: int) -> Tensor:
         """n masses, float64 (n,), inside the window."""
-        u = torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
+        u = torch.rand(n, generator=stream(seed, "masses"), dtype=torch.float64).numpy()
         return torch.from_numpy(np.interp(u, self._cumulative, self.edges))
 
     def log_prob(self, m: Any) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError
+from sundog.random import stream
 from sundog.tasks.anomaly.background.sigma_field import (
     INTERPOLATIONS,
     control_template,
@@ -104,13 +105,13 @@ class GaussianSignal:
         spread = values.std(0)
         apart = ((values - values.mean(0)) / spread).square().sum(1)
         rare = (apart > apart.median()).nonzero()[:, 0]
-        chosen = rare[torch.randint(len(rare), (1,), generator=torch.Generator().manual_seed(seed))][0]
+        chosen = rare[torch.randint(len(rare), (1,), generator=stream(seed, "place"))][0]
         return GaussianSignal(values[chosen], FEATURE_WIDTH * spread, region.centre, MASS_WIDTH * region.width,
                               values.min(0).values, values.max(0).values)
 
     def draw(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Features (n, d) and masses (n,) of n signal events."""
-        g = torch.Generator().manual_seed(seed)
+        g = stream(seed, "signal")
         found = torch.empty(0, len(self.centre))
         while len(found) < n:  # the centre is an event of the data, so some share always lies in the range
             x = self.centre + self.width * torch.randn(4 * n + 64, len(self.centre), generator=g)
@@ -214,7 +215,7 @@ def _found(dirty: Dataset, added: Tensor, signal: GaussianSignal, region: Signal
            run: Run | None, fpr: float, members: int, seed: int, settings: Mapping[str, Any]) -> float:
     """Significance improvement at ``fpr`` on fresh signal and on data that the classifier never saw."""
     inside = region.contains(dirty)
-    half = torch.rand(len(dirty), generator=torch.Generator().manual_seed(seed)) < 0.5
+    half = torch.rand(len(dirty), generator=stream(seed, "half")) < 0.5
     known = dirty[inside & (added | half)]
     unknown = dirty[inside & ~added & ~half]
     if run is None or how == "sidebands":

@@ -15,7 +15,7 @@ from torch import Tensor
 from sundog.models.base import Batch
 from sundog.models.mixture.flow import FlowSignal, SignalFlow
 from sundog.models.mixture.signal import GaussianSignal, MixtureFit, climb, floored, gains
-from sundog.random import stream
+from sundog.random import key, stream
 from sundog.train.engine import train
 from sundog.train.plan import Plan
 
@@ -72,7 +72,7 @@ def grow(z: Tensor, log_b: Tensor, start: MixtureFit, *, seed: int = 0, w: float
     log_b = floored(log_b)
     rows = _near(z, start.signal)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(key(seed, "weights") >> 192)
         model = SignalFlow(start, float(rows.double().mean()), learn_w=w is None, with_mass=with_mass)
     near = torch.stack([log_b[rows], _probability(start, z[rows], log_b[rows])], 1)
     held = torch.rand(len(near), generator=stream(seed, "held out")) < HELD_OUT

@@ -22,6 +22,7 @@ from sundog.data.scaling import Scaling
 from sundog.data.scaling.chain import named_scaling
 from sundog.errors import DataError, OptionError
 from sundog.models.mixture.signal import MixtureFit, find_signal, split_signal
+from sundog.random import numpy_stream, stream
 from sundog.tasks.anomaly.background.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.background.template import Template, TemplateReport, fit_template
 from sundog.tasks.anomaly.checks.fraction import SignalFraction, check_fraction, signal_fraction
@@ -144,7 +145,7 @@ class RAnode(Search):
 
     def sample_signal(self, n: int, seed: int = 0) -> Dataset:
         """n draws of the learned signal: features in their units, the mass as context."""
-        z = self._fitted.signal.sample(n, torch.Generator().manual_seed(seed))
+        z = self._fitted.signal.sample(n, stream(seed, "signal"))
         first = self._labels
         return Dataset.from_arrays(
             self._scaling.inverse(z[:, :-1]), self.region.centre + 0.5 * self.region.width * z[:, -1], first.names,
@@ -267,7 +268,7 @@ class RAnode(Search):
     def _claimed(self, z: Tensor, log_b: Tensor, with_mass: bool = True) -> SignalFraction:
         """The fraction from p_S / p_B of every event, p_S learned without the fold that the event is in."""
         ratio = torch.empty(len(z), dtype=torch.float64)
-        for part in torch.randperm(len(z), generator=torch.Generator().manual_seed(self.seed)).chunk(self.folds):
+        for part in torch.randperm(len(z), generator=stream(self.seed, "folds")).chunk(self.folds):
             others = torch.ones(len(z), dtype=torch.bool)
             others[part] = False
             law = self._law(z[others], log_b[others], [self._gaussians], with_mass)
@@ -288,7 +289,7 @@ class RAnode(Search):
     def _pseudo_experiment(self, w: float, seed: int) -> SignalFraction:
         assert self._template is not None  # checked by pseudo_experiments
         n = len(self._z)
-        n_signal = int(np.random.default_rng(seed).binomial(n, w))
+        n_signal = int(numpy_stream(seed, "signal events").binomial(n, w))
         drawn = self._template.sample(n - n_signal, seed, self._masses.sample(n - n_signal, seed))
         if n_signal:
             signal = self.sample_signal(2 * n_signal + 100, seed)  # some draws lie beside the window

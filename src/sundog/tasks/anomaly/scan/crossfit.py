@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SundogError
+from sundog.random import stream
 from sundog.tasks.anomaly.background.spectrum import smooth_masses
 from sundog.tasks.anomaly.background.template import fit_template
 from sundog.tasks.anomaly.detectors.base import ClassifierSearch, TemplateSearch, fit_ratio
@@ -114,7 +115,7 @@ def deal(n: int, folds: int, seed: int) -> Tensor:
     >>> deal(5, 2, seed=0).bincount().tolist()
     [3, 2]
     """
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(n, generator=stream(seed, "folds"))
     fold = torch.empty(n, dtype=torch.int64)
     fold[order] = torch.arange(n) % folds
     return fold
@@ -127,10 +128,9 @@ def background_events(fit: CrossFit, events: Dataset, region: SignalRegion, n: i
     cannot be asked for events beside the window.
     """
     law, beside = smooth_masses(events.context, region), region.sidebands(events)
-    generator = torch.Generator().manual_seed(seed)
     n_inside = round(n * law.expected / (law.expected + float(beside.sum())))
     masses = mass_column(events)[beside]
-    drawn = masses[torch.randint(len(masses), (n - n_inside,), generator=generator)]
+    drawn = masses[torch.randint(len(masses), (n - n_inside,), generator=stream(seed, "masses beside"))]
     m = torch.cat([drawn, law.sample(n_inside, seed)])
     try:
         if isinstance(fit.detector, Sigma):  # beside the window nothing is interpolated

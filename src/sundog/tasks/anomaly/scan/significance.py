@@ -21,6 +21,7 @@ import numpy as np
 from scipy.stats import norm
 
 from sundog.errors import OptionError, ShapeError
+from sundog.random import numpy_stream
 from sundog.tasks.anomaly.scan.bump import BumpFit, Shape, bins_inside, count_significance, fit_curves
 
 ROUNDS = 200  # of the scaling; it stops when no bin is off by more than CLOSE
@@ -120,7 +121,7 @@ def look_elsewhere(fits: Sequence[BumpFit], passed: np.ndarray, m: np.ndarray, n
         raise ShapeError("the windows were fitted in different bins", got="several sets of edges", expected="one",
                          do="use common_edges with all windows")
     means, cell_bin, member = _cells(fits, passed, np.asarray(m, dtype=float))
-    generator = np.random.default_rng(seed)
+    generator = numpy_stream(seed, "pseudo-experiments")
     inside = [bins_inside(edges, fit.region) for fit in fits]
     parts = []
     for start in range(0, n, BLOCK):
