@@ -36,6 +36,15 @@ def test_spectra_without_faults_keep_all_their_events(seed):
         assert (found.below, found.above, found.reasons) == (0, 0, ())
 
 
+@pytest.mark.parametrize("digits", [1, 2])
+def test_masses_with_few_digits_keep_their_tail(digits):
+    """Most of them have an equal neighbour: the distance to the next cell is no sign of loneliness."""
+    m = (3 + np.random.default_rng(0).exponential(0.5, 20_000)).round(digits)
+    assert extent(m).above == 0
+    assert extent(np.concatenate([m, [97.0, 300.0]])).above == 2
+    assert extent(m[:5]).above == 0
+
+
 def test_strays_turn_on_and_lone_events_are_left_out():
     m = 3 + np.random.default_rng(0).exponential(0.5, 100_000)
     found = extent(np.concatenate([m, np.linspace(1.2, 2.95, 19)]))

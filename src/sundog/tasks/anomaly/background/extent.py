@@ -22,6 +22,7 @@ NEIGHBOURS = 20  # events over which a density is measured
 THIN = 0.1  # of the density of the lower spectrum: what is thinner lies below the threshold
 MOST = 0.01  # share of the events that may be left out at an end, beside a turn-on
 LONE = 8.0  # distance of a last event from the next, in mean distances of the last hundredth: probability e^-8
+LAST = 10  # events that may be so left out
 RISE, FIRM = 0.6, 5.0  # a turn-on begins below this share of the largest density, at so many standard deviations
 CELLS = 100
 
@@ -138,12 +139,15 @@ def _turn_on(mass: np.ndarray) -> float | None:
 def _high(mass: np.ndarray) -> tuple[float, tuple[str, ...]]:
     """Where the spectrum (ascending) ends, and why: distances in ln m, where tails are no heavier than exponential."""
     n = len(mass)
+    if n < 2 * LAST:
+        return float(mass[-1]), ()
     tail = np.log(mass[-max(20, n // 100):]) if mass[0] > 0 else mass[-max(20, n // 100):]
-    gaps = np.diff(tail)
-    # The j-th last distance of an exponential tail has mean scale / j: made equal, the median knows the scale.
-    scale = float(np.median(gaps * np.arange(len(gaps), 0, -1))) / np.log(2)
-    lone = np.flatnonzero(gaps[-10:] * np.arange(min(10, len(gaps)), 0, -1) > LONE * max(scale, 1e-12))
+    # The j-th last distance of an exponential tail has mean scale / j, and times j the scale. A median of these would
+    # be zero for masses with few digits, most of which have an equal neighbour.
+    gaps = np.diff(tail) * np.arange(len(tail) - 1, 0, -1)
+    scale = float(gaps[:-LAST].mean())
+    lone = np.flatnonzero(gaps[-LAST:] > LONE * max(scale, 1e-12))
     if len(lone) == 0:
         return float(mass[-1]), ()
-    left = len(gaps[-10:]) - int(lone[0])
+    left = LAST - int(lone[0])
     return float(mass[-left - 1]), (f"{left} events far above {mass[-left - 1]:.4g} left out",)
