@@ -1,5 +1,7 @@
 """Every detector on the resonant toy: better than chance where a signal is, silent where none is."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -151,6 +153,19 @@ def test_ranode_takes_a_fitted_estimator(events, cathode, ranode, test_sample):
         ranode.pseudo_experiments(1)
     assert search.template_report_ is cathode.template_report_ is not None
     assert sic(search, test_sample)[0] > 3
+
+
+def test_ranode_takes_what_holds_a_template_of_its_window(events, cathode):
+    held, bare = (RAnode(REGION, background=background, components=(1,), folds=2).fit(events).fraction_
+                  for background in (SimpleNamespace(template_=cathode.template_), cathode.template_))
+    assert held == bare
+    for background in (CWoLa(REGION), "flow", SimpleNamespace(template_=None)):
+        with pytest.raises(OptionError, match=r"has no density.*pass Cathode\(region"):
+            RAnode(REGION, background=background).fit(events)
+    # A template of 3.3 to 3.7 has learned 3.7 to 3.9 from all events there, signal included.
+    with pytest.raises(OptionError, match=r"another window: got 3.3 to 3.7, expected 3.5 to 3.9 within it"):
+        RAnode(SignalRegion(3.5, 3.9), background=cathode).fit(events)
+    assert RAnode(SignalRegion(3.4, 3.6), background=cathode, components=(1,), folds=2).fit(events).fraction_.n > 200
 
 
 @pytest.mark.slow

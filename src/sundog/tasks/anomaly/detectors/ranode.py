@@ -216,8 +216,17 @@ class RAnode(Search):
             return fit_template(events, self.region, family="flow", seed=self.seed)
         if isinstance(self.background, TemplateSearch) and self.background.template_ is None:
             self.background.fit(events)
-        held: Any = self.background
-        return getattr(held, "template_", held)
+        held: Any = getattr(self.background, "template_", self.background)
+        if not callable(held) and not isinstance(held, Template):
+            raise OptionError("this background has no density", got=type(self.background).__name__, expected="Cathode, "
+                              "Anode or Sigma, a Template, or a function (x, m) -> log p_B(x | m)",
+                              do="leave it out, or pass Cathode(region, template='flow')")
+        if isinstance(held, Template) and not held.region.lo <= self.region.lo < self.region.hi <= held.region.hi:
+            # It was taught by events of this window: the signal would be background.
+            raise OptionError("the background was learned for another window", got=f"{held.region.lo:g} to "
+                              f"{held.region.hi:g}", expected=f"{self.region.lo:g} to {self.region.hi:g} within it",
+                              do="learn it for the window that is searched")
+        return held
 
     @property
     def _template(self) -> Template | None:
