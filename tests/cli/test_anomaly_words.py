@@ -56,7 +56,7 @@ def test_the_scaling_reaches_the_background(file):
 @pytest.mark.parametrize(("control", "excess", "evidence", "said"), [
     (0.004, True, False, "excess that is not trusted, because the learned background is wrong"),
     (0.0, True, False, "excess that is not trusted, because unseen sideband events"),
-    (0.0, False, False, "no excess"), (0.0, True, True, "evidence for a signal"),
+    (0.0, False, False, "no excess"), (0.004, False, False, "no excess"), (0.0, True, True, "evidence for a signal"),
 ])
 def test_the_words_of_the_verdict(control, excess, evidence, said):
     detector = SimpleNamespace(fraction_=SimpleNamespace(evidence=excess), template_report_=None,

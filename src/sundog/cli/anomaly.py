@@ -114,14 +114,14 @@ def _verdict(detector: Any, facts: dict[str, Any]) -> str:
     """Evidence; an excess that is not trusted, why, and what to do; or no excess."""
     if facts["evidence"]:
         return "evidence for a signal"
+    if not detector.fraction_.evidence:
+        return "no excess"
     if detector.control_ is not None and detector.control_.low_95 > 0:
         return ("excess that is not trusted, because the learned background is wrong somewhere: it claims a signal "
                 "beside the window too. What to do: leave --scaling out, or choose fewer features with --feature, or "
                 "take --method cathode")
-    if detector.fraction_.evidence:
-        return ("excess that is not trusted, because unseen sideband events allow as large a fraction. What to do: "
-                "sundog scan, which counts events above a fitted curve")
-    return "no excess"
+    return ("excess that is not trusted, because unseen sideband events allow as large a fraction. What to do: "
+            "sundog scan, which counts events above a fitted curve")
 
 
 def _write(detector: Any, events: Dataset, region: Any, folder: Path) -> list[Path]:
