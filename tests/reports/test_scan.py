@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sundog.reports.pages.scan import (
     write_scan_report,
 )
 from sundog.simulate.densities import ResonantToy
-from sundog.tasks.anomaly import RAnode, SignalRegion, scan
+from sundog.tasks.anomaly import RAnode, SignalRegion, TemplateReport, scan
 
 TOY = ResonantToy()
 WINDOWS = (SignalRegion(3.3, 3.7), SignalRegion(3.5, 3.9))
@@ -57,6 +58,17 @@ def test_the_page_is_whole_and_says_it(found, tmp_path):
     assert stored["results"][0]["observed"] == found.best.fit.observed and stored["evidence"] == found.evidence
     assert "A resonance" in page and f"{found.best.z_global:.1f} σ" in page
     assert page.count("data:image/png;base64,") == 5 and "http" not in page.split("<body>")[1].split("<footer>")[0]
+
+
+@pytest.mark.slow
+def test_page_and_text_use_the_same_words(found, tmp_path):
+    copies = TemplateReport(0.43, 0.002, {"x0": 0.1}, 1000)
+    windows = [replace(w, before=replace(w.before, p_fit=1e-9), template=copies) for w in found.windows]
+    doubted = replace(found, windows=tuple(windows))
+    page = write_scan_report(doubted, tmp_path / "scan.html").read_text()
+    assert doubted.verdict == "not trusted" and "TeV" in doubted.summary() and doubted.summary()[1:] in page
+    assert "An excess that is not trusted" in page and "the template is copies of the events" in page
+    assert copies.quality in page and copies.quality.upper() in str(copies)
 
 
 @pytest.mark.slow

@@ -125,7 +125,9 @@ def write_scan_report(found: ScanResult, path: str | Path) -> Path:
     ------
     FileError : the folder is missing or not writable.
     """
-    return write_text(path, render("scan.html", found.facts(), filters={"p": lambda value: f"{value:.2g}"}, found=found,
+    filters = {"p": lambda value: f"{value:.2g}",
+               "sentence": lambda said: said[:1].upper() + said[1:]}  # jinja's capitalize would write tev and auc
+    return write_text(path, render("scan.html", found.facts(), filters=filters, found=found,
                                    pictures=list(pictures(found)), percent=percent, measured=measured))
 
 

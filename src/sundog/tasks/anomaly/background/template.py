@@ -64,8 +64,13 @@ class TemplateReport:
         """Whether events were copied: twins in different folds give an area below one half."""
         return not self.passed and self.auc < 0.5
 
+    @property
+    def quality(self) -> str:
+        """``good``, ``poor``, or ``copies of the events``."""
+        return "good" if self.passed else "copies of the events" if self.copied else "poor"
+
     def __str__(self) -> str:
-        found = "good" if self.passed else "COPIES OF THE EVENTS" if self.copied else "POOR"
+        found = self.quality if self.passed else self.quality.upper()
         worst = max(self.distances, key=lambda name: self.distances[name])
         return (f"template AUC {self.auc:.4f} +- {self.auc_error:.4f} on {self.n:,} sideband events "
                 f"({found}); worst feature {worst}: {self.distances[worst]:.4f} std")

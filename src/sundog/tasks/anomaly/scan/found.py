@@ -97,8 +97,8 @@ class WindowResult:
         """What to know before believing this window."""
         said = [because for because, _ in self.doubts]
         if self.template is not None and not self.template.passed:
-            said.append(f"the template is poor: AUC {self.template.auc:.3f} +- {self.template.auc_error:.3f}; the "
-                        "search loses sensitivity")
+            auc = f"{self.template.auc:.3f} +- {self.template.auc_error:.3f}"
+            said.append(f"the template is {self.template.quality}: AUC {auc}; the search loses sensitivity")
         return [*said, self.beside] if self.beside else said
 
     @property
