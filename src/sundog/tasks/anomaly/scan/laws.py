@@ -37,8 +37,8 @@ class LawFit:
     name, coefficients : of the law
     worse : Lambda above that of the best law
     expected, error : events inside the window, and the standard error from the fit of this law
-    p_better : of an F-test: probability that a useless coefficient gains as much over the law with one less; None where
-        there is none
+    p_better : of a likelihood ratio (Wilks): probability that a useless coefficient gains as much over the law with
+        one less; None where there is none
     spurious : events that this law puts above (+) or below (-) the best law inside the window
     """
 
