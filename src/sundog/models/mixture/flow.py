@@ -111,7 +111,7 @@ class SignalFlow(Model):
     def __init__(self, start: MixtureFit, share: float, *, learn_w: bool = True, with_mass: bool = True) -> None:
         d = start.signal.means.shape[1]
         super().__init__()
-        self.start, self.share, self.learn_w, self.warm = start, share, learn_w, True
+        self.share, self.learn_w, self.warm = share, learn_w, True
         self.flow = NormalizingFlow((d - with_mass,), transform="spline", layers=2, hidden=(32, 32))
         self.mean, self.root = moments(start.signal)
         self.mass = nn.Parameter(torch.zeros(2)) if with_mass else None

@@ -84,13 +84,11 @@ class MixtureFit:
     w : signal fraction
     signal : p_S
     gain : log-likelihood of all events above that of w = 0 (natural log)
-    steps : steps of the last climb
     """
 
     w: float
     signal: GaussianSignal
     gain: float
-    steps: int
 
 
 def climb(z: Tensor, log_b: Tensor, signal: GaussianSignal, w: float, *, fixed_w: bool = False, steps: int = 300,
@@ -134,7 +132,7 @@ def climb(z: Tensor, log_b: Tensor, signal: GaussianSignal, w: float, *, fixed_w
             _, parts = _responsibilities(near, log_near, signal, w)
         if w * len(z) < 1:  # less than one event: there is no signal here
             break
-    return MixtureFit(w, signal, gain, taken)
+    return MixtureFit(w, signal, gain)
 
 
 def _responsibilities(z: Tensor, log_b: Tensor, signal: GaussianSignal, w: float) -> tuple[float, Tensor]:

@@ -36,14 +36,12 @@ class FlowFit:
     w : signal fraction
     signal : p_S
     gain : log-likelihood of all events above that of w = 0 (natural log)
-    steps : steps of the climb
     start : the mixture it climbed from
     """
 
     w: float
     signal: FlowSignal
     gain: float
-    steps: int
     start: MixtureFit
 
 
@@ -84,7 +82,7 @@ def grow(z: Tensor, log_b: Tensor, start: MixtureFit, *, seed: int = 0, w: float
                                                                    validate_every=min(EVERY, steps)))
     model.requires_grad_(False)
     gain = float(gains(model.signal.log_prob(z[rows]) - log_b[rows], model.w).sum())
-    return FlowFit(model.w, model.signal, gain + float((~rows).sum()) * math.log1p(-model.w), steps, start)
+    return FlowFit(model.w, model.signal, gain + float((~rows).sum()) * math.log1p(-model.w), start)
 
 
 def climb_on(z: Tensor, log_b: Tensor, fit: MixtureFit | FlowFit, w: float, seed: int = 0) -> MixtureFit | FlowFit:
