@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from sundog.design import christoffel_density, orthonormal_features, polynomial_features
-from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError, SundogError
+from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 
 RNG = np.random.default_rng(0)
 BOX = [(0, 1), (50, 90), (-2, 2)]
@@ -74,9 +75,5 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_refuses(name: str) -> None:
-    call, kind, words = BAD[name]
-    with pytest.raises(SundogError, match=words) as found:
-        call()
-    assert isinstance(found.value, kind)
-    assert found.value.got is not None and found.value.expected is not None and found.value.do
+def test_refuses(name: str, refused: Callable[..., None]) -> None:
+    refused(*BAD[name])
