@@ -100,6 +100,20 @@ def test_an_edited_run_is_named(edit: dict[str, object], whole: Path, tmp_path: 
             sundog.load_run(tmp_path / "run")
 
 
+def test_a_run_with_options_of_an_older_sundog_says_so(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    file = tmp_path / "run" / "run.json"
+    facts = json.loads(file.read_text())
+    facts["model"]["knots"] = facts["model"].pop("bins")
+    del facts["checksum"]
+    file.write_text(json.dumps(facts))
+    with pytest.raises(RunError, match=r"run\.json is of a sundog with other options: .* got knots, .* fit again"):
+        sundog.load_run(tmp_path / "run")
+    facts["model"]["bins"] = facts["model"].pop("knots")
+    file.write_text(json.dumps(facts))
+    sundog.load_run(tmp_path / "run")
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"3", b"null", b"[" * 100_000, b'{"sundog_run": 1}'])
 def test_what_is_no_run_json_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(content)

@@ -431,7 +431,12 @@ def _rebuilt(folder: Path, facts: dict[str, Any], device: str) -> Run:
         raise RunError(f"the weights in {folder} are damaged", got=_digest(tensors), expected=facts["weights"],
                        do="restore the folder from a copy, or fit again")
     options = dict(facts["model"])
-    model = build(facts["family"], tuple(options.pop("shape")), options.pop("context_dim"), options)
+    try:
+        model = build(facts["family"], tuple(options.pop("shape")), options.pop("context_dim"), options)
+    except OptionError as error:
+        raise RunError(f"{folder / RUN} is of a sundog with other options: {error.what}", got=error.got,
+                       expected=error.expected, do="fit again; or, if the meaning is clear, rename them in the file, and "
+                       "take its line 'checksum' out") from error
     model = model.double() if facts["plan"]["precision"] == "float64" else model
     try:
         model.load_state_dict(inside("model", tensors))
