@@ -435,7 +435,7 @@ def _rebuilt(folder: Path, facts: dict[str, Any], device: str) -> Run:
         model = build(facts["family"], tuple(options.pop("shape")), options.pop("context_dim"), options)
     except OptionError as error:
         raise RunError(f"{folder / RUN} is of a sundog with other options: {error.what}", got=error.got,
-                       expected=error.expected, do="fit again; or, if the meaning is clear, rename them in the file, and "
+                       expected=error.expected, do="fit again; or, if the meaning is clear, rename them there and "
                        "take its line 'checksum' out") from error
     model = model.double() if facts["plan"]["precision"] == "float64" else model
     try:

@@ -74,7 +74,8 @@ class TestPOD:
         """18 of 20 draws end with the line; where only the residuals of the fit count, 11 do."""
         degrees = []
         for seed in range(20):
-            c, noise = uniform(25, 2, "line", seed), torch.randn(25, 1, generator=stream(seed, "on the line"), dtype=F64)
+            c = uniform(25, 2, "line", seed)
+            noise = torch.randn(25, 1, generator=stream(seed, "on the line"), dtype=F64)
             model = sundog.fit("pod", runs(c.sum(1, True) + 0.1 * noise, c)).model
             degrees.append(int(model.powers.sum(1).max()))
         assert degrees.count(1) >= 14
