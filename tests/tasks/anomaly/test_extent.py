@@ -1,5 +1,7 @@
 """The range of a spectrum is found: what lies outside changes nothing, and what is a shape stays in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import SignalRegion, scan, smooth_masses
 from sundog.tasks.anomaly.background.extent import extent, searched
 from sundog.tasks.anomaly.regions import gather
+from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 QUICK = {"efficiency": 0.05, "folds": 2, "settings": {"members": 1}, "control": False, "pseudo_experiments": 100}
@@ -83,3 +86,18 @@ def test_copies_count_once():
     assert searched(gather(events)).provenance == gather(events).provenance
     both = [scan(e, [REGION], "cwola", **QUICK).best.p_local for e in (events, twice)]
     assert both[0] == both[1]
+
+
+@pytest.mark.parametrize("step", [0.01, 0.005, 0.1])
+def test_masses_in_steps_are_spread_over_them(step):
+    events = TOY.background(50_000, seed=1)
+    coarse = replace(events, context=(events.context / step).round() * step)
+    kept = searched(gather(coarse))
+    inner = coarse.context[(coarse.context > coarse.context.min()) & (coarse.context < coarse.context.max())]
+    assert float((kept.context[:, 0] - inner).abs().max()) <= 0.501 * step
+    assert f"steps of {step:g}" in kept.provenance["searched"][-1]
+    edges = common_edges(kept.context, [REGION])
+    assert fit_bump(kept.context, REGION, edges).p_fit > 1e-3 or step == 0.1
+    if step < 0.1:  # Negative control: left as they are, no smooth curve describes them.
+        assert fit_bump(coarse.context, REGION, common_edges(coarse.context, [REGION])).p_fit < 1e-3
+    assert torch.equal(searched(gather(coarse)).context, kept.context)

@@ -155,7 +155,7 @@ def found_column(x: Tensor, weights: Tensor | None, kind: str = "", name: str = 
     if kind == "continuous" or (not kind and len(x) < FEWEST):
         return Column()
     held = _shares(x, weights)
-    step, offset = (0.0, 0.0) if kind in ("bounded", "discrete") else _grid(held.values)
+    step, offset = (0.0, 0.0) if kind in ("bounded", "discrete") else grid(held.values)
     whole = bool((held.values == held.values.round()).all())
     if (kind == "integer" and not whole) or (kind == "rounded" and not step):
         raise DataError(f"{name} is not of kind {kind}", got=f"e.g. {float(held.values[0]):.9g}, "
@@ -181,7 +181,7 @@ def _shares(x: Tensor, weights: Tensor | None) -> _Shares:
     return _Shares(values, torch.zeros_like(values).index_add_(0, which, share), 1 / float((share**2).sum()))
 
 
-def _grid(values: Tensor) -> tuple[float, float]:
+def grid(values: Tensor) -> tuple[float, float]:
     """Step and offset of rising numbers that are all multiples of one step; step 0 if they are not."""
     largest, some = float(values.abs().max()), values[:64]
     for digits in range(7):

@@ -15,7 +15,9 @@ import torch
 from scipy.ndimage import uniform_filter1d
 
 from sundog.data.dataset import Dataset
+from sundog.data.scaling.found import grid
 from sundog.errors import OptionError, SampleSizeError
+from sundog.random import stream
 from sundog.tasks.anomaly.regions import mass_column
 
 NEIGHBOURS = 20  # events over which a density is measured
@@ -25,6 +27,7 @@ LONE = 8.0  # distance of a last event from the next, in mean distances of the l
 LAST = 10  # events that may be so left out
 RISE, FIRM = 0.6, 5.0  # a turn-on begins below this share of the largest density, at so many standard deviations
 CELLS = 100
+COARSE = 1e-4  # of the range: coarser steps are spread, for bins of a spectrum would hold unequal numbers of them
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ def searched(events: Dataset, start: float | None = None, stop: float | None = N
     """The events (from ``gather``) that a search uses: in range, each once; ``provenance["searched"]`` says so.
 
     Copies of an event are no further evidence: a classifier would recognise those that it was trained on, and a
-    Poisson error holds for events that are counted once.
+    Poisson error holds for events that are counted once. Masses in whole steps, such as 0.01 TeV, are spread evenly
+    over their step, the same way each time: bins and windows would cut between steps.
 
     start, stop : ends of the range, see ``extent``
     """
@@ -70,10 +74,18 @@ def searched(events: Dataset, start: float | None = None, stop: float | None = N
     said, copies = [str(found)] if found.reasons else [], len(kept) - len(first)
     if copies:
         said.append(f"{copies} of {len(kept)} events are copies of others and count once")
-    if not said:
-        return events
-    part = events[torch.from_numpy(kept[np.sort(first)])]
-    return replace(part, provenance={**events.provenance, "searched": said})
+    part = events[torch.from_numpy(kept[np.sort(first)])] if said else events
+    assert part.context is not None
+    step = grid(part.context[:, 0].double().unique())[0]
+    if step > COARSE * (found.hi - found.lo):
+        mass = part.context[:, 0]
+        part = part[(mass > mass.min()) & (mass < mass.max())]  # the ends of the spectrum cut through their steps
+        assert part.context is not None
+        said.append(f"masses come in steps of {step:g}: each is spread evenly over its step, the "
+                    f"{len(mass) - len(part)} events of the first and last step left out")
+        within = torch.rand(part.context.shape, generator=stream(0, "mass within its step"), dtype=torch.float64) - 0.5
+        part = replace(part, context=(part.context.double() + step * within).to(part.context.dtype))
+    return replace(part, provenance={**events.provenance, "searched": said}) if said else events
 
 
 def extent(m: Any, start: float | None = None, stop: float | None = None) -> Extent:
