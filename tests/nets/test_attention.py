@@ -192,3 +192,11 @@ def test_a_sequence_is_reversed_with_positions_and_not_without(places):
         x = 2 * torch.rand(1000, 8, 1) - 1
     worst = float((net(x) - x.flip(1)).abs().max().detach())
     assert worst < 1e-2 if places else worst > 0.5
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("shape", [(2, 0, 12), (0, 5, 12), (0, 0, 12)])
+def test_no_tokens_give_no_tokens(kind, shape):
+    x = torch.zeros(shape, dtype=DOUBLE)
+    assert layer(kind)(x).shape == shape
+    assert layer(kind)(x, torch.ones(shape[:2], dtype=torch.bool)).shape == shape

@@ -51,6 +51,19 @@ def test_a_stranger_in_either_never_matches():
     assert hamming_distances(np.array([2**62, -(2**62)]), np.array([2**62])).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_hashes_of_64_bits_are_told_apart(way, monkeypatch):
+    monkeypatch.setattr(search, "_TRANSFORM", WAYS[way])
+    for low in (2**63 - 2, 2**64 - 4, 0):
+        symbols = np.array([low, low + 1, low + 2, low + 3], np.uint64)
+        t, p = symbols[draw(200, 4, 0)], symbols[draw(5, 4, 1)]
+        assert np.array_equal(hamming_distances(t, p).numpy(), naive(t, p))
+    small = np.array([3, 1, 3])
+    assert hamming_distances(np.array([3, 1, 3, 2**63 + 3], np.uint64), small).tolist() == [0, 3]
+    with pytest.raises(DataError, match="symbols below 0 beside some of 2"):
+        hamming_distances(np.array([2**63], np.uint64), [-1])
+
+
 def test_relabelling_changes_nothing():
     t, p = draw(500, 6, 3), draw(20, 6, 4)
     names = np.array([17, -4, 0, 900, 3, 2])

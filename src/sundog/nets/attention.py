@@ -36,9 +36,9 @@ class _Relative(nn.Module, ABC):
         self._admit(x, mask)
         n, length, _ = x.shape
         x = x if mask is None else x.masked_fill(~mask[..., None], 0)  # padding may hold anything, NaN too
-        q, k, v = self.qkv(x).reshape(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).reshape(n, length, 3, self.heads, self.channels // self.heads).permute(2, 0, 3, 1, 4)
         apart = self._distances(length, x.device)
-        bias, rows = self.bias[:, apart], max(1, _CACHED // (self.heads * length**2))
+        bias, rows = self.bias[:, apart], max(1, _CACHED // (self.heads * max(1, length) ** 2))
         pieces = [part.split(rows) for part in (q * q.shape[-1] ** -0.5, k, v)]
         masks = [None] * len(pieces[0]) if mask is None else mask.split(rows)
         seen = torch.cat([

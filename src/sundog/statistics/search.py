@@ -69,7 +69,7 @@ def hamming_distances(text: Any, pattern: Any) -> Tensor:
     tensor([[0, 3],
             [3, 0]])
     """
-    t, p = _symbols(text, "text"), _symbols(pattern, "pattern")
+    t, p = _as_signed(_symbols(text, "text"), _symbols(pattern, "pattern"))
     if t.ndim != p.ndim or any(b > a for a, b in zip(t.shape, p.shape)):
         raise ShapeError("the pattern does not fit into the text", got=f"{p.shape} in {t.shape}",
                          expected="as many axes, and no side longer", do="swap text and pattern, or cut the pattern")
@@ -134,15 +134,27 @@ def _labels(text: np.ndarray, known: np.ndarray) -> np.ndarray:
         nearest = np.searchsorted(known, text).clip(max=len(known) - 1)
         return np.where(known[nearest] == text, nearest, len(known))
     table = np.full(high - low + 2, len(known))  # the last entry: for strangers beyond both ends
-    table[known.astype(np.int64) - low] = np.arange(len(known))
+    table[known - low] = np.arange(len(known))
     inside = (text >= low) & (text <= high)
-    return table[np.where(inside, text.astype(np.int64) - low, high - low + 1)]
+    return table[np.where(inside, text - low, high - low + 1)]
 
 
 def _places(labels: np.ndarray, kinds: int) -> list[np.ndarray]:
     """Positions of each of the labels 0 ... kinds - 1."""
     order = np.argsort(labels.astype(np.int16) if kinds < 2**15 else labels, kind="stable")
     return np.split(order, np.cumsum(np.bincount(labels, minlength=kinds + 1))[:-1])[:kinds]
+
+
+def _as_signed(text: np.ndarray, pattern: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as int64; where symbols are too large for that, such as hashes, both less 2^63."""
+    if max(int(text.max()), int(pattern.max())) < 2**63:
+        return text.astype(np.int64), pattern.astype(np.int64)
+    least = min(int(text.min()), int(pattern.min()))
+    if least < 0:
+        raise DataError("symbols below 0 beside some of 2^63 or more", got=least, expected="a range of 64 bits",
+                        do="relabel them: numpy.unique(x, return_inverse=True)")  # fmt: skip
+    text, pattern = ((x.astype(np.uint64) ^ np.uint64(2**63)).view(np.int64) for x in (text, pattern))
+    return text, pattern
 
 
 def _strides(shape: tuple[int, ...]) -> list[int]:

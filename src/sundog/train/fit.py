@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sundog.data.files import as_dataset
 from sundog.data.scaling import Scaling, Standard
 from sundog.errors import DataError, OptionError, RunError, SampleSizeError
 from sundog.models.base import Batch, Model, RowNoise, as_often_as_weighed
+from sundog.models.emulators.base import Emulator
 from sundog.models.families import build
 from sundog.random import key, stream
 from sundog.train.checkpoint import CHECKPOINT, RUN, read_facts
@@ -104,7 +106,7 @@ def fit(
     if start is not None:
         _take_weights(model, start)
     plan = _with_defaults(plan, model)
-    data = _that_weigh(data)
+    data = _that_weigh(data, model)
     if model.objectives() and len(data) < FEWEST_ROWS:
         raise SampleSizeError("too few rows to train on", got=len(data), expected=f"at least {FEWEST_ROWS}",
                               do="add data, or lower held_out_fraction")
@@ -170,9 +172,17 @@ def _make(folder: Path) -> None:
                        do="choose another folder") from error
 
 
-def _that_weigh(data: Dataset) -> Dataset:
+def _that_weigh(data: Dataset, model: Model) -> Dataset:
     """The rows of weight above zero: the others say nothing, and must not count as rows."""
-    if data.weights is None or bool((data.weights > 0).all()):
+    if data.weights is None:
+        return data
+    if isinstance(model, Emulator):
+        if bool((data.weights != data.weights[0]).any()):
+            raise OptionError(f"'{model.family}' takes no weights", got=f"weights from {float(data.weights.min()):.3g} "
+                              f"to {float(data.weights.max()):.3g}", expected="runs that count once each",
+                              do="load without weights; runs of no worth are left out by their rows, dataset[keep]")
+        return replace(data, weights=None)
+    if bool((data.weights > 0).all()):
         return data
     if not bool((data.weights > 0).any()):
         raise DataError("weights are all zero", got="sum 0", expected="some weight above 0", do="check the weights")

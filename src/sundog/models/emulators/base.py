@@ -168,4 +168,4 @@ def _check_runs(x: Tensor, context: Tensor, family: str) -> None:
         twice = (group == int(counts.argmax())).nonzero().flatten().tolist()
         raise DataError("a run is there more than once", got=f"{len(twice)} equal rows among those learned",
                         expected="every run once: left out, it would still be known by its copy",
-                        do="drop the copies (and weights, which repeat rows): numpy.unique(rows, axis=0)")
+                        do="drop the copies: numpy.unique(rows, axis=0)")
