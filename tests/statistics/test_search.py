@@ -60,7 +60,7 @@ def test_hashes_of_64_bits_are_told_apart(way, monkeypatch):
         assert np.array_equal(hamming_distances(t, p).numpy(), naive(t, p))
     small = np.array([3, 1, 3])
     assert hamming_distances(np.array([3, 1, 3, 2**63 + 3], np.uint64), small).tolist() == [0, 3]
-    with pytest.raises(DataError, match="symbols below 0 beside some of 2"):
+    with pytest.raises(DataError, match="symbols below 0"):
         hamming_distances(np.array([2**63], np.uint64), [-1])
 
 

@@ -286,7 +286,7 @@ def test_weights_of_runs_are_refused_by_name_and_equal_ones_change_nothing(famil
     g = torch.Generator().manual_seed(0)
     c, y = torch.rand(40, 2, generator=g), torch.rand(40, 3, generator=g)
     weights = torch.linspace(0.1, 3, 40)
-    with pytest.raises(OptionError, match="takes no weights: got weights from 0.1 to 3"):
+    with pytest.raises(OptionError, match=r"takes no weights: got weights from 0\.1 to 3"):
         sundog.fit(family, sundog.Dataset.from_arrays(y, c, weights=weights))
     plain, equal = (sundog.fit(family, sundog.Dataset.from_arrays(y, c, weights=w), plan=sundog.Plan(steps=2))
                     for w in (None, torch.full((40,), 2.0)))
