@@ -4,6 +4,7 @@
     python benchmarks/separation.py schemes      the same with each way of solving: bias, average, diffusive
     python benchmarks/separation.py polarised    MHD dust Q and U + white noise, two channels, 256 x 256
     python benchmarks/separation.py cib          MHD dust + a Planck CIB patch, 128 x 128, not periodic
+    python benchmarks/separation.py errors       are the errors of the report right? filaments + clouds + noise, 64 x 64
     python benchmarks/separation.py coverage     posterior of spectrum and sparsity: how often the truth is inside
 
 Options: --data FOLDER (default SUNDOG_DATA or ../shared/data), --seeds N, --only PATTERN (of the names of parts), --out
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.simulate.fields import filamentary_field
 from sundog.statistics.maps.bands import BandPowers
 from sundog.statistics.maps.morphology import gaussian_smooth, minkowski_functionals
 from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
@@ -292,6 +294,42 @@ def cib(bench: Bench, data: Path, seeds: int) -> None:
                       f"ratio {ratio[:, i].mean():.2f} +- {error:.2f}")  # fmt: skip
 
 
+def errors(bench: Bench, data: Path, seeds: int) -> None:
+    """Pulls of the power, chance bound and agreement by signal-to-noise, with clouds and noise of known law."""
+    def draw(n: int, g: torch.Generator) -> Tensor:
+        k = (torch.fft.fftfreq(64)[:, None] ** 2 + torch.fft.rfftfreq(64)[None] ** 2).sqrt().clamp_min(4 / 64)
+        x = torch.fft.irfft2(torch.fft.rfft2(torch.randn(n, 64, 64, generator=g)) * k**-1.2, s=(64, 64))
+        x = (0.5 * x / x.std((-2, -1), keepdim=True)).exp()
+        clouds = 0.7 * (x - x.mean((-2, -1), keepdim=True)) / x.std((-2, -1), keepdim=True)
+        return clouds + 0.7 * torch.randn(n, 64, 64, generator=g)
+
+    columns: dict[str, list[list[float]]] = {}
+    for seed in range(seeds):
+        def job(seed=seed):  # type: ignore[no-untyped-def]
+            truth = filamentary_field(1, size=64, seed=seed).values.reshape(64, 64)
+            truth = (truth - truth.mean()) / truth.std()
+            other = draw(1, generator(1000 + seed))[0]
+            found = separate(truth + other, draw, seed=seed, repeats=1)
+            mine, true, both = (found.spectrum(x) for x in (found.signal, truth, found.signal + truth))
+            noise, mixed, report = found.spectrum(other), found.spectrum(found.mixture), found.report
+            return {"snr": report.signal_to_noise.tolist(), "pull": found.pulls(truth).tolist(),
+                    "chance": ((mine - true) / mine / report.chance).tolist(),
+                    "exact": ((mixed - noise - true) / mine / report.chance).tolist(),
+                    "agreement": report.agreement.tolist(),
+                    "truth": ((both - mine - true) / 2 / (mine * true).sqrt()).tolist()}  # fmt: skip
+
+        part = bench.part(f"errors-{seed}", job)
+        for name, values in (part or {}).items():
+            columns.setdefault(name, []).append(values)
+    x = {name: np.array(values) for name, values in columns.items() if name != "cpu"}
+    print("S/N              bands  rms off [errors]  [chance]  exact subtraction [chance]  agreement  with the truth")
+    for low, high in ((3, 1e9), (1, 3), (0.3, 1), (0.1, 0.3), (0.03, 0.1)):
+        kept = (x["snr"] > low) & (x["snr"] <= high)
+        pull, chance, exact = (np.sqrt((x[name][kept] ** 2).mean()) for name in ("pull", "chance", "exact"))
+        print(f"{low:5g} to {high:5g} {kept.sum():9d} {pull:12.2f} {chance:12.2f} {exact:14.2f} "
+              f"{x['agreement'][kept].mean():20.2f} {x['truth'][kept].mean():14.2f}")  # fmt: skip
+
+
 def red_lognormal(side: int, seed: int) -> Tensor:
     x = torch.randn(side, side, generator=generator(seed))
     k = (torch.fft.fftfreq(side)[:, None] ** 2 + torch.fft.rfftfreq(side)[None] ** 2).sqrt().clamp_min(1 / side)
@@ -329,7 +367,7 @@ def coverage(bench: Bench, data: Path, seeds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("noise", "schemes", "polarised", "cib", "coverage"))
+    parser.add_argument("what", choices=("noise", "schemes", "polarised", "cib", "errors", "coverage"))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--out", type=Path, default=Path.home() / ".cache" / "sundog-benchmarks" / "separation")
     parser.add_argument("--seeds", type=int, default=3)

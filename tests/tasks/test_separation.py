@@ -14,7 +14,7 @@ from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 from sundog.statistics.maps.bands import BandPowers
 from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
-from sundog.tasks.separation import Domain, Match, Residual, Statistics, separate
+from sundog.tasks.separation import Domain, Match, Report, Residual, Statistics, separate
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "fields"
 
@@ -157,3 +157,38 @@ def test_dust_under_white_noise(snr: float) -> None:
     assert (ratio[weak] > 0.6).all()
     assert (ratio[weak] < 1.5).all()
     assert abs(kurtosis(found.signal) - kurtosis(dust)) < abs(kurtosis(wiener(d, dust, sigma)) - kurtosis(dust))
+
+
+def test_a_scale_is_called_what_its_errors_allow() -> None:
+    """Agreement over 0.7 by more than its error, power over two of its errors; the sentence counts the table."""
+    ones = torch.ones(5)
+    report = Report(
+        k=ones, signal_to_noise=torch.tensor([9.0, 2.0, 3.0, 0.5, 0.1]), chance=0 * ones,
+        agreement=torch.tensor([0.9, 0.75, 0.75, 0.5, 0.1]), agreement_error=torch.tensor([0.1, 0.1, 0.01, 0.0, 0.0]),
+        power_error=torch.tensor([0.6, 0.6, 0.1, 0.4, 0.5]), losses={}, endings=(), eras=1, evaluations=1, seconds=0.0,
+    )  # fmt: skip
+    assert report.regimes == ["deterministic", "lost", "deterministic", "statistical", "lost"]
+    assert report.summary().startswith("Of 5 scales 2 come back structure by structure, 1 in")
+    assert report.deterministic_down_to == 3.0
+    assert report.statistical_down_to == 3.0  # the scale of 2 is lost, whatever those below it are
+
+
+@pytest.mark.slow
+def test_errors_of_the_power_and_agreement_are_calibrated() -> None:
+    """Twelve mixtures: pulls have a root mean square of 1, and solutions agree as they do with the truth."""
+    pulls, controls, claimed, true = [], [], [], []
+    for seed in range(12):
+        truth = red_lognormal(64, seed)
+        d = truth + 0.7 * torch.randn(64, 64, generator=generator(100 + seed))
+        found = separate(d, lambda n, g: 0.7 * torch.randn(n, 64, 64, generator=g), seed=seed, repeats=1, eras=3)
+        quiet = separate(d, lambda n, g: 0.5 * torch.randn(n, 64, 64, generator=g), seed=seed, eras=3)
+        pulls.append(found.pulls(truth))
+        controls.append(quiet.pulls(truth))
+        claimed.append(found.report.agreement)
+        kept = [found.spectrum(x) for x in (found.signal, truth, found.signal + truth)]
+        true.append((kept[2] - kept[0] - kept[1]) / 2 / (kept[0] * kept[1]).sqrt())
+        assert (found.report.chance < 1.5 * found.report.power_error).all()
+    rms, control = (float(torch.stack(p).square().mean().sqrt()) for p in (pulls, controls))
+    assert 0.7 < rms < 1.3
+    assert control > 2  # negative control: draws of half the power
+    assert (torch.stack(claimed).mean(0) - torch.stack(true).mean(0)).abs().max() < 0.15

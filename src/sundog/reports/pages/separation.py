@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ from sundog.data.atomic import write_text
 from sundog.errors import ShapeError
 from sundog.reports.figures.verdict import FAKE, GREY, INK, REAL
 from sundog.reports.html import Picture, picture_of, render
-from sundog.tasks.separation.result import Separation
+from sundog.tasks.separation.result import DETERMINISTIC, KNOWN, OUTSIDE, Separation
 
 GREEN = "#4c8c5b"
 REGIMES = {"deterministic": REAL, "statistical": FAKE, "lost": GREY}
 CHANNELS_SHOWN = 3
+MOST_SHOWN = 1.5  # of relative errors
 
 
 def maps_figure(found: Separation, truth: Tensor | None = None, channel: int = 0, unit: str = "") -> Figure:
@@ -90,19 +92,23 @@ def spectra_figure(found: Separation, truth: Tensor | None = None, pixel_arcmin:
 def trust_figure(found: Separation) -> Figure:
     """Agreement of the solutions and relative error of the power against signal-to-noise; colour says the regime."""
     report = found.report
-    figure = Figure(figsize=(6.8, 3.2), layout="constrained")
-    ax = figure.subplots()
-    order = report.signal_to_noise.argsort(descending=True)
-    ratio, agreement = report.signal_to_noise[order], report.agreement[order]
+    figure = Figure(figsize=(6.8, 4.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for word, colour in REGIMES.items():
-        some = torch.tensor([regime == word for regime in report.regimes])[order]
-        ax.plot(ratio[some], agreement[some], "o", ms=6, color=colour, label=word)
-    ax.plot(ratio, report.power_error[order].clamp_max(1.5), "_", ms=9, color=INK, label="relative error of the power")
-    ax.axhline(0.7, color=GREY, lw=0.8, ls=":")
-    ax.set(xscale="log", ylim=(-0.2, 1.55), xlabel="signal-to-noise in power, per band",
-           ylabel="agreement of solutions")
-    ax.invert_xaxis()
-    ax.legend(frameon=False, fontsize=8)
+        some = torch.tensor([regime == word for regime in report.regimes])
+        top.errorbar(report.signal_to_noise[some], report.agreement[some], report.agreement_error[some], fmt="o", ms=6,
+                     lw=1, color=colour, label=word)
+        bottom.plot(report.signal_to_noise[some], report.power_error[some].clamp_max(MOST_SHOWN), "o", ms=6,
+                    color=colour)
+    bottom.plot(report.signal_to_noise, report.chance.clamp_max(MOST_SHOWN), "_", ms=9, color=INK,
+                label="of it chance: no subtraction does better")
+    top.axhline(DETERMINISTIC, color=GREY, lw=0.8, ls=":")
+    bottom.axhline(KNOWN, color=GREY, lw=0.8, ls=":")
+    top.set(xscale="log", ylim=(-0.2, 1.2), ylabel="agreement of solutions")
+    bottom.set(ylim=(0, 1.05 * MOST_SHOWN), xlabel="signal-to-noise in power, per band", ylabel="error of the power")
+    bottom.invert_xaxis()
+    for ax in (top, bottom):
+        ax.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -118,7 +124,7 @@ def pictures(found: Separation, truth: Tensor | None, unit: str, pixel_arcmin: f
                      "Band: one standard deviation of the power over the contaminations.")
     yield picture_of("Which scales to trust", trust_figure(found),
                      "Blue: the structures themselves come back (solutions agree). Orange: their statistics come back. "
-                     "Grey: nothing is known.")
+                     "Grey: neither. Below, the error of the power and how much of it no method can avoid.")
 
 
 def write_page(
@@ -133,11 +139,17 @@ def write_page(
         raise ShapeError("truth and mixture differ in size", got=tuple(truth.shape), expected=tuple(found.signal.shape),
                          do="cut the truth to the mixture")
     report = found.report
-    rows = list(zip(report.k.tolist(), report.signal_to_noise.tolist(), report.agreement.tolist(),
-                    report.power_error.tolist(), report.regimes))
-    numbers = {"losses": report.losses, "columns": ["k", "signal_to_noise", "agreement", "power_error", "regime"],
-               "rows": rows}
-    html = render("separation.html", numbers, found=found, report=report, rows=rows, solutions=len(found.samples),
+    columns: dict[str, list[Any]] = {
+        name: getattr(report, name).tolist()
+        for name in ("k", "signal_to_noise", "agreement", "agreement_error", "power_error", "chance")
+    }
+    columns["regime"] = report.regimes
+    if truth is not None:
+        columns["ratio"] = (found.spectrum(found.signal) / found.spectrum(truth)).tolist()
+        columns["pull"] = found.pulls(truth).tolist()
+    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    html = render("separation.html", {"losses": report.losses, "rows": rows}, found=found, report=report, rows=rows,
+                  known=truth is not None, outside=OUTSIDE, solutions=len(found.samples),
                   pictures=list(pictures(found, truth, unit, pixel_arcmin)))
     return write_text(path, html)
 

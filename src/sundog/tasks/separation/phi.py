@@ -83,6 +83,14 @@ class Statistics:
         self._levels: list[tuple[Tensor, Tensor]] = []
         self._sizes: dict[str, tuple[int, ...]] = {}
 
+    @property
+    def modes(self) -> Tensor:
+        """Independent modes (b,) of each band, fewer under a window: about n <w^2>^2 / <w^4>."""
+        if self._windows is None:
+            return self.bands.modes
+        w = self._windows.square()
+        return self.bands.modes * float((w.mean((-2, -1)) ** 2 / w.square().mean((-2, -1))).mean())
+
     def set_levels(self, d: Tensor) -> None:
         """Take the thresholds of the one-point distributions from the mixture (C, ny, nx)."""
         if self._count:

@@ -11,7 +11,8 @@ from torch import Tensor
 from sundog.tasks.separation.phi import Statistics
 
 DETERMINISTIC = 0.7  # agreement of solutions above which structures themselves are recovered
-KNOWN = 0.5  # relative error of the power below which the statistics of a scale are recovered
+KNOWN = 0.5  # relative error of the power below which a scale is told from nothing, at two standard deviations
+OUTSIDE = 3.0  # errors from the truth at which a power has failed
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +23,13 @@ class Report:
     ----------
     k : (b,) cycles per pixel
     signal_to_noise : (b,) power of the recovered map over mean power of the contamination
-    agreement : (b,) correlation of the solutions with one another, or sqrt(S / (S + C)) without repeats: what is
-        near 1 is recovered deterministically, what is near 0 in its statistics only
-    power_error : (b,) standard deviation over the contaminations of the power of the mixture, relative to that of the
-        recovered map: what is well below 1 is recovered in its statistics
+    agreement, agreement_error : (b,) correlation of the solutions with one another, which is that of each with the
+        truth if they are draws of the posterior, or S / (S + C), its value for Gaussian maps, without repeats; and
+        (1 - agreement^2) / sqrt(modes of the band)
+    power_error : (b,) standard error of the recovered power, relative to it: that of the power of signal and
+        contamination together over the draws of the contamination
+    chance : (b,) the part of it that is the chance correlation of signal and contamination in one map, about
+        2 / sqrt(S/N modes). Subtracting the very power of the contamination would still be off by this much
     losses : final value of each loss; 1 is expected at the truth
     endings : what ended the descent of each era of the first solution: "target" (1 reached), "iterations" or, where
         nothing lower was found, "converged" or "line search" (see `sundog.solve.descend.Descent`)
@@ -37,7 +41,9 @@ class Report:
     k: Tensor
     signal_to_noise: Tensor
     agreement: Tensor
+    agreement_error: Tensor
     power_error: Tensor
+    chance: Tensor
     losses: dict[str, float]
     endings: tuple[str, ...]
     eras: int
@@ -45,28 +51,47 @@ class Report:
     seconds: float
 
     @property
+    def regimes(self) -> list[str]:
+        """Per scale "deterministic", "statistical" or "lost".
+
+        Deterministic: the agreement lies over 0.7 by more than its error. Statistical: the power is more than two of
+        its errors from 0. Lost: neither.
+        """
+        structures = self.agreement - self.agreement_error > DETERMINISTIC
+        words = zip(structures.tolist(), (self.power_error < KNOWN).tolist())
+        return ["deterministic" if same else "statistical" if known else "lost" for same, known in words]
+
+    @property
     def deterministic_down_to(self) -> float:
-        """Lowest signal-to-noise at which structures themselves are recovered (agreement over 0.7); inf if none."""
-        return _lowest(self.signal_to_noise, self.agreement > DETERMINISTIC)
+        """Signal-to-noise from which on every scale is deterministic; inf if the loudest one is not."""
+        return self._down_to(("deterministic",))
 
     @property
     def statistical_down_to(self) -> float:
-        """Lowest signal-to-noise at which at least the power is recovered (its error under a half); inf if none."""
-        return _lowest(self.signal_to_noise, self.power_error < KNOWN)
+        """Signal-to-noise from which on no scale is lost; inf if the loudest one is."""
+        return self._down_to(("deterministic", "statistical"))
 
-    @property
-    def regimes(self) -> list[str]:
-        """Per scale "deterministic", "statistical" or "lost"."""
-        words = []
-        for agreement, error in zip(self.agreement, self.power_error):
-            known = "statistical" if error < KNOWN else "lost"
-            words.append("deterministic" if agreement > DETERMINISTIC else known)
-        return words
+    def summary(self) -> str:
+        """One sentence: at how many scales structures come back, at how many statistics, how many are lost."""
+        count = {word: self.regimes.count(word) for word in ("deterministic", "statistical", "lost")}
+        return (f"Of {len(self.k)} scales {count['deterministic']} come back structure by structure, "
+                f"{count['statistical']} in their statistics, and {count['lost']} are lost.")
+
+    def _down_to(self, good: tuple[str, ...]) -> float:
+        least = math.inf
+        for i in self.signal_to_noise.argsort(descending=True).tolist():
+            if self.regimes[i] not in good:
+                break
+            least = float(self.signal_to_noise[i])
+        return least
 
     def __str__(self) -> str:
-        lines = ["   k       S/N  agreement  power error  regime"]
-        rows = zip(self.k, self.signal_to_noise, self.agreement, self.power_error, self.regimes)
-        lines += [f"{k:6.4f} {s:9.3f} {a:9.2f} {e:11.2f}    {word}" for k, s, a, e, word in rows]
+        lines = ["   k       S/N       agreement  power error  of it chance  regime"]
+        rows = zip(self.k, self.signal_to_noise, self.agreement, self.agreement_error, self.power_error, self.chance,
+                   self.regimes)
+        lines += [f"{k:6.4f} {s:9.3f}   {a:5.2f} +- {da:.2f} {e:12.2f} {c:13.2f}  {word}"
+                  for k, s, a, da, e, c, word in rows]
+        lines.append(self.summary())
         values = ", ".join(f"{name} {value:.2f}" for name, value in self.losses.items())
         lines.append(f"losses (1 is expected): {values}")
         lines.append(f"each era ended by: {', '.join(self.endings)}")
@@ -113,22 +138,23 @@ class Separation:
         """
         return self.phi.powers(torch.nan_to_num(x.to(self.signal))).reshape(-1, len(self.report.k)).mean(0)
 
+    def pulls(self, truth: Tensor) -> Tensor:
+        """Recovered less true power over its error (b,): about 1, and below 3, where the separation is right."""
+        power = self.spectrum(self.signal)
+        return (power - self.spectrum(truth)) / (self.report.power_error * power)
+
 
 def trust(phi: Statistics, found: list[Tensor], noise: Tensor) -> dict[str, Tensor]:
-    """k, signal-to-noise, agreement and power error per band from solutions (C, ny, nx) and draws (n, C, ny, nx)."""
+    """The facts of `Report` per band from solutions (C, ny, nx) and draws (n, C, ny, nx)."""
     power, contamination = phi.powers(torch.stack(found)), phi.powers(noise).mean(0)  # (s, C, R, b), (C, R, b)
     mixed = phi.powers(found[0] + noise).std(0)
-    ratio, error = (power[0] / contamination).mean((0, 1)), (mixed / power[0]).mean((0, 1))
-    agreement = (ratio / (1 + ratio)).sqrt()
+    chance = 2 * phi.cross_powers(found[0].expand_as(noise), noise).std(0)
+    ratio, error, chance = (x.mean((0, 1)) for x in (power[0] / contamination, mixed / power[0], chance / power[0]))
+    agreement, pairs = ratio / (1 + ratio), 1
     if len(found) > 1:
-        pairs = []
-        for i in range(len(found)):
-            for j in range(i):
-                cross = phi.cross_powers(found[i], found[j])
-                pairs.append((cross / (power[i] * power[j]).sqrt()).mean((0, 1)))
-        agreement = torch.stack(pairs).mean(0)
-    return {"k": phi.bands.k, "signal_to_noise": ratio, "agreement": agreement, "power_error": error}
-
-
-def _lowest(ratio: Tensor, kept: Tensor) -> float:
-    return float(ratio[kept].min()) if bool(kept.any()) else math.inf
+        which = [(i, j) for i in range(len(found)) for j in range(i)]
+        crossed = [phi.cross_powers(found[i], found[j]) / (power[i] * power[j]).sqrt() for i, j in which]
+        agreement, pairs = torch.stack([c.mean((0, 1)) for c in crossed]).mean(0), len(found) - 1
+    spread = (1 - agreement.square()) / (phi.modes.to(agreement) * pairs).sqrt()
+    return {"k": phi.bands.k, "signal_to_noise": ratio, "agreement": agreement, "agreement_error": spread,
+            "power_error": error, "chance": chance}
