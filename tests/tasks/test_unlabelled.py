@@ -54,7 +54,7 @@ def test_clusters_are_the_kinds_and_feed_a_separation() -> None:
             found, known = found + float(power[noisy].sum()), known + float(true[noisy].sum())
         return found / known
 
-    # Sums over three of 16 maps gave 1.2 to 1.6; with noise of half its size 2.2 to 3.1, of 1.4 times its size 0.1 to 0.6.
+    # Three of 16 maps: 1.2 to 1.6; with noise of half its size 2.2 to 3.1, of 1.4 times its size 0.1 to 0.6.
     assert 0.8 < share(noise) < 1.9
     assert not share(noise / 2) < 1.9  # negative controls: the same bounds refuse another noise
     assert not share(1.4 * noise) > 0.8
