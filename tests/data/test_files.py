@@ -314,7 +314,7 @@ def test_unknown_suffix_and_npy_is_no_place_for_names(tmp_path: Path) -> None:
     data = Dataset.from_arrays([[1.0], [2.0]])
     with pytest.raises(FileError, match=r"save to a\.npz"):
         save(data, tmp_path / "a.npy")
-    with pytest.raises(ShapeError, match="images do not fit a table"):
+    with pytest.raises(ShapeError, match="images and series do not fit a table"):
         Dataset.from_arrays(np.zeros((2, 3, 3))).save(tmp_path / "a.csv")
 
 

@@ -7,7 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from sundog.cli.options import Columns, Key, Mask, Names, Quiet, Seed, Unit, Weights, before_work, load
+from sundog.cli.options import (
+    Columns,
+    Key,
+    Kind,
+    Mask,
+    Names,
+    Quiet,
+    Resample,
+    Seed,
+    TimeStep,
+    Unit,
+    Weights,
+    before_work,
+    load,
+)
 
 
 def judge(
@@ -22,6 +36,9 @@ def judge(
     weights: Weights = None,
     unit: Unit = None,
     mask: Mask = None,
+    kind: Kind = "auto",
+    time_step: TimeStep = None,
+    resample: Resample = None,
     statistics: Annotated[list[str] | None, typer.Option(
         "--statistics", "-s", help="Only this statistic; may be repeated. Default: all that apply.")] = None,
     report: Annotated[Path | None, typer.Option("--report", "-r", help="Write one self-contained HTML page.")] = None,
@@ -39,7 +56,8 @@ def judge(
     import sundog
 
     before_work(report, None if as_json in (None, "-") else Path(str(as_json)))
-    how: dict[str, Any] = {"columns": columns, "unit": unit, "mask": mask}
+    how: dict[str, Any] = {"kind": kind, "columns": columns, "unit": unit, "mask": mask, "time_step": time_step,
+                           "resample": resample}
     truth, learned = (None if file is None else load(file, context, key=key, weights=weights, **how)
                       for file in (real, train))
     fakes = load(fake, **how)

@@ -13,10 +13,13 @@ from sundog.cli.options import (
     AsJson,
     Columns,
     Key,
+    Kind,
     Mask,
     Names,
     Quiet,
+    Resample,
     Seed,
+    TimeStep,
     Unit,
     Weights,
     before_work,
@@ -31,12 +34,14 @@ from sundog.cli.options import (
 
 def info(
     file: Annotated[Path, typer.Argument(help="npy, npz, h5, fits, csv, parquet, root, picture, or a folder of them.")],
-    kind: Annotated[str, typer.Option(help="auto, events or images.")] = "auto",
+    kind: Kind = "auto",
     key: Key = None,
     columns: Columns = None,
     weights: Weights = None,
     unit: Unit = None,
     mask: Mask = "missing",
+    time_step: TimeStep = None,
+    resample: Resample = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a file holds: shape, names, units, range of every column, and how it was understood.
@@ -44,14 +49,17 @@ def info(
     \b
     sundog info events.npz
     sundog info dust.fits --json
+    sundog info light.csv --kind series --resample 0.1
     """
     from sundog.data.describe import column_kinds
 
-    data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit, mask=mask, say=False)
+    data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit, mask=mask,
+                time_step=time_step, resample=resample, say=False)
     facts = {"file": str(file), "kind": data.kind, "shape": list(data.values.shape), "names": list(data.names),
              "units": list(data.units), "context_names": list(data.context_names),
              "context_units": list(data.context_units), "weighted": data.weights is not None,
              "kinds": column_kinds(data), "pixel_arcmin": data.pixel_arcmin,
+             "time_step": data.time_step, "time_unit": data.time_unit,
              "notes": list(data.provenance.get("notes", ())), "fingerprint": data.fingerprint()}
     typer.echo(json.dumps(facts) if as_json else str(data.describe()))
 
@@ -84,12 +92,14 @@ def fit(
     plan: Annotated[Path | None, typer.Option(help="JSON or YAML file of plan settings; options above win.")] = None,
     scaling: Annotated[str | None, typer.Option(
         help="auto, standard, logit, asinh, log-modulus, normal-scores or identity.")] = None,
-    kind: Annotated[str, typer.Option(help="auto, events, or images (a 1-D file is then one signal).")] = "auto",
+    kind: Kind = "auto",
     key: Key = None,
     columns: Columns = None,
     weights: Weights = None,
     unit: Unit = None,
     mask: Mask = None,
+    time_step: TimeStep = None,
+    resample: Resample = None,
     option: Annotated[list[str] | None, typer.Option(
         "--set", help="Family option, e.g. hidden=[64,64]; `sundog families flow` lists them.")] = None,
     seed: Seed = 0,
@@ -111,7 +121,7 @@ def fit(
     settings = {"steps": steps, "seconds": seconds, "batch": batch, "learning_rate": learning_rate}
     options = of_the_family(option)
     data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit,
-                mask=mask if mask is not None else options.get("mask"))
+                mask=mask if mask is not None else options.get("mask"), time_step=time_step, resample=resample)
     if family == "scattering" and "sphere" in data.provenance:
         options.setdefault("domain", "sphere")
     with resumable(f"the run in {out}"):

@@ -25,6 +25,11 @@ Weights = Annotated[str | None, typer.Option(help="Column of event weights.")]
 Unit = Annotated[str | None, typer.Option(help="Of all columns or channels, or name=unit,name=unit.")]
 Mask = Annotated[str | None, typer.Option(
     help="Map that is 0 where pixels hold no number, or 'missing' for wherever they hold none.")]
+Kind = Annotated[str, typer.Option(help="auto, events, images (a 1-D file is then one signal) or series.")]
+TimeStep = Annotated[str | None, typer.Option(
+    "--time-step", help="Between two points of series, with its unit: '0.1 s'. Else from a column of times.")]
+Resample = Annotated[float | None, typer.Option(
+    "--resample", help="Time step at which series at unequal steps are interpolated; wide gaps become NaN.")]
 Names = Annotated[list[str] | None, typer.Option("--context", "-c", help="Column to condition on; may be repeated.")]
 
 
@@ -70,7 +75,7 @@ def resumable(what: str) -> Iterator[None]:
 
 def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto", *, key: str | None = None,
          columns: str | None = None, weights: str | None = None, unit: str | None = None, mask: Any = None,
-         say: bool = True) -> Dataset:
+         time_step: str | None = None, resample: float | None = None, say: bool = True) -> Dataset:
     """The file as a Dataset; a path that is not there is looked for below SUNDOG_DATA too.
 
     What was left out or changed on the way in is said on stderr.
@@ -84,10 +89,20 @@ def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto", *
     if wanted is not None and context:
         wanted += [name for name in context if name not in wanted]
     data = sundog.load(shared if not file.exists() and shared.exists() else file, kind=kind, key=key, columns=wanted,
-                       weights=weights, units=_units(unit), mask=mask)
+                       weights=weights, units=_units(unit), mask=mask, resample=resample, **_clock(time_step))
     for note in data.provenance.get("notes", ()) if say else ():
         typer.echo(f"sundog: {file.name}: {note}", err=True)
     return data.with_context(context) if context else data
+
+
+def _clock(text: str | None) -> dict[str, Any]:
+    """Time step and unit of "0.1 s"."""
+    step, _, unit = (text or "").strip().partition(" ")
+    try:
+        return {"time_step": float(step), **({"time_unit": unit.strip()} if unit else {})} if text else {}
+    except ValueError as error:
+        raise OptionError("cannot read --time-step", got=text, expected="a number and, if you like, a unit",
+                          do="write e.g. --time-step '0.1 s'") from error
 
 
 def _units(text: str | None) -> str | dict[str, str] | None:

@@ -34,6 +34,10 @@ def describe(data: Dataset) -> str:
     k             5       5    5     5      0     0%  constant
     """
     lines = [_headline(data), *_aligned([_HEAD, *_rows(data)])]
+    gaps = data.values.isnan()
+    if bool(gaps.any()):
+        lines.append(f"{int(gaps.flatten(1).any(1).sum())} of {len(data)} series have gaps: "
+                     f"{_share(float(gaps.float().mean()))} of the numbers are NaN")
     copies = len(data) - _distinct(data)
     if copies:
         lines.append(f"{copies} of {len(data)} rows are exact copies of another row")
@@ -41,14 +45,14 @@ def describe(data: Dataset) -> str:
 
 
 def column_kinds(data: Dataset) -> dict[str, str]:
-    """Column of events -> its kind (``sundog.data.scaling.ByKind``), for all rows; {} for images.
+    """Column of events -> its kind (``sundog.data.scaling.ByKind``), for all rows; {} for images and series.
 
     Example
     -------
     >>> column_kinds(Dataset.from_arrays(torch.arange(100.0)[:, None] % 3, names=("n",)))
     {'n': 'integer'}
     """
-    if data.kind == "images":
+    if data.kind != "events":
         return {}
     heavy = slice(None) if data.weights is None or not bool(data.weights.any()) else data.weights > 0
     w = None if data.weights is None or isinstance(heavy, slice) else data.weights[heavy].double()
@@ -74,6 +78,8 @@ def _rows(data: Dataset) -> list[tuple[str, ...]]:
 def _headline(data: Dataset) -> str:
     shape, held = data.values.shape, len(data) - round((1 - data.held_out_fraction) * len(data))
     what = f"{shape[1]} features" if data.kind == "events" else " x ".join(str(s) for s in shape[1:]) + " pixels"
+    if data.time_step is not None:
+        what = f"{shape[1]} points at steps of {data.time_step:.6g} {data.time_unit}".rstrip()
     words = [f"{data.kind}: {len(data)} rows", what, f"{held} held out with seed 0"]
     if data.pixel_arcmin is not None:
         words.append(f"pixel {data.pixel_arcmin:.6g} arcmin")
@@ -85,8 +91,7 @@ def _headline(data: Dataset) -> str:
 
 
 def _columns(data: Dataset) -> list[tuple[str, str, Tensor]]:
-    found = [(name, unit, data.values if data.values.ndim == 3 else data.values[:, i])
-             for i, (name, unit) in enumerate(zip(data.names, data.units))]
+    found = [(name, unit, data._channel(i)) for i, (name, unit) in enumerate(zip(data.names, data.units))]
     if data.context is not None:
         found += [(f"| {name}", unit, data.context[:, i])
                   for i, (name, unit) in enumerate(zip(data.context_names, data.context_units))]
@@ -98,6 +103,10 @@ def _row(name: str, unit: str, part: Tensor, weights: Tensor | None, kind: str =
     if weights is not None and bool(weights.any()):
         w = weights.double().repeat_interleave(part.numel() // len(part)).numpy()
         x, w = x[w > 0], w[w > 0] / w.sum()
+    there = ~np.isnan(x)
+    x, w = x[there], None if w is None else w[there] / w[there].sum()
+    if not len(x):
+        return (name, unit, *[""] * 6, "gaps alone")
     mean = np.average(x, weights=w)
     numbers = [x.min(), _median(x, w), x.max(), mean, np.sqrt(np.average((x - mean) ** 2, weights=w))]
     if numbers[0] == numbers[2]:

@@ -28,17 +28,20 @@ class Exchange:
     context_units: tuple[str, ...]
     pixel_arcmin: float | None
     periodic: bool
+    time_step: float | None
+    time_unit: str
+    kind: Any
     provenance: Any
 
     def to_numpy(self) -> np.ndarray:
-        """The values: (n, d) or (n, [channels,] ny, nx), without context and weights."""
+        """The values: (n, d), (n, [channels,] ny, nx) or (n, t[, channels]), without context and weights."""
         return self.values.numpy().copy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.to_numpy(), dtype)
 
     def column(self, name: str) -> np.ndarray:
-        """One named column of values or context, (n,); or one named channel of images, (n, ny, nx).
+        """One named column of values or context, (n,); one named channel of images, (n, ny, nx), of series, (n, t).
 
         Raises
         ------
@@ -49,7 +52,7 @@ class Exchange:
             raise ShapeError(f"no column {name!r}", got=", ".join(known), expected="one of these names",
                              do=near(name, known) or "check the spelling")
         if name in self.names:
-            return (self.values if self.values.ndim == 3 else self.values[:, self.names.index(name)]).numpy().copy()
+            return self._channel(self.names.index(name)).numpy().copy()
         return self.context[:, self.context_names.index(name)].numpy().copy()
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -58,10 +61,10 @@ class Exchange:
 
         Raises
         ------
-        ShapeError : images, which have no columns.
+        ShapeError : images and series, which have no columns.
         """
-        if self.values.ndim != 2:
-            raise ShapeError("images have no columns", got=repr(self), expected="events (n, d)",
+        if self.kind != "events":
+            raise ShapeError(f"{self.kind} have no columns", got=repr(self), expected="events (n, d)",
                              do="use to_numpy(), or dataset[name] for a channel")
         found = {name: self.column(name) for name in (*self.names, *self.context_names)}
         return found | ({} if self.weights is None else {weight_name(found): self.weights.numpy().copy()})
@@ -113,18 +116,26 @@ class Exchange:
                              expected=", ".join((*first.names, *first.context_names)),
                              do="choose the same columns of each")
         if self._whole() != first._whole():
-            raise ShapeError("the data sets have other units or pixels", got=str(self._whole()),
+            raise ShapeError("the data sets have other units, pixels or time steps", got=str(self._whole()),
                              expected=str(first._whole()), do="convert one of them")
         if self.names == first.names:
             return self
         order = [self.names.index(name) for name in first.names]
-        return replace(self, values=self.values[:, order], names=first.names, units=first.units)  # type: ignore[type-var]
+        values = self.values[..., order] if self.time_step is not None else self.values[:, order]
+        return replace(self, values=values, names=first.names, units=first.units)  # type: ignore[type-var]
+
+    def _channel(self, i: int) -> Any:
+        """Feature or channel i: (n,), (n, ny, nx) or (n, t)."""
+        if self.time_step is not None:
+            return self.values if self.values.ndim == 2 else self.values[..., i]
+        return self.values if self.values.ndim == 3 else self.values[:, i]
 
     def _whole(self) -> dict[str, Any]:
         """What the parts of a whole share."""
-        pixels = {} if self.values.ndim == 2 else {
-            "size": tuple(self.values.shape[1:]), "pixel_arcmin": self.pixel_arcmin, "periodic": self.periodic}
-        return self._units() | pixels
+        grid = {} if self.kind == "events" else {
+            "size": tuple(self.values.shape[1:]), "pixel_arcmin": self.pixel_arcmin, "periodic": self.periodic,
+            "time step": (self.time_step, self.time_unit)}
+        return self._units() | grid
 
     def _units(self) -> dict[str, str]:
         return dict(zip((*self.names, *self.context_names), (*self.units, *self.context_units)))

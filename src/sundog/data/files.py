@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import sundog.data.describe  # noqa: F401  what was loaded can describe itself
-from sundog.checks import near
+from sundog.checks import near, one_of
 from sundog.data.atomic import check_place
 from sundog.data.formats import arrays, fits, hdf5, pictures, root, tables
 from sundog.data.formats.raw import FACTS, Raw, with_notes
 from sundog.data.layout import joined, observed_only, shaped
 from sundog.data.objects import is_path, raw_of
 from sundog.data.sample import Dataset
+from sundog.data.series.sampling import series_of
 from sundog.errors import FileError, OptionError, ShapeError, SundogError
 
 _Reader = Callable[[Path, str | None, Sequence[str] | None], Raw]
@@ -50,6 +51,10 @@ def load(
     held_out_fraction: float | None = None,
     key: str | None = None,
     mask: Any = None,
+    time: str | None = None,
+    time_step: float | None = None,
+    time_unit: str | None = None,
+    resample: float | None = None,
 ) -> Dataset:
     """Dataset from a file, a folder, a pattern or a list of files - or from an object in memory.
 
@@ -67,9 +72,13 @@ def load(
     or understood on the way stands in ``provenance["notes"]`` and in ``describe``. A constant column is no error here
     (``describe`` flags it), only when a scaling is fitted.
 
+    With ``kind="series"`` an array is (t,), (n, t) or (n, t, channels). Of a table with names the column of times (one
+    called time, t, date, mjd ...) gives the step, and the others are the channels of one series; several files are
+    several series. Empty cells and NaN are gaps.
+
     Parameters
     ----------
-    kind : "auto", "events" or "images"
+    kind : "auto", "events", "images" or "series"
     unit, units : of all columns or channels; or one for each column of the file; or {name: unit} of some
     names : one for each column of the file, before ``columns`` chooses
     context : names of the columns to condition on
@@ -80,11 +89,14 @@ def load(
     key : name of the array, dataset, group, tree or FITS extension in files that hold several
     mask : of maps: an array or file that is 0 where pixels hold no number (NaN, infinite, UNSEEN), or ``"missing"``
         for wherever they hold none; such pixels become 0
+    time : name of the column of times, in numbers
+    time_step, time_unit : between two points of series; from the column of times when not given
+    resample : time step at which irregular series are interpolated, linearly; gaps become NaN
 
     Raises
     ------
     FileError : missing, unknown suffix, truncated, unreadable, empty, several arrays and no ``key``, pickles.
-    DataError : NaN or Inf, text columns, maps of different sizes.
+    DataError : NaN or Inf, text columns, maps of different sizes, series at unequal steps.
     ShapeError : unknown column names, names or units that do not fit.
 
     Example
@@ -95,11 +107,16 @@ def load(
     >>> load(path, context="m_jj")
     Dataset(events, 2 x 1: tau21 | m_jj [TeV])
     """
-    if kind not in ("auto", "events", "images"):
-        raise OptionError("unknown kind of data", got=kind, expected="auto, events or images", do="leave kind out")
+    one_of(kind, ("auto", "events", "images", "series"), "kind of data")
+    clock = {"time": time, "time_step": time_step, "time_unit": time_unit, "resample": resample}
+    if kind != "series" and any(value is not None for value in clock.values()):
+        said = ", ".join(name for name, value in clock.items() if value is not None)
+        raise OptionError("only series have times", got=f"kind={kind!r}, {said}", expected="kind='series'",
+                          do="pass kind='series', or leave them out")
     given: dict[str, Any] = {
         "names": (names,) if isinstance(names, str) else names, "units": unit if units is None else units,
-        "pixel_arcmin": pixel_arcmin, "periodic": periodic, "held_out_fraction": held_out_fraction}
+        "pixel_arcmin": pixel_arcmin, "periodic": periodic, "held_out_fraction": held_out_fraction,
+        "time_step": time_step, "time_unit": time_unit}
     if isinstance(held, Dataset):
         raise OptionError("this is a Dataset already", got=repr(held), expected="a file or another object",
                           do="use it as it is")
@@ -107,10 +124,12 @@ def load(
     try:
         columns = (columns,) if isinstance(columns, str) else columns
         wanted = None if columns is None or names is not None else [*columns, *([weights] if weights else [])]
-        parts = [shaped(_with_facts(raw_of(held, wanted), given), kind)] if not files else \
-             [shaped(_with_facts(_read(file, key, wanted), given), kind) for file in files]
+        found = [raw_of(held, wanted)] if not files else [_read(file, key, wanted) for file in files]
+        told = [_with_facts(raw, given) for raw in found]
+        parts = [series_of(raw, time, resample) if kind == "series" else shaped(raw, kind) for raw in told]
         raw = joined(parts, files).noted(left)
-        if raw.values.ndim > 2 or not (mask is None or (isinstance(mask, str) and mask == "missing")):
+        series = raw.facts.get("time_step") is not None
+        if (raw.values.ndim > 2 and not series) or not (mask is None or (isinstance(mask, str) and mask == "missing")):
             raw = observed_only(raw, load(mask, kind="images", mask="missing").values[0].numpy()
                                 if isinstance(mask, str | Path) and mask != "missing" else mask)
         return _dataset(raw, columns, context, weights, files)
@@ -154,7 +173,7 @@ def save(data: Dataset, path: str | Path) -> Path:
     Raises
     ------
     FileError : a suffix that cannot hold names and units (.npy), an unwritable place.
-    ShapeError : images for .csv or .parquet.
+    ShapeError : images or series for .csv or .parquet.
     """
     path = Path(path)
     writer = _writer(path)
@@ -238,7 +257,8 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
     facts: Mapping[str, Any] = raw.facts
     values, names, units = raw.values, facts.get("names"), facts.get("units")
     event_weights = raw.weights
-    if values.ndim == 2 and (columns is not None or weights is not None):
+    series = facts.get("time_step") is not None
+    if values.ndim == 2 and not series and (columns is not None or weights is not None):
         names = list(names) if names is not None else [f"x{i}" for i in range(values.shape[1])]
         _fitting(names, units, values.shape[1])
         wanted = list(columns) if columns is not None else names
@@ -248,8 +268,8 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
         values, names = values[:, indices], [names[i] for i in indices]
         units = [units[i] for i in indices] if units is not None and not isinstance(units, str) else units
     elif weights is not None or (columns is not None and list(columns) != list(names or ())):
-        raise OptionError("maps have no columns", got=f"columns={columns}, weights={weights}", expected="neither",
-                          do="leave them out, or choose channels after loading")
+        raise OptionError("series and maps have no columns", got=f"columns={columns}, weights={weights}",
+                          expected="neither", do="leave them out, or choose channels after loading")
     stated = facts.get("provenance") or {}
     if not raw.ours and files:
         stated = {"file": files[0].name if len(files) == 1 else f"{len(files)} files", **stated}
@@ -257,7 +277,8 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
         values, raw.context, names, units, weights=event_weights, context_names=facts.get("context_names"),
         context_units=facts.get("context_units"), pixel_arcmin=facts.get("pixel_arcmin"),
         periodic=bool(facts.get("periodic", False)), held_out_fraction=facts.get("held_out_fraction", 0.2),
-        provenance=with_notes(stated, raw.notes), exact=raw.ours)
+        provenance=with_notes(stated, raw.notes), exact=raw.ours, time_step=facts.get("time_step"),
+        time_unit=facts.get("time_unit") or "")
     return data if context is None else _with_context(data, context)
 
 

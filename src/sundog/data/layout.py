@@ -89,8 +89,9 @@ def joined(parts: Sequence[Raw], files: Sequence[Path]) -> Raw:
     if len(parts) == 1:
         return first
     _of_one_size(parts)
-    kind = "tables" if first.values.ndim == 2 else "maps"
-    for fact in ("pixel_arcmin", "context_names", "context_units", "periodic"):
+    series = first.facts.get("time_step") is not None
+    kind = "series" if series else "tables" if first.values.ndim == 2 else "maps"
+    for fact in ("pixel_arcmin", "context_names", "context_units", "periodic", "time_step", "time_unit"):
         _agree([part.facts.get(fact) for part in parts], fact, kind)
     for what in ("weights", "context"):
         _agree([getattr(part, what) is not None for part in parts], f"whether they hold {what}", kind)
@@ -106,14 +107,15 @@ def joined(parts: Sequence[Raw], files: Sequence[Path]) -> Raw:
     assert values is not None
     return Raw(values, context, weights, facts, first.ours, first.image, tuple(notes)).noted(
         f"{len(files)} tables were joined, of {', '.join(str(len(part.values)) for part in parts[:12])} rows"
-        + ("; for maps pass kind='images'" if names is None else "") if first.values.ndim == 2 else "")
+        + ("; for maps pass kind='images'" if names is None else "") if kind == "tables" else "")
 
 
 def _of_one_size(parts: Sequence[Raw]) -> None:
     sizes = Counter(part.values.shape[1:] for part in parts)
-    if len({part.values.ndim for part in parts}) > 1 or (len(sizes) > 1 and parts[0].values.ndim > 2):
+    series = parts[0].facts.get("time_step") is not None
+    if len({part.values.ndim for part in parts}) > 1 or (len(sizes) > 1 and (series or parts[0].values.ndim > 2)):
         listing = ", ".join(f"{' x '.join(map(str, size))} ({count} files)" for size, count in sizes.most_common(8))
-        raise DataError("the maps differ in size", got=listing, expected="one size",
+        raise DataError(f"the {'series' if series else 'maps'} differ in size", got=listing, expected="one size",
                         do="crop or pad them, or load one size at a time")
     if len(sizes) > 1 and parts[0].facts.get("names") is None:
         raise ShapeError("the tables differ in width", got=", ".join(str(size[0]) for size in sizes),
@@ -137,7 +139,8 @@ def _in_order(part: Raw, names: Sequence[str] | None) -> Raw:
     facts = {**part.facts, "names": tuple(names)}
     if units is not None and not isinstance(units, str):
         facts["units"] = tuple(units[i] for i in order)
-    return replace(part, values=part.values[:, order], facts=facts)
+    axis = 2 if facts.get("time_step") is not None else 1
+    return replace(part, values=np.take(part.values, order, axis), facts=facts)
 
 
 def observed_only(raw: Raw, mask: Any) -> Raw:

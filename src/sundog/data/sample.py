@@ -3,15 +3,17 @@
 What it can do with files and tables of text is added by the modules that know them (``files``, ``describe``);
 ``sundog.data.dataset`` loads all three.
 
-Two kinds of data are told apart by the shape of ``values``:
+Three kinds of data:
 
 * ``events``: (n, d), one row per event, one column per feature;
-* ``images``: (n, ny, nx) or (n, channels, ny, nx), one map or cut-out per row.
+* ``images``: (n, ny, nx) or (n, channels, ny, nx), one map or cut-out per row;
+* ``series``: (n, t) or (n, t, channels), one record at equal steps of time per row; known by its ``time_step``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,16 +39,17 @@ class Dataset(Exchange):
 
     Attributes
     ----------
-    values : (n, d) events or (n, [channels,] ny, nx) images, physical units; float32, or float64 where float32 would
-        lose digits that the numbers need (``tensor_of``)
+    values : (n, d) events, (n, [channels,] ny, nx) images or (n, t[, channels]) series, physical units; float32, or
+        float64 where float32 would lose digits that the numbers need (``tensor_of``). NaN in series alone: gaps
     context : (n, c) conditions such as a mass, or None; float32 or float64 likewise
     weights : (n,) non-negative event weights, or None
-    names, units : one per feature (events) or per channel (images)
+    names, units : one per feature (events) or per channel (images, series)
     context_names, context_units : one per context column
     pixel_arcmin : side of a pixel in arcmin, or None
-    periodic : whether maps wrap around at their edges
+    periodic : whether maps wrap around at their edges, series from end to beginning
     held_out_fraction : share of the rows that ``.held_out`` keeps away from training
     provenance : where the numbers come from; travels with every part
+    time_step, time_unit : between two points of a series; None for events and images
 
     Example
     -------
@@ -67,6 +70,8 @@ class Dataset(Exchange):
     periodic: bool = False
     held_out_fraction: float = 0.2
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    time_step: float | None = None
+    time_unit: str = ""
 
     describe: ClassVar[Callable[[Dataset], str]]  # from sundog.data.describe
     _repr_html_: ClassVar[Callable[[Dataset], str]]
@@ -78,6 +83,8 @@ class Dataset(Exchange):
         _check_labels(self)
         if self.pixel_arcmin is not None:
             positive(self.pixel_arcmin, "pixel_arcmin")
+        if self.time_step is not None:
+            positive(self.time_step, "time_step")
         if not 0 <= self.held_out_fraction < 1:
             raise OptionError("held_out_fraction out of range", got=self.held_out_fraction,
                               expected="0 <= fraction < 1", do="pass e.g. 0.2")
@@ -96,9 +103,13 @@ class Dataset(Exchange):
         periodic: bool = False,
         held_out_fraction: float = 0.2,
         provenance: Mapping[str, Any] | None = None,
+        time_step: float | None = None,
+        time_unit: str = "",
         exact: bool = False,
     ) -> Dataset:
         """Dataset from anything that `sundog.load` takes from memory; names and units that it brings are kept.
+
+        With a ``time_step`` an array (n, t) or (n, t, channels) is series.
 
         Numbers are kept in float32, or in float64 where that would lose digits they need (``tensor_of``); with
         ``exact`` wherever float32 would change any number.
@@ -117,13 +128,13 @@ class Dataset(Exchange):
         x = tensor_of(held.values, "values", exact)
         c = None if given is None else tensor_of(given.values, "context", exact)
         c = c[:, None] if c is not None and c.ndim == 1 else c
-        n_names = x.shape[1] if x.ndim in (2, 4) else 1
+        n_names = _width(x, time_step is not None)
         n_context = 0 if c is None or c.ndim != 2 else c.shape[1]
         return Dataset(
             values=x,
             context=c,
             weights=None if weights is None else tensor_of(_flat(raw_of(weights).values), "weights").float(),
-            names=_labels(names, n_names, "x" if x.ndim == 2 else "map"),
+            names=_labels(names, n_names, "x" if x.ndim == 2 or time_step is not None else "map"),
             units=_units(units, n_names),
             context_names=_labels(context_names, n_context, "context"),
             context_units=_units(context_units, n_context),
@@ -131,12 +142,14 @@ class Dataset(Exchange):
             periodic=periodic,
             held_out_fraction=held_out_fraction,
             provenance=with_notes(provenance or {}, (*held.notes, *(given.notes if given else ()))),
+            time_step=time_step,
+            time_unit=time_unit,
         )
 
     @property
     def kind(self) -> str:
-        """``"events"`` or ``"images"``: which statistics and networks apply."""
-        return "events" if self.values.ndim == 2 else "images"
+        """``"events"``, ``"images"`` or ``"series"``: which statistics and networks apply."""
+        return "series" if self.time_step is not None else "events" if self.values.ndim == 2 else "images"
 
     def __len__(self) -> int:
         return self.values.shape[0]
@@ -211,7 +224,7 @@ class Dataset(Exchange):
             return self
         missing = [name for name in wanted if name not in self.names]
         if missing or self.kind != "events":
-            raise ShapeError("no such column to condition on", got=", ".join(missing) or "images",
+            raise ShapeError("no such column to condition on", got=", ".join(missing) or self.kind,
                              expected=f"names among {', '.join((*self.names, *self.context_names))}",
                              do="check dataset.names")
         moved = [self.names.index(name) for name in wanted]
@@ -243,7 +256,8 @@ class Dataset(Exchange):
         shape = " x ".join(str(s) for s in self.values.shape)
         described = ", ".join(f"{n} [{u}]" if u else n for n, u in zip(self.names, self.units))
         given = ", ".join(f"{n} [{u}]" if u else n for n, u in zip(self.context_names, self.context_units))
-        return f"Dataset({self.kind}, {shape}: {described}" + (f" | {given})" if given else ")")
+        step = "" if self.time_step is None else f", step {self.time_step:.6g} {self.time_unit}".rstrip()
+        return f"Dataset({self.kind}, {shape}: {described}{step}" + (f" | {given})" if given else ")")
 
 
 def tensor_of(values: Any, what: str, exact: bool = False) -> Tensor:
@@ -323,15 +337,27 @@ def _units(units: Sequence[str] | str | None, count: int) -> tuple[str, ...]:
     return tuple(str(unit) for unit in units)
 
 
+def _width(x: Tensor, series: bool) -> int:
+    """Features or channels."""
+    if series:
+        return x.shape[2] if x.ndim == 3 else 1
+    return x.shape[1] if x.ndim in (2, 4) else 1
+
+
 def _check_numbers(data: Dataset) -> None:
-    if data.values.ndim not in (2, 3, 4):
+    series = data.kind == "series"
+    if data.values.ndim not in ((2, 3) if series else (2, 3, 4)) or (series and data.values.shape[1] < 2):
         raise ShapeError("values have an unusable shape", got=tuple(data.values.shape),
-                         expected="(n, d) events or (n, [channels,] ny, nx) images",
-                         do="reshape; one map of shape (ny, nx) becomes values[None]")
+                         expected="(n, t) or (n, t, channels) series of two points or more" if series else
+                         "(n, d) events or (n, [channels,] ny, nx) images",
+                         do="reshape; one " + ("series of shape (t,)" if series else "map of shape (ny, nx)") +
+                         " becomes values[None]")
     if data.values.numel() == 0:
         raise DataError("values are empty", got=tuple(data.values.shape), expected="at least one row and one column",
                         do="check the selection that produced them")
     for what, part in (("values", data.values), ("context", data.context), ("weights", data.weights)):
+        if series and part is data.values:
+            part = part.nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf)  # gaps are no error
         # NaN and Inf show in the extremes, for which nothing is copied.
         if part is not None and part.numel() and not all(torch.isfinite(end) for end in part.aminmax()):
             bad = ~torch.isfinite(part).reshape(len(part), -1).all(1)
@@ -356,7 +382,7 @@ def _rows(bad: Tensor) -> str:
 
 
 def _check_labels(data: Dataset) -> None:
-    count = data.values.shape[1] if data.values.ndim in (2, 4) else 1
+    count = _width(data.values, data.kind == "series")
     for what, labels in (("names", data.names), ("units", data.units)):
         if len(labels) != count:
             raise ShapeError(f"{what} do not fit the values", got=len(labels), expected=count,

@@ -178,7 +178,8 @@ class Objective:
 # What a family draws -> the shapes of one row.
 SHAPES = {"vectors": "(d,)", "images": "(ny, nx) or (channels, ny, nx)",
           "square images": "(size, size) or (channels, size, size)",
-          "stacked maps": "(channels, ny, nx)", "square maps": "(channels, size, size)"}
+          "stacked maps": "(channels, ny, nx)", "square maps": "(channels, size, size)",
+          "series": "(1, t) or (channels, 1, t)"}
 
 
 class Model(nn.Module, ABC):
@@ -218,13 +219,16 @@ class Model(nn.Module, ABC):
     def _check_data(self) -> None:
         shape = self.shape
         square = shape[-1:] == shape[-2:-1]
-        found = {"vectors": len(shape) == 1, "images": len(shape) in (2, 3), "stacked maps": len(shape) == 3,
+        found = {"vectors": len(shape) == 1, "images": len(shape) in (2, 3),
+                 "series": len(shape) in (2, 3) and shape[-2] == 1, "stacked maps": len(shape) == 3,
                  "square images": len(shape) in (2, 3) and square, "square maps": len(shape) == 3 and square}
         if self.draws and not any(found[word] for word in self.draws):
+            row = shape[-2:-1] == (1,)
             raise OptionError(f"family '{self.family}' draws {' or '.join(self.draws)}",
                               got=f"samples of shape {shape}", expected=", ".join(SHAPES[word] for word in self.draws),
                               do="use another family, or cut or reshape the data"
-                              + ("; a table taken for a map loads with kind='events'" if len(shape) == 2 else ""))
+                              + ("; a table taken for a map loads with kind='events'" if len(shape) == 2 and not row
+                                 else ""))
         if self.context_dim and not self.takes_context:
             raise OptionError(f"family '{self.family}' takes no context", got=f"{self.context_dim} context columns",
                               expected="none", do="drop the context; conditions of images are channels of 'translate'")

@@ -74,6 +74,8 @@ class MatchingOptions(Options):
 class FlowMatching(EstimatedDensity):
     """Conditional flow matching on vectors (n, d) or images (n, [channels,] ny, nx), conditional on vectors (n, c).
 
+    Series are maps of one row, for which the U-Net has kernels along time alone.
+
     Example
     -------
     >>> model = FlowMatching((2,), 0, hidden=(16,))
@@ -83,7 +85,7 @@ class FlowMatching(EstimatedDensity):
 
     family: ClassVar[str] = "flow-matching"
     takes: ClassVar[type[Options]] = MatchingOptions
-    draws: ClassVar[tuple[str, ...]] = ("vectors", "images")
+    draws: ClassVar[tuple[str, ...]] = ("vectors", "images", "series")
     default_steps: ClassVar[int] = 3000
     options: MatchingOptions
 
@@ -98,7 +100,7 @@ class FlowMatching(EstimatedDensity):
         self.velocity: nn.Module
         if o.network == "unet":
             self.velocity = UNet(self.grid[0], self.grid[0], context_dim=context_dim, parameters=o.parameters,
-                                 levels=levels_for(*self.grid[1:]), periodic=o.periodic)
+                                 levels=levels_for(*self.grid[1:]), line=self.grid[1] == 1, periodic=o.periodic)
         elif o.network == "mlp":
             self.velocity = TimeMLP(self.grid[0], context_dim, hidden=o.hidden, **harmonics)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ class UNet(nn.Module):
     x: (n, channels, ny, nx); t: (n, 1) of order one, e.g. log(sigma) / 4; context: (n, c) or None.
     Returns (n, channels_out, ny, nx). The last layer starts at zero, so an untrained network returns zeros.
 
+    Of maps of one row, which series are, ``line`` has the convolutions along the row alone: a 1-D U-Net.
+
     Any size of image will do: it is padded to a multiple of 2^(levels - 1) and cut again. Weights are ordinary
     convolutions: ``net.to(memory_format=torch.channels_last)`` and bf16 autocast both work, and give the same
     numbers to rounding.
@@ -36,6 +39,7 @@ class UNet(nn.Module):
     levels : resolutions, each half of the one before; see `levels_for`
     attention : how many of the coarsest levels have attention after every block (the middle always has)
     periodic : wrap around at the edges instead of padding with zeros (centred objects)
+    line : maps have one row, levels halve its length alone
 
     Raises
     ------
@@ -51,74 +55,95 @@ class UNet(nn.Module):
     """
 
     def __init__(self, channels: int, channels_out: int, *, context_dim: int = 0, parameters: float = 600_000,
-                 levels: int = 4, attention: int = 1, periodic: bool = False) -> None:
+                 levels: int = 4, attention: int = 1, periodic: bool = False, line: bool = False) -> None:
         super().__init__()
         if not 1 <= levels <= 8 or not 1e4 <= parameters <= 1e9:
             raise OptionError("impossible U-Net", got=f"{levels} levels, {parameters:g} parameters",
                               expected="1 to 8 levels, 1e4 to 1e9 parameters", do="pass e.g. parameters=600_000")
         blocks = 1 if parameters < TWO_BLOCKS_FROM else 2
         shape: dict[str, Any] = {"channels": channels, "channels_out": channels_out, "context_dim": context_dim,
-                                 "blocks": blocks, "levels": levels, "attention": attention, "periodic": periodic}
+                                 "blocks": blocks, "levels": levels, "attention": attention,
+                                 "edge": _Edge(periodic, line)}
         self.body = _Body(_width(parameters, shape), **shape)
-        self.multiple, self.periodic = 2 ** (levels - 1), periodic
+        self.multiple, self.periodic, self.line = 2 ** (levels - 1), periodic, line
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
         ny, nx = x.shape[-2:]
-        more = (0, -nx % self.multiple, 0, -ny % self.multiple)
+        more = (0, -nx % self.multiple, 0, 0 if self.line else -ny % self.multiple)
         if any(more):
             x = F.pad(x, more, mode="circular" if self.periodic else "constant")
         return self.body(x, t, context)[..., :ny, :nx]
 
 
 def levels_for(ny: int, nx: int) -> int:
-    """Number of levels for images of this size: up to four, the coarsest no smaller than 4 pixels.
+    """Number of levels for images of this size: up to four, the coarsest no smaller than 4 pixels; of maps of one row,
+    by its length.
 
     Example
     -------
-    >>> levels_for(8, 8), levels_for(80, 80)
-    (2, 4)
+    >>> levels_for(8, 8), levels_for(80, 80), levels_for(1, 80)
+    (2, 4, 4)
     """
-    levels = 1
-    while levels < len(MULTIPLIERS) and min(ny, nx) >> levels >= COARSEST:
+    levels, side = 1, nx if ny == 1 else min(ny, nx)
+    while levels < len(MULTIPLIERS) and side >> levels >= COARSEST:
         levels += 1
     return levels
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """What convolutions do at the edges, and whether they go along one axis or two."""
+
+    periodic: bool
+    line: bool
+
+    def kernel(self, size: int) -> tuple[int, int]:
+        return (1 if self.line else size), size
+
+    def conv(self, n_in: int, n_out: int) -> nn.Conv2d:
+        return nn.Conv2d(n_in, n_out, self.kernel(3), padding=(0 if self.line else 1, 1),
+                         padding_mode="circular" if self.periodic else "zeros")
+
+    def halved(self, n_in: int, n_out: int) -> nn.Conv2d:
+        return nn.Conv2d(n_in, n_out, self.kernel(2), stride=self.kernel(2))
 
 
 class _Body(nn.Module):
     """The U-Net of one width, on images that need no padding."""
 
     def __init__(self, width: int, *, channels: int, channels_out: int, context_dim: int, blocks: int, levels: int,
-                 attention: int, periodic: bool) -> None:
+                 attention: int, edge: _Edge) -> None:
         super().__init__()
+        self.doubled = edge.kernel(2)
         sizes = [width * m for m in (*MULTIPLIERS, *[MULTIPLIERS[-1]] * 4)[:levels]]
         knows = 4 * width
         self.level = HarmonicEmbedding(1, frequencies=HARMONICS)
         self.embed = nn.Sequential(nn.Linear(self.level.width, knows), nn.SiLU(), nn.Linear(knows, knows))
         self.context = nn.Sequential(nn.Linear(context_dim, knows), nn.SiLU(), nn.Linear(knows, knows)) \
             if context_dim else None
-        self.first = _conv(channels, width, periodic)
+        self.first = edge.conv(channels, width)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         here, kept = width, []
         for i, size in enumerate(sizes):
             sees = i >= levels - attention
             if i > 0:
-                self.down.append(nn.Conv2d(here, size, 2, stride=2))
+                self.down.append(edge.halved(here, size))
                 here = size
             for _ in range(blocks):
-                self.down.append(_Block(here, size, knows, sees, periodic))
+                self.down.append(_Block(here, size, knows, sees, edge))
                 here = size
                 kept.append(size)
-        self.middle = nn.ModuleList([_Block(here, here, knows, True, periodic),
-                                     _Block(here, here, knows, False, periodic)])
+        self.middle = nn.ModuleList([_Block(here, here, knows, True, edge),
+                                     _Block(here, here, knows, False, edge)])
         for i, size in reversed(list(enumerate(sizes))):
             for _ in range(blocks):
-                self.up.append(_Block(here + kept.pop(), size, knows, i >= levels - attention, periodic))
+                self.up.append(_Block(here + kept.pop(), size, knows, i >= levels - attention, edge))
                 here = size
             if i > 0:
                 self.up.append(nn.Conv2d(here, sizes[i - 1], 1))
                 here = sizes[i - 1]
         self.norm = _norm(here)
-        self.last = still(_conv(here, channels_out, periodic))
+        self.last = still(edge.conv(here, channels_out))
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
         known = self.embed(self.level(t))
@@ -137,18 +162,18 @@ class _Body(nn.Module):
                 x = step(torch.cat([x, kept.pop()], 1), known)
             else:
                 # Channels are mixed before pixels are doubled: a quarter of the work, the same map.
-                x = F.interpolate(step(x), scale_factor=2, mode="nearest")
+                x = F.interpolate(step(x), scale_factor=self.doubled, mode="nearest")
         return self.last(F.silu(self.norm(x)))
 
 
 class _Block(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x)))) (1 + a) + b)), with (a, b) linear in what is known; then attention."""
 
-    def __init__(self, n_in: int, n_out: int, knows: int, sees: bool, periodic: bool) -> None:
+    def __init__(self, n_in: int, n_out: int, knows: int, sees: bool, edge: _Edge) -> None:
         super().__init__()
-        self.norm_in, self.conv_in = _norm(n_in), _conv(n_in, n_out, periodic)
+        self.norm_in, self.conv_in = _norm(n_in), edge.conv(n_in, n_out)
         self.modulate = nn.Linear(knows, 2 * n_out)
-        self.norm_out, self.conv_out = _norm(n_out), still(_conv(n_out, n_out, periodic))
+        self.norm_out, self.conv_out = _norm(n_out), still(edge.conv(n_out, n_out))
         self.skip = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, 1)
         self.attention = _Attention(n_out) if sees else nn.Identity()
 
@@ -173,10 +198,6 @@ class _Attention(nn.Module):
         q, k, v = self.qkv(self.norm(x)).reshape(n, 3, self.heads, c // self.heads, ny * nx).transpose(-1, -2).unbind(1)
         seen = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(n, c, ny, nx)
         return x + self.out(seen)
-
-
-def _conv(n_in: int, n_out: int, periodic: bool) -> nn.Conv2d:
-    return nn.Conv2d(n_in, n_out, 3, padding=1, padding_mode="circular" if periodic else "zeros")
 
 
 def _norm(channels: int) -> nn.GroupNorm:

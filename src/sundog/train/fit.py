@@ -14,14 +14,16 @@ import numpy
 import torch
 from torch import Tensor
 
+from sundog.checks import one_of
 from sundog.data.atomic import alone_in
 from sundog.data.dataset import Dataset
 from sundog.data.files import as_dataset
 from sundog.data.scaling import Scaling, Standard
+from sundog.data.series.layout import laid_out, whole_series
 from sundog.errors import DataError, OptionError, RunError, SampleSizeError
 from sundog.models.base import Batch, Model, RowNoise, as_often_as_weighed
 from sundog.models.emulators.base import Emulator
-from sundog.models.families import build
+from sundog.models.families import FAMILIES, build
 from sundog.random import key, stream
 from sundog.train.checkpoint import CHECKPOINT, RUN, read_facts
 from sundog.train.devices import choose_device, to, train_shared
@@ -95,7 +97,9 @@ def fit(
     _check(plan, steps, out)
     plan = _complete(plan or Plan(), steps, seed, device)
     where = choose_device(plan.device)
-    data = (dataset.with_context(context) if context else dataset).train
+    given = (dataset.with_context(context) if context else dataset).train
+    _check_series(given, family)
+    data = laid_out(given)
     shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
     with torch.random.fork_rng(devices=[]):
         # torch takes 64 bits; longer seeds, which all else takes, are hashed
@@ -123,7 +127,7 @@ def fit(
         model, history = _trained(model, batches, plan, where, folder=folder, identity=identity, progress=progress)
         run = make_run(
             model=model.eval(), scaling=fitted, context_scaling=context_scaling, contexts=_contexts(data),
-            labels={label: getattr(data, label) for label in LABELS}, plan=plan, history=history,
+            labels={label: getattr(given, label) for label in LABELS}, plan=plan, history=history,
             provenance=_provenance(data, where) | ({} if start is None else {"init_from": start.identity}),
             identity=identity, precise=data.values.dtype == torch.float64,
         )
@@ -150,6 +154,18 @@ def _trained(model: Model, batches: tuple[Batch, Batch | None], plan: Plan, wher
         seen = held_out.of_equal_weight()
         model.calibrate(seen.x, seen.context)
     return model, history
+
+
+def _check_series(data: Dataset, family: str | type[Model]) -> None:
+    if data.kind != "series":
+        return
+    model = FAMILIES[one_of(family, FAMILIES, "family")] if isinstance(family, str) else family
+    if "series" not in model.draws:
+        takers = ", ".join(word for word, cls in FAMILIES.items() if "series" in cls.draws)
+        raise OptionError(f"family '{model.family}' draws no series", got=f"series of {data.values.shape[1]} points",
+                          expected=f"one of {takers}", do="choose one of these; for columns without an order in time "
+                          "pass sundog.Dataset.from_arrays(data.values)")
+    whole_series(data, f"family '{model.family}'")
 
 
 def _check(plan: Plan | None, steps: int | None, out: str | Path | None) -> None:

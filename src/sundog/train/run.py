@@ -25,6 +25,7 @@ from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
 from sundog.data.sample import tensor_of
 from sundog.data.scaling import Scaling, scaling_from_json
+from sundog.data.series.layout import as_series, laid_out
 from sundog.errors import DataError, OptionError, RunError, ShapeError
 from sundog.models.base import Density, EstimatedDensity, Model, RowNoise, Translator, in_parts
 from sundog.models.emulators.base import Emulator
@@ -38,7 +39,7 @@ from sundog.train.prediction import Prediction, physical_moments
 from sundog.train.scaled import kinds_of, log_density
 
 DAMAGES = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, RecursionError)
-LABELS = ("names", "units", "context_names", "context_units", "pixel_arcmin", "periodic")
+LABELS = ("names", "units", "context_names", "context_units", "pixel_arcmin", "periodic", "time_step", "time_unit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +183,8 @@ class Run:
 
     def _physical(self, z: Tensor) -> Tensor:
         """Standardised rows in physical units, in the type of the training data."""
-        return self.scaling.inverse(z.detach().cpu().to(torch.float64 if self.precise else torch.float32))
+        x = self.scaling.inverse(z.detach().cpu().to(torch.float64 if self.precise else torch.float32))
+        return x if self.labels.get("time_step") is None else as_series(x)
 
     def _dtype(self) -> torch.dtype:
         tensors = (*self.model.parameters(), *self.model.buffers())
@@ -256,7 +258,7 @@ class DensityRun(Run):
         if not isinstance(dataset, Dataset):
             raise ShapeError("log_prob needs a Dataset", got=type(dataset).__name__, expected="names and units",
                              do="wrap the array: Dataset.from_arrays(x, names=..., units=...)")
-        rows = self._aligned(dataset)
+        rows = laid_out(self._aligned(dataset))
         out, errors = [], []
         for first in range(0, len(rows), size := self.model.at_once()):
             part = rows[slice(first, first + size)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sundog.data.atomic import atomic_write
-from sundog.data.formats.raw import FACTS, Raw, facts_to_json, guard, no_pickles, read_one, unreadable
+from sundog.data.formats.raw import FACTS, LATER, Raw, facts_to_json, guard, no_pickles, read_one, unreadable
 
 _BAD = (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zipfile.zlib.error)  # type: ignore[attr-defined]
 
@@ -35,7 +35,7 @@ def read_npz(path: Path, key: str | None = None, columns: Sequence[str] | None =
     try:
         with np.load(path, allow_pickle=False) as archive:
             shapes, texts = _shapes(archive, path)
-            if key in (None, "values") and "values" in shapes and set(FACTS) <= set(archive.files):
+            if key in (None, "values") and "values" in shapes and set(FACTS) - set(LATER) <= set(archive.files):
                 return _ours(archive, path)
             return read_one(shapes, texts, key, path, "array", columns, archive.__getitem__)
     except _BAD as error:
@@ -49,6 +49,9 @@ def write_npz(raw: Raw, path: Path) -> Path:
     entries["provenance"] = np.array(json.dumps(dict(raw.facts["provenance"])))
     pixel = raw.facts["pixel_arcmin"]
     entries["pixel_arcmin"] = np.array(np.nan if pixel is None else pixel)
+    step = entries.pop("time_step"), entries.pop("time_unit")
+    if raw.facts["time_step"] is not None:
+        entries["time_step"], entries["time_unit"] = step
     for name in ("names", "units", "context_names", "context_units"):
         entries[name] = np.array(raw.facts[name], dtype=np.str_)
     for name in ("values", "context", "weights"):
@@ -70,7 +73,9 @@ def _ours(archive: Any, path: Path) -> Raw:
     pixel = float(archive["pixel_arcmin"])
     facts |= {"pixel_arcmin": None if np.isnan(pixel) else pixel, "periodic": bool(archive["periodic"]),
               "held_out_fraction": float(archive["held_out_fraction"]),
-              "provenance": json.loads(str(archive["provenance"]))}
+              "provenance": json.loads(str(archive["provenance"])), **LATER}
+    if "time_step" in archive.files:
+        facts |= {"time_step": float(archive["time_step"]), "time_unit": str(archive["time_unit"])}
     context, weights = (archive[name] if name in archive.files else None for name in ("context", "weights"))
     return Raw(archive["values"], context, weights, facts=facts, ours=True)
 

@@ -51,7 +51,7 @@ def write(raw: Raw, path: Path) -> Path:
 
     facts = np.frombuffer(facts_to_json(raw.facts).encode(), np.uint8)
     primary, table = fits.PrimaryHDU(), []
-    if raw.values.ndim > 2:
+    if raw.values.ndim > 2 or raw.facts["time_step"] is not None:
         primary = fits.PrimaryHDU(raw.values)
         primary.header.update(_cards(raw.facts))
     else:

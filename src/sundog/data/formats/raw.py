@@ -14,7 +14,8 @@ from sundog.checks import near
 from sundog.errors import DataError, FileError
 
 FACTS = ("names", "units", "context_names", "context_units", "pixel_arcmin", "periodic", "held_out_fraction",
-         "provenance")
+         "provenance", "time_step", "time_unit")
+LATER = {"time_step": None, "time_unit": ""}  # facts that files written before series lack
 WEIGHTS = ("w", "weight", "weights", "sample_weight", "event_weight", "evt_weight")
 LABELS = ("columns", "names", "features", "feature_names", "column_names")  # arrays of text that name columns
 INDEX = ("", "index", "level_0", "unnamed: 0", "__index_level_0__")  # what pandas calls its row numbers
@@ -74,7 +75,7 @@ def facts_to_json(facts: Mapping[str, Any]) -> str:
 def facts_from_json(text: str, path: Path) -> dict[str, Any]:
     """The facts back from ``facts_to_json``."""
     try:
-        facts = json.loads(text)
+        facts = {**LATER, **json.loads(text)}
         return {name: tuple(facts[name]) if isinstance(facts[name], list) else facts[name] for name in FACTS}
     except (ValueError, KeyError, TypeError) as error:
         raise unreadable(path, f"facts that do not parse ({error})") from error

@@ -16,6 +16,7 @@ from sundog.data.atomic import atomic_write, write_text
 from sundog.data.formats.dialect import MISSING, Dialect, dialect_of
 from sundog.data.formats.raw import (
     INDEX,
+    LATER,
     Raw,
     beside,
     facts_from_json,
@@ -258,8 +259,8 @@ def number_column(column: Any) -> np.ndarray | None:
 
 def _flat(raw: Raw, path: Path) -> tuple[np.ndarray, list[str], list[str]]:
     """Values, context and weights side by side: (n, columns), names, units."""
-    if raw.values.ndim != 2:
-        raise ShapeError("images do not fit a table", got=path.suffix, expected=".npz, .h5 or .fits",
+    if raw.values.ndim != 2 or raw.facts["time_step"] is not None:
+        raise ShapeError("images and series do not fit a table", got=path.suffix, expected=".npz, .h5 or .fits",
                          do=f"save to {path.stem}.npz")
     names, units = _labels(raw.facts, raw.weights is not None)
     parts = [part.T for part in (raw.values, raw.context) if part is not None]
@@ -299,6 +300,7 @@ def _says_more_than(raw: Raw, header: list[str]) -> bool:
     plain: dict[str, Any] = {
         "names": tuple(name for name, _ in named), "units": tuple(unit for _, unit in named), "context_names": (),
         "context_units": (), "pixel_arcmin": None, "periodic": False, "held_out_fraction": 0.2, "provenance": {},
+        **LATER,
     }
     odd = any(name.lower() in (*MISSING, *INDEX) or not re.fullmatch(r"[A-Za-z_][\w\-+*/^ \[\]]*", name)
               for name in header)

@@ -57,7 +57,7 @@ class Diffusion(EstimatedDensity):
 
     family: ClassVar[str] = "diffusion"
     takes: ClassVar[type[Options]] = DiffusionOptions
-    draws: ClassVar[tuple[str, ...]] = ("vectors", "images")
+    draws: ClassVar[tuple[str, ...]] = ("vectors", "images", "series")
     options: DiffusionOptions
     sigma_data: Tensor
     sigma_min: Tensor
@@ -93,7 +93,7 @@ class Diffusion(EstimatedDensity):
             return TimeMLP(d, (inputs - 1) * d + told, hidden=self.options.hidden, time_frequencies=8)
         channels, ny, nx = self.grid
         return UNet(inputs * channels, channels, context_dim=told, parameters=self.options.parameters,
-                    levels=levels_for(ny, nx), periodic=self.options.periodic)
+                    levels=levels_for(ny, nx), line=ny == 1, periodic=self.options.periodic)
 
     def prepare(self, x: Tensor, context: Tensor | None) -> None:
         """Measure mean, covariance and the noise levels that suit them; DataError where nothing varies."""

@@ -63,10 +63,10 @@ def layout_of(shape: tuple[int, ...], domain: str, canvas: Sequence[int] | None 
 
 def _axes(shape: tuple[int, ...], domain: str) -> int:
     """How many of the last axes are the grid."""
-    axes = AXES[domain]
+    axes, row = AXES[domain], len(shape) > 1 and shape[-2] == 1
     if domain == "auto":
-        axes = 1 if len(shape) == 1 or (len(shape) == 2 and shape[0] == 1) else 2
-    fits = len(shape) in (axes, axes + 1)
+        axes = 1 if len(shape) == 1 or row else 2
+    fits = len(shape) in (axes, axes + 1) or (axes == 1 and row and len(shape) == 3)
     if axes == 1 and shape[-1] < SHORTEST_LINE:
         fits = False
     if domain == "sphere" and fits:

@@ -59,6 +59,7 @@ class MicrocanonicalModel(Model):
 
     family: ClassVar[str] = "scattering"
     takes: ClassVar[type[Options]] = MicrocanonicalOptions
+    draws: ClassVar[tuple[str, ...]] = ("vectors", "images", "series")
     takes_context: ClassVar[bool] = False
     default_scaling: ClassVar[str | None] = "identity"  # units are the model's own business: known pixels stay exact
     options: MicrocanonicalOptions

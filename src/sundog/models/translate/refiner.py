@@ -70,7 +70,7 @@ class ResidualRefiner(Translator):
         self.known = self.wanted = self.shape[0] // 2
         self.bound, self.default_batch = o.bound, 32
         self.register_buffer("seen", torch.zeros(KEPT, self.known, ny, nx))
-        self.network = UNet(self.known, self.wanted, parameters=o.parameters, levels=levels_for(ny, nx),
+        self.network = UNet(self.known, self.wanted, parameters=o.parameters, levels=levels_for(ny, nx), line=ny == 1,
                             periodic=o.periodic)
         self.critic = DCCritic(nx, channels=self.wanted, width=o.width, bias=False)
 

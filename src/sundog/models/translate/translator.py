@@ -95,7 +95,7 @@ class ImageTranslator(Translator):
         self.gaussian = ConditionalGaussian(self.known, self.wanted, ny, nx, periodic=o.periodic)
         self.register_buffer("seen", torch.zeros(KEPT, self.known, ny, nx))
         inputs = self.known + (0 if o.noise == "none" else self.wanted)
-        self.network = UNet(inputs, self.wanted, parameters=o.parameters, levels=levels_for(ny, nx),
+        self.network = UNet(inputs, self.wanted, parameters=o.parameters, levels=levels_for(ny, nx), line=ny == 1,
                             periodic=o.periodic)
         self.critic = DCCritic(nx, channels=self.shape[0], width=o.width, bias=False) if o.method == "gan" else None
 
