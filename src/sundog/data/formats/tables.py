@@ -75,13 +75,13 @@ def read_parquet(path: Path, key: str | None = None, columns: Sequence[str] | No
             schema = file.schema_arrow
             metadata = schema.metadata or {}
             guard(path, file.metadata.num_rows * len(schema) * 4)
-            ours = metadata.get(b"sundog")
+            ours = metadata[b"sundog"].decode() if b"sundog" in metadata else None
             wanted = [name for name in schema.names if columns is None or name in columns]
             table = file.read(None if ours is not None or not wanted else wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise unreadable(path, str(error).splitlines()[0]) from error
     if ours is not None:
-        return _ours(table, ours.decode(), path)
+        return _ours(table, ours, path)
     _all_different(schema.names, schema.names)
     index = [name for name in json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
              if isinstance(name, str) and name in table.column_names and name not in (columns or ())]
