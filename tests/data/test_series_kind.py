@@ -109,7 +109,7 @@ def test_what_is_not_series() -> None:
 def test_concat_refuses_other_steps() -> None:
     one, two = (sundog.Dataset.from_arrays(series(), time_step=step) for step in (1.0, 2.0))
     assert len(sundog.Dataset.concat([one, one])) == 12
-    with pytest.raises(ShapeError, match="time steps"):
+    with pytest.raises(ShapeError, match="time step"):
         sundog.Dataset.concat([one, two])
 
 

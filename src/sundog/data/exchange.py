@@ -116,7 +116,7 @@ class Exchange:
                              expected=", ".join((*first.names, *first.context_names)),
                              do="choose the same columns of each")
         if self._whole() != first._whole():
-            raise ShapeError("the data sets have other units, pixels or time steps", got=str(self._whole()),
+            raise ShapeError("the data sets have other units or pixels", got=str(self._whole()),
                              expected=str(first._whole()), do="convert one of them")
         if self.names == first.names:
             return self
@@ -133,9 +133,9 @@ class Exchange:
     def _whole(self) -> dict[str, Any]:
         """What the parts of a whole share."""
         grid = {} if self.kind == "events" else {
-            "size": tuple(self.values.shape[1:]), "pixel_arcmin": self.pixel_arcmin, "periodic": self.periodic,
-            "time step": (self.time_step, self.time_unit)}
-        return self._units() | grid
+            "size": tuple(self.values.shape[1:]), "pixel_arcmin": self.pixel_arcmin, "periodic": self.periodic}
+        step = {} if self.time_step is None else {"time step": f"{self.time_step:g} {self.time_unit}"}
+        return self._units() | grid | step
 
     def _units(self) -> dict[str, str]:
         return dict(zip((*self.names, *self.context_names), (*self.units, *self.context_units)))
