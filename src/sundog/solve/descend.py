@@ -52,6 +52,17 @@ def ending(promised: float, loss: float, dtype: torch.dtype) -> str:
     return "converged" if promised <= ROUNDINGS * torch.finfo(dtype).eps * abs(loss) else "line search"
 
 
+def check_budget(iterations: int, seconds: float | None) -> None:
+    """Refuse a budget in which nothing can be done."""
+    if iterations < 1 or (seconds is not None and seconds <= 0):
+        raise OptionError(
+            "the budget of a descent is empty",
+            got=f"iterations={iterations}, seconds={seconds}",
+            expected="iterations >= 1 and seconds > 0",
+            do="pass a larger budget",
+        )
+
+
 class _Stop(Exception):
     """Raised inside the line search when the budget is used up."""
 
@@ -89,13 +100,7 @@ def descend(
     >>> bool((result.x - 3).abs().max() < 1e-4), result.reason
     (True, 'converged')
     """
-    if iterations < 1 or (seconds is not None and seconds <= 0):
-        raise OptionError(
-            "the budget of a descent is empty",
-            got=f"iterations={iterations}, seconds={seconds}",
-            expected="iterations >= 1 and seconds > 0",
-            do="pass a larger budget",
-        )
+    check_budget(iterations, seconds)
     watch = _Watch(loss, start, seconds, target, progress)
     try:
         found = minimize(

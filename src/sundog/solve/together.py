@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sundog.errors import OptionError, TrainingError
-from sundog.solve.descend import Descent, Progress, ending
+from sundog.errors import TrainingError
+from sundog.solve.descend import Descent, Progress, check_budget, ending
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 ARMIJO, WOLFE = 1e-4, 0.9
@@ -53,13 +53,7 @@ def descend_rows(
     >>> [round(float(d.x.mean()), 3) for d in found]
     [1.0, 5.0]
     """
-    if iterations < 1 or (seconds is not None and seconds <= 0):
-        raise OptionError(
-            "the budget of a descent is empty",
-            got=f"iterations={iterations}, seconds={seconds}",
-            expected="iterations >= 1 and seconds > 0",
-            do="pass a larger budget",
-        )
+    check_budget(iterations, seconds)
     rows = _Rows(losses, start, memory)
     began = time.perf_counter()
     for step in range(iterations):

@@ -12,14 +12,7 @@ from torch import Tensor
 from sundog.errors import OptionError
 from sundog.models.base import Batch, Noise, Objective, RowNoise, Translator
 from sundog.models.options import Options, option
-from sundog.models.translate.adversarial import (
-    KEPT,
-    SCORED_ROWS,
-    AdversarialOptions,
-    adversarial,
-    kept,
-    variances,
-)
+from sundog.models.translate.adversarial import KEPT, SCORED_ROWS, AdversarialOptions, adversarial, kept, variances
 from sundog.nets.convnets import DCCritic
 from sundog.nets.unet import UNet, levels_for
 

@@ -28,14 +28,7 @@ from sundog.errors import OptionError, ShapeError
 from sundog.models.base import Batch, Noise, Objective, RowNoise, Translator
 from sundog.models.options import Options, option
 from sundog.models.symmetry import all_turned, placed
-from sundog.models.translate.adversarial import (
-    KEPT,
-    SCORED_ROWS,
-    AdversarialOptions,
-    adversarial,
-    kept,
-    variances,
-)
+from sundog.models.translate.adversarial import KEPT, SCORED_ROWS, AdversarialOptions, adversarial, kept, variances
 from sundog.models.translate.gaussian import ConditionalGaussian
 from sundog.nets.convnets import DCCritic
 from sundog.nets.unet import UNet, levels_for

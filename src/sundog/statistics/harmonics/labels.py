@@ -75,11 +75,6 @@ class HarmonicLabels(LabelTable):
 class HarmonicCoefficients(Labelled):
     """Wavelet phase harmonics of one map or of many, each number with its label.
 
-    Attributes
-    ----------
-    vector : (..., K) values; gradients flow through it
-    labels : meaning of the K entries
-
     Example
     -------
     >>> from sundog.statistics.harmonics.transform import PhaseHarmonics

@@ -17,11 +17,6 @@ from sundog.statistics.scattering.labels.vector import Labelled, LabelTable, flo
 class ScatteringCoefficients(Labelled):
     """Scattering statistics of one map or of many, each number with its label.
 
-    Attributes
-    ----------
-    vector : (..., K) values; gradients flow through it
-    labels : meaning of the K entries
-
     Example
     -------
     >>> from sundog.statistics.scattering.covariance import ScatteringCovariance

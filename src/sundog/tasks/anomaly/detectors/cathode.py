@@ -8,12 +8,27 @@ from typing import Any
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Scaling
 from sundog.tasks.anomaly.background.template import Template, fit_template
-from sundog.tasks.anomaly.detectors.base import FeatureSearch
+from sundog.tasks.anomaly.detectors.base import ClassifierSearch, FeatureSearch
 from sundog.train.plan import Plan
 
 
 @dataclass(eq=False)
-class Cathode(FeatureSearch):
+class GeneratedSearch(ClassifierSearch):
+    """A search whose template is a trained generator. Abstract."""
+
+    template: str = "flow-matching"
+    plan: Plan | None = None
+    scaling: Scaling | str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    out: Any = None
+
+    def make_template(self, events: Dataset) -> Template:
+        return fit_template(events, self.region, family=self.template, seed=self.seed, plan=self.plan,
+                            scaling=self.scaling, law=self.masses, check=self.check, out=self.out, **self.options)
+
+
+@dataclass(eq=False)
+class Cathode(GeneratedSearch, FeatureSearch):
     """Classifier between the data inside the window and a background sampled there.
 
     A generator learns p(x | m) in the sidebands, is asked for events at masses inside the window, and an ensemble
@@ -43,13 +58,3 @@ class Cathode(FeatureSearch):
     >>> search.score_samples(events[:5]).shape, len(search.sample_background(10, seed=1))
     (torch.Size([5]), 10)
     """
-
-    template: str = "flow-matching"
-    plan: Plan | None = None
-    scaling: Scaling | str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    out: Any = None
-
-    def make_template(self, events: Dataset) -> Template:
-        return fit_template(events, self.region, family=self.template, seed=self.seed, plan=self.plan,
-                            scaling=self.scaling, law=self.masses, check=self.check, out=self.out, **self.options)

@@ -8,28 +8,26 @@ mass spectrum, even where the features themselves shift with the mass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sundog.data.dataset import Dataset
-from sundog.data.scaling import Scaling
 from sundog.errors import OptionError, ShapeError
 from sundog.models.flow import NormalizingFlow
 from sundog.models.matching import FlowMatching
 from sundog.random import stream
-from sundog.tasks.anomaly.background.template import Template, fit_template
-from sundog.tasks.anomaly.detectors.base import ClassifierSearch, fitted
-from sundog.train.plan import Plan
+from sundog.tasks.anomaly.detectors.base import fitted
+from sundog.tasks.anomaly.detectors.cathode import GeneratedSearch
 from sundog.train.run import Run
 
 CHUNK = 16_384  # events mapped at once: bounds memory
 
 
 @dataclass(eq=False)
-class LaCathode(ClassifierSearch):
+class LaCathode(GeneratedSearch):
     """Classifier between the latent vectors of the data inside the window and standard normal numbers.
 
     Parameters
@@ -57,14 +55,6 @@ class LaCathode(ClassifierSearch):
     """
 
     template: str = "flow"
-    plan: Plan | None = None
-    scaling: Scaling | str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    out: Any = None
-
-    def make_template(self, events: Dataset) -> Template:
-        return fit_template(events, self.region, family=self.template, seed=self.seed, plan=self.plan,
-                            scaling=self.scaling, law=self.masses, check=self.check, out=self.out, **self.options)
 
     def view(self, events: Dataset) -> Tensor:
         return encoded(self.fitted_template.run, events)
