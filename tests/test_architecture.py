@@ -36,7 +36,7 @@ STAIRCASE = {
     "tasks": {"verdicts", "train", "models", "statistics", "solve", "simulate", "data"},
     "reports": {"verdicts", "tasks", "statistics", "data"},
 }
-ANYTHING = {"cli", "demos", "__init__"}
+ANYTHING = {"cli", "demos", "__init__", "__main__"}
 IMPORT_NAMES = {"scikit_learn": "sklearn", "pyyaml": "yaml", "scikit_image": "skimage", "pot": "ot", "pillow": "PIL"}
 PENDING = ("sundog.data.",)
 MOST_FILES = 12  # of a folder, its __init__ aside

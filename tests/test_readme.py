@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import re
 import shlex
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -72,6 +75,35 @@ def test_command_line_is_understood(line: str) -> None:
         assert words[0] in command.commands, line
         command = command.commands[words.pop(0)]
     command.make_context(command.name, words)
+
+
+def typed(page: Path) -> list[str]:
+    """What a reader of the page types in a shell, top to bottom; installing and placeholders in capitals aside."""
+    found = re.finditer(r"^ *```(\w*)\n(.*?)^ *```$|`(sundog [^`\n]+)`", page.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line.rpartition("&& ")[2].partition("  #")[0].strip()
+             for match in found if not match[1] for line in (match[2] or match[3]).splitlines()]
+    return [line for line in lines if line.startswith("sundog") and not re.search(r"\b[A-Z]{4,}\b|\.\.\.", line)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_every_command_of_the_page_runs_in_one_shell(page: str, tmp_path: Path) -> None:
+    script = tmp_path / "bin" / "sundog"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m sundog "$@"\n')
+    script.chmod(0o755)
+    (tmp_path / "work").mkdir()
+    done = subprocess.run(["bash", "-exc", "\n".join(typed(ROOT / page))], cwd=tmp_path / "work", capture_output=True,
+                          text=True, env={**os.environ, "HOME": str(tmp_path),
+                                          "PATH": f"{script.parent}:{os.environ['PATH']}"})
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_what_is_typed_is_found() -> None:
+    readme = typed(ROOT / "README.md")
+    assert len(readme) > 15
+    assert readme.index("sundog example all") < readme.index("sundog emulate runs.npz")
+    assert not any("COMMAND" in line for line in readme)
 
 
 def test_readme_first_screen() -> None:

@@ -17,16 +17,31 @@ from typing import Annotated
 import typer
 
 from sundog import __version__
-from sundog.cli import anomaly, demo, design, emulate, judge, learn, public, quiz, radio, scan, separate, simulate, sky
+from sundog.cli import (
+    anomaly,
+    demo,
+    design,
+    emulate,
+    example,
+    judge,
+    learn,
+    public,
+    quiz,
+    radio,
+    scan,
+    separate,
+    simulate,
+    sky,
+)
 from sundog.cli.options import Stopped
 from sundog.errors import SundogError
 
 app = typer.Typer(
-    name="sundog", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="sundog", no_args_is_help=True, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for word in (learn.info, learn.families, learn.fit, learn.sample, judge.judge, simulate.simulate, design.design,
-             quiz.quiz, separate.separate, emulate.emulate, demo.demo):  # a word of its own
+             quiz.quiz, separate.separate, emulate.emulate, demo.demo, example.example):  # a word of its own
     app.command()(word)
 app.command(cls=scan.Scan)(scan.scan)
 GROUPS = {group.__name__.rpartition(".")[2]: group for group in (public, anomaly, radio, sky)}  # of words

@@ -23,6 +23,7 @@ from sundog.cli.options import (
     Unit,
     Weights,
     before_work,
+    beside,
     conditions,
     load,
     of_the_family,
@@ -84,7 +85,8 @@ def fit(
     family: Annotated[str, typer.Argument(help="flow, flow-matching ...; `sundog families` lists them.")],
     file: Annotated[Path, typer.Argument(help="The data; 80 % of the rows are learned, 20 % held out.")],
     context: Names = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an unfinished run there goes on.")] = Path("run"),
+    out: Annotated[Path | None, typer.Option(
+        "--out", "-o", help="Folder, where an unfinished run goes on; default run-FAMILY-NAME.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in optimiser steps.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Budget in CPU seconds (on a GPU, wall time).")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
@@ -117,6 +119,7 @@ def fit(
     """
     import sundog
 
+    out = out or beside("run", family, file)
     before_work(folder=out)
     settings = {"steps": steps, "seconds": seconds, "batch": batch, "learning_rate": learning_rate}
     options = of_the_family(option)

@@ -33,6 +33,19 @@ Resample = Annotated[float | None, typer.Option(
 Names = Annotated[list[str] | None, typer.Option("--context", "-c", help="Column to condition on; may be repeated.")]
 
 
+def beside(word: str, *named: object) -> Path:
+    """The folder that a command writes into unless another is given: ``run-flow-events`` of flow and events.npz.
+
+    Example
+    -------
+    >>> beside("run", "flow", Path("data/events.csv.gz")), beside("scan", Path("parts/*.root"))
+    (PosixPath('run-flow-events'), PosixPath('scan-parts'))
+    """
+    parts = [next((part for part in reversed(name.parts) if "*" not in part), "all").partition(".")[0]
+             if isinstance(name, Path) else str(name) for name in named]
+    return Path("-".join((word, *parts)))
+
+
 class Stopped(SystemExit):
     """End of a command by a signal of which the user has been told."""
 

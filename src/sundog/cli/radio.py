@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import AsJson, Quiet, Seed, before_work, load, of_the_family, resumable
+from sundog.cli.options import AsJson, Quiet, Seed, before_work, beside, load, of_the_family, resumable
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def prepare(
 @app.command()
 def train(
     prepared: Annotated[Path, typer.Argument(help="What prepare wrote.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an unfinished run there goes on.")] = Path("run"),
+    out: Annotated[Path | None, typer.Option(
+        "--out", "-o", help="Folder, where an unfinished run goes on; default run-radio-NAME.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Budget; default: 10 minutes.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps instead: the same numbers again.")] = None,
     option: Annotated[list[str] | None, typer.Option("--set", help="Of the diffusion family, e.g. skip=edm.")] = None,
@@ -92,6 +93,7 @@ def train(
     """
     from sundog.tasks.radio.learning import learn
 
+    out = out or beside("run", "radio", prepared)
     before_work(folder=out)
     with resumable(f"the run in {out}"):
         run = learn(load(prepared), out, seconds=None if minutes is None and steps else 60 * (minutes or 10),

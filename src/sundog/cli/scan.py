@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from sundog.cli.options import AsJson, Quiet, Seed, before_work, load, resumable, settings
+from sundog.cli.options import AsJson, Quiet, Seed, before_work, beside, load, resumable, settings
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def scan(
     key: Annotated[str | None, typer.Option(help="Array or tree in a file that holds several.")] = None,
     efficiency: Annotated[float, typer.Option(help="Share of the background that the cut keeps.")] = 0.01,
     option: Annotated[list[str] | None, typer.Option("--set", help="Of the method, e.g. oversampling=2.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; a stopped scan goes on there.")] = Path("scan"),
+    out: Annotated[Path | None, typer.Option(
+        "--out", "-o", help="Folder, where a stopped scan goes on; default scan-NAME.")] = None,
     report: Annotated[Path | None, typer.Option("--report", "-r", help="HTML page; default OUT/report.html.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Local processes; 0 for none.")] = 0,
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask cluster, e.g. tcp://head:8786.")] = None,
@@ -85,6 +86,7 @@ def scan(
     sundog scan events.root --mass m_jj --unit TeV --slide 3.2 4.4 0.4 --workers 2
     sundog scan events.h5 --mass m_jj --slide 3.2 4.4 0.4 --jobs slurm
     """
+    out = out or beside("scan", file)
     before_work(report, folder=out)
     from sundog.tasks.anomaly.scan.search import ScanPlan, scan_one
     from sundog.tasks.anomaly.scan.search import scan as search
