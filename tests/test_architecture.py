@@ -58,6 +58,7 @@ INSIDE_FUNCTIONS = {
     "data/sky/car.py": {"astropy"},
     "data/sky/healpix.py": {"astropy"},
     "data/sky/sphere.py": {"ducc0"},
+    "demos/examples.py": {"uproot"},
     "data/formats/root.py": {"uproot"},
     "data/parts.py": {"distributed"},
     "data/public/sets.py": {"sklearn", "h5py"},
