@@ -1,4 +1,4 @@
-"""CAMB as the dear simulator: lensed TT, EE, TE and phi phi to l = 2500 from few runs. Numbers of docs/models/emulators.md.
+"""CAMB as the dear simulator: lensed TT, EE, TE, phi phi to l = 2500 from few runs; for docs/models/emulators.md.
 
     python benchmarks/camb_emulator.py runs narrow train 60     the first 60 runs of a box, goes on where it stopped
     python benchmarks/camb_emulator.py runs narrow test 100     unseen cosmologies, uniform in the box

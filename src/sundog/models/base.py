@@ -248,6 +248,11 @@ class Model(nn.Module, ABC):
         Every row counts the same here and in ``score``; of weighted data `Batch.of_equal_weight` is shown.
         """
 
+    def look(self, rows: Batch) -> None:
+        """`prepare` on rows of equal weight that say the same; a family that weighs rows itself takes them all."""
+        seen = rows.of_equal_weight()
+        self.prepare(seen.x, seen.context)
+
     @abstractmethod
     def objectives(self) -> list[Objective]:
         """What the engine minimises, in order; empty when nothing is trained."""

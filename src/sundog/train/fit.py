@@ -142,8 +142,7 @@ def _trained(model: Model, batches: tuple[Batch, Batch | None], plan: Plan, wher
     """The model in its best state, on its device, and what happened."""
     whole, held_out = batches
     model = model.double() if plan.precision == "float64" else model
-    seen = whole.of_equal_weight()
-    model.prepare(seen.x, seen.context)
+    model.look(whole)
     if plan.devices > 1:
         history = train_shared(model, whole, held_out, plan, **settings)
     held_out = None if held_out is None else to(held_out, where)
@@ -192,11 +191,7 @@ def _that_weigh(data: Dataset, model: Model) -> Dataset:
     """The rows of weight above zero: the others say nothing, and must not count as rows."""
     if data.weights is None:
         return data
-    if isinstance(model, Emulator):
-        if bool((data.weights != data.weights[0]).any()):
-            raise OptionError(f"'{model.family}' takes no weights", got=f"weights from {float(data.weights.min()):.3g} "
-                              f"to {float(data.weights.max()):.3g}", expected="runs that count once each",
-                              do="load without weights; runs of no worth are left out by their rows, dataset[keep]")
+    if isinstance(model, Emulator) and bool((data.weights == data.weights[0]).all()):
         return replace(data, weights=None)
     if bool((data.weights > 0).all()):
         return data

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import DataError, OptionError, SampleSizeError
-from sundog.models.base import Model, Objective, RowNoise
+from sundog.models.base import Batch, Model, Objective, RowNoise
 
 FEWEST_RUNS = 3
 NEAR = 1e-9  # of the width of the box: rounding of a query on its edge
@@ -47,8 +47,12 @@ class Emulator(Model):
                               expected="a context: the parameters of each run, (n, c)",
                               do="pass Dataset.from_arrays(outputs, parameters), or context=[...] of the columns")
 
-    def prepare(self, x: Tensor, context: Tensor | None) -> None:
-        """Box, centre and unit of the runs, then `learn`.
+    def look(self, rows: Batch) -> None:
+        """A run counts as much as its weight says: repeating it would tell what it is to be left out."""
+        self.prepare(rows.x, rows.context, rows.weights)
+
+    def prepare(self, x: Tensor, context: Tensor | None, weights: Tensor | None = None) -> None:
+        """Box, centre and unit of the runs, then `learn`; weights (n,), of a design, may have any scale.
 
         Raises
         ------
@@ -57,19 +61,20 @@ class Emulator(Model):
         assert context is not None
         _check_runs(x, context, self.family)
         y = x.flatten(1).double()
+        w = y.new_ones(len(y)) if weights is None else weights.double() / weights.double().mean()
         self.low, self.high = context.double().aminmax(dim=0)
-        self.centre = y.mean(0)
-        spread = (y - self.centre).square().mean(0).sqrt()
+        self.centre = (w @ y) / len(y)
+        spread = (w @ (y - self.centre).square() / len(y)).sqrt()
         # What rounding leaves of a constant is no spread.
         self.unit = torch.where(spread > 1e-14 * y.abs().amax(0), spread, 0.0)
-        self.learn(context.double(), (y - self.centre) / self._divisor())
+        self.learn(context.double(), (y - self.centre) / self._divisor(), w)
 
     def _divisor(self) -> Tensor:
         return torch.where(self.unit > 0, self.unit, 1.0)
 
     @abstractmethod
-    def learn(self, context: Tensor, y: Tensor) -> None:
-        """Learn outputs y (n, d), centred and of unit spread, at inputs (n, c), both float64."""
+    def learn(self, context: Tensor, y: Tensor, weights: Tensor) -> None:
+        """Learn outputs y (n, d), centred and of unit spread, at inputs (n, c), weights (n,) of mean 1; all float64."""
 
     @abstractmethod
     def predict(self, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,9 +112,10 @@ class LinearEmulator(Emulator):
 
     R are the standardised leave-one-out residuals over sqrt(n): residual i when run i is left out, over the g that the
     fit to the others has there. So the standard deviation is one that was found right, on average, for left-out runs;
-    g says where it is more. A draw is mean + unit g(c) R^T z with normal z: the correlation along an output is kept.
+    g says where it is more, one for all rows of R or one for each. A draw is mean + unit (g(c) z) R with normal z: the
+    correlation along an output is kept.
 
-    coefficients: B (p, d); residuals: R (n, d)
+    coefficients: B (p, d); residuals: R (r, d)
     """
 
     fixes: ClassVar[Mapping[str, Any]] = {"precision": "float64", "validation_fraction": 0.0}
@@ -127,7 +133,7 @@ class LinearEmulator(Emulator):
 
     @abstractmethod
     def inflation(self, features: Tensor, context: Tensor) -> Tensor:
-        """g(c), (n,), of inputs and their features."""
+        """g(c) of inputs and their features: (n,), or (n, r) where rows of R differ in it."""
 
     def _keep_best(self, fits: list[dict[str, Tensor]]) -> None:
         """Keep, of fits by name of buffer, the one with the least leave-one-out ``error``."""
@@ -140,22 +146,24 @@ class LinearEmulator(Emulator):
         return []
 
     def _law(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (n, d) and g (n, 1)."""
+        """Mean (n, d) and g (n, r)."""
         context = context.to(self.coefficients)
         phi = self.features(context)
-        return self.centre + self.unit * (phi @ self.coefficients), self.inflation(phi, context)[:, None]
+        g = self.inflation(phi, context)
+        return self.centre + self.unit * (phi @ self.coefficients), \
+            g if g.ndim == 2 else g[:, None].expand(-1, len(self.residuals))
 
     def predict(self, context: Tensor) -> tuple[Tensor, Tensor]:
         mean, g = self._law(context)
-        std = g * self.unit * self.residuals.square().sum(0).sqrt()
+        std = self.unit * (g.square() @ self.residuals.square()).sqrt()
         return mean.reshape(-1, *self.shape), std.reshape(-1, *self.shape)
 
     def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
         """Mean and a normal error, correlated along the output; rows are independent of each other."""
         assert context is not None
         mean, g = self._law(context)
-        error = noise.normal(len(self.residuals)).to(self.residuals) @ self.residuals
-        return (mean + g * self.unit * error).reshape(-1, *self.shape)
+        error = (g * noise.normal(len(self.residuals)).to(self.residuals)) @ self.residuals
+        return (mean + self.unit * error).reshape(-1, *self.shape)
 
 
 def _check_runs(x: Tensor, context: Tensor, family: str) -> None:

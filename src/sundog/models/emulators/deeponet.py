@@ -67,7 +67,7 @@ class DeepONet(Emulator):
         self.register_buffer("level", torch.tensor([0.0, 1.0]))
         self.register_buffer("residuals", torch.zeros(0, math.prod(self.shape)))
 
-    def learn(self, context: Tensor, y: Tensor) -> None:
+    def learn(self, context: Tensor, y: Tensor, weights: Tensor) -> None:
         raw = self.centre + self.unit * y
         self.level = torch.stack([raw.mean(), raw.std().clamp(min=1e-300)]).to(self.level)
         self.residuals = ((raw - raw.mean()) / math.sqrt(len(y))).to(self.residuals)  # untrained, all is error

@@ -63,15 +63,18 @@ class NTKEmulator(LinearEmulator):
         self.register_buffer("inverse", torch.zeros(0, 0))
         self.register_buffer("level", torch.zeros(()))
 
-    def learn(self, context: Tensor, y: Tensor) -> None:
-        self.inputs = context
+    def learn(self, context: Tensor, y: Tensor, weights: Tensor) -> None:
+        """Noise of variance noise / weight: rows times sqrt(weight) have noise alike."""
+        self.inputs, root = context, weights.sqrt()
         kernel = self.features(context)
         typical = float(kernel.diagonal().mean())
+        kernel, y = root[:, None] * kernel * root, root[:, None] * y
         e, v = torch.linalg.eigh(kernel)
         e = e.clamp(min=torch.finfo(e.dtype).eps * float(e[-1]))
         tried = NOISES if self.options.noise is None else [self.options.noise]
         levels = tried if self.options.time is None else [0.0]
         self._keep_best([self._fitted(e, v, y, typical, level) for level in levels])
+        self.inverse, self.coefficients = root[:, None] * self.inverse * root, root[:, None] * self.coefficients
 
     def _fitted(self, e: Tensor, v: Tensor, y: Tensor, typical: float, noise: float) -> dict[str, Tensor]:
         """A, A y and the leave-one-out residuals: alpha_i / A_ii, of variance 1 / A_ii."""

@@ -64,14 +64,18 @@ class RandomFeatureEmulator(LinearEmulator):
         for name, size in (("band", ()), ("axes", (0, 0)), ("shrunk", (0,)), ("level", ())):
             self.register_buffer(name, torch.zeros(size))
 
-    def learn(self, context: Tensor, y: Tensor) -> None:
+    def learn(self, context: Tensor, y: Tensor, weights: Tensor) -> None:
         self.weights = self.weights.double()
+        root = weights.sqrt()[:, None]
         bands = BANDWIDTHS if self.options.bandwidth is None else (self.options.bandwidth,)
-        self._keep_best([fit for band in bands for fit in self._fits(context, y, band)])
+        self._keep_best([fit for band in bands for fit in self._fits(context, root * y, band, root)])
 
-    def _fits(self, context: Tensor, y: Tensor, band: float) -> list[dict[str, Tensor]]:
-        """Fits of one bandwidth and every penalty p: alpha = (phi phi^T + p)^-1 y, left-out error alpha_i / A_ii."""
-        phi = random_units(context, self.weights, band)
+    def _fits(self, context: Tensor, y: Tensor, band: float, root: Tensor) -> list[dict[str, Tensor]]:
+        """Fits of one bandwidth and every penalty p: alpha = (phi phi^T + p)^-1 y, left-out error alpha_i / A_ii.
+
+        y and phi are times root (n, 1), the square root of the weights.
+        """
+        phi = root * random_units(context, self.weights, band)
         u, s, v = torch.linalg.svd(phi, full_matrices=False)
         typical = float(phi.square().sum(1).mean())
         beyond = (1 - u.square().sum(1, keepdim=True)).clamp(min=0)
