@@ -26,6 +26,7 @@ from sundog.random import stream
 from sundog.statistics.catalogue.table import Statistic, catalogue, choose
 from sundog.verdicts.deciding.labels import EXPLAINING, SPLITS, Labels, Table, fill
 from sundog.verdicts.deciding.maximum import combined, spread
+from sundog.verdicts.deciding.moved import Moved
 from sundog.verdicts.deciding.rows import Deciding, deciding_rows, memory_row, standardised, twin_rows
 from sundog.verdicts.evidence import Curve, Evidence
 from sundog.verdicts.explaining.rows import MOST_PARTS, Explaining, catalogue_rows, joint_rows, moment_rows
@@ -38,7 +39,8 @@ from sundog.verdicts.verdict import FALSE_ALARM, Row, Verdict
 
 MODEST = {"events": 500, "images": 100}  # below, a note says that only gross differences show
 MOSTLY_REPEATED = 0.5
-DECIDING = ("means", "pairs", "column shapes", "kernel", "largest width", "widths", "memorisation", "repeats", "copies")
+DECIDING = ("means", "pairs", "column shapes", "kernel", "largest width", "widths", "memorisation", "moved copies",
+            "repeats", "copies")
 GROUPS = {  # word for ``statistics`` -> rows
     "moments": ("mean", "width", "skewness", "tails", "Kolmogorov-Smirnov", "atoms", "rounding"),
     "joint": ("sliced Wasserstein", "sliced KS", "energy distance", "MMD²", "spectral kernel test",
@@ -80,7 +82,8 @@ def judge(
         Context columns are judged together with the values
     statistics : rows that explain: "all", "deciding" (none), or names of the catalogue, "moments", "joint", "sliced",
         "energy", "mmd", "frechet", "prdc", "classifier", "support", "near copies", "where" or names of rows
-    train : what the generator was trained on: whether fakes are copies of it becomes part of the verdict
+    train : what the generator was trained on: whether fakes are copies of it, of images also copies that were shifted,
+        turned or mirrored, becomes part of the verdict
     real_weights, fake_weights : one per row, of either sign; by default those of the Dataset. Differences of weighted
         means are judged, and each sample is resampled by itself for the null
     seed : of everything drawn; same seed, same verdict
@@ -158,7 +161,9 @@ def _rows(pooled: Pooled, groups: np.ndarray, words: Sequence[str], progress: bo
     """All rows, and the global p-value."""
     deciding = deciding_rows(standardised(pooled.space), pooled.labels)
     if pooled.train is not None:
-        deciding.append(memory_row(pooled.to_train(), pooled.labels))
+        deciding.append(memory_row(pooled.to_train()))
+    moved = Moved.of(pooled) if pooled.train is not None and pooled.kind == "images" else None
+    deciding += [moved.row()] if moved else []
     deciding += twin_rows(groups[: len(pooled.space)], pooled.labels)
     explaining = [*catalogue_rows(pooled), *_explaining(pooled, words)]
     tables = {id(table): table for table in [row.table for row in deciding] + [row.table for row in explaining]}
@@ -166,6 +171,7 @@ def _rows(pooled: Pooled, groups: np.ndarray, words: Sequence[str], progress: bo
         row.table.columns = 1 + pooled.labels.splits + EXPLAINING
     fill(pooled.labels, list(tables.values()))
     rows, p = _decided(deciding, pooled.labels)
+    rows = [moved.told(row) if moved and row.name == "moved copies" else row for row in rows]
     if pooled.labels.weights is None and not {"copies", "repeats"} & {row.name for row in rows}:
         rows += [Row(name, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, about="No row is repeated.") for name in ("copies", "repeats")]
     special = _special(pooled, groups, words)

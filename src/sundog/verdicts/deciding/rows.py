@@ -130,7 +130,7 @@ def fourier(w: Tensor, seed: int) -> Callable[[np.ndarray], Tensor]:
     return make
 
 
-def memory_row(distance: np.ndarray, labels: Labels) -> Deciding:
+def memory_row(distance: np.ndarray, name: str = "memorisation", of: str = "rows") -> Deciding:
     """Whether more fakes than real rows lie on top of the training data; ``distance`` (N,) to the nearest of them."""
     levels = np.quantile(distance, NEAR)
     near = torch.from_numpy((distance[:, None] <= levels).astype(np.float32))
@@ -138,7 +138,7 @@ def memory_row(distance: np.ndarray, labels: Labels) -> Deciding:
     def largest(table: Table) -> Tensor:
         return pulls(table).amax(0)
 
-    return Deciding("memorisation", "Largest z, fakes against real, of the share of rows nearer to the training data "
+    return Deciding(name, f"Largest z, fakes against real, of the share of {of} nearer to the training data "
                     "than the nearest 0.5, 2 and 10 % of all.", Table(lambda rows: near[rows]), largest, largest)
 
 

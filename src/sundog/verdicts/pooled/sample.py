@@ -35,6 +35,7 @@ class Pooled:
     statistics : those of the catalogue, and ``components`` their names
     values : (n + m, p) values in pooled standard deviations: where nearest neighbours are looked for
     train : (t, p) the training data on the same scale, or None
+    shape : of one row
     """
 
     labels: Labels
@@ -48,6 +49,7 @@ class Pooled:
     axes: dict[str, Tensor | None]
     values: np.ndarray
     train: np.ndarray | None
+    shape: tuple[int, ...]
 
     @property
     def fake(self) -> np.ndarray:
@@ -81,7 +83,7 @@ def pool(real: Dataset, fake: Dataset, train: Dataset | None, statistics: tuple[
         tuple(s for s in statistics if vectors[s.name].shape[1] > 0),
         {s.name: s.components(shape, frame) for s in statistics},
         {s.name: None if s.axis is None else s.axis(shape, frame) for s in statistics},
-        _scaled(x, frame), None if train is None else _scaled(train.values, frame),
+        _scaled(x, frame), None if train is None else _scaled(train.values, frame), shape[1:],
     )
 
 
