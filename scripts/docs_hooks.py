@@ -23,7 +23,11 @@ from build_gallery import build  # noqa: E402
 NAV: list[dict[str, Any]] = [
     {"Home": "index.md"},
     {"Start here": "start.md"},
+    {"Installing": "installing.md"},
     {"First run on real data": "first_run.md"},
+    {"How to": [{"Files": "files.md"}, {"Your own generator": "own_generator.md"}, {"Small data": "small_data.md"},
+                {"Weights": "weights.md"}, {"ArviZ, corner": "arviz.md"}, {"GPU": "gpu.md"},
+                {"Slurm, dask": "slurm.md"}]},
     {"Generators": [{"Normalizing flow": "models/flow.md"}, {"Flow matching": "models/matching.md"},
                     {"Diffusion": "models/diffusion.md"}, {"Wasserstein GAN": "models/gan.md"},
                     {"Variational auto-encoder": "models/vae.md"}, {"Image translation": "models/translate.md"},
