@@ -15,9 +15,9 @@ import torch
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.statistics import Frame, Statistic, catalogue, choose, features, gaussian_smooth, power_spectrum
 
-EVENTS, IMAGES = catalogue("events"), catalogue("images")
-SHAPES = [(6, 2), (1, 3), (5, 1)], [(4, 12, 12), (1, 9, 14), (3, 2, 8, 7), (2, 5, 5)]
-CASES = [(s, shape) for group, shapes in zip((EVENTS, IMAGES), SHAPES) for s in group for shape in shapes]
+EVENTS, IMAGES, SERIES = (catalogue(kind) for kind in ("events", "images", "series"))
+SHAPES = [(6, 2), (1, 3), (5, 1)], [(4, 12, 12), (1, 9, 14), (3, 2, 8, 7), (2, 5, 5)], [(4, 1, 64), (3, 2, 1, 33)]
+CASES = [(s, shape) for group, shapes in zip((EVENTS, IMAGES, SERIES), SHAPES) for s in group for shape in shapes]
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -32,7 +32,7 @@ def label(value: object) -> str:
 @pytest.mark.parametrize("statistic, shape", CASES, ids=label)
 def test_vectors_names_and_axes_agree(statistic: Statistic, shape: tuple[int, ...], periodic: bool) -> None:
     x = noise(*shape)
-    frame = Frame.of(x, periodic=periodic)
+    frame = Frame.of(x, periodic=periodic, series=statistic.kind == "series")
     v = statistic.measure(x, frame)
     assert v.dtype == torch.float64 and v.shape[0] == shape[0] and torch.isfinite(v).all()
     names = statistic.components(x.shape, frame)
@@ -45,10 +45,10 @@ def test_vectors_names_and_axes_agree(statistic: Statistic, shape: tuple[int, ..
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -1e5])
-@pytest.mark.parametrize("shape", [(3, 2), (1, 1), (3, 10, 11), (2, 3, 6, 6), (1, 3, 3)])
+@pytest.mark.parametrize("shape", [(3, 2), (1, 1), (3, 10, 11), (2, 3, 6, 6), (1, 3, 3), (3, 1, 40), (2, 2, 1, 64)])
 def test_constant_data_stay_finite(shape: tuple[int, ...], value: float) -> None:
     x = torch.full(shape, value)
-    frame = Frame.of(x)
+    frame = Frame.of(x, series=shape[-2:-1] == (1,) and len(shape) > 2)
     for statistic in catalogue(frame.kind):
         assert torch.isfinite(statistic.measure(x, frame)).all(), statistic.name
     assert torch.isfinite(features(x, frame)).all()

@@ -37,7 +37,7 @@ from sundog.verdicts.pooled.sample import Pooled, bent, pool
 from sundog.verdicts.twosample import duplicate_groups
 from sundog.verdicts.verdict import FALSE_ALARM, Row, Verdict
 
-MODEST = {"events": 500, "images": 100}  # below, a note says that only gross differences show
+MODEST = {"events": 500, "images": 100, "series": 100}  # below, a note says that only gross differences show
 MOSTLY_REPEATED = 0.5
 DECIDING = ("means", "pairs", "column shapes", "kernel", "largest width", "widths", "memorisation", "moved copies",
             "repeats", "copies")
@@ -51,7 +51,7 @@ GROUPS = {  # word for ``statistics`` -> rows
     "where": (),
 }
 UNWEIGHTED = ("prdc", "classifier", "support", "near copies", "frechet")
-SHOWN = {"events": 20_000, "images": 12}  # rows kept for the report's pictures
+SHOWN = {"events": 20_000, "images": 12, "series": 12}  # rows kept for the report's pictures
 
 
 def judge(
@@ -95,7 +95,7 @@ def judge(
 
     Raises
     ------
-    SampleSizeError : fewer than 50 events or 20 images of either.
+    SampleSizeError : fewer than 50 events or 20 images or series of either, series of fewer than 32 points.
     ShapeError : the samples differ in kind, size, names or units.
     DataError : nothing varies.
 

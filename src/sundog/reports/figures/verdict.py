@@ -151,6 +151,25 @@ def images(evidence: Evidence, channel: int = 0) -> Figure:
     return figure
 
 
+def lines(evidence: Evidence, channel: int = 0) -> Figure:
+    """Real series above fake ones on one scale, fixed by the real ones; each a little lower than the one before."""
+    x, y = ((s if s.ndim == 2 else s[..., channel])[:6].double().numpy() for s in (evidence.real, evidence.fake))
+    apart = 4.0 * float(np.std(x))
+    figure = _figure(8.2, 6.4)
+    for ax, rows, title, color in zip(figure.subplots(1, 2, sharex=True, sharey=True), (x, y), ("real", "fake"),
+                                      (REAL, FAKE)):
+        _plain(ax)
+        for i, row in enumerate(rows):
+            ax.plot(row - apart * i, color=color, lw=0.9)
+        ax.set_title(title, fontsize=13, fontweight="bold", color=color)
+        ax.set_xlabel("step")
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+    figure.axes[0].set_ylabel(evidence.labels()[channel])
+    figure.axes[0].set_ylim(float(x.min()) - apart * (max(len(x), len(y)) - 0.5), float(x.max()) + 0.2 * apart)
+    return figure
+
+
 def loss_history(history: Any) -> Figure:
     """Training losses and the held-out score against the step; the kept state is marked.
 

@@ -51,6 +51,15 @@ def pictures(verdict: Verdict) -> Iterator[Picture]:
             yield picture_of("The fakes that give themselves away most", figures.images(few),
                              "Furthest along the direction in feature space that separates the samples best; the real "
                              "images beside them are drawn at random.")
+    elif verdict.kind == "series":
+        for channel, label in list(enumerate(evidence.labels()))[:CHANNELS_SHOWN]:
+            yield picture_of(f"Real beside fake: {label}", figures.lines(evidence, channel),
+                           "Drawn at random, not chosen. One scale for both, fixed by the real series.")
+        if evidence.telling is not None:
+            few = replace(evidence, real=evidence.real[: len(evidence.telling)], fake=evidence.telling)
+            yield picture_of("The fakes that give themselves away most", figures.lines(few),
+                             "Furthest along the direction in feature space that separates the samples best; the real "
+                             "series beside them are drawn at random.")
     else:
         yield picture_of("Marginals", figures.marginals(evidence),
                        "Each column with Poisson error bars; below, the ratio where the truth has five events or more.")

@@ -18,6 +18,7 @@ from sundog.statistics.catalogue.images import (
     shape_vectors,
     spectrum_vectors,
 )
+from sundog.statistics.catalogue.series import channel_features, series_features
 
 FEATURE_THRESHOLDS = (0.0, 1.0, 2.0)  # sigma; a few of the catalogue's, as neighbouring ones say the same
 
@@ -26,7 +27,8 @@ def features(x: Tensor, frame: Frame) -> Tensor:
     """Return u = 8 asinh((f - centre) / (8 scale)) of every sample: (n, K) float64, always finite.
 
     f are the raw features: the columns themselves for events; moments, spectrum, morphology, peaks and shapes for
-    images. Centre and scale are their median and robust width on the truth (from the central 50 or 90 %, the larger).
+    images; moments, spectrum, flatness, asymmetry and memory of the increments for series.
+    Centre and scale are their median and robust width on the truth (from the central 50 or 90 %, the larger).
     asinh leaves the bulk linear and tames the outliers, so that one odd image does not own a covariance.
 
     Parameters
@@ -62,7 +64,11 @@ def _scale(frame: Frame) -> tuple[Tensor, Tensor]:
 
 def raw_features(x: Tensor, frame: Frame) -> Tensor:
     """Return the features before scaling: (n, K) float64."""
-    return standardised(x, frame) if frame.kind == "events" else by_channel(_image_features)(x, frame)
+    if frame.kind == "events":
+        return standardised(x, frame)
+    if frame.kind == "series":
+        return torch.cat([by_channel(series_features)(x, frame), channel_features(x, frame)], 1)
+    return by_channel(_image_features)(x, frame)
 
 
 def _image_features(x: Tensor, frame: Frame) -> Tensor:

@@ -22,7 +22,7 @@ class Frame:
 
     Attributes
     ----------
-    kind: "events" or "images".
+    kind: "events", "images" or "series", which are images of one row.
     mean, std: over all samples (and pixels); a constant feature gets std 1, so that dividing by it is safe.
     low, high: 0.1 % and 99.9 % quantiles; widened to the extremes, and then by a half, where they coincide.
     periodic: whether images wrap around.
@@ -46,9 +46,12 @@ class Frame:
     sample: Tensor
 
     @staticmethod
-    def of(x: Tensor, *, periodic: bool = False, names: Sequence[str] = ()) -> Frame:
-        """Return the frame of a true sample: events (n, d), or images (n, ny, nx) or (n, c, ny, nx)."""
-        kind = kind_of(x)
+    def of(x: Tensor, *, periodic: bool = False, names: Sequence[str] = (), series: bool = False) -> Frame:
+        """Return the frame of a true sample: events (n, d), or images (n, ny, nx) or (n, c, ny, nx).
+
+        With ``series`` the images are series, (n, 1, t) or (n, c, 1, t).
+        """
+        kind = _series(x) if series else kind_of(x)
         rows = rows_of(x.detach())  # (channels, values)
         names = tuple(names) or tuple(f"{'x' if kind == 'events' else 'channel '}{i + 1}" for i in range(len(rows)))
         if len(names) != len(rows):
@@ -67,7 +70,7 @@ class Frame:
 
     def admit(self, x: Tensor) -> Tensor:
         """Return x; a ShapeError unless it has the kind and the number of features or channels of the truth."""
-        kind = kind_of(x)
+        kind = _series(x) if self.kind == "series" else kind_of(x)
         width = 1 if x.ndim == 3 else x.shape[1]
         if kind != self.kind or width != len(self.mean):
             what = "features" if kind == "events" else "channels"
@@ -114,6 +117,14 @@ def kind_of(x: Tensor) -> str:
         return "images"
     raise ShapeError("neither events nor images", got=f"shape {tuple(x.shape)}",
                      expected="(n, d), (n, ny, nx) or (n, channels, ny, nx)", do="reshape first")
+
+
+def _series(x: Tensor) -> str:
+    """Return "series" for (n, 1, t) or (n, c, 1, t); anything else is a ShapeError."""
+    if kind_of(x) != "images" or x.shape[-2] != 1:
+        raise ShapeError("no series", got=f"shape {tuple(x.shape)}", expected="(n, 1, t) or (n, channels, 1, t)",
+                         do="give each series an axis of one row before time")
+    return "series"
 
 
 def rows_of(x: Tensor) -> Tensor:

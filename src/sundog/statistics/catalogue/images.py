@@ -68,18 +68,20 @@ def _histogram_edges(frame: Frame) -> Tensor:
     return torch.cat([-ends, inner, ends])
 
 
-def _histogram(x: Tensor, frame: Frame) -> Tensor:
+def histogram_vectors(x: Tensor, frame: Frame) -> Tensor:
+    """Return the share of values in each bin: (n, 24)."""
     return histogram(x, _histogram_edges(frame), dim=(1, 2))
 
 
-def _histogram_centres(shape: Shape, frame: Frame) -> Tensor:
-    """Bin centres; the two open end bins stand half a bin outside."""
+def histogram_centres(shape: Shape, frame: Frame) -> Tensor:
+    """Return the bin centres; the two open end bins stand half a bin outside."""
     step = (frame.high - frame.low) / (HISTOGRAM_BINS - 2)
     return frame.low + step * (torch.arange(HISTOGRAM_BINS, dtype=torch.float64) - 0.5)
 
 
-def _histogram_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
-    return tuple(f"pixels near {c:.3g}" for c in _histogram_centres(shape, frame).tolist())
+def histogram_names(what: str) -> Names:
+    """Return the names of the bins: "pixels near 3.2"."""
+    return lambda shape, frame: tuple(f"{what} near {c:.3g}" for c in histogram_centres(shape, frame).tolist())
 
 
 def moment_vectors(x: Tensor, frame: Frame) -> Tensor:
@@ -190,35 +192,41 @@ def _cross_chunk(x: Tensor, frame: Frame) -> Tensor:
     z = (x - frame.mean[:, None, None]) / frame.std[:, None, None]
     spectra = [
         cross_spectrum(z[:, i], z[:, j], bins=SPECTRUM_BINS, periodic=frame.periodic)
-        for i, j in _channel_pairs(x.shape)
+        for i, j in channel_pairs(x.shape)
     ]
     return torch.cat([spectrum.power for spectrum in spectra], 1)
 
 
 def _cross_axis(shape: Shape, frame: Frame) -> Tensor:
-    return _spectrum_axis(shape, frame).repeat(len(_channel_pairs(shape)))
+    return _spectrum_axis(shape, frame).repeat(len(channel_pairs(shape)))
 
 
 def _cross_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
     rings = _spectrum_axis(shape, frame).tolist()
-    return tuple(f"{frame.names[i]} x {frame.names[j]} at k={k:.3g}" for i, j in _channel_pairs(shape) for k in rings)
+    return tuple(f"{frame.names[i]} x {frame.names[j]} at k={k:.3g}" for i, j in channel_pairs(shape) for k in rings)
 
 
-def _channel_pairs(shape: Shape) -> list[tuple[int, int]]:
+def channel_pairs(shape: Shape) -> list[tuple[int, int]]:
+    """Return all pairs i < j of channels."""
     n = shape[1] if len(shape) == 4 else 1
     return [(i, j) for i in range(n) for j in range(i + 1, n)]
 
 
-def _image(name: str, compare: str, one: One, names: Names, summary: str, axis: Axis | None = None, **labels: str
-           ) -> Statistic:
-    """A statistic of one channel, measured on each."""
-    return Statistic(name, "images", compare, by_channel(one), _named(names), summary,
+def channelwise(kind: str, name: str, compare: str, one: One, names: Names, summary: str, axis: Axis | None = None,
+                **labels: str) -> Statistic:
+    """Return a statistic of one channel, measured on each."""
+    return Statistic(name, kind, compare, by_channel(one), _named(names), summary,
                      None if axis is None else _repeated(axis), **labels)
 
 
+def _image(name: str, compare: str, one: One, names: Names, summary: str, axis: Axis | None = None, **labels: str
+           ) -> Statistic:
+    return channelwise("images", name, compare, one, names, summary, axis, **labels)
+
+
 IMAGE_STATISTICS: tuple[Statistic, ...] = (
-    _image("pixel histogram", "mean", _histogram, _histogram_names,
-           f"Share of pixels in {HISTOGRAM_BINS} bins, the outer two open.", _histogram_centres,
+    _image("pixel histogram", "mean", histogram_vectors, histogram_names("pixels"),
+           f"Share of pixels in {HISTOGRAM_BINS} bins, the outer two open.", histogram_centres,
            axis_label="pixel value", value_label="share of pixels"),
     _image("moments", "distribution", moment_vectors, lambda shape, frame: ("mean", "std", "skewness", "kurtosis"),
            "Mean, standard deviation, skewness and excess kurtosis of every image.", axis_label="moment"),

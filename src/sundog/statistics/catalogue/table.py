@@ -9,14 +9,15 @@ from sundog.statistics.catalogue.events import EVENT_STATISTICS
 from sundog.statistics.catalogue.features import features
 from sundog.statistics.catalogue.frame import Frame, Statistic
 from sundog.statistics.catalogue.images import IMAGE_STATISTICS
+from sundog.statistics.catalogue.series import SERIES_STATISTICS
 
 __all__ = ["Frame", "Statistic", "catalogue", "choose", "features"]
 
-_CATALOGUE = {"events": EVENT_STATISTICS, "images": IMAGE_STATISTICS}
+_CATALOGUE = {"events": EVENT_STATISTICS, "images": IMAGE_STATISTICS, "series": SERIES_STATISTICS}
 
 
 def catalogue(kind: str) -> tuple[Statistic, ...]:
-    """Return all statistics for "events" or "images", in the order of the documentation.
+    """Return all statistics for "events", "images" or "series", in the order of the documentation.
 
     Example
     -------

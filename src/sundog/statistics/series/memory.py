@@ -57,6 +57,11 @@ def power_spectrum(x: Tensor, *, bins: int | Tensor | None = None, periodic: boo
     if bins is None:
         bins = (torch.arange(t // 2 + 1, dtype=torch.float64) + 0.5) / t
     elif not isinstance(bins, Tensor):
-        modes = torch.arange(1, t // 2 + 1, dtype=torch.float64) / t
-        bins = spectra.logarithmic_edges(modes, 0.5 * (1 + 1e-9), bins)
+        bins = frequency_edges(t, bins)
     return spectra.power_spectrum(x[..., None, :], bins=bins, periodic=periodic, window=window)
+
+
+def frequency_edges(length: int, bins: int) -> Tensor:
+    """Return the edges of at most so many logarithmic bands of the frequencies of a series, none of them empty."""
+    modes = torch.arange(1, length // 2 + 1, dtype=torch.float64) / length
+    return spectra.logarithmic_edges(modes, 0.5 * (1 + 1e-9), bins)

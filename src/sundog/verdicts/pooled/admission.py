@@ -11,9 +11,11 @@ import torch
 
 from sundog.data.dataset import Dataset
 from sundog.data.files import load
+from sundog.data.series.layout import whole_series
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
+from sundog.statistics.catalogue.series import SHORTEST
 
-FEWEST = {"events": 50, "images": 20}  # rows of each sample below which no difference would show
+FEWEST = {"events": 50, "images": 20, "series": 20}  # rows of each sample below which no difference would show
 OTHER_SCALE = 10.0  # ratio of the standard deviations above which a note asks for the units
 
 
@@ -61,7 +63,8 @@ def _drawn(real: Dataset, generator: Any, draws: float, seed: int) -> Dataset:
     context = None
     if real.context is not None:
         context = replace(real, values=real.context.repeat(-(-n // len(real)), 1)[:n], names=real.context_names,
-                          units=real.context_units, context=None, context_names=(), context_units=(), weights=None)
+                          units=real.context_units, context=None, context_names=(), context_units=(), weights=None,
+                          time_step=None)
     drawn = generator.sample(n, context=context, seed=seed)
     return drawn if isinstance(drawn, Dataset) else _dataset(drawn, "fake", real)
 
@@ -76,7 +79,8 @@ def _dataset(x: Any, role: str, like: Dataset | None = None) -> Dataset:
         raise ShapeError(f"{role} is no sample", got=type(x).__name__,
                          expected="a Dataset, array, tensor, DataFrame or file name",
                          do="sundog.load(file), or sundog.Dataset.from_arrays(values, names=...)")
-    data = Dataset.from_arrays(x[:, None] if x.ndim == 1 else x)
+    clock = {} if like is None or like.kind != "series" else {"time_step": like.time_step, "time_unit": like.time_unit}
+    data = Dataset.from_arrays(x[:, None] if x.ndim == 1 else x, **clock)
     if like is None or hasattr(x, "columns") or data.kind != like.kind:
         return data
     width = len(data.names)
@@ -91,11 +95,19 @@ def check_sizes(given: Side) -> None:
     if min(len(given.real), len(given.fake)) < fewest:
         raise SampleSizeError(f"too few {given.real.kind} to judge",
                               got=f"{len(given.real)} real and {len(given.fake)} fake",
-                              expected=f"at least {fewest} of each", do="bring more of the smaller sample")
+                              expected=f"at least {fewest} of each", do="bring more of the smaller sample" +
+                              (", or cut long records: sundog.data.series.layout.windows(data, length)"
+                               if given.real.kind == "series" else ""))
+    if given.real.kind == "series" and given.real.values.shape[1] < SHORTEST:
+        raise SampleSizeError("too short to judge", got=f"series of {given.real.values.shape[1]} points",
+                              expected=f"at least {SHORTEST}", do="cut longer windows, or judge them as events, "
+                              "sundog.Dataset.from_arrays(data.values)")
 
 
 def aligned(given: Side, notes: list[str]) -> tuple[Dataset, Dataset, Dataset | None]:
     """All samples with the columns of the truth in its order; ShapeError where they do not fit."""
+    for data in (given.real, given.fake):
+        whole_series(data, "the judge")
     real, fake = _joined(given.real), _fitted(given.real, given.fake, "fake")
     train = None if given.train is None else _fitted(given.real, given.train, "train")
     if given.real.context_names:
@@ -112,7 +124,7 @@ def aligned(given: Side, notes: list[str]) -> tuple[Dataset, Dataset, Dataset | 
 
 def _other_scales(real: Dataset, fake: Dataset) -> list[str]:
     """Notes on columns or channels whose range differs by more than any generator's fault would explain."""
-    axis = 0 if real.values.ndim in (2,) else None
+    axis = 0 if real.kind == "events" else None
     a, b = (np.atleast_1d(x.values.numpy().std(axis=axis, dtype=float)) for x in (real, fake))
     notes = []
     for i, (s, t) in enumerate(zip(a, b)):
@@ -126,6 +138,8 @@ def _other_scales(real: Dataset, fake: Dataset) -> list[str]:
 
 def _joined(data: Dataset) -> Dataset:
     """The sample as it is judged: context columns of events behind the values, a single channel without its axis."""
+    if data.kind == "series":
+        return replace(data, values=data.values[..., 0]) if data.values.shape[2:] == (1,) else data
     if data.kind == "images":
         return replace(data, values=data.values[:, 0]) if data.values.ndim == 4 and data.values.shape[1] == 1 else data
     if data.context is None:
@@ -138,7 +152,7 @@ def _fitted(given: Dataset, other: Dataset, role: str) -> Dataset:
     """The other sample, joined, with its columns in the order of the truth."""
     if given.kind != other.kind:
         raise ShapeError(f"real and {role} are not the same kind of data", got=f"{role}: {other.kind}",
-                         expected=f"{given.kind}", do="judge events against events and images against images")
+                         expected=f"{given.kind}", do=f"bring both as {given.kind}; see kind= of sundog.load")
     truth, other = _joined(given), _joined(other)
     if sorted(truth.names) != sorted(other.names) or truth.context_names != other.context_names:
         raise ShapeError(f"real and {role} do not have the same columns",
@@ -146,11 +160,12 @@ def _fitted(given: Dataset, other: Dataset, role: str) -> Dataset:
                          expected=", ".join(truth.names + truth.context_names),
                          do="rename or select the columns of one of them")
     order = [other.names.index(name) for name in truth.names]
-    if truth.values.ndim == other.values.ndim != 3 and order != sorted(order):
-        other = replace(other, values=other.values[:, order], names=truth.names,
+    if order != sorted(order):
+        values = other.values[..., order] if given.kind == "series" else other.values[:, order]
+        other = replace(other, values=values, names=truth.names,
                         units=tuple(other.units[i] for i in order))
     if truth.values.shape[1:] != other.values.shape[1:]:
-        raise ShapeError(f"real and {role} images differ in size", got=f"{role}: {tuple(other.values.shape[1:])}",
+        raise ShapeError(f"real and {role} {given.kind} differ in size", got=f"{role}: {tuple(other.values.shape[1:])}",
                          expected=tuple(truth.values.shape[1:]), do="cut or resample one of them")
     _check_units(truth, other, role)
     return other
@@ -163,6 +178,9 @@ def _check_units(real: Dataset, other: Dataset, role: str) -> None:
         if unit and theirs and unit != theirs:
             raise ShapeError(f"real and {role} differ in the unit of {name}", got=f"{role}: {theirs}", expected=unit,
                              do=f"convert {name} to {unit} before judging")
+    if real.time_step != other.time_step or (real.time_unit and other.time_unit and real.time_unit != other.time_unit):
+        raise ShapeError(f"real and {role} differ in the time step", got=f"{role}: {other.time_step} {other.time_unit}",
+                         expected=f"{real.time_step} {real.time_unit}", do="resample one of them")
     if real.pixel_arcmin and other.pixel_arcmin and not np.isclose(real.pixel_arcmin, other.pixel_arcmin):
         raise ShapeError(f"real and {role} differ in pixel size", got=f"{role}: {other.pixel_arcmin} arcmin",
                          expected=f"{real.pixel_arcmin} arcmin", do="resample one of them")

@@ -30,7 +30,7 @@ class Bend:
     def of(pooled: Dataset) -> Bend:
         """The bend that all rows together ask for; none for images."""
         nothing = torch.zeros(0)
-        if pooled.kind == "images":
+        if pooled.kind != "events":
             return Bend(nothing.long(), nothing, nothing, ())
         levels = torch.tensor([0.001, 0.25, 0.5, 0.75, 0.999], dtype=torch.float64)
         low, first, median, third, high = torch.from_numpy(

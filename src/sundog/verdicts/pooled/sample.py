@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,8 +11,10 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from sundog.data.dataset import Dataset
+from sundog.data.series.layout import laid_out
 from sundog.statistics.catalogue.features import FEATURE_THRESHOLDS, features
 from sundog.statistics.catalogue.frame import Frame, Statistic
+from sundog.statistics.catalogue.series import channel_feature_names, series_feature_names
 from sundog.statistics.catalogue.table import choose
 from sundog.statistics.samples.neighbours import nearest_distance
 from sundog.verdicts.deciding.labels import Labels
@@ -28,7 +31,7 @@ class Pooled:
     Attributes
     ----------
     labels : which is which
-    kind : "events" or "images"
+    kind : "events", "images" or "series"
     space : (n + m, K) interpretable features of unit scale; context columns behind them
     names, units : of the features
     vectors : catalogue statistic -> (n + m, k)
@@ -65,10 +68,11 @@ class Pooled:
 def pool(real: Dataset, fake: Dataset, train: Dataset | None, statistics: tuple[Statistic, ...],
          labels: Labels) -> Pooled:
     """Both samples on one ruler: frame, scale and bent columns are those of all rows together."""
-    x = torch.cat([real.values, fake.values])
-    frame = Frame.of(x, periodic=real.periodic, names=real.names)
+    series = real.kind == "series"
+    x = torch.cat([laid_out(real).values, laid_out(fake).values])
+    frame = Frame.of(x, periodic=real.periodic, names=real.names, series=series)
     space, names, units = features(x, frame), feature_names(x, frame), real.units
-    if real.kind == "images":
+    if real.kind != "events":
         units = ("",) * len(names)
     if real.context is not None and fake.context is not None:  # of images; that of events stands among the values
         c = torch.cat([real.context, fake.context])
@@ -83,7 +87,7 @@ def pool(real: Dataset, fake: Dataset, train: Dataset | None, statistics: tuple[
         tuple(s for s in statistics if vectors[s.name].shape[1] > 0),
         {s.name: s.components(shape, frame) for s in statistics},
         {s.name: None if s.axis is None else s.axis(shape, frame) for s in statistics},
-        _scaled(x, frame), None if train is None else _scaled(train.values, frame), shape[1:],
+        _scaled(x, frame), None if train is None else _scaled(laid_out(train).values, frame), shape[1:],
     )
 
 
@@ -98,13 +102,20 @@ def feature_names(x: Tensor, frame: Frame) -> tuple[str, ...]:
     """Names of the columns of ``features``."""
     if x.ndim == 2:
         return frame.names
-    channels = 1 if x.ndim == 3 else x.shape[1]
+    if frame.kind == "series":
+        names = series_feature_names(tuple(x.shape), frame)
+        return (*_of_channels(names, frame), *channel_feature_names(tuple(x.shape), frame))
     one, alone = (1, *x.shape[-2:]), frame.channel(0)
     power, peaks, shapes = (choose("images", [name])[0].components(one, alone)
                             for name in ("power spectrum", "peaks", "shapes"))
     contours = tuple(f"V{v} at {t:+g} sigma" for v in range(3) for t in FEATURE_THRESHOLDS)
     names = ("mean", "log std", "skewness", "kurtosis", *(f"log {p}" for p in power), *contours, *peaks, *shapes)
-    return tuple(name + (f" ({frame.names[c]})" if channels > 1 else "") for c in range(channels) for name in names)
+    return _of_channels(names, frame)
+
+
+def _of_channels(names: Sequence[str], frame: Frame) -> tuple[str, ...]:
+    several = len(frame.names) > 1
+    return tuple(name + (f" ({channel})" if several else "") for channel in frame.names for name in names)
 
 
 def nearest(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
