@@ -79,8 +79,8 @@ def _dataset(x: Any, role: str, like: Dataset | None = None) -> Dataset:
         raise ShapeError(f"{role} is no sample", got=type(x).__name__,
                          expected="a Dataset, array, tensor, DataFrame or file name",
                          do="sundog.load(file), or sundog.Dataset.from_arrays(values, names=...)")
-    clock = {} if like is None or like.kind != "series" else {"time_step": like.time_step, "time_unit": like.time_unit}
-    data = Dataset.from_arrays(x[:, None] if x.ndim == 1 else x, **clock)
+    step, unit = (None, "") if like is None else (like.time_step, like.time_unit)
+    data = Dataset.from_arrays(x[:, None] if x.ndim == 1 else x, time_step=step, time_unit=unit)
     if like is None or hasattr(x, "columns") or data.kind != like.kind:
         return data
     width = len(data.names)
