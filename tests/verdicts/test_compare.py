@@ -122,8 +122,9 @@ def test_honest_images_pass_and_a_gaussian_surrogate_fails():
     honest = judge(image_set(real), image_set(fake), splits=6)
     assert honest.passed, str(honest)
     phases = torch.fft.rfft2(torch.randn(120, 24, 24, generator=torch.Generator().manual_seed(2)))
-    spectrum = torch.fft.rfft2(real - real.mean()).abs().square().mean(0).sqrt() / 24
-    surrogate = torch.fft.irfft2(phases * spectrum, s=(24, 24)) + real.mean()
+    centre = fake.mean((1, 2), keepdim=True)
+    spectra = torch.fft.rfft2(fake - centre).abs()  # each map keeps its own
+    surrogate = torch.fft.irfft2(phases / phases.abs() * spectra, s=(24, 24)) + centre
     verdict = judge(image_set(real), image_set(surrogate), splits=6)
     assert verdict["power spectrum"].passed
     for name in ("pixel histogram", "Minkowski functionals", "classifier AUC", "precision"):
@@ -412,3 +413,37 @@ def test_images_of_three_channels_are_judged_and_the_odd_ones_shown():
     assert honest.passed and honest.evidence.telling.shape == (3, 3, 12, 12)
     single = judge(x[:40, 0], x[40:, :1], statistics="deciding")
     assert single.passed
+
+
+def _spectra_with(fault: str, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smooth maps whose fine scales have a tail of a factor 1000 in power, and others of the same law or with a fault."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(2 * n, 16, 16, generator=g)
+    square = torch.fft.fftfreq(16)[:, None] ** 2 + torch.fft.rfftfreq(16) ** 2
+    smooth = torch.fft.irfft2(torch.fft.rfft2(x) * torch.exp(-200 * square), s=(16, 16))
+    loud = torch.rand(2 * n, 1, 1, generator=g) < 0.03
+    x = 10 * smooth + torch.where(loud, 3.0, 0.1) * torch.randn(2 * n, 16, 16, generator=g)
+    if fault == "many a little":
+        x[n:] += 0.04 * torch.randn(n, 16, 16, generator=g)
+    if fault == "some a lot":
+        x[n : n + n // 5] += 3 * torch.randn(n // 5, 16, 16, generator=g)
+    return image_set(x[:n]), image_set(x[n:])
+
+
+def test_spectra_with_a_long_tail_cannot_hide_a_fault():
+    """The mean of P(k) is that of the few loudest maps; its error with it."""
+    for fault in ("many a little", "some a lot"):
+        verdict = judge(*_spectra_with(fault, 100, 1), splits=4, statistics=("power spectrum",))
+        assert not verdict["power spectrum"].passed
+    row = judge(*_spectra_with("", 100, 1), splits=4, statistics=("power spectrum",))["power spectrum"]
+    assert row.passed
+    assert row.real_value < 10  # geometric: the loud three of a hundred do not decide it
+
+
+@pytest.mark.slow
+def test_spectra_with_a_long_tail_raise_no_false_alarm():
+    """Of 200 honest pairs 1 % fail by chance: more than 7 would be a fault (probability 1e-3)."""
+    rows = [judge(*_spectra_with("", 60, seed), splits=4, statistics=("power spectrum",))["power spectrum"]
+            for seed in range(200)]
+    assert sum(not row.passed for row in rows) <= 7
+    assert 2 <= sum(row.p_value <= 0.05 for row in rows) <= 20

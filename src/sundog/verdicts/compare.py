@@ -29,7 +29,14 @@ from sundog.verdicts.deciding.maximum import combined, spread
 from sundog.verdicts.deciding.moved import Moved
 from sundog.verdicts.deciding.rows import Deciding, deciding_rows, memory_row, standardised, twin_rows
 from sundog.verdicts.evidence import Curve, Evidence
-from sundog.verdicts.explaining.rows import MOST_PARTS, Explaining, catalogue_rows, joint_rows, moment_rows
+from sundog.verdicts.explaining.rows import (
+    MOST_PARTS,
+    Explaining,
+    catalogue_rows,
+    joint_rows,
+    logarithm,
+    moment_rows,
+)
 from sundog.verdicts.explaining.special import classifier_row, closeness, neighbour_rows, support_row
 from sundog.verdicts.explaining.where import Region, regions, telling
 from sundog.verdicts.pooled.admission import Side, admitted, aligned, check_sizes
@@ -255,10 +262,19 @@ def _with_means(row: Row, i: int, pooled: Pooled) -> Row:
     """The row with the mean of its worst component in each sample and its standard error."""
     if row.name not in pooled.vectors:
         return row
-    x, real = pooled.vectors[row.name][:, i], ~pooled.fake
-    (a, da), (b, db) = ((float(v.mean()), float(v.std() / np.sqrt(len(v)))) for v in (x[real], x[~real]))
+    x, real = pooled.vectors[row.name], ~pooled.fake
+    geometric = {s.name: s.compare for s in pooled.statistics}[row.name] == "power"
+    x = x[:, i % x.shape[1]]
+    (a, da), (b, db) = ((float(m), float(e)) for m, e in (_mean(v, geometric) for v in (x[real], x[~real])))
     unit = pooled.units[i] if row.name == "marginals" else ""
     return replace(row, real_value=a, real_error=da, fake_value=b, fake_error=db, unit=unit)
+
+
+def _mean(x: np.ndarray, geometric: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over rows, of the logarithms if geometric, and its standard error."""
+    y = logarithm(x) * np.log(10) if geometric else x
+    mean, error = y.mean(0), y.std(0, ddof=1) / np.sqrt(len(y))
+    return (np.exp(mean), np.exp(mean) * error) if geometric else (mean, error)
 
 
 def _groups(pooled: Pooled) -> np.ndarray:
@@ -270,10 +286,10 @@ def _groups(pooled: Pooled) -> np.ndarray:
 def _evidence(real: Dataset, fake: Dataset, pooled: Pooled) -> Evidence:
     curves = []
     for s in pooled.statistics:
-        if s.compare == "mean":
-            x = torch.from_numpy(pooled.vectors[s.name])
-            parts = [part for sample in (x[: len(real)], x[len(real) :])
-                     for part in (sample.mean(0), sample.std(0) / len(sample) ** 0.5)]
+        if s.compare != "distribution":
+            x = pooled.vectors[s.name]
+            parts = [torch.from_numpy(part) for sample in (x[: len(real)], x[len(real) :])
+                     for part in _mean(sample, s.compare == "power")]
             curves.append(Curve(s.name, s.axis_label, s.value_label, pooled.components[s.name], pooled.axes[s.name],
                                 *parts))
     generator = stream(pooled.labels.seed, "shown")

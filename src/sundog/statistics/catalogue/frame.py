@@ -86,7 +86,9 @@ class Statistic:
     Attributes
     ----------
     name, kind: such as "power spectrum", "images".
-    compare: "mean" - compare the sample means of the vectors; "distribution" - compare each component's distribution.
+    compare: "mean" - compare the sample means of the vectors; "distribution" - compare each component's distribution;
+        "power" - compare the distributions of each component's logarithm and rank: positive numbers of which a few are
+        thousands of times the others, so that a mean and its error are those of a few samples.
     measure: x (n, d) or (n, ny, nx) or (n, c, ny, nx), frame -> (n, k) float64, one vector per sample. k may be 0
         where the statistic does not apply (correlations of a single feature).
     components: (x.shape, frame) -> k names; x.shape includes the number of samples.

@@ -33,7 +33,7 @@ def choose(kind: str, names: str | Sequence[str] = "all") -> tuple[Statistic, ..
     Example
     -------
     >>> choose("images", ["power spectrum"])[0].compare
-    'mean'
+    'power'
     """
     known = {statistic.name: statistic for statistic in catalogue(kind)}
     if isinstance(names, str):

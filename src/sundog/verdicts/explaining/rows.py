@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import norm, rankdata
 from torch import Tensor
 
 from sundog.random import numpy_stream
@@ -75,6 +76,23 @@ def distribution_row(name: str, about: str, columns: np.ndarray, names: Sequence
                       lambda p: p.mean(0), power)
 
 
+def power_row(name: str, about: str, powers: np.ndarray, names: Sequence[str]) -> Explaining:
+    """Distances of the distributions of log power and of its normal scores: a few loud images cannot hide the others.
+
+    The logarithm sees how loud the few are, the scores see a small change of the many.
+    """
+    scores = norm.ppf((rankdata(powers, axis=0) - 0.5) / len(powers))
+    columns = np.concatenate([_unit(logarithm(powers)), _unit(scores)], 1)
+    return distribution_row(name, f"{about} Wasserstein-1 distance of logarithms and of ranks, in standard deviations, "
+                            "mean.", columns, [*names, *(f"rank of {part}" for part in names)], wasserstein)
+
+
+def logarithm(powers: np.ndarray) -> np.ndarray:
+    """log10 of each column, zeros at its smallest positive number."""
+    least = np.where(powers > 0, powers, np.inf).min(0)
+    return np.log10(np.maximum(powers, np.where(np.isfinite(least), least, 1.0)))
+
+
 def wasserstein(f: Tensor, step: Tensor) -> Tensor:
     """Integral of |F_fake - F_real| of each column; f (k, cells, columns), step (k, cells, 1)."""
     return (f.abs() * step).sum(1)
@@ -114,6 +132,8 @@ def catalogue_rows(pooled: Pooled) -> list[Explaining]:
         x, names = pooled.vectors[s.name], pooled.components[s.name]
         if s.compare == "mean":
             rows.append(features_row(s.name, s.summary, _unit(x), names))
+        elif s.compare == "power":
+            rows.append(power_row(s.name, s.summary, x, names))
         else:
             rows.append(distribution_row(s.name, f"{s.summary} Wasserstein-1 distance in standard deviations, mean.",
                                          _unit(x), names, wasserstein))
