@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from sundog.errors import DataError, FileError, OptionError, ShapeError
+from sundog.statistics.maps.bispectrum import bispectrum
+from sundog.statistics.maps.spectra import power_spectrum
 from sundog.statistics.scattering.covariance import ScatteringCovariance
 from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
 from sundog.statistics.wavelets.filters import ACCURACY, full_bank
@@ -153,6 +155,22 @@ def test_batches_equal_single_maps_and_units_come_out() -> None:
     assert torch.allclose(scaled["S1"], 1e3 * c["S1"])
     assert torch.allclose(scaled["S4"], 1e6 * c["S4"])
     assert torch.allclose(scaled.normalised()["S3"], c.normalised()["S3"], atol=1e-10)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e20])
+def test_units_whose_squares_float32_cannot_hold(unit: float) -> None:
+    """W/m2 or Jy/sr: normalised numbers are those of any other unit, not zeros."""
+    x = torch.randn(2, 32, 32, generator=torch.Generator().manual_seed(3)).exp()
+    mask = torch.ones(32, 32)
+    mask[3:6, 4:7] = 0
+    for measure in (ScatteringCovariance((32, 32), 3), ScatteringCovariance((32, 32), 2, mask=mask),
+                    lambda v: ScatteringCovariance((32, 32), 3)(v[0], v[1])):
+        plain, scaled = measure(x).normalised(), measure(unit * x).normalised()
+        assert torch.allclose(scaled["S4"].float(), plain["S4"], atol=1e-6)
+        assert float(plain["S4"].abs().max()) > 0.005
+    assert torch.allclose(bispectrum(unit * x, bins=4).normalised.float(), bispectrum(x, bins=4).normalised, atol=1e-4)
+    power = [power_spectrum(v, bins=4).power for v in (x, unit * x)]
+    assert torch.allclose(power[1].double() / unit**2, power[0].double(), rtol=1e-5)
 
 
 def test_white_noise_has_the_power_of_its_filters() -> None:

@@ -416,7 +416,7 @@ def test_images_of_three_channels_are_judged_and_the_odd_ones_shown():
 
 
 def _spectra_with(fault: str, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Smooth maps whose fine scales have a tail of a factor 1000 in power, and others of the same law or with a fault."""
+    """Smooth maps with a tail of a factor 1000 in power at fine scales, and others of the same law or with a fault."""
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(2 * n, 16, 16, generator=g)
     square = torch.fft.fftfreq(16)[:, None] ** 2 + torch.fft.rfftfreq(16) ** 2

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from sundog.errors import DataError, ShapeError
 
+SQUARED = 1e-10, 1e10  # largest values between which float32 holds squares, cubes and their ratios
 
 def checked_finite(x: Tensor, what: str) -> Tensor:
     """Return ``x`` as a floating-point tensor, after checking that it is not empty and has no NaN or Inf.
 
-    Integers become float64; float16 and bfloat16 become float32; gradients are kept.
+    Integers become float64, and so do float32 values so small or large, as in W/m2 or Jy/sr, that their powers would
+    be 0 or infinite; float16 and bfloat16 become float32; gradients are kept.
     """
     if not isinstance(x, Tensor):
         raise DataError(f"{what} are not a tensor", got=type(x).__name__, expected="torch.Tensor",
@@ -22,12 +24,14 @@ def checked_finite(x: Tensor, what: str) -> Tensor:
         x = x.double()
     elif x.dtype not in (torch.float32, torch.float64):
         x = x.float()
-    # The sum is NaN or Inf as soon as one value is; the slow count runs only then (or on an overflow).
-    if not torch.isfinite(x.detach().sum()):
+    lowest, highest = (float(end) for end in torch.aminmax(x.detach()))  # NaN as soon as one value is
+    largest = max(-lowest, highest)
+    if not largest < float("inf"):
         bad = int((~torch.isfinite(x)).sum())
-        if bad:
-            raise DataError(f"{what} hold NaN or Inf", got=f"{bad} of {x.numel()} values", expected="finite values",
-                            do="drop or repair those samples first")
+        raise DataError(f"{what} hold NaN or Inf", got=f"{bad} of {x.numel()} values", expected="finite values",
+                        do="drop or repair those samples first")
+    if x.dtype == torch.float32 and largest > 0 and not SQUARED[0] < largest < SQUARED[1]:
+        x = x.double()
     return x
 
 
