@@ -39,7 +39,7 @@ def test_vectors_names_and_axes_agree(statistic: Statistic, shape: tuple[int, ..
     assert len(names) == len(set(names)) == v.shape[1]
     if statistic.axis is not None:
         assert statistic.axis(x.shape, frame).shape == (v.shape[1],)
-    assert statistic.compare in ("mean", "distribution") and statistic.summary and statistic.source
+    assert statistic.compare in ("mean", "distribution", "power") and statistic.summary and statistic.source
     one_by_one = torch.cat([statistic.measure(row[None], frame) for row in x])
     assert torch.allclose(v, one_by_one, atol=1e-10), "a vector belongs to its sample alone"
 
