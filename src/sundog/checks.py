@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
+import math
 from collections.abc import Iterable
+from contextlib import suppress
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from sundog.errors import MissingExtraError, OptionError
@@ -107,19 +109,42 @@ def one_of(value: str, known: Iterable[str], what: str) -> str:
 
 
 def enough_memory(size: float, what: str, do: str) -> None:
-    """Nothing, if about ``size`` bytes are to be had on this machine, else an OptionError before they are taken.
+    """Nothing, if about ``size`` bytes are to be had, else an OptionError before they are taken.
 
     Example
     -------
     >>> enough_memory(1e6, "a million bytes", "take fewer")
     """
-    try:
-        there = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # a system that does not tell
-        return
-    if size > there:
+    left = memory_left()
+    if size > left:
         raise OptionError(f"not enough memory for {what}", got=f"about {size / 1e9:.3g} GB",
-                          expected=f"at most the {there / 1e9:.3g} GB of this machine", do=do)
+                          expected=f"at most the {left / 1e9:.3g} GB that are free", do=do)
+
+
+def memory_left() -> float:
+    """Bytes that are free on this machine, and in the control group of a batch job; inf where the system does not tell.
+
+    Example
+    -------
+    >>> memory_left() > 1e6
+    True
+    """
+    found = [math.inf]
+    with suppress(OSError, ValueError, KeyError):
+        found.append(1024.0 * int(_named_numbers(Path("/proc/meminfo"))["MemAvailable:"]))
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup", Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].strip())
+        for folder in (group, *group.parents[:-3]):  # up to /sys/fs/cgroup
+            with suppress(OSError, ValueError, KeyError):
+                most = int((folder / "memory.max").read_text())
+                held = int((folder / "memory.current").read_text())
+                found.append(float(most - held + int(_named_numbers(folder / "memory.stat")["inactive_file"])))
+    return min(found)
+
+
+def _named_numbers(file: Path) -> dict[str, str]:
+    """Name -> number of a file with one of each a line."""
+    return {name: number for name, number, *_ in map(str.split, file.read_text().splitlines())}
 
 
 def near(name: str, known: Iterable[str]) -> str:

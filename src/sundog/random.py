@@ -45,6 +45,17 @@ def key(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
 
 
+def short(seed: int, bits: int, *purpose: str | int) -> int:
+    """The seed for a library that takes so many bits: itself where it fits, else a hash of it.
+
+    Example
+    -------
+    >>> short(7, 32, "trees"), short(2**70, 32, "trees") < 2**32
+    (7, True)
+    """
+    return int(seed) if 0 <= seed < 2**bits else key(seed, *purpose) >> (256 - bits)
+
+
 def _spelled(part: str | int) -> str:
     """A word as it is; in quotes, where it could be taken for several words or for a counter."""
     return repr(part) if isinstance(part, str) and re.search(r"[/'\"]|^-?\d+$", part) else str(part)

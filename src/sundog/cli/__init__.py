@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from typing import Annotated
 import typer
 
 from sundog import __version__
+from sundog.checks import memory_left
 from sundog.cli import (
     anomaly,
     demo,
@@ -33,7 +35,7 @@ from sundog.cli import (
     simulate,
     sky,
 )
-from sundog.cli.options import Stopped
+from sundog.cli.options import Stopped, as_options
 from sundog.errors import SundogError
 
 app = typer.Typer(
@@ -44,6 +46,7 @@ for word in (learn.info, learn.families, learn.fit, learn.sample, judge.judge, s
              quiz.quiz, separate.separate, emulate.emulate, demo.demo, example.example):  # a word of its own
     app.command()(word)
 app.command(cls=scan.Scan)(scan.scan)
+_RESERVED = 1 << 30  # bytes that pyarrow reserves and never touches, which count as taken
 GROUPS = {group.__name__.rpartition(".")[2]: group for group in (public, anomaly, radio, sky)}  # of words
 for name, group in GROUPS.items():
     app.add_typer(group.app, name=name)
@@ -57,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or (len(words) == 1 and words[0] in GROUPS):
         words.append("--help")
     try:
-        with _terminable():
+        with _terminable(), _within_memory():
             code = app(words, prog_name="sundog", standalone_mode=False)
         sys.stdout.flush()  # a full disk behind it is told here, not by the interpreter on its way out
         if code == 130:  # what typer makes of a KeyboardInterrupt
@@ -94,6 +97,29 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _within_memory() -> Iterator[None]:
+    """Inside, what is more than the machine has free ends the command with a MemoryError, not the machine."""
+    try:
+        import resource
+
+        held = re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text())
+    except (ImportError, OSError):  # systems without such limits
+        held = None
+    left = memory_left()
+    if held is None or left == math.inf:
+        yield
+        return
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = 1024 * int(held[1]) + int(left) + _RESERVED
+    if before == resource.RLIM_INFINITY or most < before:
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+
+
 def _stopped(code: int) -> int:
     """The code, after the line of a command that keeps nothing unless it ends; others say themselves what goes on."""
     typer.echo("sundog: stopped; this command saves at its end only, and nothing half-written is left; give it again "
@@ -104,12 +130,12 @@ def _stopped(code: int) -> int:
 def _explain(error: Exception) -> int:
     """Exit code of an error, after one clear line about it on stderr."""
     if isinstance(error, SundogError):
-        line, code = f"error: {_as_options(str(error))}", 2
+        line, code = f"error: {as_options(str(error))}", 2
     elif hasattr(error, "format_message"):  # what typer raises for a wrong option or argument
         where = getattr(getattr(error, "ctx", None), "command_path", "sundog")
         line, code = f"error: {error.format_message()} See: {where} --help", 2
     elif isinstance(error, MemoryError) or "allocate memory" in str(error):
-        line, code = "error: not enough memory for this; ask for less at a time", 2
+        line, code = f"error: not enough memory: {memory_left() / 1e9:.3g} GB are free; ask for less at a time", 2
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  what is left for the full one would be tried once more
         line, code = "error: no space left where the output goes; free some, or write elsewhere", 2
@@ -118,13 +144,6 @@ def _explain(error: Exception) -> int:
         line, code = f"unexpected {type(error).__name__}: {first}; run it again with --debug to see where", 1
     typer.echo("sundog: " + " ".join(line.split()), err=True)
     return code
-
-
-def _as_options(text: str) -> str:
-    """Advice in the words of the command line: ``columns=['a', 'b']`` is ``--columns a,b`` there."""
-    text = re.sub(r"\bcolumns=\[([^\]]*)\]", lambda x: "--columns " + re.sub(r"['\"]|(?<=,) ", "", x[1]), text)
-    text = re.sub(r"\b(resample|time_step)=", lambda x: f"--{x[1].replace('_', '-')} ", text)
-    return re.sub(r"\b(key|kind|unit|weights|mask)=('[^']*'|(?= ))", lambda x: f"--{x[1]} " + x[2].strip("'"), text)
 
 
 def _show_version(wanted: bool) -> None:

@@ -31,12 +31,12 @@ def judge(
         "--held-out", help="Judge against the 20 % of REAL that fit never saw, look for copies of the rest.")] = False,
     train: Annotated[Path | None, typer.Option(help="Training data in its own file: look for copies of it.")] = None,
     context: Names = None,
+    kind: Kind = "auto",
     key: Key = None,
     columns: Columns = None,
     weights: Weights = None,
     unit: Unit = None,
     mask: Mask = None,
-    kind: Kind = "auto",
     time_step: TimeStep = None,
     resample: Resample = None,
     statistics: Annotated[list[str] | None, typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,7 @@ def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto", *
     data = sundog.load(shared if not file.exists() and shared.exists() else file, kind=kind, key=key, columns=wanted,
                        weights=weights, units=_units(unit), mask=mask, resample=resample, **_clock(time_step))
     for note in data.provenance.get("notes", ()) if say else ():
-        typer.echo(f"sundog: {file.name}: {note}", err=True)
+        typer.echo(f"sundog: {file.name}: {as_options(note)}", err=True)
     return data.with_context(context) if context else data
 
 
@@ -116,6 +117,13 @@ def _clock(text: str | None) -> dict[str, Any]:
     except ValueError as error:
         raise OptionError("cannot read --time-step", got=text, expected="a number and, if you like, a unit",
                           do="write e.g. --time-step '0.1 s'") from error
+
+
+def as_options(text: str) -> str:
+    """Advice in the words of the command line: ``columns=['a', 'b']`` is ``--columns a,b`` there."""
+    text = re.sub(r"\bcolumns=\[([^\]]*)\]", lambda x: "--columns " + re.sub(r"['\"]|(?<=,) ", "", x[1]), text)
+    text = re.sub(r"\b(resample|time_step)=", lambda x: f"--{x[1].replace('_', '-')} ", text)
+    return re.sub(r"\b(key|kind|unit|weights|mask)=('[^']*'|(?= ))", lambda x: f"--{x[1]} " + x[2].strip("'"), text)
 
 
 def _units(text: str | None) -> str | dict[str, str] | None:

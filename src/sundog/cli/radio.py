@@ -234,11 +234,13 @@ def _context(run: Any, memory: Any, n: int, peak: float | None, las: float | Non
     """The conditions of n fakes: those of training, with peak and size replaced where asked for; None for none."""
     import torch
 
+    from sundog.random import short
+
     if run.contexts is None:
         if peak is not None or las is not None:
             memory.asked(torch.zeros(n, 0), peak, las)  # raises
         return None
-    rows = torch.randint(len(run.contexts), (n,), generator=torch.Generator().manual_seed(seed))
+    rows = torch.randint(len(run.contexts), (n,), generator=torch.Generator().manual_seed(short(seed, 64, "context")))
     return memory.asked(run.contexts[rows], peak, las)
 
 

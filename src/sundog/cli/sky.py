@@ -49,6 +49,7 @@ def simulate(
     from sundog.simulate.sky import simulate_sky
 
     before_work(folder=out)
+    _check_car(car)
     sky = simulate_sky(nside, seed, cosmology, out, extra=extra or (), threads=threads)
     files = [str(out)]
     if cmb:
@@ -87,6 +88,7 @@ def rescale(
 
     out = out or Path(f"{sky}_{ghz:g}")
     before_work(folder=out)
+    _check_car(car)
     found = to_band(SkyMaps.load(sky), ghz, t_cmb=t_cmb, seed=seed, scatter=not mean_index)
     found.save(out)
     _tell(found, [str(out), *_exported(found, out, unit, fits, car, 1)], quiet, as_json, "")
@@ -228,6 +230,14 @@ def _transfer(translator: Any, folders: list[Path], lmax: int, options: dict[str
     made = [assemble(translator, sky.kappa, sky.nside, 10_000 + i, **options).maps for i, sky in enumerate(truth)]
     top = min(lmax, 2 * min(sky.nside for sky in truth))
     return transfer_function([dict(sky) for sky in truth], made, top)
+
+
+def _check_car(pixel: float | None) -> None:
+    """OptionError, before any work, for pixels that do not fill the sphere."""
+    if pixel is not None:
+        from sundog.data.sky.car import car_rows
+
+        car_rows(pixel)
 
 
 def _exported(sky: Any, out: Path, unit: str, fits: bool, car: float | None, threads: int) -> list[str]:

@@ -28,6 +28,7 @@ from sundog.data.exchange import Exchange
 from sundog.data.formats.raw import with_notes
 from sundog.data.objects import raw_of
 from sundog.errors import DataError, OptionError, ShapeError
+from sundog.random import short
 
 Split = tuple["Dataset", ...]
 SAMPLED = 4096  # numbers of a column that say whether float32 is enough
@@ -185,7 +186,7 @@ class Dataset(Exchange):
 
     def _parted(self, fractions: Sequence[float], seed: int) -> tuple[Tensor, ...]:
         """The rows of each part of a split."""
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(short(seed, 64, "split")))
         edges = np.rint(np.cumsum([0.0, *fractions]) * len(self)).astype(int)
         parts = tuple(order[a:b] for a, b in zip(edges[:-1], edges[1:]) if b > a)
         if len(parts) < sum(f > 0 for f in fractions):

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from sundog.checks import at_least
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.models.base import Batch, Density, Noise, Objective, RowNoise
-from sundog.random import key
+from sundog.random import short
 
 ONE_THREAD_BELOW = 100_000  # rows; below, threads gain nothing and their barriers cost seconds on a busy machine
 
@@ -91,7 +91,7 @@ class TreeEnsemble(Classifier):
 
         with _threads(len(rows)):
             self._trees = [
-                Boosting(random_state=_state(self.seed + i), **self._settings).fit(rows, labels, w)
+                Boosting(random_state=short(self.seed + i, 32, "trees"), **self._settings).fit(rows, labels, w)
                 for i in range(self.members)
             ]
         return self
@@ -174,11 +174,6 @@ def _threads(n: int) -> AbstractContextManager[object]:
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()  # looks through all loaded libraries, 5 ms: once, after scikit-learn has come
-
-
-def _state(seed: int) -> int:
-    # scikit-learn takes 32 bits; other seeds, which all else takes, are hashed
-    return seed if 0 <= seed < 2**32 else key(seed, "trees") >> 224
 
 
 def _array(x: Tensor) -> np.ndarray:

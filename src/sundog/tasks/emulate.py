@@ -20,7 +20,7 @@ from sundog.data.dataset import Dataset
 from sundog.errors import DataError, SampleSizeError
 from sundog.models.emulators.base import Emulator
 from sundog.models.families import FAMILIES
-from sundog.random import stream
+from sundog.random import short, stream
 from sundog.results import Result
 from sundog.train.fit import fit
 
@@ -280,7 +280,7 @@ def _gaussian_process(seed: int, runs: Dataset, inputs: Tensor) -> Answer:
     mean, variance = torch.zeros(len(new), y.shape[1], dtype=torch.float64), torch.zeros(len(new), y.shape[1]).double()
     for k in range(min(MODES, int((s > 1e-9 * s[0]).sum()))):
         kernel = ConstantKernel(10.0) * RBF([1.0] * c.shape[1], (0.05, 100.0)) + WhiteKernel(1e-6, (1e-10, 1.0))
-        process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
+        process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=short(seed, 32, "process"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: an input without effect
             process.fit(c, (u[:, k] * s[k]).numpy())

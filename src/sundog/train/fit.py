@@ -24,7 +24,7 @@ from sundog.errors import DataError, OptionError, RunError, SampleSizeError
 from sundog.models.base import Batch, Model, RowNoise, as_often_as_weighed
 from sundog.models.emulators.base import Emulator
 from sundog.models.families import FAMILIES, build
-from sundog.random import key, stream
+from sundog.random import key, short, stream
 from sundog.train.checkpoint import CHECKPOINT, RUN, read_facts
 from sundog.train.devices import choose_device, to, train_shared
 from sundog.train.engine import train
@@ -102,8 +102,7 @@ def fit(
     data = laid_out(given)
     shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
     with torch.random.fork_rng(devices=[]):
-        # torch takes 64 bits; longer seeds, which all else takes, are hashed
-        torch.manual_seed(plan.seed if plan.seed < 2**64 else key(plan.seed, "weights") >> 192)
+        torch.manual_seed(short(plan.seed, 64, "weights"))
         model = build(family, shape, width, options, periodic=data.periodic) if isinstance(family, str) else \
             family(shape=shape, context_dim=width, **options)  # type: ignore[call-arg]
     start = load_run(init_from) if isinstance(init_from, str | Path) else init_from

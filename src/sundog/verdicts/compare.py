@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from sundog.checks import near, several, whole
+from sundog.checks import enough_memory, near, several, whole
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError
 from sundog.random import stream
@@ -121,6 +121,7 @@ def judge(
     check_sizes(given)
     truth, fakes, learned = aligned(given, notes)
     wanted, words, left_out = _chosen(truth, given.weights is not None, statistics)
+    _check_memory(truth, len(truth) + len(fakes))
     columns = torch.cat([truth.values, fakes.values])
     truth, fakes, learned, bend = bent(truth, fakes, learned)
     labels = Labels(len(truth), len(fakes), seed, given.weights, splits=splits)
@@ -138,6 +139,15 @@ def _where(pooled: Pooled, columns: Tensor) -> tuple[Region, ...]:
     """Regions in the columns as given, or in the features of images."""
     x = columns.double().numpy() if pooled.kind == "events" else pooled.space
     return regions(x, pooled.names, pooled.labels, pooled.kind)
+
+
+def _check_memory(real: Dataset, rows: int) -> None:
+    """OptionError where the features of the rows, and what all labellings make of them, are more than the memory."""
+    if real.kind == "events":
+        d = real.values.shape[1]
+        pairs = d * (d - 1) / 2 if d * (d - 1) / 2 <= MOST_PARTS else 0
+        enough_memory(3e8 + 5e5 * d + 90.0 * rows * (d + pairs), f"a verdict on {rows} rows of {d} columns",
+                      "judge fewer rows, or fewer columns=")
 
 
 def _chosen(real: Dataset, weighted: bool, names: str | Sequence[str],

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import SampleSizeError
+from sundog.random import short
 from sundog.statistics.samples.neighbours import precision_recall_density_coverage
 from sundog.verdicts.settling import FEWEST_LOSSES, Oscillation, oscillation, settled_at
 
@@ -124,7 +125,7 @@ def mode_report(real: Dataset | Tensor, fake: Dataset | Tensor, *, seed: int = 0
     if min(len(x), len(y)) < FEWEST_ROWS:
         raise SampleSizeError("too few rows to look for modes", got=f"{len(x)} real, {len(y)} fake",
                               expected=f"at least {FEWEST_ROWS} each", do="draw more")
-    g = torch.Generator().manual_seed(seed)
+    g = torch.Generator().manual_seed(short(seed, 64, "halves"))
     x, y = x[torch.randperm(len(x), generator=g)], y[torch.randperm(len(y), generator=g)]
     half = len(x) // 2
     first, second = x[:half], x[half : 2 * half]

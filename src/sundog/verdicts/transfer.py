@@ -11,6 +11,7 @@ from torch import Tensor
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, SampleSizeError, ShapeError
 from sundog.models.classifier import TreeEnsemble
+from sundog.random import short
 from sundog.statistics.catalogue.features import features
 from sundog.statistics.catalogue.table import Frame
 from sundog.verdicts.twosample import area_under_curve
@@ -83,7 +84,7 @@ def transfer(real: Dataset, held_out: Dataset, fake: Dataset, label: str, *, rep
     errors: list[float] = []
     found: dict[str, list[float]] = {"real_real": [], "fake_real": [], "real_fake": []}
     for repeat in range(repeats):
-        g = torch.Generator().manual_seed(seed + repeat)
+        g = torch.Generator().manual_seed(short(seed + repeat, 64, "halves"))
         a, b = torch.randperm(len(x), generator=g)[:n], torch.randperm(len(x_fake), generator=g)[:n]
         from_real = TreeEnsemble(members=2, seed=seed + repeat).fit(x[a], y[a])
         from_fake = TreeEnsemble(members=2, seed=seed + repeat).fit(x_fake[b], y_fake[b])

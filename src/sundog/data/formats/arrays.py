@@ -37,7 +37,7 @@ def read_npz(path: Path, key: str | None = None, columns: Sequence[str] | None =
             shapes, texts = _shapes(archive, path)
             if key in (None, "values") and "values" in shapes and set(FACTS) - set(LATER) <= set(archive.files):
                 return _ours(archive, path)
-            return read_one(shapes, texts, key, path, "array", columns, archive.__getitem__)
+            return read_one(shapes, texts, key, path, "array", columns, lambda name: _entry(archive, name, path))
     except _BAD as error:
         raise unreadable(path, f"a truncated or damaged archive ({error})") from error
 
@@ -76,17 +76,28 @@ def _ours(archive: Any, path: Path) -> Raw:
               "provenance": json.loads(str(archive["provenance"])), **LATER}
     if "time_step" in archive.files:
         facts |= {"time_step": float(archive["time_step"]), "time_unit": str(archive["time_unit"])}
-    context, weights = (archive[name] if name in archive.files else None for name in ("context", "weights"))
-    return Raw(archive["values"], context, weights, facts=facts, ours=True)
+    values, context, weights = (_entry(archive, name, path) if name in archive.files else None
+                                for name in ("values", "context", "weights"))
+    assert values is not None
+    return Raw(values, context, weights, facts=facts, ours=True)
+
+
+def _entry(archive: Any, name: str, path: Path) -> np.ndarray:
+    """The array of that name, once it is known that there is room for it."""
+    member = _member(archive, name)
+    guard(path, member.file_size, member.compress_size)
+    return archive[name]
+
+
+def _member(archive: Any, name: str) -> zipfile.ZipInfo:
+    return archive.zip.getinfo(name if name in archive.zip.namelist() else f"{name}.npy")
 
 
 def _shapes(archive: Any, path: Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
     """Shapes of the number arrays, from their headers alone, and the names of the arrays of text."""
     shapes, texts = {}, []
     for name in archive.files:
-        member = archive.zip.getinfo(name if name in archive.zip.namelist() else f"{name}.npy")
-        guard(path, member.file_size, member.compress_size)
-        with archive.zip.open(member) as file:
+        with archive.zip.open(_member(archive, name)) as file:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sundog.checks import near
+from sundog.checks import enough_memory, near
 from sundog.errors import DataError, FileError
 
 FACTS = ("names", "units", "context_names", "context_units", "pixel_arcmin", "periodic", "held_out_fraction",
@@ -226,17 +226,18 @@ def not_numbers(path: Path, bad: Sequence[str], names: Sequence[str], why: Mappi
 
 
 def guard(path: Path, unpacked: int, packed: int | None = None) -> None:
-    """Refuse what unpacks to gigabytes from next to nothing.
+    """Refuse what unpacks to gigabytes from next to nothing, or to more than there is memory for it and one copy.
 
     Raises
     ------
-    FileError : more than 2 GiB from less than a five-hundredth of it.
+    FileError : more than 2 GiB from less than a five-hundredth of it. OptionError : too little memory.
     """
     packed = path.stat().st_size if packed is None else packed
     if unpacked > _LARGEST and unpacked > _RATIO * packed:
         raise FileError(f"{path} unpacks to {unpacked / 2**30:.0f} GiB", got=f"{packed} bytes on disk",
                         expected="real data, which never shrink five hundredfold",
                         do="check where the file comes from; unpack it yourself if it is what you want")
+    enough_memory(2.0 * unpacked, f"the numbers of {path}", "choose some columns=, or take the file in parts")
 
 
 def text_of(value: Any) -> str:

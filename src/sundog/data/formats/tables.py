@@ -60,6 +60,8 @@ def read_csv(path: Path, key: str | None = None, columns: Sequence[str] | None =
         named = [name_and_unit(name) for name in dialect.names]
         _all_different([name for name, _ in named if name], dialect.names)
         table = _arrow(path, dialect, encoding)
+    except MemoryError:  # one of Arrow's own errors too
+        raise
     except (ValueError, OSError, EOFError, UnicodeError, csv.Error, pa.ArrowException) as error:
         raise unreadable(path, str(error).strip(), "check the separators (commas) and the encoding (UTF-8)") from error
     return _columns_of(table, named, dialect, path, columns)
@@ -74,10 +76,12 @@ def read_parquet(path: Path, key: str | None = None, columns: Sequence[str] | No
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             schema = file.schema_arrow
             metadata = schema.metadata or {}
-            guard(path, file.metadata.num_rows * len(schema) * 4)
             ours = metadata[b"sundog"].decode() if b"sundog" in metadata else None
             wanted = [name for name in schema.names if columns is None or name in columns]
+            guard(path, file.metadata.num_rows * len(wanted) * 4)
             table = file.read(None if ours is not None or not wanted else wanted)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise unreadable(path, str(error).splitlines()[0]) from error
     if ours is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sundog.checks import enough_memory
 from sundog.data.atomic import atomic_write
 from sundog.data.sky.healpix import checked_map
 from sundog.data.sky.sphere import analysis, ducc, nside_of, pixelisation, ring_values
@@ -20,6 +21,21 @@ from sundog.errors import OptionError
 
 Array = NDArray[Any]
 _CTYPES = {"icrs": ("RA---CAR", "DEC--CAR"), "galactic": ("GLON-CAR", "GLAT-CAR"), "ecliptic": ("ELON-CAR", "ELAT-CAR")}
+
+
+def car_rows(pixel_arcmin: float) -> int:
+    """How many rows of pixels fill the sphere.
+
+    Raises
+    ------
+    OptionError : no whole number of them, or maps that the memory does not hold.
+    """
+    ny = round(180 * 60 / pixel_arcmin) if pixel_arcmin > 0 else 0
+    if ny < 4 or abs(ny * pixel_arcmin / (180 * 60) - 1) > 1e-6:
+        raise OptionError("pixels do not fill the sphere", got=f"{pixel_arcmin} arcmin",
+                          expected="a whole number of pixels in 180 degrees", do="pass 0.5, 1, 2, 5 or 10 arcmin")
+    enough_memory(4 * 8.0 * ny * 2 * ny, f"a sky of {2 * ny} x {ny} pixels", "pass larger pixels")
+    return ny
 
 
 def car_map(values: Array, pixel_arcmin: float, *, point_like: bool = False, threads: int = 1) -> Array:
@@ -31,10 +47,7 @@ def car_map(values: Array, pixel_arcmin: float, *, point_like: bool = False, thr
     >>> car_map(alm, 600.0).shape, bool(np.allclose(car_map(alm, 600.0), 1))
     ((18, 36), True)
     """
-    ny = round(180 * 60 / pixel_arcmin) if pixel_arcmin > 0 else 0
-    if ny < 4 or abs(ny * pixel_arcmin / (180 * 60) - 1) > 1e-6:
-        raise OptionError("pixels do not fill the sphere", got=f"{pixel_arcmin} arcmin",
-                          expected="a whole number of pixels in 180 degrees", do="pass 0.5, 1, 2, 5 or 10 arcmin")
+    ny = car_rows(pixel_arcmin)
     theta = (np.arange(ny) + 0.5) * math.pi / ny
     if np.iscomplexobj(values):
         return ring_values(values, theta, 2 * ny, threads=threads)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import SampleSizeError, ShapeError
+from sundog.random import short
 from sundog.statistics.objects.shapes import pixel_metrics, shape_metrics
 
 INTENSITY_BINS = 4
@@ -91,10 +92,10 @@ def lie_detector(real: Tensor, fake: Tensor, *, splits: int = 24, seed: int = 0)
         raise SampleSizeError("too few images", got=f"{len(real)} real and {len(fake)} fakes",
                               expected="4 real and 2 fakes", do="add images")
     counts = [histograms(images.clamp(0, 1)) for images in (real, fake)]
-    chosen = [(order[:n], order[n : 2 * n]) for order in (
-        torch.randperm(len(real), generator=torch.Generator().manual_seed(seed + i)).numpy() for i in range(splits))]
-    drawn = [torch.randperm(len(fake), generator=torch.Generator().manual_seed(seed + i)).numpy()[:n]
-             for i in range(splits)]
+    orders = [[torch.randperm(len(x), generator=torch.Generator().manual_seed(short(seed + i, 64, "splits"))).numpy()
+               for x in (real, fake)] for i in range(splits)]
+    chosen = [(order[:n], order[n : 2 * n]) for order, _ in orders]
+    drawn = [order[:n] for _, order in orders]
     lines = []
     for name in counts[0]:
         a, b = counts[0][name], counts[1][name]
