@@ -166,6 +166,12 @@ def test_fit_sample_judge(events: Path, capsys: pytest.CaptureFixture[str]) -> N
     judged = cli.main(["judge", "events.npz", "fakes.npz", "-c", "m_jj", "-s", "marginals", "--json", "v.json", "-q"])
     assert judged == 0
     assert json.loads(Path("v.json").read_text())["n"] == 150
+    words = ["-c", "m_jj", "-s", "deciding", "--worth", "4", "-q"]
+    assert cli.main(["judge", "events.npz", "run", "--held-out", "--json", "w.json", *words]) == 0  # the run draws
+    judged = json.loads(Path("w.json").read_text())
+    assert judged["n_fake"] == 10 * judged["n_real"] and judged["worth"]["n"] + judged["n_real"] == 400
+    assert cli.main(["judge", "events.npz", "fakes.npz", *words]) == 2
+    assert "--held-out or --train" in capsys.readouterr().err
 
 
 def test_sample_at_one_context(events: Path) -> None:

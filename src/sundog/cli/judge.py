@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,8 @@ from sundog.cli.options import (
 
 def judge(
     real: Annotated[Path, typer.Argument(help="The truth.")],
-    fake: Annotated[Path, typer.Argument(help="The fakes.")],
+    fake: Annotated[Path, typer.Argument(help="The fakes, or the folder of a run, which then draws ten for each "
+                                              "real row.")],
     held_out: Annotated[bool, typer.Option(
         "--held-out", help="Judge against the 20 % of REAL that fit never saw, look for copies of the rest.")] = False,
     train: Annotated[Path | None, typer.Option(help="Training data in its own file: look for copies of it.")] = None,
@@ -39,6 +41,8 @@ def judge(
     mask: Mask = None,
     time_step: TimeStep = None,
     resample: Resample = None,
+    worth: Annotated[int | None, typer.Option(metavar="K", help="Also say how many true events the fakes of the run "
+                                              "are worth, from K more fits of its kind, at least 4.")] = None,
     statistics: Annotated[list[str] | None, typer.Option(
         "--statistics", "-s", help="Only this statistic; may be repeated. Default: all that apply.")] = None,
     report: Annotated[Path | None, typer.Option("--report", "-r", help="Write one self-contained HTML page.")] = None,
@@ -52,19 +56,29 @@ def judge(
     \b
     sundog judge events.npz fakes.npz --held-out --report report.html
     sundog judge real.fits fake.fits --strict --json verdict.json
+    sundog judge events.npz run-flow --held-out --worth 8
     """
     import sundog
+    from sundog.errors import OptionError
+    from sundog.train.run import Run
+    from sundog.verdicts.worth import amplification
 
     before_work(report, None if as_json in (None, "-") else Path(str(as_json)))
     how: dict[str, Any] = {"kind": kind, "columns": columns, "unit": unit, "mask": mask, "time_step": time_step,
                            "resample": resample}
     truth, learned = (None if file is None else load(file, context, key=key, weights=weights, **how)
                       for file in (real, train))
-    fakes = load(fake, **how)
+    fakes = sundog.load_run(fake) if (fake / "run.json").exists() else load(fake, **how)
     assert truth is not None
     if held_out:
         truth, learned = truth.held_out, truth.train if learned is None else learned
+    if worth is not None and (learned is None or not isinstance(fakes, Run)):
+        raise OptionError("--worth fits the run again", got="no run, or nothing to fit it to",
+                          expected="the folder of a run as FAKE, and its training data",
+                          do="add --held-out or --train FILE")
     verdict = sundog.judge(truth, fakes, statistics=statistics or "all", train=learned, seed=seed, progress=not quiet)
+    if worth is not None:
+        verdict = replace(verdict, worth=amplification(fakes, learned, generators=worth, seed=seed))
     if report is not None:
         verdict.report(report)
     if as_json not in (None, "-"):

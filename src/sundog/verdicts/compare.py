@@ -40,6 +40,7 @@ from sundog.verdicts.explaining.rows import (
 from sundog.verdicts.explaining.special import classifier_row, closeness, neighbour_rows, support_row
 from sundog.verdicts.explaining.where import Region, regions, telling
 from sundog.verdicts.pooled.admission import Side, admitted, aligned, check_sizes
+from sundog.verdicts.pooled.bend import Bend
 from sundog.verdicts.pooled.sample import Pooled, bent, pool
 from sundog.verdicts.twosample import duplicate_groups
 from sundog.verdicts.verdict import FALSE_ALARM, Row, Verdict
@@ -127,12 +128,13 @@ def judge(
     labels = Labels(len(truth), len(fakes), seed, given.weights, splits=splits)
     pooled = pool(truth, fakes, learned, wanted, labels)
     groups = _groups(pooled)
-    notes += bend + left_out + _notes_on(pooled, groups)
+    notes += bend.notes() + left_out + _notes_on(pooled, groups)
     rows, p = _rows(pooled, groups, words, progress)
     rows.sort(key=lambda row: (row.p_value, -abs(row.pull)))
     boxes = _where(pooled, columns) if "where" in words else ()
-    return Verdict(tuple(rows), p, len(truth), len(fakes), truth.kind, splits, seed, _evidence(truth, fakes, pooled),
-                   tuple(notes), _provenance(given, time.perf_counter() - start), boxes)
+    return Verdict(tuple(rows), p, len(truth), len(fakes), truth.kind, splits, seed,
+                   _evidence(truth, fakes, pooled, bend), tuple(notes),
+                   _provenance(given, time.perf_counter() - start), boxes)
 
 
 def _where(pooled: Pooled, columns: Tensor) -> tuple[Region, ...]:
@@ -272,18 +274,22 @@ def _with_means(row: Row, i: int, pooled: Pooled) -> Row:
     """The row with the mean of its worst component in each sample and its standard error."""
     if row.name not in pooled.vectors:
         return row
-    x, real = pooled.vectors[row.name], ~pooled.fake
     geometric = {s.name: s.compare for s in pooled.statistics}[row.name] == "power"
+    x = pooled.vectors[row.name]
     x = x[:, i % x.shape[1]]
-    (a, da), (b, db) = ((float(m), float(e)) for m, e in (_mean(v, geometric) for v in (x[real], x[~real])))
+    (a, da), (b, db) = ((float(m), float(e)) for m, e in (_mean(pooled, k, x, geometric) for k in (0, 1)))
     unit = pooled.units[i] if row.name == "marginals" else ""
     return replace(row, real_value=a, real_error=da, fake_value=b, fake_error=db, unit=unit)
 
 
-def _mean(x: np.ndarray, geometric: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over rows, of the logarithms if geometric, and its standard error."""
-    y = logarithm(x) * np.log(10) if geometric else x
-    mean, error = y.mean(0), y.std(0, ddof=1) / np.sqrt(len(y))
+def _mean(pooled: Pooled, sample: int, x: np.ndarray, geometric: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean of x (n + m, ...) over the real rows (0) or the fakes (1), of logarithms if geometric; its error."""
+    rows = pooled.fake == bool(sample)
+    y = logarithm(x[rows]) * np.log(10) if geometric else x[rows]
+    w = np.ones(len(y)) if pooled.labels.weights is None else pooled.labels.weights[rows]
+    share = w / w.sum()
+    mean = np.tensordot(share, y, 1)
+    error = np.sqrt(np.tensordot(share**2, (y - mean) ** 2, 1))
     return (np.exp(mean), np.exp(mean) * error) if geometric else (mean, error)
 
 
@@ -293,19 +299,24 @@ def _groups(pooled: Pooled) -> np.ndarray:
     return duplicate_groups(torch.from_numpy(rows))
 
 
-def _evidence(real: Dataset, fake: Dataset, pooled: Pooled) -> Evidence:
+def _evidence(real: Dataset, fake: Dataset, pooled: Pooled, bend: Bend) -> Evidence:
     curves = []
     for s in pooled.statistics:
         if s.compare != "distribution":
-            x = pooled.vectors[s.name]
-            parts = [torch.from_numpy(part) for sample in (x[: len(real)], x[len(real) :])
-                     for part in _mean(sample, s.compare == "power")]
+            x, geometric = pooled.vectors[s.name], s.compare == "power"
+            parts = [torch.from_numpy(part) for k in (0, 1) for part in _mean(pooled, k, x, geometric)]
             curves.append(Curve(s.name, s.axis_label, s.value_label, pooled.components[s.name], pooled.axes[s.name],
                                 *parts))
     generator = stream(pooled.labels.seed, "shown")
-    shown = [data.values[torch.randperm(len(data), generator=generator)[: SHOWN[data.kind]]] for data in (real, fake)]
+    picked = [torch.randperm(len(data), generator=generator)[: SHOWN[data.kind]] for data in (real, fake)]
+    given = pooled.labels.weights
+    weights: tuple[Tensor | None, ...] = (None, None)
+    if given is not None:
+        weights = tuple(torch.from_numpy(w)[rows] for w, rows in zip(np.split(given, [len(real)]), picked))
+    names = tuple(f"asinh of {name}" if name in bend.names else name for name in real.names)
     tell = None if real.kind == "events" else fake.values[list(telling(standardised(pooled.space), pooled.labels))]
-    return Evidence(tuple(curves), shown[0], shown[1], real.names, real.units, real.pixel_arcmin, tell)
+    return Evidence(tuple(curves), real.values[picked[0]], fake.values[picked[1]], names, real.units,
+                    real.pixel_arcmin, tell, weights)
 
 
 def _notes_on(pooled: Pooled, groups: np.ndarray) -> list[str]:

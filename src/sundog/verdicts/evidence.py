@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 
@@ -41,6 +42,7 @@ class Evidence:
     names, units : of the columns or channels
     pixel_arcmin : side of a pixel, or None
     telling : of images, the fakes that give themselves away most, or None
+    weights : of the rows of real and of fake, or None where all count once
     """
 
     curves: tuple[Curve, ...]
@@ -50,6 +52,13 @@ class Evidence:
     units: tuple[str, ...]
     pixel_arcmin: float | None = None
     telling: Tensor | None = None
+    weights: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """What each shown row of real and of fake counts, float64."""
+        real, fake = (np.ones(len(x)) if w is None else w.double().numpy()
+                      for x, w in zip((self.real, self.fake), self.weights))
+        return real, fake
 
     def labels(self) -> tuple[str, ...]:
         """Axis labels, such as ``m_jj [TeV]``."""

@@ -13,8 +13,11 @@ from sundog.checks import one_of
 from sundog.results import Result
 from sundog.verdicts.evidence import Evidence
 from sundog.verdicts.explaining.where import Region
+from sundog.verdicts.worth import Worth
 
 FALSE_ALARM = 0.01  # probability per verdict; docs/judge.md has the measured rate
+SURE = 0.05  # p of a box above which it is not named
+NOWHERE = "no box of the features tried holds too many or too few fakes"
 HEADER = ("", "statistic", "fake vs real", "real vs real", "16-84 %", "pull", "p", "worst part")
 
 
@@ -79,7 +82,8 @@ class Verdict(Result):
     evidence : what the report draws
     notes : warnings about the comparison as a whole
     provenance : fingerprints, sizes, versions, seconds
-    where : boxes of feature space with too many or too few fakes, the surer first
+    where : boxes of feature space with too many or too few fakes, the surer first, whether sure or not
+    worth : how many true events the fakes are worth, where it was measured (``amplification``)
 
     Example
     -------
@@ -101,11 +105,17 @@ class Verdict(Result):
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     where: tuple[Region, ...] = ()
+    worth: Worth | None = None
 
     @property
     def passed(self) -> bool:
         """Whether the global p-value is above 1 %."""
         return self.p_value > FALSE_ALARM
+
+    @property
+    def boxes(self) -> tuple[Region, ...]:
+        """The boxes of ``where`` that are sure: p at most 5 %."""
+        return tuple(region for region in self.where if region.p_value <= SURE)
 
     @property
     def n(self) -> int:
@@ -151,7 +161,8 @@ class Verdict(Result):
         lines = ["  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths)))
                  for line in table]
         lines.insert(1, "  ".join("-" * w for w in widths))
-        remarks = [f"where: {region}" for region in self.where]
+        remarks = [f"where: {region}" for region in self.boxes or ([NOWHERE] if self.where else [])]
+        remarks += [f"worth: {self.worth}"] if self.worth else []
         remarks += [f"note: {note}" for note in self.notes]
         remarks += [f"note: {row.name}: {row.note}" for row in self.rows if row.note]
         rule = (f"Global p = {probability(self.p_value)}; the verdict fails at {FALSE_ALARM:g} or below. Rows with a "
@@ -166,7 +177,7 @@ class Verdict(Result):
         head = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(row)) + "</tr>"
                        for row in self.rows)
-        notes = "".join(f"<li>{escape(str(note))}</li>" for note in (*self.where, *self.notes))
+        notes = "".join(f"<li>{escape(str(note))}</li>" for note in (*self.boxes, *self.notes))
         return (f"<div><p><strong>{escape(self.summary())}</strong></p><table><thead><tr>{head}</tr></thead>"
                 f"<tbody>{body}</tbody></table>" + (f"<ul>{notes}</ul>" if notes else "") + "</div>")
 
@@ -175,7 +186,8 @@ class Verdict(Result):
         content = {
             "passed": self.passed, "p_value": self.p_value, "summary": self.summary(), "kind": self.kind, "n": self.n,
             "n_real": self.n_real, "n_fake": self.n_fake, "splits": self.splits, "seed": self.seed,
-            "where": [asdict(region) for region in self.where], "notes": list(self.notes),
+            "where": [{**asdict(region), "words": region.words} for region in self.where],
+            "worth": None if self.worth is None else self.worth.to_json(), "notes": list(self.notes),
             "rows": [asdict(row) for row in self.rows],
             "provenance": dict(self.provenance),
         }

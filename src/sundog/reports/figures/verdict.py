@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sundog.errors import OptionError
 from sundog.verdicts.evidence import Curve, Evidence
+from sundog.verdicts.explaining.where import Region
 from sundog.verdicts.verdict import Verdict
 
 REAL, FAKE, INK, GREY, BAND = "#2f5d8a", "#d9731a", "#22272e", "#8a929b", "#dfe3e8"
@@ -29,6 +30,9 @@ RATIO_ERROR = 0.6  # a curve less well known than this, relatively, gets pulls i
 RATIO_TOP = 3.0  # ratios above leave the panel: the panel above shows them
 CORNER_COLUMNS = 6  # a corner plot of more is unreadable
 CONTOURS = (0.95, 0.68)  # share of the events inside
+FEW = 5.0  # events of a cell below which its colour says nothing
+
+Weights = tuple[np.ndarray, np.ndarray]  # of the rows of real and of fake
 
 
 def overview(verdict: Verdict) -> Figure:
@@ -84,14 +88,14 @@ def curve(of: Curve, unit: str = "") -> Figure:
 
 def marginals(evidence: Evidence) -> Figure:
     """Histogram of every column, real as a filled band of Poisson errors, fake as points; below, fake / real."""
-    x, y, labels = evidence.real.numpy(), evidence.fake.numpy(), evidence.labels()
+    x, y, labels, weights = evidence.real.numpy(), evidence.fake.numpy(), evidence.labels(), evidence.counts()
     columns = min(len(labels), 3)
     lines = -(-len(labels) // columns)
     figure = _figure(3.7 * columns, 3.3 * lines)
     outer = figure.add_gridspec(lines, columns)
     for i, label in enumerate(labels):
         top, bottom = _two_panels(outer[i // columns, i % columns])
-        _marginal_panel(top, bottom, x[:, i], y[:, i])
+        _marginal_panel(top, bottom, x[:, i], y[:, i], weights)
         bottom.set_xlabel(label)
         if i % columns == 0:
             top.set_ylabel("density")
@@ -103,7 +107,7 @@ def marginals(evidence: Evidence) -> Figure:
 
 def corner(evidence: Evidence) -> Figure:
     """All pairs of columns (the first six): contours that hold 68 % and 95 % of real (filled) and fake (lines)."""
-    x, y, labels = evidence.real.numpy(), evidence.fake.numpy(), evidence.labels()
+    x, y, labels, (w, v) = evidence.real.numpy(), evidence.fake.numpy(), evidence.labels(), evidence.counts()
     d = min(len(labels), CORNER_COLUMNS)
     figure = _figure(1.75 * d + 0.6, 1.75 * d + 0.4)
     axes = figure.subplots(d, d, squeeze=False)
@@ -118,15 +122,60 @@ def corner(evidence: Evidence) -> Figure:
             ax.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
             ax.yaxis.set_major_locator(MaxNLocator(3, prune="both"))
             if i == j:
-                _corner_diagonal(ax, x[:, i], y[:, i], limits[i])
+                _corner_diagonal(ax, x[:, i], y[:, i], limits[i], (w, v))
             else:
-                _contours(ax, x[:, [j, i]], limits[j], limits[i], REAL, filled=True)
-                _contours(ax, y[:, [j, i]], limits[j], limits[i], FAKE, filled=False)
+                _contours(ax, x[:, [j, i]], w, limits[j], limits[i], REAL, filled=True)
+                _contours(ax, y[:, [j, i]], v, limits[j], limits[i], FAKE, filled=False)
                 ax.set_ylim(limits[i])
             ax.set_xlim(limits[j])
             _outer_labels(ax, i, j, d, labels)
     handles = [Patch(color=REAL, alpha=0.5, label="real"), Patch(fill=False, edgecolor=FAKE, lw=1.5, label="fake")]
     figure.legend(handles=handles, loc="upper right", frameon=False, fontsize=11)
+    return figure
+
+
+def box(evidence: Evidence, region: Region) -> Figure | None:
+    """The plane of the first two columns of a region, or its only one: too many fakes red, too few blue, boxed.
+
+    Cells are coloured by (fake - real) over its Poisson error, of the rows that fulfil the region's other conditions.
+    None where the pictures hold another scale of a column.
+    """
+    names = [name for name, _, _ in region.sides]
+    if not set(names) <= set(evidence.names):
+        return None
+    at, weights, labels = [evidence.names.index(name) for name in names], evidence.counts(), evidence.labels()
+    samples = [x.numpy()[:, at] for x in (evidence.real, evidence.fake)]
+    held = [np.all([(x[:, i] > (-np.inf if low is None else low)) & (x[:, i] <= (np.inf if high is None else high))
+                    for i, (_, low, high) in enumerate(region.sides) if i > 1], axis=0) * np.ones(len(x), bool)
+            for x in samples]
+    limits = [_limits(samples[0][:, i], samples[1][:, i]) for i in range(min(2, len(at)))]
+    ends = [(max(low, limit[0] if above is None else above), min(high, limit[1] if upto is None else upto))
+            for limit, (_, above, upto) in zip(limits, region.sides) for low, high in [limit]]
+    figure = _figure(6.6, 4.2 if len(limits) > 1 else 4.0)
+    if len(limits) == 1:
+        top, bottom = _two_panels(figure.add_gridspec(1, 1)[0, 0])
+        _marginal_panel(top, bottom, samples[0][:, 0], samples[1][:, 0], weights)
+        for ax in (top, bottom):
+            ax.axvspan(*ends[0], color=FAKE, alpha=0.12, lw=0)
+        bottom.set_xlabel(labels[at[0]])
+        top.set_ylabel("density")
+        bottom.set_ylabel("fake / real")
+        top.legend(frameon=False, fontsize=9)
+        return figure
+    edges = [np.linspace(*limit, 25) for limit in limits]
+    (r, vr), (f, vf) = ((np.histogram2d(*x[rows][:, :2].T, edges, weights=w[rows] / w.sum())[0],
+                         np.histogram2d(*x[rows][:, :2].T, edges, weights=(w[rows] / w.sum()) ** 2)[0])
+                        for x, rows, w in zip(samples, held, weights))
+    counted = sum(np.histogram2d(*x[rows][:, :2].T, edges)[0] for x, rows in zip(samples, held))
+    pull = np.where(counted >= FEW, (f - r) / np.sqrt(np.maximum(vr + vf, 1e-30)), np.nan)
+    ax = figure.subplots()
+    _plain(ax)
+    drawn = ax.pcolormesh(*edges, pull.T, cmap="RdBu_r", vmin=-5, vmax=5)
+    (x0, x1), (y0, y1) = ends
+    ax.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color=INK, lw=1.8)
+    ax.set_xlabel(labels[at[0]])
+    ax.set_ylabel(labels[at[1]])
+    figure.colorbar(drawn, ax=ax, label="fake − real  [standard errors]").outline.set_visible(False)  # type: ignore[operator]
     return figure
 
 
@@ -292,13 +341,15 @@ def _limits(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _marginal_panel(top: Axes, bottom: Axes, x: np.ndarray, y: np.ndarray) -> None:
+def _marginal_panel(top: Axes, bottom: Axes, x: np.ndarray, y: np.ndarray, weights: Weights) -> None:
     _plain(top)
     _plain(bottom)
     edges = np.linspace(*_limits(x, y), 1 + int(np.clip(len(x) ** 0.5 / 2, 12, 40)))
     centre, step = 0.5 * (edges[1:] + edges[:-1]), edges[1] - edges[0]
     counts = [np.histogram(z, edges)[0] for z in (x, y)]
-    (p, dp), (q, dq) = ((c / (len(z) * step), np.sqrt(c) / (len(z) * step)) for c, z in zip(counts, (x, y)))
+    (p, dp), (q, dq) = ((np.histogram(z, edges, weights=w)[0] / (w.sum() * step),
+                         np.sqrt(np.histogram(z, edges, weights=w**2)[0]) / (w.sum() * step))
+                        for z, w in zip((x, y), weights))
     top.stairs(p + dp, edges, baseline=p - dp, fill=True, color=REAL, alpha=0.35, lw=0)
     top.stairs(p, edges, color=REAL, lw=1.5, label="real")
     top.errorbar(centre, q, dq, fmt="o", ms=3, lw=1, color=FAKE, label="fake")
@@ -314,18 +365,19 @@ def _marginal_panel(top: Axes, bottom: Axes, x: np.ndarray, y: np.ndarray) -> No
     top.set_xlim(edges[0], edges[-1])
 
 
-def _corner_diagonal(ax: Axes, x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) -> None:
+def _corner_diagonal(ax: Axes, x: np.ndarray, y: np.ndarray, limits: tuple[float, float], weights: Weights) -> None:
     edges = np.linspace(*limits, 33)
-    ax.stairs(np.histogram(x, edges, density=True)[0], edges, fill=True, color=REAL, alpha=0.35)
-    ax.stairs(np.histogram(y, edges, density=True)[0], edges, color=FAKE, lw=1.5)
+    p, q = (np.histogram(z, edges, weights=w / w.sum())[0] for z, w in zip((x, y), weights))
+    ax.stairs(p, edges, fill=True, color=REAL, alpha=0.35)
+    ax.stairs(q, edges, color=FAKE, lw=1.5)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
 
 
-def _contours(ax: Axes, xy: np.ndarray, xlim: tuple[float, float], ylim: tuple[float, float], color: str, *,
-              filled: bool) -> None:
+def _contours(ax: Axes, xy: np.ndarray, weights: np.ndarray, xlim: tuple[float, float], ylim: tuple[float, float],
+              color: str, *, filled: bool) -> None:
     edges = np.linspace(*xlim, 41), np.linspace(*ylim, 41)
-    smooth = gaussian_filter(np.histogram2d(xy[:, 0], xy[:, 1], edges)[0], 1.2).T
+    smooth = gaussian_filter(np.histogram2d(xy[:, 0], xy[:, 1], edges, weights=weights)[0], 1.2).clip(0).T
     ranked = np.sort(smooth.ravel())[::-1]
     share = np.cumsum(ranked) / max(ranked.sum(), 1e-300)
     levels = [float(ranked[min(int(np.searchsorted(share, c)), len(ranked) - 1)]) for c in CONTOURS]

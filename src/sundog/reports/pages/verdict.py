@@ -10,7 +10,7 @@ from pathlib import Path
 from sundog.data.atomic import write_text
 from sundog.reports.figures import verdict as figures
 from sundog.reports.html import Picture, picture_of, render
-from sundog.verdicts.verdict import FALSE_ALARM, Row, Verdict, number, probability
+from sundog.verdicts.verdict import FALSE_ALARM, NOWHERE, Row, Verdict, number, probability
 
 DPI = 144  # sharp on a screen of double density at the size used, and in print
 CHANNELS_SHOWN = 3
@@ -32,7 +32,8 @@ def page(verdict: Verdict) -> str:
     """The HTML of the report."""
     return render("verdict.html", json.loads(verdict.to_json()), filters={
         "number": number, "probability": probability, "capitalise": lambda text: text[:1].upper() + text[1:]},
-        verdict=verdict, pictures=list(pictures(verdict)), reading=_reading(verdict), measured=measured)
+        verdict=verdict, pictures=list(pictures(verdict)), reading=_reading(verdict), measured=measured,
+        place=_place(verdict), nowhere=NOWHERE)
 
 
 def pictures(verdict: Verdict) -> Iterator[Picture]:
@@ -70,6 +71,16 @@ def pictures(verdict: Verdict) -> Iterator[Picture]:
         unit = evidence.units[0] if len(set(evidence.units)) == 1 else ""
         yield picture_of(curve.name.capitalize() if curve.name.islower() else curve.name, figures.curve(curve, unit),
                        "Mean over the samples; bands are one standard error.")
+
+
+def _place(verdict: Verdict) -> Picture | None:
+    """The surest box of events in its plane."""
+    for region in verdict.boxes[:1] if verdict.kind == "events" else ():
+        shown = figures.box(verdict.evidence, region)
+        if shown is not None:
+            return picture_of("Where the samples differ", shown,
+                              f"{region.words}: blue cells lack fakes, red ones have too many.")
+    return None
 
 
 def measured(row: Row) -> str:

@@ -23,19 +23,26 @@ class Region:
 
     Attributes
     ----------
-    words : such as "tau21 < 0.1 and m > 3.6"
+    sides : (column, above, up to) of each condition; None where it has no such side
     real, fake : share of each sample inside, of the half that did not choose the box
     local_p : one-sided probability of so large a difference in this box, if the laws agree
     p_value : the same for any box that could have been named: two are
     kind : of the rows
     """
 
-    words: str
+    sides: tuple[tuple[str, float | None, float | None], ...]
     real: float
     fake: float
     local_p: float
     p_value: float
     kind: str = "events"
+
+    @property
+    def words(self) -> str:
+        """Such as "tau21 <= 0.1 and 3.6 < m <= 4.2"."""
+        return " and ".join(f"{name} > {low:.3g}" if high is None else
+                            (f"{low:.3g} < " if low is not None else "") + f"{name} <= {high:.3g}"
+                            for name, low, high in self.sides)
 
     def __str__(self) -> str:
         p = "p < 1e-99" if self.p_value < 1e-99 else f"p = {self.p_value:.2g}"
@@ -72,25 +79,23 @@ def regions(x: np.ndarray, names: Sequence[str], labels: Labels, kind: str) -> t
         if cuts:
             r, f, z = _excess(inside & ~half, ~half, fake, share)
             p = float(norm.sf(sign * z))
-            found.append(Region(_words(cuts, names, edges), r, f, p, min(1.0, 2 * p), kind))
+            found.append(Region(_sides(cuts, names, edges), r, f, p, min(1.0, 2 * p), kind))
     return tuple(sorted(found, key=lambda region: region.p_value))
 
 
 Cut = tuple[int, int, bool]  # column, edge, below?
 
 
-def _words(cuts: Sequence[Cut], names: Sequence[str], edges: Sequence[np.ndarray]) -> str:
-    """One condition per column: "m <= 3", or "2 < m <= 3" where both sides are cut."""
-    parts = []
+def _sides(cuts: Sequence[Cut], names: Sequence[str], edges: Sequence[np.ndarray],
+           ) -> tuple[tuple[str, float | None, float | None], ...]:
+    """One condition per column, whatever cuts made it."""
+    found = []
     for i in dict.fromkeys(column for column, _, _ in cuts):
-        above = max((cut for column, cut, below in cuts if column == i and not below), default=None)
-        under = min((cut for column, cut, below in cuts if column == i and below), default=None)
-        if above is not None and under is not None:
-            parts.append(f"{edges[i][above]:.3g} < {names[i]} <= {edges[i][under]:.3g}")
-        else:
-            parts.append(f"{names[i]} > {edges[i][above]:.3g}" if under is None
-                         else f"{names[i]} <= {edges[i][under]:.3g}")
-    return " and ".join(parts)
+        above = [cut for column, cut, below in cuts if column == i and not below]
+        under = [cut for column, cut, below in cuts if column == i and below]
+        found.append((names[i], float(edges[i][max(above)]) if above else None,
+                      float(edges[i][min(under)]) if under else None))
+    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)

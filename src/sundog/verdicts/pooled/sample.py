@@ -91,11 +91,11 @@ def pool(real: Dataset, fake: Dataset, train: Dataset | None, statistics: tuple[
     )
 
 
-def bent(real: Dataset, fake: Dataset, train: Dataset | None) -> tuple[Dataset, Dataset, Dataset | None, list[str]]:
-    """The samples with wild columns bent, the same for all, and a note that says so."""
+def bent(real: Dataset, fake: Dataset, train: Dataset | None) -> tuple[Dataset, Dataset, Dataset | None, Bend]:
+    """The samples with wild columns bent, the same for all, and how."""
     bend = Bend.of(replace(real, values=torch.cat([real.values, fake.values]), context=None, weights=None,
                            context_names=(), context_units=()))
-    return bend(real), bend(fake), None if train is None else bend(train), bend.notes()
+    return bend(real), bend(fake), None if train is None else bend(train), bend
 
 
 def feature_names(x: Tensor, frame: Frame) -> tuple[str, ...]:
