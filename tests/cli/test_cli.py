@@ -158,7 +158,8 @@ def test_data_are_found_below_the_shared_folder(
 def test_fit_sample_judge(events: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit = ["fit", "flow-matching", "events.npz", "-c", "m_jj", "--steps", "20", "--set", "hidden=[16]", "-q", "--json"]
     assert cli.main(fit) == 0
-    assert json.loads(capsys.readouterr().out)["folder"] == "run"
+    assert json.loads(capsys.readouterr().out)["folder"] == "run-flow-matching-events"
+    Path("run-flow-matching-events").rename("run")
     assert cli.main(["sample", "run", "-n", "150", "--seed", "3", "--quiet"]) == 0
     fakes, again = sundog.load("fakes.npz"), sundog.load_run("run").sample(150, seed=3)
     assert (fakes.names, fakes.units, fakes.context_names) == (("a", "b"), ("GeV", ""), ("m_jj",))
@@ -175,7 +176,7 @@ def test_fit_sample_judge(events: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_sample_at_one_context(events: Path) -> None:
-    assert cli.main(["fit", "flow", "events.npz", "-c", "m_jj", "--steps", "5", "-q", "--set", "layers=1"]) == 0
+    assert cli.main(["fit", "flow", "events.npz", "-c", "m_jj", "--steps", "5", "-q", "--set", "layers=1", "-o", "run"]) == 0
     assert cli.main(["sample", "run", "-n", "7", "-c", "0.5", "-q"]) == 0
     assert sundog.load("fakes.npz").context.tolist() == [[0.5]] * 7
 
@@ -196,7 +197,7 @@ def test_strict_judge_exits_1_on_bad_fakes_and_0_on_good(events: Path, capsys: p
 
 def test_plan_file_and_options_that_win(events: Path) -> None:
     Path("plan.yaml").write_text("steps: 500\nbatch: 32\n")
-    assert cli.main(["fit", "flow", "events.npz", "--plan", "plan.yaml", "--steps", "3", "-q"]) == 0
+    assert cli.main(["fit", "flow", "events.npz", "--plan", "plan.yaml", "--steps", "3", "-q", "-o", "run"]) == 0
     plan = sundog.load_run("run").plan
     assert (plan.steps, plan.batch) == (3, 32)
 
@@ -224,7 +225,7 @@ def test_simulate_list(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("stop, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_is_finished_by_the_same_command(stop: signal.Signals, code: int, events: Path) -> None:
     Path("plan.json").write_text(json.dumps({"steps": 800, "batch": 64, "checkpoint_seconds": 0.05}))
-    words = ["fit", "flow-matching", "events.npz", "--plan", "plan.json", "--set", "hidden=[16]", "--quiet"]
+    words = ["fit", "flow-matching", "events.npz", "--plan", "plan.json", "--set", "hidden=[16]", "--quiet", "-o", "run"]
     started = subprocess.Popen([sys.executable, "-m", "sundog.cli", *words], stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 60
     while not list(Path("run").glob("checkpoint*")) and time.monotonic() < limit and started.poll() is None:
@@ -239,6 +240,7 @@ def test_a_stopped_run_is_finished_by_the_same_command(stop: signal.Signals, cod
     assert cli.main([*words, "--out", "whole"]) == 0
     resumed, whole = sundog.load_run("run"), sundog.load_run("whole")
     assert torch.equal(resumed.sample(20, seed=1).values, whole.sample(20, seed=1).values)
+
 
 def test_a_map_is_learned_with_a_mask_from_a_file(tmp_path):
     x = np.random.default_rng(0).normal(size=(32, 96)).astype("f4")
