@@ -225,7 +225,7 @@ def test_simulate_list(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("stop, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_is_finished_by_the_same_command(stop: signal.Signals, code: int, events: Path) -> None:
     Path("plan.json").write_text(json.dumps({"steps": 800, "batch": 64, "checkpoint_seconds": 0.05}))
-    words = ["fit", "flow-matching", "events.npz", "--plan", "plan.json", "--set", "hidden=[16]", "--quiet", "-o", "run"]
+    words = ["fit", "flow-matching", "events.npz", "--plan", "plan.json", "--set", "hidden=[16]", "-q", "-o", "run"]
     started = subprocess.Popen([sys.executable, "-m", "sundog.cli", *words], stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 60
     while not list(Path("run").glob("checkpoint*")) and time.monotonic() < limit and started.poll() is None:
