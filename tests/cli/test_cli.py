@@ -176,7 +176,7 @@ def test_fit_sample_judge(events: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_sample_at_one_context(events: Path) -> None:
-    assert cli.main(["fit", "flow", "events.npz", "-c", "m_jj", "--steps", "5", "-q", "--set", "layers=1", "-o", "run"]) == 0
+    assert cli.main(["fit", "flow", "events.npz", "-c", "m_jj", "--steps", "5", "-q", "-o", "run"]) == 0
     assert cli.main(["sample", "run", "-n", "7", "-c", "0.5", "-q"]) == 0
     assert sundog.load("fakes.npz").context.tolist() == [[0.5]] * 7
 
