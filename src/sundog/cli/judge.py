@@ -77,7 +77,7 @@ def judge(
                           expected="the folder of a run as FAKE, and its training data",
                           do="add --held-out or --train FILE")
     verdict = sundog.judge(truth, fakes, statistics=statistics or "all", train=learned, seed=seed, progress=not quiet)
-    if worth is not None:
+    if learned is not None and isinstance(fakes, Run) and worth is not None:
         verdict = replace(verdict, worth=amplification(fakes, learned, generators=worth, seed=seed))
     if report is not None:
         verdict.report(report)

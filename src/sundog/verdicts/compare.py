@@ -310,13 +310,12 @@ def _evidence(real: Dataset, fake: Dataset, pooled: Pooled, bend: Bend) -> Evide
     generator = stream(pooled.labels.seed, "shown")
     picked = [torch.randperm(len(data), generator=generator)[: SHOWN[data.kind]] for data in (real, fake)]
     given = pooled.labels.weights
-    weights: tuple[Tensor | None, ...] = (None, None)
-    if given is not None:
-        weights = tuple(torch.from_numpy(w)[rows] for w, rows in zip(np.split(given, [len(real)]), picked))
+    w = [None, None] if given is None else [
+        torch.from_numpy(w)[rows] for w, rows in zip(np.split(given, [len(real)]), picked)]
     names = tuple(f"asinh of {name}" if name in bend.names else name for name in real.names)
     tell = None if real.kind == "events" else fake.values[list(telling(standardised(pooled.space), pooled.labels))]
     return Evidence(tuple(curves), real.values[picked[0]], fake.values[picked[1]], names, real.units,
-                    real.pixel_arcmin, tell, weights)
+                    real.pixel_arcmin, tell, (w[0], w[1]))
 
 
 def _notes_on(pooled: Pooled, groups: np.ndarray) -> list[str]:

@@ -163,11 +163,15 @@ def box(evidence: Evidence, region: Region) -> Figure | None:
         top.legend(frameon=False, fontsize=9)
         return figure
     edges = [np.linspace(*limit, 25) for limit in limits]
-    (r, vr), (f, vf) = ((np.histogram2d(*x[rows][:, :2].T, edges, weights=w[rows] / w.sum())[0],
-                         np.histogram2d(*x[rows][:, :2].T, edges, weights=(w[rows] / w.sum()) ** 2)[0])
-                        for x, rows, w in zip(samples, held, weights))
-    counted = sum(np.histogram2d(*x[rows][:, :2].T, edges)[0] for x, rows in zip(samples, held))
-    pull = np.where(counted >= FEW, (f - r) / np.sqrt(np.maximum(vr + vf, 1e-30)), np.nan)
+
+    def cells(k: int, power: int) -> np.ndarray:
+        """Sum of the weights to a power in every cell, of real (0) or fake (1)."""
+        x, w = samples[k][held[k]], weights[k][held[k]]
+        return np.histogramdd(x[:, :2], edges, weights=w**power)[0] / weights[k].sum() ** power
+
+    error = np.sqrt(np.maximum(cells(0, 2) + cells(1, 2), 1e-30))
+    counted = cells(0, 0) + cells(1, 0)
+    pull = np.where(counted >= FEW, (cells(1, 1) - cells(0, 1)) / error, np.nan)
     ax = figure.subplots()
     _plain(ax)
     drawn = ax.pcolormesh(*edges, pull.T, cmap="RdBu_r", vmin=-5, vmax=5)
