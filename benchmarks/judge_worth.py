@@ -14,7 +14,7 @@ from scipy.stats import binomtest, norm
 
 from sundog import Dataset
 from sundog.random import stream
-from sundog.verdicts.worth import amplification
+from sundog.tasks.worth import amplification
 
 N, EDGES = 1000, norm.ppf(np.arange(1, 10) / 10)
 

@@ -28,6 +28,7 @@ _PUBLIC = {
     "EmulatorRun": "sundog.train.run",
     "judge": "sundog.verdicts.compare",
     "Verdict": "sundog.verdicts.verdict",
+    "amplification": "sundog.tasks.worth",
     "separate": "sundog.tasks.separation",
     "SundogError": "sundog.errors",
 }
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from sundog.models.families import families as families
     from sundog.tasks.generator import as_generator as as_generator
     from sundog.tasks.separation import separate as separate
+    from sundog.tasks.worth import amplification as amplification
     from sundog.train.fit import fit as fit
     from sundog.train.plan import Plan as Plan
     from sundog.train.run import DensityRun as DensityRun

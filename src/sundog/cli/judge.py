@@ -60,8 +60,8 @@ def judge(
     """
     import sundog
     from sundog.errors import OptionError
+    from sundog.tasks.worth import amplification
     from sundog.train.run import Run
-    from sundog.verdicts.worth import amplification
 
     before_work(report, None if as_json in (None, "-") else Path(str(as_json)))
     how: dict[str, Any] = {"kind": kind, "columns": columns, "unit": unit, "mask": mask, "time_step": time_step,

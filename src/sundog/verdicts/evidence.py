@@ -1,4 +1,4 @@
-"""Evidence: what a report draws of the two samples. Numbers only; no plotting here."""
+"""Evidence: what a report draws of the two samples, and what the fakes are worth. Numbers only; no plotting here."""
 
 from __future__ import annotations
 
@@ -63,3 +63,40 @@ class Evidence:
     def labels(self) -> tuple[str, ...]:
         """Axis labels, such as ``m_jj [TeV]``."""
         return tuple(f"{name} [{unit}]" if unit else name for name, unit in zip(self.names, self.units))
+
+
+@dataclass(frozen=True, eq=False)
+class Worth:
+    """Equivalent sample size of an endless sample of fakes.
+
+    Attributes
+    ----------
+    n : rows that the generators learned from
+    equivalent : true events that would know shares of events as well, over all regions
+    low, high : 68 % interval of ``equivalent``
+    regions : (d, cells) the same for every cell of every column
+    edges : (d, cells - 1) between the cells
+
+    ``equivalent`` above n is amplification: what the generator knows beyond the events (smoothness, its form). A bias
+    that all generators share is not seen here; that is what ``judge`` is for.
+    """
+
+    n: int
+    equivalent: float
+    low: float
+    high: float
+    regions: np.ndarray
+    edges: np.ndarray
+
+    @property
+    def factor(self) -> float:
+        """Equivalent events per event learned from."""
+        return self.equivalent / self.n
+
+    def to_json(self) -> dict[str, float]:
+        """The numbers that a verdict keeps."""
+        return {"n": self.n, "equivalent": self.equivalent, "low": self.low, "high": self.high}
+
+    def __str__(self) -> str:
+        return (f"endless fakes know shares of events as well as {self.equivalent:.0f} true events would "
+                f"({self.low:.0f} to {self.high:.0f}); learned from {self.n}")

@@ -11,9 +11,8 @@ from typing import Any
 
 from sundog.checks import one_of
 from sundog.results import Result
-from sundog.verdicts.evidence import Evidence
+from sundog.verdicts.evidence import Evidence, Worth
 from sundog.verdicts.explaining.where import Region
-from sundog.verdicts.worth import Worth
 
 FALSE_ALARM = 0.01  # probability per verdict; docs/judge.md has the measured rate
 SURE = 0.05  # p of a box above which it is not named

@@ -17,46 +17,10 @@ from sundog.errors import OptionError, SampleSizeError
 from sundog.random import numpy_stream
 from sundog.train.fit import fit
 from sundog.train.run import Run
+from sundog.verdicts.evidence import Worth
 
 FEWEST_GENERATORS, FEWEST_ROWS = 4, 100
 Recipe = Callable[[Dataset, int], Any]  # (events, seed) -> generator with ``sample(m, seed=...)``
-
-
-@dataclass(frozen=True, eq=False)
-class Worth:
-    """Equivalent sample size of an endless sample of fakes.
-
-    Attributes
-    ----------
-    n : rows that the generators learned from
-    equivalent : true events that would know shares of events as well, over all regions
-    low, high : 68 % interval of ``equivalent``
-    regions : (d, cells) the same for every cell of every column
-    edges : (d, cells - 1) between the cells
-
-    ``equivalent`` above n is amplification: what the generator knows beyond the events (smoothness, its form). A bias
-    that all generators share is not seen here; that is what ``judge`` is for.
-    """
-
-    n: int
-    equivalent: float
-    low: float
-    high: float
-    regions: np.ndarray
-    edges: np.ndarray
-
-    @property
-    def factor(self) -> float:
-        """Equivalent events per event learned from."""
-        return self.equivalent / self.n
-
-    def to_json(self) -> dict[str, float]:
-        """The numbers that a verdict keeps."""
-        return {"n": self.n, "equivalent": self.equivalent, "low": self.low, "high": self.high}
-
-    def __str__(self) -> str:
-        return (f"endless fakes know shares of events as well as {self.equivalent:.0f} true events would "
-                f"({self.low:.0f} to {self.high:.0f}); learned from {self.n}")
 
 
 @dataclass(frozen=True)

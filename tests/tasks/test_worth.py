@@ -13,7 +13,7 @@ from sundog import Dataset, Plan, fit, judge
 from sundog.errors import OptionError, SampleSizeError
 from sundog.random import stream
 from sundog.simulate.densities import TwoMoons
-from sundog.verdicts.worth import amplification, halves, like
+from sundog.tasks.worth import amplification, halves, like
 
 
 def drawn(n, seed):
