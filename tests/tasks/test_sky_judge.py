@@ -65,7 +65,7 @@ def test_bispectrum_of_a_squared_field_is_the_known_one() -> None:
 def test_counts_are_the_counts() -> None:
     counts, rng = RadioCounts(), np.random.default_rng(0)
     n = rng.poisson(4 * math.pi * counts.per_steradian() / 40)
-    sources = Sources(np.zeros(n), np.zeros(n), counts.fluxes(n, rng).astype(float))
+    sources = Sources(np.zeros(n), np.zeros(n), counts.fluxes(rng.random(n)))
     edges = np.geomspace(1e-4, 5e-3, 8)
     found, error = source_counts(sources, edges, sky_fraction=1 / 40)
     a = counts.slope - 1

@@ -1,4 +1,4 @@
-"""Halos: how many of which mass (Tinker 2008), how clustered (Tinker 2010), where (inverse CDF of exp(b g)).
+"""Halos: how many of which mass (Tinker 2008), how clustered (Tinker 2010), which around which matter.
 
 Masses are M200c: 200 times the critical density inside the radius R200c.
 """
@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.special import sici
 
-from sundog.data.sky.sphere import pixelisation
 from sundog.simulate.sky.cosmology import Cosmology, MatterPower
 from sundog.simulate.sky.shells import Shell
 
 Array = NDArray[Any]
 LIGHTEST, HEAVIEST = 1e13, 5e15
-_BIN = 0.48  # of ln M, at most
+NEAREST = 40.0  # Mpc: one cluster on the doorstep would be most of the power of a sky at low l
 DELTA_C = 1.686
-_FINE = 8  # mass nodes per bin, for integrals
-_FINEST = 512  # NSIDE at which halos are placed; below, they are spread inside its pixels
+_MASSES = 100  # nodes of ln M
+_LEVELS, _ROWS = 2048, 65  # values of g that are told apart, for numbers of halos and for their masses
+_TOP, _PER_UNIT = 24, 16  # table of ln M: up to one halo in e^24
+_DEPTHS = 3  # distances in a shell, for the mean over them
 # Tinker et al. 2008, ApJ 688, 709, table 2: overdensity over the mean, and A, a, b, c at z = 0.
 _DELTA = np.log10([200, 300, 400, 600, 800, 1200, 1600, 2400, 3200])
 _TABLE = {"A": [0.186, 0.200, 0.212, 0.218, 0.248, 0.255, 0.260, 0.260, 0.260],
@@ -86,76 +87,117 @@ def virial_radius(model: Cosmology, mass: Array, z: float) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class HaloBins:
-    """The halos of a shell in bins of mass.
+class HaloLaw:
+    """The halos of a shell where the Gaussian field of its matter is g: dN/dlnM = N(M) exp(b(M) g) / S(M).
 
-    edges : (b + 1,) ln M; number : (b,) expected on the sky; bias : (b,) of the number-weighted mean;
-    slope : (b,) of ln n against ln M inside the bin
+    S(M) is the mean of exp(b g) over the sky, so that a sky holds as many halos of each mass as the mass function says.
+
+    Attributes
+    ----------
+    log_mass : (n,) ln M in equal steps; number : (n,) N(M) dlnM on the sky, the trapezoid rule's weights; bias : (n,)
     """
 
-    edges: Array
+    log_mass: Array
     number: Array
     bias: Array
-    slope: Array
 
     @staticmethod
-    def of(power: MatterPower, shell: Shell, lightest: float = LIGHTEST, heaviest: float = HEAVIEST) -> HaloBins:
-        """Of a shell, between two masses, in equal steps of ln M."""
-        bins = math.ceil(math.log(heaviest / lightest) / _BIN)
-        edges = np.linspace(math.log(lightest), math.log(heaviest), bins + 1)
-        x = np.linspace(edges[0], edges[-1], bins * _FINE + 1)
-        n = mass_function(power, np.exp(x), shell.z) * shell.volume
-        b = bias(power, np.exp(x), shell.z)
-        first = np.arange(bins) * _FINE
-        rows = first[:, None] + np.arange(_FINE + 1)
-        number = np.trapezoid(n[rows], x[rows], axis=1)
-        mean = np.trapezoid((n * b)[rows], x[rows], axis=1) / np.maximum(number, 1e-300)
-        ends = np.log(np.maximum(n, 1e-280))
-        slope = (ends[first + _FINE] - ends[first]) / np.diff(edges)
-        return HaloBins(edges, number, mean, slope)
+    def of(power: MatterPower, shell: Shell, lightest: float = LIGHTEST, heaviest: float = HEAVIEST) -> HaloLaw:
+        """Of a shell, between two masses."""
+        x = np.linspace(math.log(lightest), math.log(heaviest), _MASSES)
+        number = mass_function(power, np.exp(x), shell.z) * shell.volume * (x[1] - x[0])
+        number[[0, -1]] /= 2
+        return HaloLaw(x, number, bias(power, np.exp(x), shell.z))
 
-    def masses(self, which: int, count: int, rng: np.random.Generator) -> Array:
-        """ln M of ``count`` halos of a bin, (count,) float32: dn/dlnM ~ exp(slope ln M) inside it."""
-        width, s = self.edges[1] - self.edges[0], float(self.slope[which])
-        u = rng.random(count, np.float32)
-        return (self.edges[which] + np.log1p(u * math.expm1(s * width)) / s).astype(np.float32)
+    def around(self, g: Array) -> HalosAround:
+        """The halos around a field g of any shape."""
+        low, high = float(g.min()), float(g.max())
+        step = max(high - low, 1e-6) / (_LEVELS - 1)
+        where = ((g - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)).astype(np.int16)
+        levels = low + step * np.arange(_LEVELS)
+        share = np.bincount(where.ravel(), minlength=_LEVELS) / where.size
+        weight = np.exp(np.outer(levels, self.bias))
+        return HalosAround(self, where, self.number * weight / (share @ weight) / where.size)
 
 
-def placement_nside(shell: Shell, nside: int) -> int:
-    """NSIDE at which the halos of a shell are placed: its pixels stay below 0.7 of the smoothing length."""
-    wanted = math.sqrt(math.pi / 3) / (0.7 * shell.smoothing_angle)
-    return min(nside, _FINEST, 2 ** math.ceil(math.log2(max(wanted, 8))))
+@dataclass(frozen=True, eq=False)
+class HalosAround:
+    """Halos expected in each pixel of a field.
 
-
-def draw_pixels(weight: Array, count: int, rng: np.random.Generator) -> Array:
-    """``count`` pixel numbers, ascending, drawn with probability proportional to ``weight`` (n,).
-
-    Sorted uniforms as normalised sums of exponentials: the look-up then walks the table once, instead of jumping.
-
-    Example
-    -------
-    >>> drawn = draw_pixels(np.array([1.0, 0.0, 3.0]), 4000, np.random.default_rng(0))
-    >>> bool(abs((drawn == 0).mean() - 0.25) < 0.03), 1 in drawn
-    (True, False)
+    Attributes
+    ----------
+    level : (pixels,) which of the levels of g; expected : (levels, n) halos of each mass in one pixel of that level
     """
-    if count == 0:
-        return np.zeros(0, np.int64)
-    table = np.cumsum(weight, dtype=np.float64)
-    steps = np.cumsum(rng.standard_exponential(count + 1))
-    uniform = steps[:-1] * (table[-1] / steps[-1])
-    return np.minimum(np.searchsorted(table, uniform, side="right"), len(weight) - 1)
+
+    law: HaloLaw
+    level: Array
+    expected: Array
+
+    def number(self) -> Array:
+        """(pixels,) halos expected."""
+        return self.expected.sum(1)[self.level]
+
+    def mass(self) -> Array:
+        """(pixels,) float32 their mass, in solar masses."""
+        return (self.expected @ np.exp(self.law.log_mass)).astype(np.float32)[self.level]
+
+    def masses(self, pixels: Array, uniform: Array) -> Array:
+        """ln M of halos in these pixels, float32, from one uniform number in (0, 1] each.
+
+        Interpolated in g and t = -ln P(heavier): ln M is nearly straight in t.
+        """
+        rows = np.linspace(0, _LEVELS - 1, _ROWS).astype(int)
+        t = np.arange(_TOP * _PER_UNIT + 2) / _PER_UNIT
+        table = np.stack([np.interp(t, self._exponent(self.expected[row]), self._edges()) for row in rows])
+        table = table.astype(np.float32)
+        y = self.level[pixels] * np.float32((_ROWS - 1) / (_LEVELS - 1))
+        x = np.minimum(-np.log(uniform), np.float32(_TOP)) * np.float32(_PER_UNIT)
+        i, j = np.minimum(y.astype(np.int32), _ROWS - 2), x.astype(np.int32)
+        y, x, k = y - i, x - j, i * table.shape[1] + j
+        flat, across = table.ravel(), table.shape[1]
+        near = flat[k] + x * (flat[k + 1] - flat[k])
+        return near + y * (flat[k + across] + x * (flat[k + across + 1] - flat[k + across]) - near)
+
+    def _edges(self) -> Array:
+        """ln M between the nodes, and at both ends."""
+        x = self.law.log_mass
+        return np.concatenate([x[:1], 0.5 * (x[1:] + x[:-1]), x[-1:]])
+
+    def _exponent(self, number: Array) -> Array:
+        """-ln of the share of halos heavier than each edge; rising."""
+        heavier = np.append(np.cumsum(number[::-1])[::-1], 0)
+        return -np.log(np.maximum(heavier / heavier[0], 1e-30)) + 1e-9 * np.arange(len(heavier))
 
 
-def refine(pixels: Array, coarse: int, nside: int, rng: np.random.Generator) -> Array:
-    """RING pixels of a finer map: each pixel replaced by a random one of those inside it."""
-    if coarse == nside:
-        return pixels
-    factor = (nside // coarse) ** 2
-    nested = pixelisation(coarse, "RING").ring2nest(pixels) * factor + rng.integers(0, factor, len(pixels))
-    return pixelisation(nside, "NEST").nest2ring(nested)
+def one_halo_power(power: MatterPower, shell: Shell, lmax: int, lightest: float = LIGHTEST, *,
+                   resolution: float = 0.0, smooth: Array | None = None) -> Array:
+    """C_l that the masses of a shell's halos add to its contrast, (lmax + 1,); C_0 = 0.
+
+    C_l = (4 pi / V) int dlnM n(M) (M / rho)^2 <u(l | M)^2>, the mean over distances in the shell: that of points with
+    the profile u of their mass, one by one.
+
+    Parameters
+    ----------
+    resolution : halos whose R200c is seen under a smaller angle (radians) are points
+    smooth : (lmax + 1,) window that the others have besides their profile
+    Source: Cooray & Sheth 2002, Phys. Rep. 372, 1, eq. 87.
+    """
+    model, law = power.cosmology, HaloLaw.of(power, shell, lightest)
+    mass = np.exp(law.log_mass)
+    ell = np.unique(np.geomspace(1, max(lmax, 2), 60).astype(int))
+    window = np.ones(len(ell)) if smooth is None else smooth[np.minimum(ell, lmax)]
+    cubes = np.linspace(max(shell.low, NEAREST) ** 3, shell.high**3, 2 * _DEPTHS + 1)[1::2]
+    found = np.zeros(len(ell))
+    for chi in np.cbrt(cubes):
+        theta = virial_radius(model, mass, shell.z) * (1 + shell.z) / chi
+        u = nfw_window(ell, theta[:, None], concentration(model, mass, shell.z)[:, None]) * window
+        u[theta < resolution] = 1
+        found += (law.number * (mass / model.density) ** 2) @ u**2 / _DEPTHS
+    spline = np.interp(np.log(np.arange(1, lmax + 1)), np.log(ell), found)
+    return np.concatenate([[0], spline * 4 * math.pi / shell.volume**2])
 
 
-def nfw_window(ell: Array, theta: float, concentration: float) -> Array:
+def nfw_window(ell: Array, theta: Any, concentration: Any) -> Array:
     """Harmonic transform of the projected NFW profile cut at R200 (angle ``theta``, radians), 1 at l = 0.
 
     u = [sin x (Si((1+c)x) - Si(x)) - sin(cx)/((1+c)x) + cos x (Ci((1+c)x) - Ci(x))] / [ln(1+c) - c/(1+c)], with
@@ -164,7 +206,7 @@ def nfw_window(ell: Array, theta: float, concentration: float) -> Array:
     """
     c, x = concentration, np.maximum(np.asarray(ell, float), 1e-3) * theta / concentration
     (s1, c1), (s0, c0) = sici((1 + c) * x), sici(x)
-    norm = math.log(1 + c) - c / (1 + c)
+    norm = np.log(1 + c) - c / (1 + c)
     return (np.sin(x) * (s1 - s0) - np.sin(c * x) / ((1 + c) * x) + np.cos(x) * (c1 - c0)) / norm
 
 

@@ -1,4 +1,4 @@
-"""Hot gas: the pressure of a halo (Battaglia 2012), its integrated Compton y, and its shape in harmonic space."""
+"""Hot gas: pressure (Battaglia 2012) and density (Battaglia 2016) of a halo, integrated Compton y, harmonic shapes."""
 
 from __future__ import annotations
 
@@ -58,6 +58,23 @@ def pressure_window(ell: Array, theta: float, mass: float, z: float) -> Array:
     u(l) = int dx x^2 P(x) sin(l theta x)/(l theta x) / int dx x^2 P(x), flat sky.
     """
     weight = profile(_X, mass, z) * _X**3 * np.gradient(np.log(_X))
+    scale = np.sinc(np.outer(np.asarray(ell) * theta, _X) / math.pi)
+    return scale @ weight / weight.sum()
+
+
+def gas_window(ell: Array, theta: float, mass: float, z: float) -> Array:
+    """Harmonic transform of the projected gas density of a halo with R200c seen under ``theta``; 1 at l = 0.
+
+    rho = rho0 (x/0.5)^-0.2 [1 + (x/0.5)^alpha]^-(beta - 0.2)/alpha, x = r/R200, out to where it holds the baryons of
+    the halo, 4 R200 at most.
+    Source: Battaglia 2016, JCAP 08, 058, eq. A1-A2 and table 2 (AGN feedback), with the exponent that falls as x^-beta.
+    """
+    m = mass / 1e14
+    rho0, alpha, beta = (4000 * m**0.29 * (1 + z) ** -0.66, 0.88 * m**-0.03 * (1 + z) ** 0.19,
+                         3.83 * m**0.04 * (1 + z) ** -0.025)
+    density = rho0 * (2 * _X) ** -0.2 * (1 + (2 * _X) ** alpha) ** (-(beta - 0.2) / alpha)
+    weight = density * _X**3 * np.gradient(np.log(_X))
+    weight[3 / 200 * np.cumsum(weight) > 1] = 0
     scale = np.sinc(np.outer(np.asarray(ell) * theta, _X) / math.pi)
     return scale @ weight / weight.sum()
 

@@ -1,4 +1,4 @@
-"""Shells: matter between two distances as one lognormal map, its velocities, and the convergence it makes.
+"""Shells: matter between two distances as one lognormal map, and the convergence it makes.
 
 Approximations: Limber's within a shell, and shells independent of each other. Below l of about 20 the second one
 shows; GLASS computes what is left out here.
@@ -7,20 +7,22 @@ shows; GLASS computes what is left out here.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import spherical_jn
 
-from sundog.data.sky.sphere import legendre_angles, legendre_power, legendre_sum
-from sundog.simulate.sky.cosmology import C_KM_S, Z_LAST_SCATTERING, Cosmology, MatterPower
+from sundog.data.sky.sphere import legendre_power, legendre_sum
+from sundog.simulate.sky.cosmology import Z_LAST_SCATTERING, Cosmology, MatterPower
 
 Array = NDArray[Any]
 SMOOTHING = 10.0  # Mpc: what tracers see of a shell; unsmoothed, exp(b g) puts all clusters into one pixel
 SIGMA_T_MPC2 = 6.6524587e-29 / 3.0856775814913673e22**2  # Thomson cross-section
 SOLAR_MASS_IN_PROTONS = 1.98841e30 / 1.67262192e-27
+TOLERATED = 0.01  # of a spectrum, that a lognormal transform may miss unsaid
+_EMPTIEST = 1e-3  # 1 + xi of a correlation function that has a logarithm
 HELIUM = 0.24  # mass fraction; electrons per baryon mass: 1 - Y/2, helium doubly ionised
 
 
@@ -99,6 +101,9 @@ def density_power(power: MatterPower, shell: Shell, lmax: int) -> Array:
 def lognormal_power(power: Array) -> Array:
     """C_l of the Gaussian g for which exp(g - var/2) - 1 has the C_l given: xi_g = ln(1 + xi); never negative.
 
+    Not every spectrum has such a g. Where xi_g is no correlation function its negative C_l are set to 0, and if the
+    lognormal field then misses the spectrum by more than 1 % in a band of a tenth of the multipoles, a warning says so.
+
     Source: Coles & Jones 1991, MNRAS 248, 1, eq. 33; on the sphere Xavier et al. 2016, MNRAS 459, 3693, eq. 11.
 
     Example
@@ -107,7 +112,24 @@ def lognormal_power(power: Array) -> Array:
     >>> bool(np.allclose(legendre_power(np.expm1(legendre_sum(lognormal_power(power)))), power, atol=1e-9))
     True
     """
-    return np.clip(legendre_power(np.log1p(legendre_sum(power))), 0, None)
+    xi = legendre_sum(power)
+    found = legendre_power(np.log1p(np.maximum(xi, _EMPTIEST - 1)))
+    if xi.min() < _EMPTIEST - 1 or found[1:].min(initial=0) < 0:
+        found = np.clip(found, 0, None)
+        _warn_of_miss(power, legendre_power(np.expm1(legendre_sum(found))))
+    return found
+
+
+def _warn_of_miss(wanted: Array, got: Array) -> None:
+    weight = 2 * np.arange(len(wanted)) + 1
+    edges = np.unique(np.linspace(1, len(wanted), 11).astype(int))[:-1]
+    sums = [np.add.reduceat(weight * power, edges) for power in (wanted, got)]
+    miss = (sums[1] - sums[0]) / np.maximum(sums[0], 0.01 * sums[0].max())  # where there is power at all
+    worst = int(np.argmax(np.abs(miss)))
+    if abs(miss[worst]) > TOLERATED:
+        ends = np.append(edges, len(wanted))
+        warnings.warn(f"no lognormal field has this spectrum: the nearest is {100 * miss[worst]:+.1f} % off at "
+                      f"l {ends[worst]} to {ends[worst + 1] - 1}; take thicker shells or a lower NSIDE", stacklevel=3)
 
 
 def variance(power: Array) -> float:
@@ -142,51 +164,16 @@ def lensing_power(power: MatterPower, lmax: int) -> Array:
     return near + far_lensing_power(power, float(power.cosmology.redshift(layers[-1].high)), lmax)
 
 
-@dataclass(frozen=True, eq=False)
-class VelocityField:
-    """Linear velocities today per (f a H): correlations along (parallel) and across a separation r in Mpc; Mpc^2.
-
-    Psi_par = 1/(2 pi^2) int dk P (j0(kr) - 2 j1(kr)/(kr)), Psi_perp = 1/(2 pi^2) int dk P j1(kr)/(kr).
-    Source: Gorski 1988, ApJ 332, L7, eq. 4-5.
-    """
-
-    r: Array
-    parallel: Array
-    across: Array
-
-    @staticmethod
-    def of(power: MatterPower) -> VelocityField:
-        """From the linear spectrum; r on a grid fine enough for every shell."""
-        k = np.geomspace(power.k[0], 2.0, 4000)  # beyond k = 2/Mpc nothing moves
-        p = np.exp(np.interp(np.log(k), np.log(power.k), np.log(power.linear)))
-        r = np.concatenate([[0.0], np.geomspace(0.3, 20_000, 600)])
-        parallel, across = np.empty_like(r), np.empty_like(r)
-        for i, x in enumerate(r):
-            j0, ratio = spherical_jn(0, k * x), np.full_like(k, 1 / 3)
-            np.divide(spherical_jn(1, k * x), k * x, out=ratio, where=k * x > 1e-6)
-            parallel[i], across[i] = (np.trapezoid(p * f * k, np.log(k)) for f in (j0 - 2 * ratio, ratio))
-        return VelocityField(r, parallel / (2 * math.pi**2), across / (2 * math.pi**2))
-
-    def power(self, model: Cosmology, shell: Shell, lmax: int = 400) -> Array:
-        """C_l of the radial velocity (v/c)^2 on the sphere in the middle of a shell.
-
-        Two directions theta apart lie r = 2 chi sin(theta/2) apart, and
-        <v v'> = (f a H D)^2 [Psi_perp cos(theta) - (Psi_par - Psi_perp) sin^2(theta/2)].
-        """
-        theta = legendre_angles(2 * lmax + 1)
-        r, half = 2 * shell.distance * np.sin(theta / 2), np.sin(theta / 2) ** 2
-        parallel, across = (np.interp(r, self.r, psi) for psi in (self.parallel, self.across))
-        rate = float(model.growth_rate(shell.z) * model.hubble(shell.z) / (1 + shell.z) * model.growth(shell.z))
-        xi = rate**2 * (across * np.cos(theta) - (parallel - across) * half)
-        return np.clip(legendre_power(xi)[: lmax + 1], 0, None)
-
-
-def velocity_rms_km_s(power: Array) -> float:
-    """Rms of the radial velocity of a spectrum in km/s."""
-    return C_KM_S * math.sqrt(variance(power))
-
-
 def optical_depth(model: Cosmology, shell: Shell) -> float:
-    """Thomson optical depth of a shell: sigma_T n_e(today) (1 + z)^2 Dchi."""
+    """Thomson optical depth of a shell: sigma_T n_e(today) (1 + z)^2 Dchi, of the share of its gas that is ionised."""
     electrons = model.density * model.omega_b / model.omega_m * SOLAR_MASS_IN_PROTONS * (1 - HELIUM / 2)
-    return SIGMA_T_MPC2 * electrons * (1 + shell.z) ** 2 * shell.thickness
+    return SIGMA_T_MPC2 * electrons * ionised(shell.z) * (1 + shell.z) ** 2 * shell.thickness
+
+
+def ionised(z: float) -> float:
+    """Share of the baryons that are free to scatter: 1 - stars - cold gas.
+
+    6 % in stars and 2 % in cold gas today (Fukugita & Peebles 2004, ApJ 616, 643, table 1); stars decline with
+    redshift as in Madau & Dickinson 2014, ARA&A 52, 415, fig. 11.
+    """
+    return 1 - 0.06 * math.exp(-0.75 * z) - 0.02

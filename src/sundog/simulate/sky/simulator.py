@@ -1,13 +1,14 @@
 """simulate_sky: correlated kappa, tSZ, kSZ, CIB and radio maps from one draw of the matter, shell by shell; and others.
 
-Per shell: a lognormal contrast delta; halos on exp(b g) of the smoothed Gaussian; their gas, dust, and mass; radio
-sources; a radial velocity. The mass of the halos enters the contrast that lenses and scatters,
+Per shell: a lognormal contrast delta = exp(g - var/2) - 1 with the non-linear spectrum less the one-halo term; halos, a
+Poisson process around the smoothed g; their gas, dust, and mass; radio sources; a radial velocity. The contrast that
+lenses and scatters is
 
-    d = delta + (halo mass - its mean) - (sum over bins of f_M b) delta_s,
+    d = delta + (halo mass - its mean given g),
 
-f_M the share of mass in halos and delta_s the smoothed contrast: without the halos' own mass clusters would hardly
-lens, without the last term their clustering would count twice. Halos smaller than a pixel go into their pixel; larger
-ones are convolved with their profile, bin by bin of angular size, at a cost independent of their number.
+so the halos add their one-halo term and nothing else: d has the non-linear spectrum. Halos smaller than a pixel go into
+their pixel; larger ones are convolved with their profile, bin by bin of angular size, at a cost independent of their
+number.
 """
 
 from __future__ import annotations
@@ -30,25 +31,28 @@ from sundog.simulate.sky import shells as matter
 from sundog.simulate.sky.components import COMPONENTS, NAMES, REFERENCE, component
 from sundog.simulate.sky.cosmology import Cosmology, MatterPower, cosmology, matter_power
 from sundog.simulate.sky.halos import (
+    HEAVIEST,
     LIGHTEST,
-    HaloBins,
+    NEAREST,
+    HaloLaw,
     concentration,
-    draw_pixels,
     nfw_window,
-    placement_nside,
-    refine,
+    one_halo_power,
     virial_radius,
 )  # fmt: skip
 from sundog.simulate.sky.maps import SkyMaps, growing, new_maps
-from sundog.simulate.sky.pressure import faint_gas, integrated_y, pressure_window
+from sundog.simulate.sky.points import Points, scatter
+from sundog.simulate.sky.pressure import faint_gas, gas_window, integrated_y, pressure_window
 from sundog.simulate.sky.shells import Shell
 from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale, halo_flux, radio_shares
+from sundog.simulate.sky.velocities import LMAX, draw_velocities
 
 Array = NDArray[Any]
 RESOLVED = 0.75  # R200c in pixels above which a halo is given its profile
-NEAREST = 40.0  # Mpc: one cluster on the doorstep would be most of the power of a sky at low l
 CIB_D_1000 = 3.0  # uK^2 at 148 GHz: about 2 clustered and 1 of shot noise, near what SPT and ACT measure
 _SMALLEST, _LARGEST = 16, 8192
+_FINEST = 512  # NSIDE at which halos are placed; below, they are spread inside its pixels
+_NODES = 256  # of tables of ln M
 
 
 def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5", out: str | Path | None = None, *,
@@ -99,9 +103,9 @@ def _grown(maps: dict[str, Array], nside: int, seed: int, model: Cosmology, min_
     builder = _Builder.start(seed, model, maps, min_halo, radio or RadioCounts(), threads)
     dust = [DustShell.of(builder.power, shell, min_halo) for shell in builder.shells]
     jansky = dust_scale(builder.power, builder.shells, dust, cib_d_1000)
-    velocity = matter.VelocityField.of(builder.power)
+    velocities = draw_velocities(builder.power, builder.shells, seed, min(LMAX, builder.lmax))
     for shell in builder.shells:
-        builder.add(shell, dust[shell.index], jansky, velocity)
+        builder.add(shell, dust[shell.index], jansky, velocities[shell.index])
     builder.add_far_lensing()
     builder.add_resolved_halos()
     builder.finish_dust(jansky)
@@ -162,9 +166,9 @@ class _Builder:
         """Random numbers of one purpose of this sky."""
         return numpy_stream(self.seed, "sky", *stream)
 
-    def add(self, shell: Shell, dust: DustShell, jansky: float, velocity: matter.VelocityField) -> None:
+    def add(self, shell: Shell, dust: DustShell, jansky: float, velocity: Array) -> None:
         """Everything that one shell contributes."""
-        power = matter.lognormal_power(matter.density_power(self.power, shell, self.lmax))
+        power = matter.lognormal_power(self.two_halo_power(shell))
         alm = gaussian_alm(power, self.rng(shell.index, "density"), np.complex64)
         contrast = _exponential(synthesis(alm, self.nside, threads=self.threads), 1.0, matter.variance(power))
         contrast -= 1
@@ -173,15 +177,31 @@ class _Builder:
         seen = matter.variance(power[: len(window)] * window**2)
         tracer = synthesis(smooth, self.nside, threads=self.threads)
         self._faint_halos(shell, tracer, seen, dust, jansky)
-        bins = HaloBins.of(self.power, shell, self.min_halo)
         coarse = placement_nside(shell, self.nside)
-        weight = tracer if coarse == self.nside else synthesis(smooth, coarse, threads=self.threads)
-        halos = self._placed(shell, bins, weight, coarse, jansky)
-        layer = Layer(shell, weight, coarse, self.nside)
+        layer = Layer(self, shell, tracer if coarse == self.nside else synthesis(smooth, coarse, threads=self.threads))
+        law = HaloLaw.of(self.power, shell, self.min_halo)
+        halos = self._placed(layer, law, jansky)
         for name in self.maps:
             if trace := COMPONENTS[name].layer:
                 trace(self, layer)
-        self._mass(shell, bins, halos, contrast, tracer, seen, velocity)
+        self._mass(halos, contrast, law.around(tracer).mass(), velocity)
+
+    def two_halo_power(self, shell: Shell) -> Array:
+        """C_l of the contrast of a shell, less what the halos will add to it in these maps."""
+        whole = matter.density_power(self.power, shell, self.lmax)
+        halos = one_halo_power(self.power, shell, self.lmax, self.min_halo, smooth=self.pixel_window(self.lmax),
+                               resolution=self.resolution)
+        return np.maximum(whole - halos, 1e-3 * whole)
+
+    @property
+    def resolution(self) -> float:
+        """R200c in radians from which a halo has its profile."""
+        return RESOLVED * math.sqrt(self.pixel)
+
+    def pixel_window(self, lmax: int) -> Array:
+        """A Gaussian of the width of a pixel: resolved halos are as smooth as others, and ring less at lmax."""
+        ell = np.arange(lmax + 1)
+        return np.exp(-0.5 * ell * (ell + 1) * self.pixel / (8 * math.log(2)))
 
     def _faint_halos(self, shell: Shell, tracer: Array, seen: float, dust: DustShell, jansky: float) -> None:
         """Halos too light to be placed: mean and variance of their dust (Jy/sr), mean of their gas."""
@@ -192,50 +212,42 @@ class _Builder:
         np.copyto(field_, tracer)
         self.maps["tsz"] += np.float32(y * _micro_kelvin_per_y()) * _exponential(field_, y_bias, seen)
 
-    def _placed(self, shell: Shell, bins: HaloBins, weight: Array, coarse: int, jansky: float) -> _Halos:
-        """The halos of a shell; their gas and dust go into the maps, or wait in ``resolved``."""
-        rng = self.rng(shell.index, "halos")
-        pixels, masses = [], []
-        for b in range(len(bins.number)):
-            count = int(rng.poisson(bins.number[b]))
-            density = np.exp(np.float32(bins.bias[b]) * weight) if count else weight
-            pixels.append(draw_pixels(density, count, rng))
-            masses.append(bins.masses(b, count, rng))
-        where = refine(np.concatenate(pixels), coarse, self.nside, rng).astype(np.int32)
-        halos = _Halos.of(where, np.concatenate(masses), shell, self.power.cosmology, rng)
-        self.halos += len(where)
-        flux = np.interp(halos.log_mass, *_table(lambda m: halo_flux(m, shell.z, shell.distance)))
-        flux *= halos.nearness * jansky
+    def _placed(self, layer: Layer, law: HaloLaw, jansky: float) -> _Halos:
+        """The halos of a shell; their dust goes into its map."""
+        shell, around = layer.shell, law.around(layer.weight)
+        points = scatter(around.number(), self.rng(shell.index, "halos"))
+        masses = around.masses(layer.ring(points), points.uniform(1))
+        halos = _Halos.of(points.pixels(self.nside), masses, points.uniform(2), shell, self.power.cosmology)
+        self.halos += len(points)
+        flux = _looked_up(lambda m: halo_flux(m, shell.z, shell.distance), masses)
+        flux *= halos.nearness * np.float32(jansky)
         flux[flux > self.radio.cut] = 0  # sources that a survey would find and mask, as among the radio sources
-        self.maps["cib"] += self.in_pixels(where, flux)
+        self.maps["cib"] += self.in_pixels(halos.pixel, flux)
         return halos
 
-    def _mass(self, shell: Shell, bins: HaloBins, halos: _Halos, contrast: Array, tracer: Array, seen: float,
-              velocity: matter.VelocityField) -> None:
+    def _mass(self, halos: _Halos, contrast: Array, expected: Array, velocity: Array) -> None:
         """Lensing and scattering by the contrast with the halos in it; ``contrast`` is changed in place."""
-        model = self.power.cosmology
+        model, shell = self.power.cosmology, halos.shell
         unit = model.density * shell.volume / (4 * math.pi)  # solar masses per steradian of the shell
-        mass = np.exp(0.5 * (bins.edges[1:] + bins.edges[:-1]))
-        share = bins.number * mass / (unit * 4 * math.pi)
-        small = halos.radius < RESOLVED * math.sqrt(self.pixel)
-        contrast += self.in_pixels(halos.pixel[small], np.exp(halos.log_mass[small]) / unit)
-        contrast -= np.float32((share * bins.bias).sum()) * (_exponential(tracer, 1.0, seen) - 1)
-        contrast -= np.float32(share.sum())
-        power = velocity.power(model, shell, min(400, self.lmax))
-        speed = synthesis(gaussian_alm(power, self.rng(shell.index, "velocity"), np.complex64), self.nside,
-                          threads=self.threads)
+        small = halos.radius < self.resolution
+        mass = np.exp(halos.log_mass) / np.float32(unit)
+        expected *= np.float32(1 / (unit * self.pixel))
+        contrast += self.in_pixels(halos.pixel[small], mass[small])
+        contrast -= expected
+        speed = synthesis(velocity, self.nside, threads=self.threads)
         speed *= np.float32(-T_CMB * 1e6 * matter.optical_depth(model, shell))
         self.maps["kappa"] += np.float32(shell.weight) * contrast
         self.maps["ksz"] += speed * contrast
         y = halos.y(model)
         self.maps["tsz"] += self.in_pixels(halos.pixel[small], y[small] * _micro_kelvin_per_y())
-        self._keep(halos, ~small, y, np.exp(halos.log_mass) / unit, speed)
+        self._keep(halos, ~small, y, mass, speed)
 
     def _keep(self, halos: _Halos, large: Array, y: Array, contrast: Array, speed: Array) -> None:
         """Put the halos larger than a pixel into their bins of angular size (factors of two)."""
-        size = np.floor(np.log2(halos.radius / (RESOLVED * math.sqrt(self.pixel)))).astype(int)
-        for b in np.unique(size[large]):
-            chosen = np.flatnonzero(large & (size == b))
+        large = np.flatnonzero(large)
+        size = np.floor(np.log2(halos.radius[large] / self.resolution)).astype(int)
+        for b in np.unique(size):
+            chosen = large[size == b]
             part = halos.part(chosen)
             part.weights = {"tsz": y[chosen] * _micro_kelvin_per_y(), "kappa": contrast[chosen] * halos.shell.weight,
                             "ksz": contrast[chosen] * speed[part.pixel]}
@@ -257,7 +269,7 @@ class _Builder:
                 peaks = np.bincount(np.concatenate([part.pixel for part in parts]), minlength=12 * self.nside**2,
                                     weights=np.concatenate([part.weights[name] for part in parts]))
                 alm = adjoint(peaks.astype(np.float32), lmax, threads=self.threads)
-                total = total + scaled(alm, _window(name, parts, lmax, self.power.cosmology, self.pixel))
+                total = total + scaled(alm, _window(name, parts, lmax, self.power.cosmology) * self.pixel_window(lmax))
             if self.resolved:
                 values = synthesis(total, self.nside, threads=self.threads)
                 self.maps[name] += np.minimum(values, 0) if name == "tsz" else values
@@ -277,17 +289,26 @@ class _Builder:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One shell of matter, for tracers of it: the log of the smoothed contrast on a coarse map (12 coarse^2,)."""
+    """One shell of matter, for tracers of it: the smoothed Gaussian field on a coarse map (12 coarse^2,)."""
 
+    sky: _Builder
     shell: Shell
     weight: Array
-    coarse: int
-    nside: int
 
-    def pixels(self, bias: float, count: int, rng: np.random.Generator) -> Array:
-        """RING pixels of ``count`` tracers with a linear bias."""
-        drawn = draw_pixels(np.exp(np.float32(bias) * self.weight), count, rng)
-        return refine(drawn, self.coarse, self.nside, rng)
+    def points(self, bias: float, number: float, purpose: str) -> Points:
+        """Tracers with a linear bias, ``number`` expected on the sky."""
+        density = np.exp(np.float32(bias) * self.weight)
+        return scatter(density * (number / density.sum(dtype=float)), self.sky.rng(self.shell.index, purpose))
+
+    def ring(self, points: Points) -> Array:
+        """The pixels of this map in which points lie."""
+        return points.pixels(points.nside)
+
+
+def placement_nside(shell: Shell, nside: int) -> int:
+    """NSIDE at which the halos of a shell are placed: its pixels stay below 0.7 of the smoothing length."""
+    wanted = math.sqrt(math.pi / 3) / (0.7 * shell.smoothing_angle)
+    return min(nside, _FINEST, 2 ** math.ceil(math.log2(max(wanted, 8))))
 
 
 @dataclass(eq=False)
@@ -305,43 +326,44 @@ class _Halos:
     weights: dict[str, Array] = field(default_factory=dict)
 
     @staticmethod
-    def of(pixel: Array, log_mass: Array, shell: Shell, model: Cosmology, rng: np.random.Generator) -> _Halos:
+    def of(pixel: Array, log_mass: Array, uniform: Array, shell: Shell, model: Cosmology) -> _Halos:
         """With distances uniform in the volume of the shell, beyond NEAREST."""
         unit = float(virial_radius(model, np.array(1.0), shell.z)) * (1 + shell.z) / shell.distance
         low, high = ((edge / shell.distance) ** 3 for edge in (max(shell.low, NEAREST), shell.high))
-        closeness = 1 / np.cbrt(np.float32(low) + np.float32(high - low) * rng.random(len(pixel), np.float32))
-        return _Halos(pixel, log_mass, np.float32(unit) * closeness * np.exp(log_mass / 3), closeness**2, shell)
+        closeness = 1 / np.cbrt(np.float32(low) + np.float32(high - low) * uniform)
+        radius = np.float32(unit) * closeness * np.exp(log_mass * np.float32(1 / 3))
+        return _Halos(pixel, log_mass, radius, closeness**2, shell)
 
     def part(self, rows: Array) -> _Halos:
         return _Halos(self.pixel[rows], self.log_mass[rows], self.radius[rows], self.nearness[rows], self.shell)
 
     def y(self, model: Cosmology) -> Array:
         """Integrated Compton y, steradian, (n,) float32."""
-        found = _table(lambda m: np.log(integrated_y(model, m, self.shell.z, self.shell.distance)))
-        return np.exp(np.interp(self.log_mass, *found)).astype(np.float32) * self.nearness
+        found = _looked_up(lambda m: integrated_y(model, m, self.shell.z, self.shell.distance), self.log_mass)
+        return found * self.nearness
 
 
-def _table(law: Any) -> tuple[Array, Array]:
-    """A law of mass tabulated against ln M, for interpolation."""
-    x = np.linspace(math.log(9e12), math.log(6e15), 200)
-    return x, law(np.exp(x))
+def _looked_up(law: Any, log_mass: Array) -> Array:
+    """A positive law of mass at each ln M, float32, from a table of its logarithm in equal steps."""
+    low, high = math.log(9e11), math.log(1.1 * HEAVIEST)
+    table = np.log(np.maximum(law(np.exp(np.linspace(low, high, _NODES))), 1e-35)).astype(np.float32)
+    where = (log_mass - np.float32(low)) * np.float32((_NODES - 1) / (high - low))
+    i = where.astype(np.int32)
+    start = table[i]
+    return np.exp(start + (where - i) * (table[i + 1] - start))
 
 
-def _window(name: str, parts: list[_Halos], lmax: int, model: Cosmology, pixel: float) -> Array:
-    """Transform of the profile of a bin of halos, at their weighted mean size, mass and redshift.
-
-    Times that of a pixel (a Gaussian of its width): like the halos in one pixel, and with less ringing at lmax.
-    """
+def _window(name: str, parts: list[_Halos], lmax: int, model: Cosmology) -> Array:
+    """Transform of the profile of a bin of halos, at their weighted mean size, mass and redshift."""
     size, log_mass, z = (np.concatenate([v(part) for part in parts]) for v in (
         lambda p: p.radius, lambda p: p.log_mass, lambda p: np.full(len(p.pixel), p.shell.z, np.float32)))
     # Where halos of both signs meet (kSZ), their mass decides.
     weight = np.concatenate([np.abs(part.weights["kappa" if name == "ksz" else name]) for part in parts])
     theta, mass, z_mean = (float(np.average(v, weights=weight)) for v in (size, np.exp(log_mass), z))
     ell = np.arange(lmax + 1)
-    smooth = np.exp(-0.5 * ell * (ell + 1) * pixel / (8 * math.log(2)))
-    if name == "tsz":
-        return pressure_window(ell, theta, mass, z_mean) * smooth
-    return nfw_window(ell, theta, concentration(model, mass, z_mean)) * smooth
+    if name == "kappa":
+        return nfw_window(ell, theta, concentration(model, mass, z_mean))
+    return (pressure_window if name == "tsz" else gas_window)(ell, theta, mass, z_mean)
 
 
 def _exponential(g: Array, bias: float, variance: float) -> Array:

@@ -107,11 +107,11 @@ class RadioCounts:
         a = 3 - self.slope
         return self.amplitude / a * (self.cut**a - self.faintest**a)
 
-    def fluxes(self, count: int, rng: np.random.Generator) -> Array:
-        """(count,) float32 fluxes in Jy."""
+    def fluxes(self, uniform: Array) -> Array:
+        """(n,) fluxes in Jy that as many random numbers between 0 and 1 stand for."""
         a = self.slope - 1
         low, high = self.faintest**-a, self.cut**-a
-        return ((low - rng.random(count) * (low - high)) ** (-1 / a)).astype(np.float32)
+        return (low - uniform * (low - high)) ** (-1 / a)
 
 
 def radio_kernel(z: Array) -> Array:
@@ -128,8 +128,7 @@ def radio_shares(power: MatterPower, shells: tuple[Shell, ...]) -> Array:
 
 def add_radio_sources(sky: Any, layer: Any) -> None:
     """Add the radio sources of one shell of matter to a sky under construction."""
-    rng = sky.rng(layer.shell.index, "radio")
-    count = int(rng.poisson(4 * math.pi * sky.radio.per_steradian() * sky.radio_share[layer.shell.index]))
-    pixels = layer.pixels(sky.radio.bias, count, rng)
+    number = 4 * math.pi * sky.radio.per_steradian() * sky.radio_share[layer.shell.index]
+    points = layer.points(sky.radio.bias, number, "radio")
     per_uk = float(thermodynamic_to_intensity(148.0))
-    sky.maps["radio"] += sky.in_pixels(pixels, sky.radio.fluxes(count, rng) / per_uk)
+    sky.maps["radio"] += sky.in_pixels(points.pixels(sky.nside), sky.radio.fluxes(points.uniform(1)) / per_uk)
