@@ -42,7 +42,8 @@ def measured(nside: int, seed: int, cosmology: str, folder: Path) -> dict:
     start = time.process_time()
     sky = simulate_sky(nside, seed, cosmology, out=folder / f"maps_{nside}" if nside > 1024 else None)
     spent, memory = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    facts = {"nside": nside, "seed": seed, "cosmology": cosmology, "cpu": spent, "rss_gb": memory, "halos": sky.provenance["halos"]}
+    facts = {"nside": nside, "seed": seed, "cosmology": cosmology, "cpu": spent, "rss_gb": memory,
+             "halos": sky.provenance["halos"]}
     return facts | statistics(sky, min(5 * nside // 2, 5000))
 
 
@@ -79,15 +80,16 @@ def table(runs: list[dict]) -> None:
     lmax = len(get(runs[0], "kappa", "kappa")) - 1
     wanted = lensing_power(matter_power(cosmology(runs[0]["cosmology"])), lmax)
     published = np.load(DATA / "s10_clkk.npz")["clkk"] if DATA.exists() else np.zeros(0)
-    print("\n| l | kappa over target | error of Gaussian fields | S10 over target | kSZ D_l, uK^2 |\n|---|---|---|---|---|")
+    print("\n| l | kappa over target | error of Gaussian fields | S10 over target | kSZ D_l, uK^2 |")
+    print("|---|---|---|---|---|")
     edges = lensing_edges(lmax)
     for low, high in zip(edges[:-1], edges[1:]):
         ratio = [band(get(r, "kappa", "kappa"), low, high) / band(wanted, low, high) for r in runs]
         sigma = math.sqrt(2 / ((2 * np.arange(low, high) + 1).sum() * len(runs)))
-        s10 = f"{band(published[: lmax + 1], low, high) / band(wanted, low, high):.3f}" if high <= len(published) else "-"
+        s10 = band(published[: lmax + 1], low, high) / band(wanted, low, high) if high <= len(published) else math.nan
         ell = np.arange(low, high)
         ksz = [float((ell * (ell + 1) / 2 / math.pi * get(r, "ksz", "ksz")[low:high]).mean()) for r in runs]
-        print(f"| {low}-{high} | {spread(ratio)} | {sigma:.3f} | {s10} | {spread(ksz)} |")
+        print(f"| {low}-{high} | {spread(ratio)} | {sigma:.3f} | {s10:.3f} | {spread(ksz)} |")
     lmax = min(lmax, 1500)
     print("\n| correlation | " + " | ".join(f"l {a}-{b}" for a, b in BANDS) + " |\n|---|---|---|---|")
     for a, b in PAIRS:

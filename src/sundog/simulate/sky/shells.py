@@ -129,7 +129,7 @@ def _warn_of_miss(wanted: Array, got: Array) -> None:
     if abs(miss[worst]) > TOLERATED:
         ends = np.append(edges, len(wanted))
         warnings.warn(f"no lognormal field has this spectrum: the nearest is {100 * miss[worst]:+.1f} % off at "
-                      f"l {ends[worst]} to {ends[worst + 1] - 1}; take thicker shells or a lower NSIDE", stacklevel=3)
+                      f"l {ends[worst]} to {ends[worst + 1] - 1}; take a lower NSIDE", stacklevel=3)
 
 
 def variance(power: Array) -> float:
