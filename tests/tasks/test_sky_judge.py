@@ -17,6 +17,7 @@ from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 from sundog.simulate.sky.sources import RadioCounts
 from sundog.tasks.sky import judge_skies, plausible, sky_bispectrum, sky_patches, sky_spectra, source_counts
 from sundog.tasks.sky.judge import compare_numbers
+from sundog.tasks.sky.measure import SkySpectra, binned
 
 POWER = 1 / (5 + np.arange(65.0)) ** 2
 
@@ -74,32 +75,55 @@ def test_counts_are_the_counts() -> None:
     assert not (np.abs(found - 1.3 * truth) < 4 * error).all()
 
 
-def test_numbers_of_equal_skies_pass_and_of_other_skies_fail() -> None:
-    def numbers(seed: int, factor: float = 1.0) -> dict:
-        found = sky_spectra(pair(seed), [10, 30, 60])
-        return {("kappa", str(k)): factor * v for k, v in enumerate(found.power[0, 0])}
+def numbers(seed: int, factor: float = 1.0, correlation: float = 0.6) -> dict:
+    """Spectra and correlations of a pair of Gaussian maps: what `judge_skies` measures, drawn as their a_lm."""
+    rng, edges = np.random.default_rng(seed), np.array([10, 16, 25, 40, 65])
+    a, b = (gaussian_alm(POWER, rng) for _ in range(2))
+    alm = [math.sqrt(factor) * a, correlation * a + math.sqrt(1 - correlation**2) * b]
+    power = np.array([[binned(angular_spectrum(x, y), edges) for y in alm] for x in alm])
+    found = SkySpectra(("kappa", "tsz"), edges, power, np.add.reduceat(2 * np.arange(65) + 1, edges[:-1]).astype(float))
+    return {(name, str(k)): (values[i, j, k], error[i, j, k]) for k in range(4) for i, j in ((0, 0), (0, 1), (1, 1))
+            for name, values, error in ((f"{i}{j}", found.power, found.error),
+                                        (f"r{i}{j}", found.correlation, found.correlation_error))
+            if i != j or name[0] != "r"}
 
-    real = [numbers(seed) for seed in range(8)]
-    assert all(row.passed for row in compare_numbers(real, [numbers(seed) for seed in range(20, 24)]))
-    rows = compare_numbers(real, [numbers(seed, 1.3) for seed in range(20, 24)])
-    assert not rows[0].passed
-    assert 0.7 < np.mean([row.null for row in rows]) < 1.3
+
+def failures(trials: int, **wrong: float) -> int:
+    """How often five skies against five are told apart."""
+    return sum(compare_numbers([numbers(10 * t + i) for i in range(5)],
+                               [numbers(10 * t + i, **wrong) for i in range(5, 10)])[1] < 0.01 for t in range(trials))
+
+
+def test_five_skies_find_a_wrong_spectrum_and_a_wrong_correlation() -> None:
+    assert failures(12, factor=1.3) >= 11
+    assert failures(12, correlation=0.5) >= 11
+    assert failures(12) <= 2
+    rows, p = compare_numbers([numbers(i) for i in range(5)], [numbers(i, 1.3) for i in range(5, 10)])
+    assert rows[0].name == "00" and not rows[0].passed and rows[0].pull > 4 * rows[0].null / 2 and p < 0.01
+
+
+@pytest.mark.slow
+def test_equal_skies_fail_as_often_as_said() -> None:
+    """2 of 200 are expected at 0.01 (exactly 1 in 126); 7 or more have a probability of 0.002."""
+    assert failures(200) <= 6
 
 
 @pytest.mark.slow
 def test_the_judge_of_skies_finds_a_channel_that_was_shuffled() -> None:
-    real, good = [pair(seed) for seed in range(4)], [pair(10), pair(11)]
-    wrong = [{"kappa": pair(20)["kappa"], "tsz": pair(21)["tsz"]}, {"kappa": pair(22)["kappa"], "tsz": pair(23)["tsz"]}]
+    real, good = [pair(seed) for seed in range(5)], [pair(seed) for seed in range(10, 15)]
+    wrong = [{"kappa": pair(seed)["kappa"], "tsz": pair(seed + 1)["tsz"]} for seed in range(20, 30, 2)]
     layout = TileLayout(32, 70.0, 8)
     fine, bad = (judge_skies(real, fake, layout=layout, patches=60, lmax=60, bins=4,
                              statistics=["power spectrum", "cross spectra"]) for fake in (good, wrong))
-    assert all(row.passed for row in fine.sphere)
-    assert fine.patches.passed
-    assert not bad.passed
+    assert fine.passed and all(row.passed for row in fine.sphere)
+    assert not bad.passed and bad.p_sphere < 0.01
     assert bad.sphere[0].name in ("kappa x tsz", "r kappa x tsz")
     assert "FAIL" in str(bad)
-    with pytest.raises(SampleSizeError, match="too few skies"):
-        judge_skies(real[:2], good)
+
+
+def test_too_few_skies_are_told_how_many_are_needed() -> None:
+    with pytest.raises(SampleSizeError, match=r"5 real and 5 fake, or 13 real for 2 fake"):
+        judge_skies([pair(0)] * 3, [pair(1)] * 2)
 
 
 def test_patches_of_skies_are_the_sky() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from sundog.data.dataset import Dataset
 from sundog.data.sky.healpix import checked_map
@@ -22,10 +21,11 @@ from sundog.random import numpy_stream
 from sundog.simulate.sky.components import POINT_LIKE
 from sundog.tasks.sky.measure import SkySpectra, geometric_edges, sky_bispectrum, sky_spectra
 from sundog.verdicts.compare import judge
+from sundog.verdicts.deciding.moderated import LEVEL, check_numbers, moderated
 from sundog.verdicts.verdict import Verdict
 
 Array = NDArray[Any]
-FALSE_ALARM = 0.01
+Numbers = Mapping[tuple[str, str], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class SphereRow:
     name : "kappa x tsz" (spectrum), "r kappa x tsz" (correlation) or "bispectrum kappa"
     where : the multipoles
     real, fake : means over the skies
-    error : standard deviation of one sky, over the real skies, with every bin of a name sharing its floor
-    null : rms pull of each real sky against the others: about 1
-    pull : (fake - real) / (error sqrt(1/n_fake + 1/n_real))
-    p_value : two-sided, Student's t with n_real - 1 degrees of freedom
+    error : standard error of fake - real, moderated: see `moderated`
+    null : what 95 % of the relabellings keep the size of the pull below
+    pull : (fake - real) / error
+    p_value : two-sided, Student's t with the degrees of freedom of both samples and of the prior
     passed : p_value above 0.01 over the number of rows
     """
 
@@ -57,32 +57,39 @@ class SphereRow:
 
 @dataclass(frozen=True, eq=False)
 class SkyVerdict:
-    """patches : verdict on square patches, with all statistics of images; sphere : rows on the sphere, worst first."""
+    """patches : verdict on square patches, with all statistics of images; sphere : rows on the sphere, worst first.
+
+    p_sphere : of all rows on the sphere at once, by exchanging skies: what decides; the rows say where to look
+    """
 
     patches: Verdict
     sphere: tuple[SphereRow, ...]
+    p_sphere: float
 
     @property
     def passed(self) -> bool:
         """Whether nothing tells the fakes from the truth."""
-        return self.patches.passed and all(row.passed for row in self.sphere)
+        return self.patches.passed and self.p_sphere >= LEVEL
 
     def __str__(self) -> str:
         failed = sum(not row.passed for row in self.sphere)
-        head = f"sphere: {failed} of {len(self.sphere)} numbers tell the skies apart; worst first"
-        lines = [f"{row.name:28} {row.where:>11} real {row.real:11.4g} +- {row.error:8.2g} fake {row.fake:11.4g} "
-                 f"pull {row.pull:6.1f} {'' if row.passed else 'FAIL'}".rstrip() for row in self.sphere[:20]]
+        head = (f"sphere: {'PASS' if self.p_sphere >= LEVEL else 'FAIL'}, p = {self.p_sphere:.3g} for all at once; "
+                f"{failed} of {len(self.sphere)} numbers tell the skies apart alone; worst first")
+        lines = [f"{row.name:28} {row.where:>11} real {row.real:11.4g} fake {row.fake:11.4g} +- {row.error:8.2g} "
+                 f"pull {row.pull:6.1f} (null {row.null:.1f}) {'' if row.passed else 'FAIL'}".rstrip()
+                 for row in self.sphere[:20]]
         return "\n".join([str(self.patches), "", head, *lines])
 
 
 def judge_skies(real: Sequence[Any], fake: Sequence[Any], *, layout: TileLayout | None = None, patches: int = 200,
                 lmax: int | None = None, bins: int = 6, statistics: str | Sequence[str] = "all", seed: int = 0,
                 threads: int = 1) -> SkyVerdict:
-    """Verdict on generated skies against at least three real ones.
+    """Verdict on generated skies against real ones: on patches of both, and on numbers of whole skies.
 
     Parameters
     ----------
-    real, fake : SkyMaps, GeneratedSky or dicts of RING maps with the same names; ``real`` three or more
+    real, fake : SkyMaps, GeneratedSky or dicts of RING maps with the same names; five of each, or enough others to
+        exchange them in a hundred ways
     layout : of the patches; 64 pixels as wide as those of the maps (at most half a degree) when None
     patches : of each sample (twice as many are cut from the real skies), tangent-plane tiles spread over the sphere
     lmax : of the spectra; 1.5 NSIDE when None
@@ -91,12 +98,10 @@ def judge_skies(real: Sequence[Any], fake: Sequence[Any], *, layout: TileLayout 
 
     Raises
     ------
-    SampleSizeError : fewer than three real skies: their scatter is the error bar.
+    SampleSizeError : too few skies for a p-value below 0.01; says how many are needed.
     """
+    check_numbers(len(real), len(fake))
     truths, fakes = [_maps(sky) for sky in real], [_maps(sky) for sky in fake]
-    if len(truths) < 3 or not fakes:
-        raise SampleSizeError("too few skies to judge", got=f"{len(truths)} real, {len(fakes)} fake",
-                              expected="at least 3 real and 1 fake", do="simulate more: seeds 0, 1, 2 ...")
     names = tuple(truths[0])
     nside = nside_of(truths[0][names[0]])
     layout = layout or TileLayout(64, min(60 * math.degrees(math.sqrt(math.pi / 3) / nside), 30.0), 16)
@@ -105,7 +110,7 @@ def judge_skies(real: Sequence[Any], fake: Sequence[Any], *, layout: TileLayout 
     edges = geometric_edges(20, lmax or 3 * nside // 2, bins)
     wide = edges[:: max(1, len(edges) // max(2, bins // 2))]
     measured = [[_numbers(sky, edges, wide, threads) for sky in skies] for skies in (truths, fakes)]
-    return SkyVerdict(judge(cut[0], cut[1], statistics=statistics, seed=seed), compare_numbers(*measured))
+    return SkyVerdict(judge(cut[0], cut[1], statistics=statistics, seed=seed), *compare_numbers(*measured, seed=seed))
 
 
 def sky_patches(skies: Sequence[Mapping[str, Array]], number: int, layout: TileLayout, *, seed: int = 0,
@@ -143,36 +148,39 @@ def _nearest(values: Array, layout: TileLayout, row: int) -> Array:
     return values[pixelisation(nside_of(values)).ang2pix(angles)].reshape(phi.shape)
 
 
-def _numbers(maps: Mapping[str, Array], edges: Array, wide: Array, threads: int) -> dict[tuple[str, str], Array]:
-    """(name, where) -> number of one sky."""
+def _numbers(maps: Mapping[str, Array], edges: Array, wide: Array, threads: int) -> Numbers:
+    """(name, where) -> number of one sky, and its error if its maps were Gaussian."""
     spectra: SkySpectra = sky_spectra(maps, edges, threads=threads)
-    correlation, out = spectra.correlation, {}
+    error, correlation, unsure, out = spectra.error, spectra.correlation, spectra.correlation_error, {}
     for (i, a), (j, b) in itertools.combinations_with_replacement(enumerate(spectra.names), 2):
         for k in range(len(edges) - 1):
             where = f"{edges[k]}-{edges[k + 1]}"
-            out[f"{a} x {b}", where] = spectra.power[i, j, k]
+            out[f"{a} x {b}", where] = spectra.power[i, j, k], error[i, j, k]
             if i != j:
-                out[f"r {a} x {b}", where] = correlation[i, j, k]
+                out[f"r {a} x {b}", where] = correlation[i, j, k], unsure[i, j, k]
     for name, values in maps.items():
         found = sky_bispectrum(np.asarray(values), wide, threads=threads)
-        for triple, value in zip(found.triples, found.value):
-            out[f"bispectrum {name}", ",".join(str(wide[t]) for t in triple)] = value
+        for triple, *number in zip(found.triples, found.value, found.error):
+            out[f"bispectrum {name}", ",".join(str(wide[t]) for t in triple)] = tuple(number)
     return out
 
 
-def compare_numbers(real: Sequence[Mapping[tuple[str, str], Any]],
-                    fake: Sequence[Mapping[tuple[str, str], Any]]) -> tuple[SphereRow, ...]:
-    """Rows of numbers measured on skies, worst first; the scatter of the real skies is the error bar."""
-    rows, n, m = [], len(real), len(fake)
-    for name, where in real[0]:
-        truth, made = (np.array([float(sky[name, where]) for sky in skies]) for skies in (real, fake))
-        error = float(truth.std(ddof=1)) or 1e-300
-        pull = float((made.mean() - truth.mean()) / (error * math.sqrt(1 / n + 1 / m)))
-        others = (truth.sum() - truth) / (n - 1)
-        null = float(np.sqrt(np.mean(((truth - others) / (error * math.sqrt(1 + 1 / (n - 1)))) ** 2)))
-        rows.append((name, where, float(truth.mean()), float(made.mean()), error, null, pull,
-                     2 * float(student.sf(abs(pull), n - 1))))
-    return tuple(SphereRow(*row, row[-1] >= FALSE_ALARM / len(rows)) for row in sorted(rows, key=lambda row: row[-1]))
+def compare_numbers(real: Sequence[Numbers], fake: Sequence[Numbers], *, seed: int = 0
+                    ) -> tuple[tuple[SphereRow, ...], float]:
+    """Rows of numbers measured on skies, worst first, and the p-value of all at once.
+
+    Parameters
+    ----------
+    real, fake : for each sky (name, where) -> its number, and the error that it would have on Gaussian skies
+    """
+    keys = list(real[0])
+    truth, made = (np.array([[sky[key][0] for key in keys] for sky in skies]) for skies in (real, fake))
+    scale = np.mean([[sky[key][1] for key in keys] for sky in (*real, *fake)], axis=0)
+    found = moderated(truth, made, scale, [name for name, _ in keys], seed)
+    rows = [SphereRow(*key, *map(float, numbers), bool(numbers[-1] >= LEVEL / len(keys)))
+            for key, *numbers in zip(keys, truth.mean(0), made.mean(0), found.error, found.band, found.pull,
+                                     found.p_value)]
+    return tuple(sorted(rows, key=lambda row: row.p_value)), found.p_global
 
 
 def plausible(maps: Any, frequency_ghz: float = 148.0) -> None:
