@@ -3,7 +3,7 @@
     python benchmarks/sky_generation.py --out FOLDER [--nside 256] [--seconds 300] [--method flow-matching]
 
 Skies 0 and 1 teach, 2 to 4 give the transfer function, 5 to 7 are the truth. Tables: spectra of the generated sky over
-the truth, raw and corrected, beside the scatter of one true sky; correlation with kappa; the worst rows of the judge.
+the truth, raw and corrected, beside the scatter of one true sky; correlation with kappa; the judge on patches.
 Every stage is kept in FOLDER and not done again. CPU seconds of the commands, one thread.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+import sundog
+from sundog.data.sky.tiles import TileLayout
 from sundog.simulate.sky import SkyMaps
-from sundog.tasks.sky import geometric_edges, judge_skies, sky_spectra
+from sundog.tasks.sky import geometric_edges, sky_patches, sky_spectra
 
 TAUGHT, HELD_OUT, TRUTH = (0, 1), (2, 3, 4), (5, 6, 7)
 
@@ -78,7 +81,9 @@ def main() -> None:
                   f"{found['corrected'][0][i, b] / power[i, b]:.3f} | {1.5**0.5 * scatter[i, b] / power[i, b]:.3f} | "
                   f"{r:.3f} | {found['raw'][1][i, b]:.3f} | {found['corrected'][1][i, b]:.3f} |")
     for kind, maps in fakes.items():
-        print(f"\n{kind}:\n{judge_skies(real, [maps], patches=100)}", flush=True)
+        layout = TileLayout(64, min(60 * math.degrees(math.sqrt(math.pi / 3) / given.nside), 30.0), 16)
+        verdict = sundog.judge(sky_patches(real, 200, layout), sky_patches([maps], 100, layout))
+        print(f"\n{kind}:\n{verdict}", flush=True)
 
 
 if __name__ == "__main__":

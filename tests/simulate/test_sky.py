@@ -143,19 +143,19 @@ def test_spectra_that_no_lognormal_field_has_are_said() -> None:
 def test_points_are_a_poisson_process_with_the_mean_asked_for() -> None:
     rng = np.random.default_rng(0)
     mean = 60 * np.exp(rng.standard_normal(12 * 32**2))
-    drawn = [np.bincount(scatter(mean, np.random.default_rng(seed)).pixels(32), minlength=mean.size)
-             for seed in range(2)]
+    drawn = [sum(np.bincount(some.pixels(32), minlength=mean.size) for some in scatter(mean, np.random.default_rng(s)))
+             for s in range(2)]
     for counts in drawn:
         chi2 = ((counts - mean) ** 2 / mean).sum()
         assert abs(chi2 - mean.size) < 5 * math.sqrt(2 * mean.size)
         assert ((counts - mean[::-1]) ** 2 / mean[::-1]).sum() > 2 * mean.size  # the check can fail
     shared = ((drawn[0] - mean) * (drawn[1] - mean) / mean).mean()
     assert abs(shared) < 4 / math.sqrt(mean.size)
-    points = scatter(mean, np.random.default_rng(0))
-    inside = points.pixels(128)
+    points = list(scatter(mean, np.random.default_rng(0)))
+    inside = np.concatenate([some.pixels(128) for some in points])
     children = np.bincount(reordered(np.bincount(inside, minlength=12 * 128**2), "NESTED").nonzero()[0] % 16)
     assert children.std() < 5 * math.sqrt(children.mean())  # everywhere inside the pixels
-    u, v = points.uniform(1), points.uniform(2)
+    u, v = (np.concatenate([some.uniform(which) for some in points]) for which in (0, 1))
     assert abs(u.mean() - 0.5) < 4 / math.sqrt(12 * len(u)) and abs(np.corrcoef(u, v)[0, 1]) < 4 / math.sqrt(len(u))
 
 
@@ -165,7 +165,8 @@ def test_points_of_one_seed_stay_when_the_resolution_changes() -> None:
     sets = []
     for nside, lmax in ((32, 64), (64, 96)):
         mean = np.exp(synthesis(truncated(alm, lmax), nside))
-        sets.append(scatter(2000 * mean / mean.sum(), np.random.default_rng(1)).pixels(64))
+        drawn = scatter(2000 * mean / mean.sum(), np.random.default_rng(1))
+        sets.append(np.concatenate([some.pixels(64) for some in drawn]))
     vectors = [pixelisation(64).pix2vec(pixels) for pixels in sets]
     near = (vectors[0] @ vectors[1].T).max(1) > math.cos(math.radians(3))
     assert near.mean() > 0.85  # by chance: 0.6

@@ -117,7 +117,11 @@ class HaloLaw:
         levels = low + step * np.arange(_LEVELS)
         share = np.bincount(where.ravel(), minlength=_LEVELS) / where.size
         weight = np.exp(np.outer(levels, self.bias))
-        return HalosAround(self, where, self.number * weight / (share @ weight) / where.size)
+        expected = self.number * weight / (share @ weight) / where.size
+        t, rows = np.arange(_TOP * _PER_UNIT + 2) / _PER_UNIT, np.linspace(0, _LEVELS - 1, _ROWS).astype(int)
+        edges = np.concatenate([self.log_mass[:1], 0.5 * (self.log_mass[1:] + self.log_mass[:-1]), self.log_mass[-1:]])
+        table = np.stack([np.interp(t, _exponent(expected[row]), edges) for row in rows])
+        return HalosAround(self, where, expected, table.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,11 +131,13 @@ class HalosAround:
     Attributes
     ----------
     level : (pixels,) which of the levels of g; expected : (levels, n) halos of each mass in one pixel of that level
+    table : ln M for some of the levels and t = -ln P(heavier) in equal steps
     """
 
     law: HaloLaw
     level: Array
     expected: Array
+    table: Array
 
     def number(self) -> Array:
         """(pixels,) halos expected."""
@@ -144,29 +150,21 @@ class HalosAround:
     def masses(self, pixels: Array, uniform: Array) -> Array:
         """ln M of halos in these pixels, float32, from one uniform number in (0, 1] each.
 
-        Interpolated in g and t = -ln P(heavier): ln M is nearly straight in t.
+        Interpolated in g and t: ln M is nearly straight in both.
         """
-        rows = np.linspace(0, _LEVELS - 1, _ROWS).astype(int)
-        t = np.arange(_TOP * _PER_UNIT + 2) / _PER_UNIT
-        table = np.stack([np.interp(t, self._exponent(self.expected[row]), self._edges()) for row in rows])
-        table = table.astype(np.float32)
         y = self.level[pixels] * np.float32((_ROWS - 1) / (_LEVELS - 1))
         x = np.minimum(-np.log(uniform), np.float32(_TOP)) * np.float32(_PER_UNIT)
         i, j = np.minimum(y.astype(np.int32), _ROWS - 2), x.astype(np.int32)
-        y, x, k = y - i, x - j, i * table.shape[1] + j
-        flat, across = table.ravel(), table.shape[1]
+        flat, across = self.table.ravel(), self.table.shape[1]
+        y, x, k = y - i, x - j, i * across + j
         near = flat[k] + x * (flat[k + 1] - flat[k])
         return near + y * (flat[k + across] + x * (flat[k + across + 1] - flat[k + across]) - near)
 
-    def _edges(self) -> Array:
-        """ln M between the nodes, and at both ends."""
-        x = self.law.log_mass
-        return np.concatenate([x[:1], 0.5 * (x[1:] + x[:-1]), x[-1:]])
 
-    def _exponent(self, number: Array) -> Array:
-        """-ln of the share of halos heavier than each edge; rising."""
-        heavier = np.append(np.cumsum(number[::-1])[::-1], 0)
-        return -np.log(np.maximum(heavier / heavier[0], 1e-30)) + 1e-9 * np.arange(len(heavier))
+def _exponent(number: Array) -> Array:
+    """-ln of the share of halos heavier than each edge between the masses; rising."""
+    heavier = np.append(np.cumsum(number[::-1])[::-1], 0)
+    return -np.log(np.maximum(heavier / heavier[0], 1e-30)) + 1e-9 * np.arange(len(heavier))
 
 
 def one_halo_power(power: MatterPower, shell: Shell, lmax: int, lightest: float = LIGHTEST, *,

@@ -7,6 +7,7 @@ that of another NSIDE, moves points by little, adds few and takes few away.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +20,7 @@ from sundog.data.sky.sphere import nside_of, pixelisation
 
 Array = NDArray[Any]
 _BLOCKS = 16  # NSIDE of the blocks, at most
-_MANY = 100_000  # points from which a search block by block is faster
+_AT_ONCE = 50_000  # points: few enough for the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,86 +30,87 @@ class Points:
     Attributes
     ----------
     nside : of the intensity; pixel : (n,) NESTED there; inside : (n,) where in the pixel, in [0, 1) along its Z curve
-    counter : (n,) uint64, different for every point; key : of its random numbers
+    bits : (n,) uint64 random numbers, of which the highest 40 bits made the place
     """
 
     nside: int
     pixel: Array
     inside: Array
-    counter: Array
-    key: int
+    bits: Array
 
     def __len__(self) -> int:
         return len(self.pixel)
 
     def pixels(self, nside: int) -> Array:
         """(n,) RING pixels of a map as fine as the intensity or finer."""
+        if nside == self.nside:
+            return _nested(nside)[self.pixel]
         factor = (nside // self.nside) ** 2
         nested = self.pixel.astype(np.int64) * factor + (self.inside * factor).astype(np.int64)
         return pixelisation(nside, "NEST").nest2ring(nested)
 
-    def uniform(self, which: int) -> Array:
-        """(n,) float32 in (0, 1]: the random numbers number ``which`` = 1, 2 ... of each point."""
-        bits = hashed(self.counter, self.key + which)
-        return ((bits >> np.uint64(40)).astype(np.float32) + np.float32(1)) * np.float32(2**-24)
+    def uniform(self, which: int = 0) -> Array:
+        """(n,) float32 in (0, 1]: random numbers of each point; another set for every ``which``."""
+        bits = self.bits if which == 0 else hashed(self.bits + np.uint64(which))
+        return ((bits & np.uint64(2**24 - 1)).astype(np.float32) + np.float32(1)) * np.float32(2**-24)
 
 
-def scatter(expected: Array, rng: np.random.Generator) -> Points:
-    """Points of a Poisson process, its mean in each RING pixel being ``expected`` (12 NSIDE^2,).
+def scatter(expected: Array, rng: np.random.Generator) -> Iterator[Points]:
+    """Points of a Poisson process, its mean in each RING pixel being ``expected`` (12 NSIDE^2,); some at a time.
 
     Example
     -------
     >>> mean = np.where(np.arange(3072) < 1536, 2.0, 0.0)
-    >>> drawn = scatter(mean, np.random.default_rng(0)).pixels(16)
+    >>> drawn = np.concatenate([some.pixels(16) for some in scatter(mean, np.random.default_rng(0))])
     >>> bool(abs(len(drawn) - 3072) < 4 * 3072**0.5), bool(drawn.max() < 1536)
     (True, True)
     """
     nside = nside_of(expected)
     blocks = 12 * min(nside, _BLOCKS) ** 2
-    key, quantile = int(rng.integers(2**62)), rng.random(blocks)
+    key, quantile = np.uint64(rng.integers(2**63)), rng.random(blocks)
     ends = np.concatenate([[0.0], np.cumsum(expected[_nested(nside)], dtype=np.float64)])
     size = len(expected) // blocks
     edges = ends[::size]
     counts = poisson.ppf(quantile, np.maximum(np.diff(edges), 1e-300)).astype(np.int64)
-    block = np.repeat(np.arange(blocks, dtype=np.uint64), counts)
-    first = np.cumsum(counts) - counts
-    counter = (block << np.uint64(32)) + (np.arange(len(block)) - np.repeat(first, counts)).astype(np.uint64)
-    uniform = (hashed(counter, key) >> np.uint64(11)).astype(np.float64) * 2**-53
-    height = uniform * np.repeat(np.diff(edges), counts)
-    height += np.repeat(edges[:-1], counts)
-    pixel = _found(ends, height, counts, size)
-    low = ends[pixel]
-    inside = np.clip((height - low) / np.maximum(ends[pixel + 1] - low, 1e-300), 0, 1 - 2**-30)
-    return Points(nside, pixel, inside, counter, key)
+    last = np.cumsum(counts)
+    parts = np.unique(np.searchsorted(last, np.arange(0, last[-1] + _AT_ONCE, _AT_ONCE)).clip(0, blocks - 1) + 1)
+    for start, stop in zip([0, *parts[:-1]], parts):
+        block, number = np.arange(start, stop, dtype=np.uint64), counts[start:stop]
+        # Counted inside its block: what other blocks hold does not matter.
+        counter = np.repeat((block << np.uint64(32)) - (np.cumsum(number) - number).astype(np.uint64), number)
+        counter += np.arange(len(counter), dtype=np.uint64)
+        bits = hashed(counter + key)
+        height = (bits >> np.uint64(24)).astype(np.float64)
+        height *= np.repeat(np.diff(edges[start : stop + 1]) * 2**-40, number)
+        height += np.repeat(edges[start:stop], number)
+        pixel = _found(ends, height, start, number, size)
+        low = ends[pixel]
+        inside = (height - low) / np.maximum(ends[pixel + 1] - low, 1e-300)
+        yield Points(nside, pixel, np.clip(inside, 0, 1 - 2**-30), bits)
 
 
-def _found(ends: Array, height: Array, counts: Array, size: int) -> Array:
+def _found(ends: Array, height: Array, start: int, number: Array, size: int) -> Array:
     """Number of the pixel in which each height of the cumulated mean lies."""
-    if len(height) < _MANY or size == 1:
-        return np.clip(np.searchsorted(ends, height, side="right") - 1, 0, len(ends) - 2).astype(np.int32)
+    if size == 1 or len(height) < 20 * len(number):
+        first, last = start * size, (start + len(number)) * size
+        inner = ends[first + 1 : last]
+        return (np.searchsorted(inner, height, side="right") + first).astype(np.int32)
     pixel, stop = np.empty(len(height), np.int32), 0
-    for block in np.flatnonzero(counts):
-        start, stop = stop, stop + counts[block]
-        inner = ends[block * size + 1 : (block + 1) * size]
-        pixel[start:stop] = inner.searchsorted(height[start:stop], side="right")
-        pixel[start:stop] += block * size
+    for block in np.flatnonzero(number):
+        first, begin, stop = int(start + block) * size, stop, stop + int(number[block])
+        inner = ends[first + 1 : first + size]
+        np.add(inner.searchsorted(height[begin:stop], side="right"), first, out=pixel[begin:stop], casting="unsafe")
     return pixel
 
 
-def hashed(counter: Array, key: int) -> Array:
+def hashed(counter: Array) -> Array:
     """64 random bits for each number of a uint64 array: SplitMix64 (Steele, Lea & Flood 2014, OOPSLA, fig. 15)."""
     z = counter * np.uint64(0x9E3779B97F4A7C15)
-    z += np.uint64(hash_of(key))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z ^= z >> np.uint64(shift)
         z *= np.uint64(factor)
     z ^= z >> np.uint64(31)
     return z
-
-
-def hash_of(key: int) -> int:
-    """A key spread over 64 bits."""
-    return key * 0xD1342543DE82EF95 % 2**64
 
 
 @lru_cache(maxsize=4)

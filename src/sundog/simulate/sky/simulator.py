@@ -14,7 +14,7 @@ number.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from sundog.simulate.sky.halos import (
     LIGHTEST,
     NEAREST,
     HaloLaw,
+    HalosAround,
     concentration,
     nfw_window,
     one_halo_power,
@@ -179,12 +180,14 @@ class _Builder:
         self._faint_halos(shell, tracer, seen, dust, jansky)
         coarse = placement_nside(shell, self.nside)
         layer = Layer(self, shell, tracer if coarse == self.nside else synthesis(smooth, coarse, threads=self.threads))
-        law = HaloLaw.of(self.power, shell, self.min_halo)
-        halos = self._placed(layer, law, jansky)
+        around = HaloLaw.of(self.power, shell, self.min_halo).around(layer.weight)
+        halos = self._placed(layer, around, jansky)
         for name in self.maps:
             if trace := COMPONENTS[name].layer:
                 trace(self, layer)
-        self._mass(halos, contrast, law.around(tracer).mass(), velocity)
+        if coarse < self.nside:
+            around = around.law.around(tracer)
+        self._mass(shell, halos, contrast, around.mass(), velocity)
 
     def two_halo_power(self, shell: Shell) -> Array:
         """C_l of the contrast of a shell, less what the halos will add to it in these maps."""
@@ -212,45 +215,53 @@ class _Builder:
         np.copyto(field_, tracer)
         self.maps["tsz"] += np.float32(y * _micro_kelvin_per_y()) * _exponential(field_, y_bias, seen)
 
-    def _placed(self, layer: Layer, law: HaloLaw, jansky: float) -> _Halos:
-        """The halos of a shell; their dust goes into its map."""
-        shell, around = layer.shell, law.around(layer.weight)
-        points = scatter(around.number(), self.rng(shell.index, "halos"))
-        masses = around.masses(layer.ring(points), points.uniform(1))
-        halos = _Halos.of(points.pixels(self.nside), masses, points.uniform(2), shell, self.power.cosmology)
-        self.halos += len(points)
-        flux = _looked_up(lambda m: halo_flux(m, shell.z, shell.distance), masses)
-        flux *= halos.nearness * np.float32(jansky)
-        flux[flux > self.radio.cut] = 0  # sources that a survey would find and mask, as among the radio sources
-        self.maps["cib"] += self.in_pixels(halos.pixel, flux)
+    def _placed(self, layer: Layer, around: HalosAround, jansky: float) -> _Halos:
+        """The halos of a shell: their dust and gas go into the maps; their mass is left, and who has a profile."""
+        shell, model = layer.shell, self.power.cosmology
+        flux_of = Table(lambda m: halo_flux(m, shell.z, shell.distance) * jansky)
+        y_of = Table(lambda m: integrated_y(model, m, shell.z, shell.distance) * -_micro_kelvin_per_y())
+        drawn = []
+        for points in scatter(around.number(), self.rng(shell.index, "halos")):
+            log_mass, at = around.masses(points.pixels(points.nside), points.uniform()), points.pixels(self.nside)
+            closeness = shell_closeness(shell, points.uniform(1))
+            radius = virial_angle(shell, model) * closeness * np.exp(log_mass * np.float32(1 / 3))
+            nearness = closeness * closeness
+            drawn.append((at.astype(np.int32), log_mass, radius, flux_of(log_mass) * nearness,
+                          -y_of(log_mass) * nearness))
+        halos = _Halos(shell, *map(np.concatenate, zip(*drawn)))  # type: ignore[arg-type]
+        self.halos += len(halos.pixel)
+        halos.flux[halos.flux > self.radio.cut] = 0  # a survey would find and mask them, as among the radio sources
+        self.maps["cib"] += self.in_pixels(halos.pixel, halos.flux)
         return halos
 
-    def _mass(self, halos: _Halos, contrast: Array, expected: Array, velocity: Array) -> None:
+    def _mass(self, shell: Shell, halos: _Halos, contrast: Array, expected: Array, velocity: Array) -> None:
         """Lensing and scattering by the contrast with the halos in it; ``contrast`` is changed in place."""
-        model, shell = self.power.cosmology, halos.shell
-        unit = model.density * shell.volume / (4 * math.pi)  # solar masses per steradian of the shell
-        small = halos.radius < self.resolution
-        mass = np.exp(halos.log_mass) / np.float32(unit)
+        unit = self.power.cosmology.density * shell.volume / (4 * math.pi)  # solar masses per steradian of the shell
+        large = np.flatnonzero(halos.radius >= self.resolution)
+        mass = np.exp(halos.log_mass)
+        mass *= np.float32(1 / unit)
+        resolved = halos.part(large), mass[large]
+        mass[large] = halos.tsz[large] = 0
         expected *= np.float32(1 / (unit * self.pixel))
-        contrast += self.in_pixels(halos.pixel[small], mass[small])
         contrast -= expected
+        contrast += self.in_pixels(halos.pixel, mass)
+        self.maps["tsz"] += self.in_pixels(halos.pixel, halos.tsz)
         speed = synthesis(velocity, self.nside, threads=self.threads)
-        speed *= np.float32(-T_CMB * 1e6 * matter.optical_depth(model, shell))
-        self.maps["kappa"] += np.float32(shell.weight) * contrast
-        self.maps["ksz"] += speed * contrast
-        y = halos.y(model)
-        self.maps["tsz"] += self.in_pixels(halos.pixel[small], y[small] * _micro_kelvin_per_y())
-        self._keep(halos, ~small, y, mass, speed)
+        speed *= np.float32(-T_CMB * 1e6 * matter.optical_depth(self.power.cosmology, shell))
+        self._keep(*resolved, speed)
+        speed *= contrast
+        self.maps["ksz"] += speed
+        contrast *= np.float32(shell.weight)
+        self.maps["kappa"] += contrast
 
-    def _keep(self, halos: _Halos, large: Array, y: Array, contrast: Array, speed: Array) -> None:
+    def _keep(self, halos: _Halos, mass: Array, speed: Array) -> None:
         """Put the halos larger than a pixel into their bins of angular size (factors of two)."""
-        large = np.flatnonzero(large)
-        size = np.floor(np.log2(halos.radius[large] / self.resolution)).astype(int)
+        size = np.floor(np.log2(halos.radius / self.resolution)).astype(int)
         for b in np.unique(size):
-            chosen = large[size == b]
+            chosen = np.flatnonzero(size == b)
             part = halos.part(chosen)
-            part.weights = {"tsz": y[chosen] * _micro_kelvin_per_y(), "kappa": contrast[chosen] * halos.shell.weight,
-                            "ksz": contrast[chosen] * speed[part.pixel]}
+            part.weights = {"tsz": part.tsz, "kappa": mass[chosen] * halos.shell.weight,
+                            "ksz": mass[chosen] * speed[part.pixel]}
             self.resolved.setdefault(int(b), []).append(part)
 
     def add_far_lensing(self) -> None:
@@ -295,14 +306,10 @@ class Layer:
     shell: Shell
     weight: Array
 
-    def points(self, bias: float, number: float, purpose: str) -> Points:
+    def points(self, bias: float, number: float, purpose: str) -> Iterator[Points]:
         """Tracers with a linear bias, ``number`` expected on the sky."""
         density = np.exp(np.float32(bias) * self.weight)
         return scatter(density * (number / density.sum(dtype=float)), self.sky.rng(self.shell.index, purpose))
-
-    def ring(self, points: Points) -> Array:
-        """The pixels of this map in which points lie."""
-        return points.pixels(points.nside)
 
 
 def placement_nside(shell: Shell, nside: int) -> int:
@@ -313,44 +320,52 @@ def placement_nside(shell: Shell, nside: int) -> int:
 
 @dataclass(eq=False)
 class _Halos:
-    """Halos of one shell, all (n,): RING pixel, ln M, R200c in radians; weights of the maps they enter.
+    """Halos of one shell, all (n,) float32: RING pixel, ln M, R200c in radians, flux in Jy, tSZ in uK steradian.
 
-    nearness : (middle of the shell / distance)^2, by which their fluxes differ from those at the middle
+    weights : of the maps that those with a profile enter
     """
 
+    shell: Shell
     pixel: Array
     log_mass: Array
     radius: Array
-    nearness: Array
-    shell: Shell
+    flux: Array
+    tsz: Array
     weights: dict[str, Array] = field(default_factory=dict)
 
-    @staticmethod
-    def of(pixel: Array, log_mass: Array, uniform: Array, shell: Shell, model: Cosmology) -> _Halos:
-        """With distances uniform in the volume of the shell, beyond NEAREST."""
-        unit = float(virial_radius(model, np.array(1.0), shell.z)) * (1 + shell.z) / shell.distance
-        low, high = ((edge / shell.distance) ** 3 for edge in (max(shell.low, NEAREST), shell.high))
-        closeness = 1 / np.cbrt(np.float32(low) + np.float32(high - low) * uniform)
-        radius = np.float32(unit) * closeness * np.exp(log_mass * np.float32(1 / 3))
-        return _Halos(pixel, log_mass, radius, closeness**2, shell)
-
     def part(self, rows: Array) -> _Halos:
-        return _Halos(self.pixel[rows], self.log_mass[rows], self.radius[rows], self.nearness[rows], self.shell)
-
-    def y(self, model: Cosmology) -> Array:
-        """Integrated Compton y, steradian, (n,) float32."""
-        found = _looked_up(lambda m: integrated_y(model, m, self.shell.z, self.shell.distance), self.log_mass)
-        return found * self.nearness
+        return _Halos(self.shell, self.pixel[rows], self.log_mass[rows], self.radius[rows], self.flux[rows],
+                      self.tsz[rows])
 
 
-def _looked_up(law: Any, log_mass: Array) -> Array:
-    """A positive law of mass at each ln M, float32, from a table of its logarithm in equal steps."""
-    low, high = math.log(9e11), math.log(1.1 * HEAVIEST)
-    table = np.log(np.maximum(law(np.exp(np.linspace(low, high, _NODES))), 1e-35)).astype(np.float32)
-    where = (log_mass - np.float32(low)) * np.float32((_NODES - 1) / (high - low))
-    i = where.astype(np.int32)
-    start = table[i]
-    return np.exp(start + (where - i) * (table[i + 1] - start))
+def virial_angle(shell: Shell, model: Cosmology) -> np.float32:
+    """R200c in radians of one solar mass in the middle of a shell."""
+    return np.float32(virial_radius(model, np.array(1.0), shell.z) * (1 + shell.z) / shell.distance)
+
+
+def shell_closeness(shell: Shell, uniform: Array) -> Array:
+    """Middle of the shell over distance, of points uniform in its volume beyond NEAREST."""
+    low, high = ((edge / shell.distance) ** 3 for edge in (max(shell.low, NEAREST), shell.high))
+    return 1 / np.cbrt(np.float32(low) + np.float32(high - low) * uniform)
+
+
+class Table:
+    """A positive law of halo mass, called with ln M (float32): its logarithm is kept in equal steps."""
+
+    def __init__(self, law: Callable[[Array], Array]) -> None:
+        low, high = math.log(9e11), math.log(1.1 * HEAVIEST)
+        self.low, self.per_step = np.float32(low), np.float32((_NODES - 1) / (high - low))
+        nodes = law(np.exp(np.linspace(low, high, _NODES)))
+        self.logs = np.log(np.maximum(nodes, 1e-35)).astype(np.float32)
+        self.rise = np.append(np.diff(self.logs), np.float32(0))
+
+    def __call__(self, log_mass: Array) -> Array:
+        where = (log_mass - self.low) * self.per_step
+        i = where.astype(np.int32)
+        where -= i
+        where *= self.rise[i]
+        where += self.logs[i]
+        return np.exp(where, out=where)
 
 
 def _window(name: str, parts: list[_Halos], lmax: int, model: Cosmology) -> Array:

@@ -129,6 +129,8 @@ def radio_shares(power: MatterPower, shells: tuple[Shell, ...]) -> Array:
 def add_radio_sources(sky: Any, layer: Any) -> None:
     """Add the radio sources of one shell of matter to a sky under construction."""
     number = 4 * math.pi * sky.radio.per_steradian() * sky.radio_share[layer.shell.index]
-    points = layer.points(sky.radio.bias, number, "radio")
     per_uk = float(thermodynamic_to_intensity(148.0))
-    sky.maps["radio"] += sky.in_pixels(points.pixels(sky.nside), sky.radio.fluxes(points.uniform(1)) / per_uk)
+    drawn = [(points.pixels(sky.nside), sky.radio.fluxes(points.uniform()).astype(np.float32))
+             for points in layer.points(sky.radio.bias, number, "radio")]
+    pixels, flux = map(np.concatenate, zip(*drawn))
+    sky.maps["radio"] += sky.in_pixels(pixels, flux) * np.float32(1 / per_uk)

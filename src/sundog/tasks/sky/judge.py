@@ -177,9 +177,9 @@ def compare_numbers(real: Sequence[Numbers], fake: Sequence[Numbers], *, seed: i
     truth, made = (np.array([[sky[key][0] for key in keys] for sky in skies]) for skies in (real, fake))
     scale = np.mean([[sky[key][1] for key in keys] for sky in (*real, *fake)], axis=0)
     found = moderated(truth, made, scale, [name for name, _ in keys], seed)
-    rows = [SphereRow(*key, *map(float, numbers), bool(numbers[-1] >= LEVEL / len(keys)))
-            for key, *numbers in zip(keys, truth.mean(0), made.mean(0), found.error, found.band, found.pull,
-                                     found.p_value)]
+    columns = np.stack([truth.mean(0), made.mean(0), found.error, found.band, found.pull, found.p_value], 1).tolist()
+    rows = [SphereRow(name, where, a, b, error, band, pull, p, p >= LEVEL / len(keys))
+            for (name, where), (a, b, error, band, pull, p) in zip(keys, columns)]
     return tuple(sorted(rows, key=lambda row: row.p_value)), found.p_global
 
 
