@@ -26,14 +26,15 @@ from sundog.simulate.sky.points import scatter
 from sundog.simulate.sky.pressure import gas_window, integrated_y, pressure_window
 from sundog.simulate.sky.shells import (
     density_power,
+    draw_velocities,
     far_lensing_power,
     lensing_power,
     lognormal_power,
     shells,
     variance,
+    velocity_power,
 )  # fmt: skip
 from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale
-from sundog.simulate.sky.velocities import draw_velocities, velocity_power
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "sky"
 

@@ -46,7 +46,6 @@ from sundog.simulate.sky.points import Points, scatter
 from sundog.simulate.sky.pressure import faint_gas, gas_window, integrated_y, pressure_window
 from sundog.simulate.sky.shells import Shell
 from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale, halo_flux, radio_shares
-from sundog.simulate.sky.velocities import LMAX, draw_velocities
 
 Array = NDArray[Any]
 RESOLVED = 0.75  # R200c in pixels above which a halo is given its profile
@@ -104,7 +103,7 @@ def _grown(maps: dict[str, Array], nside: int, seed: int, model: Cosmology, min_
     builder = _Builder.start(seed, model, maps, min_halo, radio or RadioCounts(), threads)
     dust = [DustShell.of(builder.power, shell, min_halo) for shell in builder.shells]
     jansky = dust_scale(builder.power, builder.shells, dust, cib_d_1000)
-    velocities = draw_velocities(builder.power, builder.shells, seed, min(LMAX, builder.lmax))
+    velocities = matter.draw_velocities(builder.power, builder.shells, seed, builder.lmax)
     for shell in builder.shells:
         builder.add(shell, dust[shell.index], jansky, velocities[shell.index])
     builder.add_far_lensing()
