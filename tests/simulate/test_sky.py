@@ -333,6 +333,32 @@ def test_an_old_sky_is_not_taken_for_one_that_is_being_made(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_a_stopped_sky_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    from sundog.simulate.sky import maps, simulator
+
+    whole, add, made = simulate_sky(32, seed=1, min_halo=3e14), simulator._Builder.add, []
+
+    def stopping(self, shell, *given):
+        if shell.index == 20 and not made[20:]:
+            made.append(shell.index)
+            raise SystemExit(143)
+        made.append(shell.index)
+        add(self, shell, *given)
+
+    monkeypatch.setattr(maps, "EVERY", 0.0)
+    monkeypatch.setattr(simulator._Builder, "add", stopping)
+    with pytest.raises(SystemExit):
+        simulate_sky(32, seed=1, min_halo=3e14, out=tmp_path)
+    again = simulate_sky(32, seed=1, min_halo=3e14, out=tmp_path)
+    assert made == [*range(21), *range(20, 38)]
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(whole, again))
+    assert again.provenance == whole.provenance and not (tmp_path / ".unfinished.npz").exists()
+    made[20:] = [20]  # an unfinished sky of another seed is not taken up
+    simulate_sky(32, seed=2, min_halo=3e14, out=tmp_path)
+    assert made[21:] == list(range(38))
+
+
+@pytest.mark.slow
 def test_a_stopped_sky_leaves_the_one_before_and_a_sky_is_saved_twice(tmp_path, monkeypatch):
     from sundog.simulate.sky import simulator
 

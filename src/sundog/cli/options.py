@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,10 @@ TimeStep = Annotated[str | None, typer.Option(
     "--time-step", help="Between two points of series, with its unit: '0.1 s'. Else from a column of times.")]
 Resample = Annotated[float | None, typer.Option(
     "--resample", help="Time step at which series at unequal steps are interpolated; wide gaps become NaN.")]
+Workers = Annotated[int, typer.Option(min=0, help="Local processes; 0 for none.")]
+Scheduler = Annotated[str | None, typer.Option(help="Address of a dask cluster, e.g. tcp://head:8786.")]
+Jobs = Annotated[str | None, typer.Option(help="Only write a job array: slurm | htcondor | shell.")]
+Index = Annotated[int | None, typer.Option(min=0, help="Make only this piece: one job of an array.")]
 Names = Annotated[list[str] | None, typer.Option("--context", "-c", help="Column to condition on; may be repeated.")]
 
 
@@ -85,6 +90,18 @@ def resumable(what: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit) as stop:
         typer.echo(f"sundog: stopped; give the same command again and {what} goes on", err=True)
         raise Stopped(getattr(stop, "code", 130)) from None
+
+
+def write_jobs(out: Path, count: int, system: str, quiet: bool) -> None:
+    """The script of a job array in ``out`` that makes the same call with --index 0 to count - 1."""
+    from sundog.data.parts import job_array
+
+    words = [word for i, word in enumerate(sys.argv[1:], 1)
+             if word != "--jobs" and not word.startswith("--jobs=") and sys.argv[i - 1] != "--jobs"]
+    file = out / f"jobs.{'sub' if system == 'htcondor' else 'sh'}"
+    script = job_array(file, ["sundog", *words], count, system=system)
+    if not quiet:
+        typer.echo(f"wrote {script}: {count} jobs; when they are done, the same command without --jobs joins them")
 
 
 def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto", *, key: str | None = None,

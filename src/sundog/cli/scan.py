@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from sundog.cli.options import AsJson, Quiet, Seed, before_work, beside, load, resumable, settings
+from sundog.cli.options import (
+    AsJson,
+    Index,
+    Jobs,
+    Quiet,
+    Scheduler,
+    Seed,
+    Workers,
+    before_work,
+    beside,
+    load,
+    resumable,
+    settings,
+    write_jobs,
+)  # fmt: skip
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
     from sundog.data.dataset import Dataset
     from sundog.tasks.anomaly.regions import SignalRegion
-    from sundog.tasks.anomaly.scan.search import ScanPlan
 
 NUMBERS = {"--window": 2, "--slide": 3}
 METHODS = ("cathode", "sigma", "ranode", "anode", "cwola", "curtains", "radot", "transit", "lacathode")
@@ -65,10 +77,10 @@ def scan(
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", help="Folder, where a stopped scan goes on; default scan-NAME.")] = None,
     report: Annotated[Path | None, typer.Option("--report", "-r", help="HTML page; default OUT/report.html.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Local processes; 0 for none.")] = 0,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a dask cluster, e.g. tcp://head:8786.")] = None,
-    jobs: Annotated[str | None, typer.Option(help="Only write a job array: slurm | htcondor | shell.")] = None,
-    index: Annotated[int | None, typer.Option(min=0, help="Search only this window: one job of an array.")] = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    jobs: Jobs = None,
+    index: Index = None,
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-fitting.")] = 5,
     members: Annotated[int, typer.Option(min=1, help="Tree ensembles per classifier.")] = 4,
     toys: Annotated[int, typer.Option(min=20, help="Background-only scans behind the p-values.")] = 1000,
@@ -88,7 +100,7 @@ def scan(
     """
     out = out or beside("scan", file)
     before_work(report, folder=out)
-    from sundog.tasks.anomaly.scan.search import ScanPlan, scan_one
+    from sundog.tasks.anomaly.scan.search import ScanPlan, checked, prepare, scan_one
     from sundog.tasks.anomaly.scan.search import scan as search
 
     events = _events(file, mass, feature, unit, key)
@@ -96,7 +108,8 @@ def scan(
     chosen = settings(option, "region", "seed", "out")
     plan = ScanPlan(tuple(regions), method, chosen, efficiency, folds, members, control, seed, start, stop)
     if jobs is not None:
-        _write_jobs(events, plan, out, jobs, quiet)
+        prepare(checked(events, plan), plan, out)  # models for all windows are trained now
+        write_jobs(out, len(plan.windows), jobs, quiet)
         return
     with resumable(f"the scan in {out}"):
         if index is not None:
@@ -167,25 +180,3 @@ def _numbers(word: str, size: int, example: str) -> tuple[float, ...]:
     if len(found) != size:
         raise OptionError("cannot read these edges", got=repr(word), expected=f"{size} numbers", do=f"write {example}")
     return found
-
-
-def _write_jobs(events: Dataset, plan: ScanPlan, out: Path, system: str, quiet: bool) -> None:
-    """The script of a job array that makes the same call with an index; models for all windows are trained now."""
-    from sundog.data.parts import job_array
-    from sundog.tasks.anomaly.scan.search import checked, prepare
-
-    prepare(checked(events, plan), plan, out)
-    words = _without(sys.argv[1:], "--jobs")
-    script = job_array(out / f"jobs.{'sub' if system == 'htcondor' else 'sh'}", ["sundog", *words], len(plan.windows),
-                       system=system)
-    if not quiet:
-        typer.echo(f"wrote {script}: {len(plan.windows)} jobs; when they are done, the same command without --jobs "
-                   "joins them")
-
-
-def _without(words: list[str], option: str) -> list[str]:
-    kept: list[str] = []
-    for i, word in enumerate(words):
-        if word != option and not word.startswith(f"{option}=") and (i == 0 or words[i - 1] != option):
-            kept.append(word)
-    return kept

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sundog.checks import enough_memory
-from sundog.cli.options import Quiet, Seed, before_work, resumable, settings
+from sundog.cli.options import Quiet, Scheduler, Seed, Workers, before_work, resumable, settings
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def simulate(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default NAME.npz.")] = None,
     option: Annotated[list[str] | None, typer.Option("--set", help="Simulator option, e.g. size=64.")] = None,
     engine: Annotated[str, typer.Option(help="Of dijets: analytic, or pythia (100 a second).")] = "analytic",
-    workers: Annotated[int, typer.Option(min=0, help="Local processes for pythia; 0 for none.")] = 0,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a dask cluster for pythia.")] = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
     quiet: Quiet = False,
 ) -> None:
     """Make data with known truth: events or images.

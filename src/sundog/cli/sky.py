@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import AsJson, Quiet, Seed, before_work, resumable
+from sundog.cli.options import (
+    AsJson,
+    Index,
+    Jobs,
+    Quiet,
+    Scheduler,
+    Seed,
+    Workers,
+    before_work,
+    resumable,
+    write_jobs,
+)  # fmt: skip
 from sundog.errors import FileError, OptionError
 
 if TYPE_CHECKING:
@@ -28,29 +39,53 @@ def _group() -> None:
 @app.command()
 def simulate(
     nside: Annotated[int, typer.Option(help="Power of two; 512 takes half a minute of CPU, 2048 some minutes.")] = 256,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the maps.")] = Path("sky"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the maps; a stopped sky goes on there.")] = Path(
+        "sky"),
     cosmology: Annotated[str, typer.Option(help="wmap5 or planck18.")] = "wmap5",
     extra: Annotated[list[str] | None, typer.Option(help="Further component, such as free_free; repeatable.")] = None,
     cmb: Annotated[bool, typer.Option("--cmb", help="Add cmb.npy: a CMB lensed by the kappa of this sky.")] = False,
     fits: Fits = False,
     car: Car = None,
+    seeds: Annotated[str | None, typer.Option(
+        metavar="A:B", help="Skies of seeds A to B - 1, each in a folder of its own in OUT.")] = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    jobs: Jobs = None,
+    index: Index = None,
     threads: Threads = 1,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a sky: kappa, tSZ, kSZ, CIB and radio maps at 148 GHz, in uK_CMB.
+    """Make a sky: kappa, tSZ, kSZ, CIB and radio maps at 148 GHz, in uK_CMB; or many of them.
 
     \b
     sundog sky simulate --nside 512 --seed 1 --out sky1
     sundog sky simulate --nside 256 --cosmology planck18 --cmb --fits
     sundog sky simulate --nside 256 --car 5
+    sundog sky simulate --nside 256 --seeds 0:1000 --workers 4 --out skies
+    sundog sky simulate --nside 256 --seeds 0:1000 --jobs slurm --out skies
     """
+    before_work(folder=out)
+    options: dict[str, Any] = {"nside": nside, "cosmology": cosmology, "extra": tuple(extra or ()), "cmb": cmb,
+                               "fits": fits, "car": car, "threads": threads}
+    if seeds is not None:
+        _many(_range(seeds), out, options, {"workers": workers, "scheduler": scheduler}, jobs, index, quiet, as_json)
+        return
+    if workers or scheduler is not None or jobs is not None or index is not None:
+        raise OptionError("one sky is one piece", got="--workers, --scheduler, --jobs or --index",
+                          expected="--seeds A:B", do="say which skies: --seeds 0:100")
+    with resumable(f"the sky in {out}"):
+        sky, files = _made(out, seed, **options)
+    _tell(sky, files, quiet, as_json, f"sundog sky rescale {out} --ghz 217")
+
+
+def _made(out: Path, seed: int, *, nside: int, cosmology: str, extra: tuple[str, ...], cmb: bool, fits: bool,
+          car: float | None, threads: int) -> tuple[Any, list[str]]:
+    """One sky, and the files that it wrote."""
     from sundog.simulate.sky import simulate_sky
 
-    before_work(folder=out)
-    _check_car(car)
-    sky = simulate_sky(nside, seed, cosmology, out, extra=extra or (), threads=threads)
+    sky = simulate_sky(nside, seed, cosmology, out, extra=extra, threads=threads)
     files = [str(out)]
     if cmb:
         import numpy as np
@@ -59,8 +94,80 @@ def simulate(
 
         np.save(out / "cmb.npy", lensed_cmb(sky.kappa, seed, model=cosmology, threads=threads).astype(np.float32))
         files.append(str(out / "cmb.npy"))
-    files += _exported(sky, out, "uK_CMB", fits, car, threads)
-    _tell(sky, files, quiet, as_json, f"sundog sky rescale {out} --ghz 217")
+    return sky, files + _exported(sky, out, "uK_CMB", fits, car, threads)
+
+
+def _piece(path: Path, key: str, options: dict[str, Any]) -> None:
+    """One sky of many."""
+    _made(path, int(key.rpartition("_")[2]), **options)
+
+
+def _many(seeds: range, out: Path, options: dict[str, Any], where: dict[str, Any], jobs: str | None, index: int | None,
+          quiet: bool, as_json: bool) -> None:
+    """Skies of many seeds, or the jobs that make them, or one of these jobs."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from sundog.tasks.sky import simulate_skies
+
+    if index is not None and index >= len(seeds):
+        raise OptionError("no such piece", got=index, expected=f"0 to {len(seeds) - 1}", do="see --seeds")
+    chosen = list(seeds) if index is None else [seeds[index]]
+    with resumable(f"the ensemble in {out}"), \
+            Progress(console=Console(stderr=True), disable=quiet or jobs is not None) as bar:
+        task = bar.add_task("skies", total=len(chosen))
+        made = simulate_skies(chosen if jobs is None else [], out, write=_piece, **options, **where,
+                              done=lambda complete, whole: bar.update(task, completed=complete))
+    if jobs is not None:
+        write_jobs(out, len(seeds), jobs, quiet)
+    elif as_json:
+        typer.echo(json.dumps({"folders": [str(path) for path in made]}))
+    elif not quiet:
+        typer.echo(f"{len(made)} skies of NSIDE {options['nside']} in {out}; next: sundog sky covariance {out}")
+
+
+def _range(text: str) -> range:
+    """The seeds of A:B, B not among them."""
+    first, _, end = text.partition(":")
+    if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+        raise OptionError("cannot read --seeds", got=text, expected="A:B with A < B", do="write e.g. --seeds 0:1000")
+    return range(int(first), int(end))
+
+
+@app.command()
+def covariance(
+    skies: Annotated[list[Path], typer.Argument(help="Folders of skies, or of many skies.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="npz: names, edges, mean, covariance, gaussian.")] = Path(
+        "covariance.npz"),
+    lmax: Annotated[int | None, typer.Option(help="Of the spectra; 1.5 NSIDE unless given.")] = None,
+    lmin: Annotated[int, typer.Option(min=0, help="Of the spectra.")] = 20,
+    bins: Annotated[int, typer.Option(min=1, help="Of equal width in ln l.")] = 8,
+    threads: Threads = 1,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Means, covariances and correlations of all spectra of many skies, compared with those of Gaussian maps.
+
+    \b
+    sundog sky covariance skies --lmax 500 --bins 10 --out covariance.npz
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from sundog.simulate.sky import SkyMaps
+    from sundog.tasks.sky import geometric_edges, skies_in, sky_covariance
+
+    before_work(out)
+    folders = skies_in(skies)
+    edges = geometric_edges(lmin, lmax or 3 * SkyMaps.load(folders[0]).nside // 2, bins)
+    shown = track(folders, "skies", console=Console(stderr=True), disable=quiet)
+    found = sky_covariance(shown, edges, threads=threads)
+    found.save(out)
+    if as_json:
+        typer.echo(json.dumps({"file": str(out), "skies": found.count, "names": found.names, "edges": edges.tolist(),
+                               "excess": found.excess.tolist(), "between_bins": found.between_bins.tolist()}))
+    elif not quiet:
+        typer.echo(f"{found}\nwritten to {out}")
 
 
 @app.command()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sundog.data.atomic import write_text
+from sundog.data.atomic import atomic_write, write_text
 from sundog.data.sky.sphere import nside_of
 from sundog.errors import FileError, ShapeError
 from sundog.simulate.sky.components import NAMES, component
 
 Array = NDArray[Any]
 _FACTS = "sky.json"
+EVERY = 60.0  # CPU seconds after which the state of a sky is kept
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -150,6 +152,41 @@ def growing(out: str | Path | None) -> Iterator[Path | None]:
     Path(out).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(".part", ".sky-", Path(out).absolute()) as place:
         yield Path(place)
+
+
+class Unfinished:
+    """The state of a sky under construction in a folder, kept once a minute of processor time."""
+
+    def __init__(self, out: str | Path | None, identity: str) -> None:
+        self.file = None if out is None else Path(out) / ".unfinished.npz"
+        self.identity, self.last = identity, time.process_time()
+
+    def load(self) -> dict[str, Array]:
+        """What was kept of the same sky; empty where there is nothing."""
+        if self.file is None or not self.file.exists():
+            return {}
+        try:
+            with np.load(self.file, allow_pickle=False) as held:
+                return dict(held) if str(held["identity"]) == self.identity else {}
+        except (OSError, ValueError, KeyError):  # of no use: begin anew
+            return {}
+
+    def keep(self, state: Callable[[], dict[str, Array]]) -> None:
+        """Keep the state, if a minute has gone."""
+        if self.file is None or time.process_time() - self.last < EVERY:
+            return
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.savez(file, identity=np.array(self.identity), **state())  # type: ignore[arg-type]
+
+        atomic_write(self.file, write)
+        self.last = time.process_time()
+
+    def forget(self) -> None:
+        """Take it away."""
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
 
 
 def new_maps(folder: Path | None, n_pixels: int, names: Iterable[str]) -> dict[str, Array]:

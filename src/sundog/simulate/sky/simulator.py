@@ -14,7 +14,7 @@ number.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from sundog.simulate.sky.halos import (
     one_halo_power,
     virial_radius,
 )  # fmt: skip
-from sundog.simulate.sky.maps import SkyMaps, growing, new_maps
+from sundog.simulate.sky.maps import SkyMaps, Unfinished, growing, new_maps
 from sundog.simulate.sky.points import Points, scatter
 from sundog.simulate.sky.pressure import faint_gas, gas_window, integrated_y, pressure_window
 from sundog.simulate.sky.shells import Shell
@@ -53,6 +53,8 @@ CIB_D_1000 = 3.0  # uK^2 at 148 GHz: about 2 clustered and 1 of shot noise, near
 _SMALLEST, _LARGEST = 16, 8192
 _FINEST = 512  # NSIDE at which halos are placed; below, they are spread inside its pixels
 _NODES = 256  # of tables of ln M
+_RESOLVED = np.dtype([("pixel", np.int32), *((name, np.float32) for name in (
+    "log_mass", "radius", "z", "tsz", "kappa", "ksz"))])
 
 
 def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5", out: str | Path | None = None, *,
@@ -67,7 +69,8 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     ----------
     nside : power of two, 16 to 8192
     cosmology : "wmap5" (that of the Sehgal 2010 skies), "planck18", or a Cosmology
-    out : folder for the maps, written as memory maps while the sky grows; in memory when None
+    out : folder for the maps, written as memory maps while the sky grows; in memory when None. A sky that was stopped
+        there goes on, to the same bits, from the state that is kept once a minute
     extra : further components by name: "free_free"
     min_halo : solar masses (M200c) above which halos are placed one by one, 4e7 of them at 1e13; the gas and dust of
         lighter ones follow the smoothed matter. 1e14 takes a third of the time and loses shot noise
@@ -90,31 +93,37 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     """
     model = _checked(nside, seed, cosmology, min_halo)
     names = tuple(dict.fromkeys((*NAMES, *(component(name).name for name in extra))))
+    radio = radio or RadioCounts()
+    facts = {"simulator": "sundog.simulate.sky.simulate_sky", "seed": seed, "nside": nside, "cosmology": model.name,
+             "min_halo": min_halo, "cib_d_1000": cib_d_1000}
+    unfinished = Unfinished(out, f"{facts} {model} {radio} {names}")
     with growing(out) as place:
-        sky = _grown(new_maps(place, 12 * nside**2, names), nside, seed, model, min_halo, cib_d_1000, radio, threads)
+        builder = _Builder.start(seed, model, new_maps(place, 12 * nside**2, names), min_halo, radio, threads)
+        _grow(builder, cib_d_1000, unfinished)
+        sky = SkyMaps(builder.maps, frequency_ghz=REFERENCE, provenance={**facts, "halos": builder.halos})
         if out is not None:
             sky.save(out)
+    unfinished.forget()
     return sky
 
 
-def _grown(maps: dict[str, Array], nside: int, seed: int, model: Cosmology, min_halo: float, cib_d_1000: float,
-           radio: RadioCounts | None, threads: int) -> SkyMaps:
-    """The sky drawn into these maps."""
-    builder = _Builder.start(seed, model, maps, min_halo, radio or RadioCounts(), threads)
-    dust = [DustShell.of(builder.power, shell, min_halo) for shell in builder.shells]
+def _grow(builder: _Builder, cib_d_1000: float, unfinished: Unfinished) -> None:
+    """Draw the sky, from where a stopped one had come."""
+    dust = [DustShell.of(builder.power, shell, builder.min_halo) for shell in builder.shells]
     jansky = dust_scale(builder.power, builder.shells, dust, cib_d_1000)
-    velocities = matter.draw_velocities(builder.power, builder.shells, seed, builder.lmax)
-    for shell in builder.shells:
+    velocities = matter.draw_velocities(builder.power, builder.shells, builder.seed, builder.lmax)
+    if state := unfinished.load():
+        builder.restore(state)
+    for shell in builder.shells[builder.done :]:
         builder.add(shell, dust[shell.index], jansky, velocities[shell.index])
+        builder.done += 1
+        unfinished.keep(builder.state)
     builder.add_far_lensing()
     builder.add_resolved_halos()
     builder.finish_dust(jansky)
-    for name in maps:
+    for name in builder.maps:
         if draw := COMPONENTS[name].draw:
             draw(builder)
-    facts = {"simulator": "sundog.simulate.sky.simulate_sky", "seed": seed, "nside": nside, "cosmology": model.name,
-             "min_halo": min_halo, "cib_d_1000": cib_d_1000, "halos": builder.halos}
-    return SkyMaps(builder.maps, frequency_ghz=REFERENCE, provenance=facts)
 
 
 def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float) -> Cosmology:
@@ -130,7 +139,10 @@ def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float) -> C
 
 @dataclass(eq=False)
 class _Builder:
-    """A sky under construction. ``resolved`` holds, per bin of angular size, the halos larger than a pixel."""
+    """A sky under construction.
+
+    ``resolved`` holds, per bin of angular size, the halos larger than a pixel; ``done`` counts the shells.
+    """
 
     nside: int
     seed: int
@@ -143,8 +155,9 @@ class _Builder:
     threads: int
     faint_mean: Array
     faint_shot: Array
-    resolved: dict[int, list[_Halos]] = field(default_factory=dict)
+    resolved: dict[int, list[Array]] = field(default_factory=dict)
     halos: int = 0
+    done: int = 0
 
     @staticmethod
     def start(seed: int, model: Cosmology, maps: dict[str, Array], min_halo: float, radio: RadioCounts,
@@ -227,7 +240,7 @@ class _Builder:
             nearness = closeness * closeness
             drawn.append((at.astype(np.int32), log_mass, radius, flux_of(log_mass) * nearness,
                           -y_of(log_mass) * nearness))
-        halos = _Halos(shell, *map(np.concatenate, zip(*drawn)))  # type: ignore[arg-type]
+        halos = _Halos(shell, *map(np.concatenate, zip(*drawn)))
         self.halos += len(halos.pixel)
         halos.flux[halos.flux > self.radio.cut] = 0  # a survey would find and mask them, as among the radio sources
         self.maps["cib"] += self.in_pixels(halos.pixel, halos.flux)
@@ -255,13 +268,28 @@ class _Builder:
 
     def _keep(self, halos: _Halos, mass: Array, speed: Array) -> None:
         """Put the halos larger than a pixel into their bins of angular size (factors of two)."""
+        kept = np.empty(len(mass), _RESOLVED)
+        for name in ("pixel", "log_mass", "radius", "tsz"):
+            kept[name] = getattr(halos, name)
+        kept["z"], kept["kappa"], kept["ksz"] = halos.shell.z, mass * halos.shell.weight, mass * speed[halos.pixel]
         size = np.floor(np.log2(halos.radius / self.resolution)).astype(int)
         for b in np.unique(size):
-            chosen = np.flatnonzero(size == b)
-            part = halos.part(chosen)
-            part.weights = {"tsz": part.tsz, "kappa": mass[chosen] * halos.shell.weight,
-                            "ksz": mass[chosen] * speed[part.pixel]}
-            self.resolved.setdefault(int(b), []).append(part)
+            self.resolved.setdefault(int(b), []).append(kept[size == b])
+
+    def state(self) -> dict[str, Array]:
+        """Arrays from which `restore` goes on after the shells that are done."""
+        halos = {f"resolved {b}": np.concatenate(parts) for b, parts in self.resolved.items()}
+        return {**{f"map {name}": values for name, values in self.maps.items()}, **halos,
+                "faint_mean": self.faint_mean, "faint_shot": self.faint_shot,
+                "count": np.array([self.done, self.halos])}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up the state of a sky that was stopped."""
+        for name, values in self.maps.items():
+            values[:] = state[f"map {name}"]
+        self.faint_mean, self.faint_shot = state["faint_mean"], state["faint_shot"]
+        self.resolved = {int(name.split()[1]): [state[name]] for name in state if name.startswith("resolved")}
+        self.done, self.halos = map(int, state["count"])
 
     def add_far_lensing(self) -> None:
         """The convergence from beyond the last shell: a Gaussian field."""
@@ -273,14 +301,14 @@ class _Builder:
     def add_resolved_halos(self) -> None:
         """Convolve the halos larger than a pixel with their profile, one bin of angular size at a time."""
         lmax = 3 * self.nside - 1
+        smooth, bins = self.pixel_window(lmax), [np.concatenate(parts) for parts in self.resolved.values()]
         for name in ("tsz", "kappa", "ksz"):
             total: Any = 0
-            for parts in self.resolved.values():
-                peaks = np.bincount(np.concatenate([part.pixel for part in parts]), minlength=12 * self.nside**2,
-                                    weights=np.concatenate([part.weights[name] for part in parts]))
+            for halos in bins:
+                peaks = np.bincount(halos["pixel"], minlength=12 * self.nside**2, weights=halos[name])
                 alm = adjoint(peaks.astype(np.float32), lmax, threads=self.threads)
-                total = total + scaled(alm, _window(name, parts, lmax, self.power.cosmology) * self.pixel_window(lmax))
-            if self.resolved:
+                total = total + scaled(alm, _window(name, halos, lmax, self.power.cosmology) * smooth)
+            if bins:
                 values = synthesis(total, self.nside, threads=self.threads)
                 self.maps[name] += np.minimum(values, 0) if name == "tsz" else values
 
@@ -317,12 +345,9 @@ def placement_nside(shell: Shell, nside: int) -> int:
     return min(nside, _FINEST, 2 ** math.ceil(math.log2(max(wanted, 8))))
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Halos:
-    """Halos of one shell, all (n,) float32: RING pixel, ln M, R200c in radians, flux in Jy, tSZ in uK steradian.
-
-    weights : of the maps that those with a profile enter
-    """
+    """Halos of one shell, all (n,) float32: RING pixel, ln M, R200c in radians, flux in Jy, tSZ in uK steradian."""
 
     shell: Shell
     pixel: Array
@@ -330,7 +355,6 @@ class _Halos:
     radius: Array
     flux: Array
     tsz: Array
-    weights: dict[str, Array] = field(default_factory=dict)
 
     def part(self, rows: Array) -> _Halos:
         return _Halos(self.shell, self.pixel[rows], self.log_mass[rows], self.radius[rows], self.flux[rows],
@@ -367,17 +391,16 @@ class Table:
         return np.exp(where, out=where)
 
 
-def _window(name: str, parts: list[_Halos], lmax: int, model: Cosmology) -> Array:
+def _window(name: str, halos: Array, lmax: int, model: Cosmology) -> Array:
     """Transform of the profile of a bin of halos, at their weighted mean size, mass and redshift."""
-    size, log_mass, z = (np.concatenate([v(part) for part in parts]) for v in (
-        lambda p: p.radius, lambda p: p.log_mass, lambda p: np.full(len(p.pixel), p.shell.z, np.float32)))
     # Where halos of both signs meet (kSZ), their mass decides.
-    weight = np.concatenate([np.abs(part.weights["kappa" if name == "ksz" else name]) for part in parts])
-    theta, mass, z_mean = (float(np.average(v, weights=weight)) for v in (size, np.exp(log_mass), z))
+    weight = np.abs(halos["kappa" if name == "ksz" else name])
+    theta, mass, z = (float(np.average(v, weights=weight))
+                      for v in (halos["radius"], np.exp(halos["log_mass"]), halos["z"]))
     ell = np.arange(lmax + 1)
     if name == "kappa":
-        return nfw_window(ell, theta, concentration(model, mass, z_mean))
-    return (pressure_window if name == "tsz" else gas_window)(ell, theta, mass, z_mean)
+        return nfw_window(ell, theta, concentration(model, mass, z))
+    return (pressure_window if name == "tsz" else gas_window)(ell, theta, mass, z)
 
 
 def _exponential(g: Array, bias: float, variance: float) -> Array:
