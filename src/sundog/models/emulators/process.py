@@ -1,8 +1,8 @@
 """Gaussian processes in closed form: one for each amplitude, its lengths and levels by the marginal likelihood.
 
-    a(c) ~ GP(0, K),     K(c, c') = t psi(c) psi(c')^T + s exp(-1/2 sum_i (c_i - c'_i)^2 / l_i^2) + v delta / w
+    a(c) ~ GP(0, K),     K(c, c') = t (1 + c c'^T) + q (c c'^T)^2 + s exp(-1/2 sum_i (c_i - c'_i)^2 / l_i^2) + v delta / w
 
-psi: 1 and the inputs; w: weight of a run. Source: Rasmussen and Williams 2006, equations 2.23, 2.24, 5.9, 5.12.
+a line, a quadratic, and what bends otherwise; w: weight of a run. Source: Rasmussen and Williams 2006, equations 2.23, 2.24, 5.9, 5.12.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from torch import Tensor
 
 Array = NDArray[np.float64]
 LENGTHS = (0.2, 100.0)  # in standard deviations of an input; at the upper end it has no effect beyond a line
-LEVELS = {"trend": (1e-2, 1e3), "process": (1e-3, 1e3), "noise": (1e-10, 1.0)}  # variances over that of the amplitude
+# Variances over that of the amplitude.
+LEVELS = {"line": (1e-2, 1e3), "quadratic": (1e-8, 1e2), "process": (1e-6, 1e3), "noise": (1e-10, 1.0)}
+FIRST = (1.0, 1e-2, 1.0, 1e-4)
 ROUNDING = 1e-10  # of t and s, added to the noise: float64 solves what is conditioned so
 FOLDS = 5
 USUAL, SPREAD = 3.0, 1.5  # of the lengths before the runs are seen: log-normal
@@ -32,7 +34,7 @@ class Processes:
 
     Attributes
     ----------
-    inputs : (n, c); lengths : (m, c); levels : (m, 3) variances t, s, v
+    inputs : (n, c); lengths : (m, c); levels : (m, 4) variances t, q, s, v
     alpha : (m, n) K^-1 a; root : (m, n, n) lower triangle L, K = L L^T
     calibration : (m,) mean size of errors over what the process expects of them, on fifths of the runs left out
         of all, lengths and levels included
@@ -52,15 +54,17 @@ class Processes:
     def std(self, context: Tensor) -> Tensor:
         """Standard deviations (n_new, m), times the calibration; noise of a run of weight 1 included."""
         known = torch.linalg.solve_triangular(self.root, self._kernels(context).mT, upper=False).square().sum(1).T
-        t, s, v = self.levels.T
-        own = t * (1 + context.square().sum(1, keepdim=True)) + s
+        t, q, s, v = self.levels.T
+        length = context.square().sum(1, keepdim=True)
+        own = t * (1 + length) + q * length**2 + s
         return self.calibration * ((own - known).clamp(min=0) + v).sqrt()
 
     def _kernels(self, context: Tensor) -> Tensor:
         """K between new inputs and those of the runs, (m, n_new, n)."""
-        t, s, _ = self.levels.T[:, :, None, None]
-        line = 1 + context @ self.inputs.T
-        return torch.stack([_bell(context, self.inputs, scale) for scale in self.lengths]) * s + t * line
+        t, q, s, _ = self.levels.T[:, :, None, None]
+        product = context @ self.inputs.T
+        bells = torch.stack([_bell(context, self.inputs, scale) for scale in self.lengths])
+        return t * (1 + product) + q * product**2 + s * bells
 
 
 def _bell(a: Tensor, b: Tensor, lengths: Tensor) -> Tensor:
@@ -74,66 +78,67 @@ def fitted_processes(context: Tensor, amplitudes: Tensor, weights: Tensor) -> tu
     """
     x, w = context.numpy(), weights.numpy()
     squares = np.moveaxis((x[:, None] - x) ** 2, 2, 0)
-    line = 1 + x @ x.T + ROUNDING * np.eye(len(x))
+    trends = np.stack([1 + x @ x.T + ROUNDING * np.eye(len(x)), (x @ x.T) ** 2])
     parts, left_out = [], []
     for a in amplitudes.T:
         unit = float(a.square().mean().sqrt()) or 1.0
         y = a.numpy() / unit
-        found = min((_most_likely(y, squares, line, w, start) for start in STARTS), key=lambda fit: fit[0])[1]
-        root = cholesky(_covariance(found, squares, line, w)[0], lower=True)
+        found = min((_most_likely(y, squares, trends, w, start) for start in STARTS), key=lambda fit: fit[0])[1]
+        root = cholesky(_covariance(found, squares, trends, w)[0], lower=True)
         alpha, inverse = _solved(root, y), _solved(root, np.eye(len(y)))
-        calibration = math.sqrt(math.pi / 2) * float(np.average(abs(_pulls(y, squares, line, w)), weights=w))
-        parts.append((np.exp(found[3:]), unit**2 * np.exp(found[:3]), alpha / unit, unit * root, calibration))
+        calibration = math.sqrt(math.pi / 2) * float(np.average(abs(_pulls(y, squares, trends, w)), weights=w))
+        parts.append((np.exp(found[4:]), unit**2 * np.exp(found[:4]), alpha / unit, unit * root, calibration))
         left_out.append(unit * calibration * alpha / inverse.diagonal())
     found_parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in zip(*parts))
     return Processes(context.contiguous(), *found_parts), torch.from_numpy(np.stack(left_out, 1))
 
 
-def _pulls(y: Array, squares: Array, line: Array, w: Array) -> Array:
+def _pulls(y: Array, squares: Array, trends: Array, w: Array) -> Array:
     """Errors of runs left out of everything over their expected size, (n,)."""
     n, pulls = len(y), np.empty(len(y))
     for fold in range(FOLDS):
         out = np.arange(n) % FOLDS == fold
         rest = ~out
-        theta = _most_likely(y[rest], squares[:, rest][:, :, rest], line[rest][:, rest], w[rest], STARTS[-1])[1]
-        covariance = _covariance(theta, squares, line, w)[0]
+        theta = _most_likely(y[rest], squares[:, rest][:, :, rest], trends[:, rest][:, :, rest], w[rest], STARTS[-1])[1]
+        covariance = _covariance(theta, squares, trends, w)[0]
         root, cross = cholesky(covariance[rest][:, rest], lower=True), covariance[rest][:, out]
         known = (solve_triangular(root, cross, lower=True) ** 2).sum(0)
-        variance = np.maximum(covariance.diagonal()[out] - known, np.exp(theta[2]))
+        variance = np.maximum(covariance.diagonal()[out] - known, np.exp(theta[3]))
         pulls[out] = (y[out] - cross.T @ _solved(root, y[rest])) / np.sqrt(variance)
     return pulls
 
 
-def _covariance(theta: Array, squares: Array, line: Array, w: Array) -> tuple[Array, Array]:
-    """K (n, n) and its part s exp(...), of logarithms theta = (t, s, v, lengths)."""
-    t, s, v = np.exp(theta[:3])
-    bell = s * np.exp(-0.5 * np.tensordot(np.exp(-2 * theta[3:]), squares, 1))
+def _covariance(theta: Array, squares: Array, trends: Array, w: Array) -> tuple[Array, Array]:
+    """K (n, n) and its part s exp(...), of logarithms theta = (t, q, s, v, lengths)."""
+    t, q, s, v = np.exp(theta[:4])
+    bell = s * np.exp(-0.5 * np.tensordot(np.exp(-2 * theta[4:]), squares, 1))
     bell += s * ROUNDING * np.eye(len(w))
-    return t * line + bell + np.diag(v / w), bell
+    return t * trends[0] + q * trends[1] + bell + np.diag(v / w), bell
 
 
 def _solved(root: Array, y: Array) -> Array:
     return np.asarray(cho_solve((root, True), y))
 
 
-def _most_likely(y: Array, squares: Array, line: Array, w: Array, start: float) -> tuple[float, Array]:
+def _most_likely(y: Array, squares: Array, trends: Array, w: Array, start: float) -> tuple[float, Array]:
     """Least -log p(y | theta) found, and where: equations 5.8 and 5.9."""
     def loss(theta: Array) -> tuple[float, Array]:
-        covariance, bell = _covariance(theta, squares, line, w)
+        covariance, bell = _covariance(theta, squares, trends, w)
         try:
             root = cholesky(covariance, lower=True)
         except np.linalg.LinAlgError:  # rounding: a kernel too smooth for its noise
             return 1e12, np.zeros_like(theta)
         alpha, inverse = _solved(root, y), _solved(root, np.eye(len(y)))
         slope = 0.5 * (inverse - np.outer(alpha, alpha))
-        t, _, v = np.exp(theta[:3])
-        gradient = [t * np.sum(slope * line), np.sum(slope * bell), v * np.sum(slope.diagonal() / w)]
-        lengths = np.tensordot(squares, slope * bell, 2) * np.exp(-2 * theta[3:])
-        far = (theta[3:] - math.log(USUAL)) / SPREAD
+        t, q, _, v = np.exp(theta[:4])
+        gradient = [t * np.sum(slope * trends[0]), q * np.sum(slope * trends[1]), np.sum(slope * bell),
+                    v * np.sum(slope.diagonal() / w)]
+        lengths = np.tensordot(squares, slope * bell, 2) * np.exp(-2 * theta[4:])
+        far = (theta[4:] - math.log(USUAL)) / SPREAD
         return (0.5 * float(y @ alpha + far @ far) + float(np.log(root.diagonal()).sum()),
                 np.concatenate([gradient, lengths + far / SPREAD]))
 
-    first = np.log([1.0, 1.0, 1e-4, *[start] * len(squares)])
+    first = np.log([*FIRST, *[start] * len(squares)])
     bounds = [tuple(np.log(pair)) for pair in (*LEVELS.values(), *[LENGTHS] * len(squares))]
     found = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200})
     return float(found.fun), np.asarray(found.x)
