@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.models.base import Batch, Model, Objective, RowNoise
+from sundog.models.emulators.warp import fitted_warp, products, stretched
+from sundog.models.options import Options, option
 
 FEWEST_RUNS = 3
 NEAR = 1e-9  # of the width of the box: rounding of a query on its edge
@@ -105,6 +108,14 @@ class Emulator(Model):
         super()._load_from_state_dict(state, prefix, *rest)
 
 
+@dataclass(frozen=True)
+class LinearOptions(Options):
+    """Options of every `LinearEmulator`."""
+
+    warp: bool = option(False, "outputs are stretched along their last axis, before they are learned, by a factor that "
+                        "depends on the input, found from the runs: for features that move, as peaks of a spectrum")
+
+
 class LinearEmulator(Emulator):
     """An emulator in closed form: output linear in features of the input, errors known by leaving runs out.
 
@@ -115,17 +126,34 @@ class LinearEmulator(Emulator):
     g says where it is more, one for all rows of R or one for each. A draw is mean + unit (g(c) z) R with normal z: the
     correlation along an output is kept.
 
-    coefficients: B (p, d); residuals: R (r, d)
+    coefficients: B (p, d); residuals: R (r, d); warped: of the stretch (`sundog.models.emulators.warp`), empty if none
     """
+
+    options: LinearOptions
 
     fixes: ClassVar[Mapping[str, Any]] = {"precision": "float64", "validation_fraction": 0.0}
     coefficients: Tensor
     residuals: Tensor
+    warped: Tensor
 
     def __init__(self, shape: tuple[int, ...], context_dim: int = 0, **options: Any) -> None:
         super().__init__(shape, context_dim, **options)
         for name in ("coefficients", "residuals"):
             self.register_buffer(name, torch.zeros(0, math.prod(self.shape)))
+        self.register_buffer("warped", torch.zeros(0))
+
+    def prepare(self, x: Tensor, context: Tensor | None, weights: Tensor | None = None) -> None:
+        assert context is not None
+        if self.options.warp:
+            c, y = context.double(), x.double()
+            self.warped = fitted_warp(c, y, y.std(0))
+            x = stretched(y, -products(c) @ self.warped)
+        super().prepare(x, context, weights)
+
+    def _shaped(self, y: Tensor, context: Tensor) -> Tensor:
+        """Outputs (n, d) as the simulator gives them, their stretch undone: (n, *shape)."""
+        y = y.reshape(-1, *self.shape)
+        return stretched(y, products(context.to(y)) @ self.warped) if len(self.warped) else y
 
     @abstractmethod
     def features(self, context: Tensor) -> Tensor:
@@ -156,14 +184,14 @@ class LinearEmulator(Emulator):
     def predict(self, context: Tensor) -> tuple[Tensor, Tensor]:
         mean, g = self._law(context)
         std = self.unit * (g.square() @ self.residuals.square()).sqrt()
-        return mean.reshape(-1, *self.shape), std.reshape(-1, *self.shape)
+        return self._shaped(mean, context), self._shaped(std, context)
 
     def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
         """Mean and a normal error, correlated along the output; rows are independent of each other."""
         assert context is not None
         mean, g = self._law(context)
         error = (g * noise.normal(len(self.residuals)).to(self.residuals)) @ self.residuals
-        return (mean + self.unit * error).reshape(-1, *self.shape)
+        return self._shaped(mean + self.unit * error, context)
 
 
 def _check_runs(x: Tensor, context: Tensor, family: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sundog.models.emulators.base import LinearEmulator
+from sundog.models.emulators.base import LinearEmulator, LinearOptions
 from sundog.models.kernel import ntk
 from sundog.models.options import Options, option
 
@@ -25,7 +25,7 @@ NOISES = [10.0**k for k in range(-12, 1)]  # tried when none is given, in units 
 
 
 @dataclass(frozen=True)
-class NTKOptions(Options):
+class NTKOptions(LinearOptions):
     """Options of `NTKEmulator`."""
 
     depth: int = option(3, "layers of weights, one more than hidden layers", least=1)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, SampleSizeError
-from sundog.models.emulators.base import LinearEmulator
+from sundog.models.emulators.base import LinearEmulator, LinearOptions
 from sundog.models.emulators.process import Processes, fitted_processes
 from sundog.models.options import Options, option
 
@@ -31,7 +31,7 @@ MOST_RUNS, MOST_INPUTS = 300, 20  # beyond, processes are fitted on request only
 
 
 @dataclass(frozen=True)
-class PODOptions(Options):
+class PODOptions(LinearOptions):
     """Options of `PODEmulator`."""
 
     branch: str = option(None, "what the amplitudes are; the one with the least leave-one-out error when None",

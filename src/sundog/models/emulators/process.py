@@ -1,8 +1,10 @@
 """Gaussian processes in closed form: one for each amplitude, its lengths and levels by the marginal likelihood.
 
-    a(c) ~ GP(0, K),     K(c, c') = t (1 + c c'^T) + q (c c'^T)^2 + s exp(-1/2 sum_i (c_i - c'_i)^2 / l_i^2) + v delta / w
+    a(c) ~ GP(0, K),     K(c, c') = t (1 + c c') + q (c c')^2 + s exp(-1/2 sum_i (c_i - c'_i)^2 / l_i^2) + v delta / w
 
-a line, a quadratic, and what bends otherwise; w: weight of a run. Source: Rasmussen and Williams 2006, equations 2.23, 2.24, 5.9, 5.12.
+a line, a quadratic, and what bends otherwise; w: weight of a run.
+
+Source: Rasmussen and Williams 2006, equations 2.23, 2.24, 5.9 and 5.12.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sundog.models.emulators.base import LinearEmulator
+from sundog.models.emulators.base import LinearEmulator, LinearOptions
 from sundog.models.options import Options, option
 
 BANDWIDTHS = (0.3, 1.0, 3.0, 10.0, 30.0)  # tried when none is given, in units of 1 / the spread of an input
@@ -24,7 +24,7 @@ PENALTIES = [10.0**k for k in range(-14, 1)]  # tried when none is given, over t
 
 
 @dataclass(frozen=True)
-class RandomFeaturesOptions(Options):
+class RandomFeaturesOptions(LinearOptions):
     """Options of `RandomFeatureEmulator`."""
 
     units: int = option(400, "number of random units", least=1)

@@ -2,14 +2,14 @@
 
     y(c)(x) = f(c)(x s(c)),     log s(c) = sum_j b_j psi_j(c)
 
-psi are the products of one or two inputs. b is what leaves least of f to a regression on polynomials of c: features that
-move (peaks of a spectrum) take many modes, features that stand take few. s is a function of the input alone, so what is
-learned of f is exactly undone.
+psi are the products of one or two inputs. b is what leaves least of f to a regression on polynomials of c: features
+that move (peaks of a spectrum) take many modes, features that stand take few. s is a function of the input alone, so
+the stretch is undone exactly.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from itertools import combinations_with_replacement
 
 import torch
@@ -18,7 +18,8 @@ from torch import Tensor
 from sundog.errors import OptionError
 
 PLACES = 1500  # of all outputs, used to find b: neighbours say the same
-PARTS = (0.25, 0.5, 1.0)  # of the axis, one after the other: on the whole of it a peak may be taken for its neighbour
+# Of the axis, one after the other: a peak may be taken for its neighbour; beyond the end is nothing to read.
+PARTS = (0.25, 0.5, 0.9)
 STEPS = 60  # of L-BFGS for each part
 
 
@@ -27,7 +28,7 @@ def stretched(y: Tensor, log_s: Tensor) -> Tensor:
 
     Example
     -------
-    >>> stretched(torch.arange(5.0)[None], torch.tensor([math.log(2)])).tolist()
+    >>> stretched(torch.arange(5.0)[None], torch.tensor([2.0]).log()).tolist()
     [[0.0, 2.0, 4.0, 4.0, 4.0]]
     """
     return _read(y.reshape(len(y), -1, y.shape[-1]), torch.arange(y.shape[-1]).to(log_s), log_s).reshape(y.shape)
@@ -46,7 +47,7 @@ def _read(y: Tensor, places: Tensor, log_s: Tensor) -> Tensor:
 
 
 def products(context: Tensor) -> Tensor:
-    """psi (n, c + c (c + 1) / 2): the inputs and the products of two, without a constant: only ratios of scales count."""
+    """psi (n, c + c (c + 1) / 2): inputs and products of two; no constant, as only ratios of scales count."""
     pairs = combinations_with_replacement(range(context.shape[1]), 2)
     return torch.cat([context, torch.stack([context[:, i] * context[:, j] for i, j in pairs], 1)], 1)
 
@@ -73,7 +74,7 @@ def fitted_warp(context: Tensor, y: Tensor, unit: Tensor) -> Tensor:
         count = min(round(part * length), max(8, PLACES // len(unit)))
         places = torch.linspace(0, part * length - 1, count, dtype=psi.dtype).round()
         inverse = torch.where(unit > 0, 1 / unit, 0.0)[:, places.long()]
-        _descend(b, lambda inverse=inverse, places=places: _left(_read(y, places, -psi @ b) * inverse, q))
+        _descend(b, lambda x=places, w=inverse: _left(_read(y, x, -psi @ b) * w, q))  # type: ignore[misc]
     return b.detach()
 
 
@@ -83,17 +84,16 @@ def _left(f: Tensor, q: Tensor) -> Tensor:
     return (flat - q @ (q.T @ flat)).square().mean()
 
 
-def _descend(b: Tensor, loss) -> None:  # type: ignore[no-untyped-def]
+def _descend(b: Tensor, loss: Callable[[], Tensor]) -> None:
+    """Move b to less loss."""
     found = torch.optim.LBFGS([b], lr=1, max_iter=STEPS, line_search_fn="strong_wolfe", tolerance_change=1e-12)
+    scale = float(loss().detach()) or 1.0  # L-BFGS stops by absolute sizes
 
     def closure() -> Tensor:
         found.zero_grad()
-        value = loss()
-        value.backward()
+        value = loss() / scale
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
     with torch.enable_grad():
-        scale = float(loss().detach()) or math.inf  # L-BFGS stops by absolute sizes
-        plain = loss
-        loss = lambda: plain() / scale  # noqa: E731
-        found.step(closure)
+        found.step(closure)  # type: ignore[no-untyped-call]
