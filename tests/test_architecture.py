@@ -30,7 +30,7 @@ STAIRCASE = {
     "statistics": set(),
     "design": {"statistics", "data"},
     "simulate": {"data"},
-    "models": {"nets", "solve", "statistics"},
+    "models": {"nets", "solve", "statistics", "simulate.processes"},
     "train": {"models", "data"},
     "verdicts": {"statistics", "data", "models.classifier", "train"},
     "tasks": {"verdicts", "train", "models", "statistics", "solve", "simulate", "data"},

@@ -30,13 +30,14 @@ CASES = {
     "random-features": ("random-features", (3,), {"units": 30}),
     "scattering": ("scattering", (16, 16), {"iterations": 3}),
     "scattering-together": ("scattering", (16, 16), {"iterations": 3, "mean_field": 5}),
+    "sde": ("sde", (1, 34), {"terms": 3, "hidden": (8,)}),
     "translate": ("translate", (2, 16, 16), {"parameters": 3e4}),
     "translate-gan": ("translate", (2, 16, 16), {"parameters": 3e4, "method": "gan", "width": 2, "critic_steps": 1}),
     "refine": ("refine", (2, 16, 16), {"parameters": 3e4, "width": 2, "critic_steps": 1, "bound": 15.0}),
     "vae": ("vae", (3,), {"hidden": (16, 16), "latent": 2}),
 }
 NEEDS_CONTEXT = {"deeponet", "ntk", "pod", "random-features"}
-WITHOUT_CONTEXT = {"mixture-vae", "refine", "scattering", "translate"}
+WITHOUT_CONTEXT = {"mixture-vae", "refine", "scattering", "sde", "translate"}
 
 
 def make(case, context_dim=0):

@@ -18,6 +18,7 @@ from sundog.models.matching import FlowMatching
 from sundog.models.microcanonical.family import MicrocanonicalModel
 from sundog.models.mixture_vae import MixtureVAE
 from sundog.models.options import described
+from sundog.models.sde import FractionalSDE
 from sundog.models.translate import ImageTranslator, ResidualRefiner
 from sundog.models.vae import VAE
 
@@ -33,6 +34,7 @@ FAMILIES: dict[str, type[Model]] = {
     "random-features": RandomFeatureEmulator,
     "refine": ResidualRefiner,
     "scattering": MicrocanonicalModel,
+    "sde": FractionalSDE,
     "translate": ImageTranslator,
     "vae": VAE,
 }
