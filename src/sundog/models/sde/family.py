@@ -64,7 +64,7 @@ class FractionalSDE(Model):
     takes_context: ClassVar[bool] = False
     fixes: ClassVar[Mapping[str, Any]] = {"precision": "float64"}
     default_steps: ClassVar[int] = 200
-    default_batch: ClassVar[int] = 64
+    default_batch: int = 64
     options: SDEOptions
     faintest: Tensor
 
