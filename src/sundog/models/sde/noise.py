@@ -7,7 +7,7 @@ import torch
 from numpy.polynomial import chebyshev
 from torch import Tensor, nn
 
-from sundog.simulate.processes import markov_weights
+from sundog.solve.fractional import markov_weights, root_of
 
 HURST = (0.03, 0.97)  # where the weights are known
 ORDER = 40  # of the polynomials in H that interpolate them, to 1e-8
@@ -43,8 +43,8 @@ class MarkovNoise(nn.Module):
         sums = rates[:, None] + rates
         weights = np.stack([one.weights.numpy() for one in found])
         self.register_buffer("decay", torch.exp(-rates))
-        self.register_buffer("root", _root(-torch.expm1(-sums) / sums))
-        self.register_buffer("start", _root(1 / sums))
+        self.register_buffer("root", root_of(-torch.expm1(-sums) / sums))
+        self.register_buffer("start", root_of(1 / sums))
         self.register_buffer("table", torch.from_numpy(chebyshev.chebfit(nodes, weights, ORDER)))
 
     def weights(self, hurst: Tensor) -> Tensor:
@@ -52,9 +52,3 @@ class MarkovNoise(nn.Module):
         x = (2 * hurst - sum(HURST)) / (HURST[1] - HURST[0])
         angle = torch.arccos(x.clamp(-1 + 1e-12, 1 - 1e-12))
         return torch.cos(angle * torch.arange(ORDER + 1, dtype=x.dtype)) @ self.table.to(x)
-
-
-def _root(covariance: Tensor) -> Tensor:
-    """R with R R' = covariance; rates close together make it nearly singular: no Cholesky factor."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
