@@ -18,7 +18,7 @@ from sundog.cli import app
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from build_gallery import build  # noqa: E402
+from build_gallery import Example, build  # noqa: E402
 
 NAV: list[dict[str, Any]] = [
     {"Home": "index.md"},
@@ -32,6 +32,7 @@ NAV: list[dict[str, Any]] = [
                     {"Diffusion": "models/diffusion.md"}, {"Wasserstein GAN": "models/gan.md"},
                     {"Variational auto-encoder": "models/vae.md"}, {"Image translation": "models/translate.md"},
                     {"Scattering synthesis": "models/scattering.md"}, {"Emulators": "models/emulators.md"},
+                    {"Which runs to make": "design.md"},
                     {"Two-sample classifier": "models/classifier.md"}]},
     {"Judging": [{"The judge": "judge.md"}, {"Real or fake?": "quiz.md"}, {"Statistics": "statistics.md"},
                  {"Radiomic features": "radiomics.md"}]},
@@ -41,8 +42,9 @@ NAV: list[dict[str, Any]] = [
                       {"Carried templates": "transports.md"}, {"Radio galaxies": "radio.md"},
                       {"Microwave skies": "sky.md"}, {"Series": "series.md"}]},
     {"Speed": "performance.md"},
+    {"Glossary": "glossary.md"},
 ]
-_gallery: list[tuple[str, Path, Path | None]] = []
+_gallery: list[Example] = []
 
 
 def on_config(config: Any) -> Any:
@@ -50,24 +52,33 @@ def on_config(config: Any) -> Any:
     _gallery[:] = build()
     docs = Path(config["docs_dir"])
     entries = _existing(NAV, docs)
-    sections = {"Gallery": [{title: f"gallery/{page.name}"} for title, page, _ in _gallery]}
+    sections: dict[str, list[Any]] = {"Gallery": ["gallery/index.md", *[{made.title: f"gallery/{made.page.name}"}
+                                                                        for made in _gallery]]}
     for folder, title in (("decisions", "Decisions"), ("api", "Reference")):
-        pages = [{_heading(path): f"{folder}/{path.name}"} for path in sorted((docs / folder).glob("*.md"))]
-        sections[title] = pages
+        found = sorted((docs / folder).glob("*.md"), key=lambda path: (path.stem != "index", path.name))
+        sections[title] = [{_heading(path): f"{folder}/{path.name}"} for path in found]
     config["nav"] = [*entries, *[{title: pages} for title, pages in sections.items() if pages],
                      {"Command line": "cli.md"}, {"Changes": "changelog.md"}]
     return config
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages made here: gallery and changelog."""
-    for _, page, figure in _gallery:
-        files.append(File.generated(config, f"gallery/{page.name}", content=page.read_text()))
-        if figure is not None:
-            files.append(File.generated(config, f"gallery/{figure.name}", abs_src_path=str(figure)))
+    """Add the pages made here: gallery, command line and changelog."""
+    for made in _gallery:
+        files.append(File.generated(config, f"gallery/{made.page.name}", content=made.page.read_text()))
+        for path in (made.figure, made.notebook):
+            files.append(File.generated(config, f"gallery/{path.name}", abs_src_path=str(path)))
+    files.append(File.generated(config, "gallery/index.md", content=_gallery_index()))
     files.append(File.generated(config, "cli.md", content=_command_pages()))
     files.append(File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text()))
     return files
+
+
+def _gallery_index() -> str:
+    """Markdown of all examples: question and picture, each a link."""
+    cards = [f"-   [![{made.title}]({made.figure.name})<br>{made.title}]({made.page.name})" for made in _gallery]
+    return "# Gallery\n\nQuestions, each answered by a page of code that you can run: a notebook to take along, " \
+        'run when these pages were built.\n\n<div class="grid cards" markdown>\n\n' + "\n".join(cards) + "\n\n</div>\n"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

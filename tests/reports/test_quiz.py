@@ -16,7 +16,7 @@ import torch
 from scipy.stats import binom, binomtest
 
 from sundog import Dataset, cli
-from sundog.errors import FileError, OptionError, SampleSizeError, ShapeError
+from sundog.errors import DataError, FileError, OptionError, SampleSizeError, ShapeError
 from sundog.reports.quiz import Quiz, brightness, make_quiz, pooled_score, scrambled
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -220,6 +220,8 @@ def opened(browser: Any, folder: Path, **options: Any) -> Quiz:
     quiz = make_quiz(REAL, FAKE, rounds=8, **options)
     (folder / "quiz.html").write_text(quiz.html, encoding="utf-8")
     browser.get((folder / "quiz.html").as_uri())
+    browser.execute_script("localStorage.clear()")  # what is kept is shared by all files
+    browser.refresh()
     browser.get_log("browser")
     return quiz
 
@@ -283,6 +285,54 @@ def test_a_whole_game_by_touch_without_answers_shown(browser: Any, tmp_path: Pat
     assert by_id(browser, "seen").is_displayed()
     with pytest.raises(FileError, match="repeated game"):
         pooled_score([saved(browser)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1100, 390])
+def test_a_game_goes_on_after_a_refresh_and_after_going_back(browser: Any, tmp_path: Path, width: int) -> None:
+    browser.set_window_size(width, 900)
+    quiz = opened(browser, tmp_path, mode="pairs")
+    by_id(browser, "start").click()
+    for i, truth in enumerate(quiz.truth):
+        assert by_id(browser, "place").text == f"Round {i + 1} of 8"
+        by_id(browser, f"choice{truth}").click()
+        if i == 2:
+            browser.refresh()
+        elif i == 4:
+            browser.get("about:blank")
+            browser.back()
+        else:
+            by_id(browser, "next").click()
+        for _ in range(100):  # until the images are decoded and the game stands where it was
+            if by_id(browser, "place").text == f"Round {i + 2} of 8" or i == 7:
+                break
+            time.sleep(0.02)
+            if i == 4 and by_id(browser, "next").is_enabled() and by_id(browser, "next").is_displayed():
+                by_id(browser, "next").click()  # the browser had kept the page as it was
+    result = saved(browser)
+    assert (result["right"], result["game"], len(result["rounds"])) == (8, 1, 8)
+    browser.refresh()  # a finished game stays finished, and the next one is the second
+    for _ in range(100):
+        if by_id(browser, "again").is_displayed():
+            break
+        time.sleep(0.02)
+    assert by_id(browser, "score").text == "8 of 8 right (100 %)"
+    by_id(browser, "again").click()
+    browser.refresh()
+    time.sleep(0.2)
+    for truth in quiz.truth:
+        by_id(browser, f"choice{truth}").click()
+        by_id(browser, "next").click()
+    assert saved(browser)["game"] == 2
+    assert "game 2" in by_id(browser, "seen").text
+
+
+def test_equal_images_on_both_sides_are_refused() -> None:
+    with pytest.raises(DataError, match="both sides"):
+        make_quiz(REAL, REAL)
+    shared = Dataset.from_arrays(torch.cat([FAKE.values[1:], REAL.values[:1]]), units="mJy/beam")
+    with pytest.raises(DataError, match="1 equal"):
+        make_quiz(REAL, shared)
 
 
 @pytest.mark.slow

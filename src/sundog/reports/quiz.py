@@ -29,7 +29,7 @@ from torch import Tensor
 
 from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
-from sundog.errors import FileError, OptionError, SampleSizeError, ShapeError
+from sundog.errors import DataError, FileError, OptionError, SampleSizeError, ShapeError
 from sundog.reports.html import render
 
 MODES, SCALES, STRETCHES = ("pairs", "single"), ("set", "image"), ("asinh", "linear")
@@ -91,6 +91,7 @@ def make_quiz(
     ------
     ShapeError : no images, or of different size or unit.
     OptionError : an unknown word.
+    DataError : an image that stands on both sides.
     SampleSizeError : fewer images than rounds, or fewer than 5 rounds.
 
     Example
@@ -108,7 +109,11 @@ def make_quiz(
     n = _rounds(len(real), len(fake), rounds)
     a, b, truth = _deal(real, fake, n, f"{seed} {mode}")
     # Both modes set the brightness by n images of each kind, whatever the coins say.
-    shown = torch.cat([_channel(real, channel)[a], _channel(fake, channel)[b]])
+    maps = [_channel(data, channel) for data in (real, fake)]
+    if same := len(set.intersection(*({x.numpy().tobytes() for x in some} for some in maps))):
+        raise DataError("images stand on both sides", got=f"{same} equal ones", expected="none",
+                        do="check the two files: nobody can say which of two equal images is the fake")
+    shown = torch.cat([maps[0][a], maps[1][b]])
     rows: list[tuple[int, ...]]
     if mode == "pairs":
         rows, tiles = list(zip(a, b)), [i + n * (side == t) for i, t in enumerate(truth) for side in (0, 1)]

@@ -68,11 +68,33 @@ const quizStatistics = (() => {
     scrollTo(0, 0);
   }
 
+  // What a refresh, the way back, or a second visit finds again; a browser that keeps nothing plays without.
+  const kept = `sundog-quiz ${facts.real.fingerprint} ${facts.fake.fingerprint} ${facts.mode} ${facts.seed}`;
+  function keep() {
+    try {
+      localStorage.setItem(kept, JSON.stringify({ answered, games, feedback: get("feedback").checked,
+                                                  player: get("player").value, rounds: facts.rounds }));
+    } catch { /* private windows */ }
+  }
+
+  function resume() {
+    let found = null;
+    try { found = JSON.parse(localStorage.getItem(kept)); } catch { /* nothing readable */ }
+    if (!found || found.rounds !== facts.rounds || !Array.isArray(found.answered)) return;
+    games = found.games;
+    get("feedback").checked = found.feedback;
+    get("player").value = found.player;
+    answered = found.answered;
+    round = answered.length - 1;
+    if (games) show("play"), advance();
+  }
+
   function begin() {
     answered = [];
     round = -1;
     games += 1;
     show("play");
+    keep();
     advance();
   }
 
@@ -102,6 +124,7 @@ const quizStatistics = (() => {
     const shown = pairs ? { real_row: rows[0], fake_row: rows[1] } : { [truth ? "fake_row" : "real_row"]: rows[0] };
     answered.push({ round: round + 1, choice, truth, right, ...shown,
                     seconds: Math.round(performance.now() - shownAt) / 1000 });
+    keep();
     if (!get("feedback").checked) return advance();
     choices().forEach(button => { button.disabled = true; });
     document.querySelectorAll("#play .frame").forEach((frame, side) => {
@@ -134,6 +157,7 @@ const quizStatistics = (() => {
       + '<span class="tick" style="left:50%">guessing</span><span class="tick end" style="left:100%">all right</span>';
     get("bar").setAttribute("aria-label", get("interval").textContent);
     get("seen").hidden = games < 2;
+    get("games").textContent = games;
     gallery();
     show("end");
     get("verdict").focus({ preventScroll: true });
@@ -186,6 +210,8 @@ const quizStatistics = (() => {
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 
+  sheet.decode().then(resume);
+  get("player").addEventListener("change", keep);
   get("start").addEventListener("click", begin);
   get("again").addEventListener("click", begin);
   get("save").addEventListener("click", save);
