@@ -1,4 +1,4 @@
-"""Make a notebook of every gallery script, run it, and write one page for each: question, code, what it printed and drew.
+"""Make a notebook of every gallery script, run it, and write a page of it: question, code, what it printed and drew.
 
 Run: python scripts/build_gallery.py [output folder]. Scripts are in jupytext's percent format and save their figure to
 argv[1]; in the notebook it is shown instead. Results are kept by content hash of the script and of the library, so a
@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "docs" / "gallery"
 CACHE = ROOT / ".gallery"
 LIMIT_SECONDS = 600
+INLINE = "%matplotlib inline"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def notebook_of(code: str) -> NotebookNode:
     code = re.sub(r"^figure\.savefig\(sys\.argv.*\n", shown, code, flags=re.MULTILINE)
     notebook = jupytext.reads(code, fmt="py:percent")
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    first.source = "%matplotlib inline\n" + first.source
+    first.source = f"{INLINE}\n{first.source}"
     notebook.metadata = NotebookNode(kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"})
     return notebook
 
@@ -94,8 +95,8 @@ def _title(code: str) -> str:
 
 def _page(notebook: NotebookNode, made: Example, script: Path) -> str:
     """Markdown of one example: text, code, then what it printed and drew."""
-    parts = [cell.source if cell.cell_type == "markdown" else f"```python\n{cell.source.removeprefix("%matplotlib inline").strip()}\n```"
-             for cell in notebook.cells if cell.source.strip()]
+    cells = [(cell.cell_type, cell.source.removeprefix(INLINE).strip()) for cell in notebook.cells]
+    parts = [source if kind == "markdown" else f"```python\n{source}\n```" for kind, source in cells if source]
     said = "".join(output.text for cell in notebook.cells for output in cell.get("outputs", ())
                    if output.get("name") == "stdout")
     parts += [f"It prints\n\n```text\n{said.strip()}\n```", f"![{made.title}]({made.figure.name})",

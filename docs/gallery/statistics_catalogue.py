@@ -5,9 +5,6 @@
 # %%
 import sys
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from sundog.simulate.fields import filamentary_field, phase_randomised

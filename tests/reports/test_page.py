@@ -3,14 +3,18 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from sundog import Dataset, judge
+from sundog import Dataset, judge, separate
 from sundog.errors import FileError
-from sundog.reports.pages.verdict import measured
+from sundog.reports.html import picture_of
+from sundog.reports.pages.separation import write_page
+from sundog.reports.pages.verdict import measured, page
 
 CHOSEN = {"events": ("marginals", "correlations"), "images": ("moments", "power spectrum", "Minkowski functionals")}
 LOADERS = {"src", "href", "srcset", "data", "action", "poster", "background"}
@@ -102,3 +106,33 @@ def test_a_missing_folder_is_named_and_nothing_is_left_behind(report, tmp_path):
     with pytest.raises(FileError, match="cannot write"):
         verdict.report(tmp_path / "absent" / "x.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_far_out_that_passes_is_not_shown_as_any_other(report):
+    verdict, _ = report
+    rows = [replace(verdict.rows[0], passed=True, pull=pull, threshold=0.0003) for pull in (4.6, 1.0)]
+    text = page(replace(verdict, rows=tuple(rows)))
+    assert text.count("~ far") == 1 and text.count("✓ pass") == 1
+    assert "p is not below 0.0003" in text
+
+
+def test_a_log_axis_of_two_decades_has_few_numbers_that_do_not_overlap():
+    figure = Figure(figsize=(3, 3))
+    ax = figure.subplots()
+    ax.plot([0.015, 0.6], [1e-6, 1e3])
+    ax.set(xscale="log", yscale="log")
+    picture_of("", figure, "")
+    figure.canvas.draw()
+    shown = [label.get_text() for label in ax.get_xticklabels(which="both") if label.get_text()]
+    assert {"0.02", "0.05", "0.1"} <= set(shown) and len(shown) < 9
+
+
+@pytest.mark.parametrize("repeats", [0, 1])
+def test_a_separation_speaks_no_words_of_the_code(tmp_path, repeats):
+    noise = torch.randn(20, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = separate(3 * torch.eye(16) + noise[0], noise[1:], J=2, eras=1, iterations=2, polish=0, draws=12,
+                     repeats=repeats)
+    text = write_page(found, tmp_path / "page.html", unit="MJy/sr").read_text()
+    said = re.sub(r"<script.*?</script>|<style.*?</style>|src=\"[^\"]*\"", "", text, flags=re.DOTALL)
+    assert not re.search(r"Match|evaluations|\bera\b|iterations|[{}]|_", said)
+    assert "contaminated again" in said

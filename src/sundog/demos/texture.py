@@ -58,7 +58,8 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = 
     page = write_texture_page(
         found, out / "report.html", title="New maps from a single one",
         lead=f"{FAKES} fakes of {side} x {side} pixels with the scattering statistics of one map of filaments, beside "
-        "8 maps with its spectrum and random phases. Errors are relative: see compare_textures.",
+        "8 maps with its spectrum and random phases. Errors are root mean square differences, relative to the size of "
+        "the statistic.",
         pictures=pictures, facts={"seed": seed, "seconds": round(time.monotonic() - start)},
     )  # fmt: skip
     yield f"\nreport    {page.resolve()}\n          open it in a browser; {time.monotonic() - start:.0f} s in all"
@@ -93,10 +94,11 @@ def _pictures(logs: dict[str, Tensor], wide: Tensor, gap: Tensor, filled: Tensor
     rows = {"the example": example, "synthesis": logs[FAKE][0], "another seed": logs[FAKE][1],
             "random phases": logs[RANDOM][0]}  # fmt: skip
     return [
-        picture_of("Maps", row_of_maps(rows), "Logarithm of the intensity, one colour scale. Structures are new in "
-                   "every fake; with random phases the filaments are gone although the spectrum is the same."),
+        picture_of("Maps", row_of_maps(rows, label="log intensity"), "One colour scale. Structures are new in every "
+                   "fake; with random phases the filaments are gone although the spectrum is the same."),
         picture_of("A larger sky, and a gap", row_of_maps(
-            {"half as wide again": wide, "with a gap": example, "filled": filled}, {"with a gap": gap}),
+            {"half as wide again": wide, "with a gap": example, "filled": filled}, {"with a gap": gap},
+            "log intensity"),
             "Left: the same statistics on a larger canvas. Right: the pixels around the gap are those of the example, "
             "bit by bit; inside, one of many possible continuations."),
     ]  # fmt: skip

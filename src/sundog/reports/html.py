@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,9 +14,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter, LogLocator, NullFormatter, ScalarFormatter
 
 DPI = 144  # a figure 7 inches wide is then sharp on a screen and in print
+NARROW = 3.0  # decades of a logarithmic axis below which 2 and 5 are written beside the powers of ten
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Picture:
 
 def picture_of(title: str, figure: Figure, caption: str) -> Picture:
     """The figure as a PNG for a page."""
+    _space_logarithms(figure)
     _take_names_literally(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
@@ -44,9 +47,26 @@ def render(template: str, numbers: Any = None, *, filters: dict[str, Callable[..
     """
     pages = Environment(loader=PackageLoader("sundog.reports"), autoescape=True, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True)
-    pages.filters.update(filters or {})
+    pages.filters.update({"told": told, **(filters or {})})
     return pages.get_template(template).render(
         payload=embedded(numbers), written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), **context)
+
+
+def told(value: Any) -> str:
+    """Facts as people write them: no braces, quotes or names of classes.
+
+    Example
+    -------
+    >>> told({"seed": 3, "sides": (1, 2), "plan": {"steps": 100, "batch": None}})
+    'seed 3, sides 1 2, plan (steps 100)'
+    """
+    if hasattr(value, "model_dump"):  # a Plan: what differs from a plan of defaults
+        value = value.model_dump(exclude_defaults=True)
+    if isinstance(value, dict):
+        parts = ((name, f"({told(held)})" if isinstance(held, dict) or hasattr(held, "model_dump") else told(held))
+                 for name, held in value.items() if held is not None)
+        return ", ".join(f"{str(name).replace('_', ' ')} {text}" for name, text in parts)
+    return " ".join(map(told, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def embedded(numbers: Any) -> str:
@@ -61,6 +81,19 @@ def embedded(numbers: Any) -> str:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
+
+
+def _space_logarithms(figure: Figure) -> None:
+    """Few numbers on a logarithmic axis, as people write them, so that none stands upon another."""
+    for ax in figure.axes:
+        for axis, limits in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+            if axis.get_scale() != "log" or not isinstance(axis.get_major_formatter(), LogFormatter):
+                continue
+            decades = abs(math.log10(limits[1] / limits[0]))
+            if decades < NARROW:
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades > 0.7 else tuple(range(1, 10))))
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def _take_names_literally(figure: Figure) -> None:

@@ -86,6 +86,7 @@ def signal_figure(signal: Dataset, data: Dataset, truth: Dataset | None = None) 
             ax.hist(tables[name][:, j], np.linspace(low, high, BINS + 1), density=True, color=colour, label=name,
                     histtype="stepfilled" if filled else "step", alpha=0.5 if filled else 1.0, lw=1.2)
         ax.set(xlabel=label, yticks=[])
+    figure.axes[0].set_ylabel("density")
     figure.axes[0].legend(frameon=False, fontsize=7)
     return figure
 

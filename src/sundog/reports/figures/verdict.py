@@ -60,7 +60,7 @@ def overview(verdict: Verdict) -> Figure:
     ax.set_yticks(range(len(rows)), [_row_label(row) for row in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel("distance from real against real  [null standard deviations]")
+    ax.set_xlabel("distance from real against real  [null standard deviations; linear to 3, then logarithmic]")
     return figure
 
 
@@ -198,7 +198,8 @@ def images(evidence: Evidence, channel: int = 0) -> Figure:
             if k < len(x):
                 drawn = ax.imshow(x[k].numpy(), norm=norm, cmap="inferno", origin="lower", interpolation="nearest")
     scale = figure.colorbar(drawn, cax=bar.add_axes((0.05, 0.04, 0.16, 0.84)))
-    scale.set_label(evidence.labels()[channel], fontsize=10, color=INK)
+    stretched = "  (asinh scale)" if isinstance(norm, AsinhNorm) else ""
+    scale.set_label(evidence.labels()[channel] + stretched, fontsize=10, color=INK)
     scale.ax.tick_params(labelsize=8, colors=INK)
     scale.outline.set_visible(False)  # type: ignore[operator]
     return figure

@@ -91,7 +91,7 @@ def look_elsewhere_figure(look: LookElsewhere) -> Figure:
     largest = look.z_null.max(1)
     ax.hist(largest, 40, color=GREY, label=f"{len(largest)} scans of background alone")
     ax.axvline(look.z.max(), color=FAKE, lw=1.6, label="found")
-    ax.set(xlabel="largest significance of a scan", yticks=[])
+    ax.set(xlabel="largest significance of a scan [σ]", ylabel="scans")
     ax.legend(frameon=False, fontsize=8)
     return figure
 
@@ -114,6 +114,7 @@ def excess_figure(window: WindowResult, found: ScanResult) -> Figure:
         ax.errorbar(middle, counts, counts**0.5, fmt="o", ms=3, lw=0.9, color=INK, label="inside")
         ax.stairs(np.maximum(counts - base, 0), edges, color=FAKE, lw=1.3, label="excess")
         ax.set(xlabel=label, ylim=(0, None))
+    figure.axes[0].set_ylabel("events")
     figure.axes[0].legend(frameon=False, fontsize=7)
     return figure
 

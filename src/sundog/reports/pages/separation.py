@@ -23,6 +23,12 @@ from sundog.tasks.separation.result import DETERMINISTIC, KNOWN, OUTSIDE, Separa
 GREEN = "#4c8c5b"
 REGIMES = {"deterministic": REAL, "statistical": FAKE, "lost": GREY}
 CHANNELS_SHOWN = 3
+LOSSES = {"Match": "The recovered map, contaminated again, against the data",
+          "Residual": "What was taken away against draws of the contamination",
+          "Independence": "Recovered map and residual, which should know nothing of each other",
+          "Cross": "The recovered map against the ancillary one"}  # in the words of the page
+ENDINGS = {"target": "at the expected difference", "iterations": "at the limit of steps",
+           "converged": "at a minimum", "line search": "where no step led further down"}
 MOST_SHOWN = 1.5  # of relative errors
 
 
@@ -56,11 +62,12 @@ def maps_figure(found: Separation, truth: Tensor | None = None, channel: int = 0
             ax.set(title=title, xticks=[], yticks=[])
             bar = figure.colorbar(drawn, ax=ax, shrink=0.8, pad=0.02)
             bar.ax.tick_params(labelsize=7)
-            bar.set_label(unit, fontsize=8)
+            bar.set_label(unit or "in units of the map", fontsize=7)
     return figure
 
 
-def spectra_figure(found: Separation, truth: Tensor | None = None, pixel_arcmin: float | None = None) -> Figure:
+def spectra_figure(found: Separation, truth: Tensor | None = None, pixel_arcmin: float | None = None,
+                   unit: str = "") -> Figure:
     """Power against wavenumber of mixture, contamination, recovered map (with its error) and truth; below, ratios."""
     k = found.report.k.numpy()
     x = k if pixel_arcmin is None else 360 * 60 / pixel_arcmin * k
@@ -82,8 +89,8 @@ def spectra_figure(found: Separation, truth: Tensor | None = None, pixel_arcmin:
         bottom.fill_between(x, (signal - error) / base, (signal + error) / base, color=FAKE, alpha=0.2, lw=0)
         bottom.plot(x, signal / base, color=FAKE, lw=1.6)
     bottom.plot(x, mixture / base, color=GREY, lw=1.3)
-    top.set(xscale="log", yscale="log", ylabel="power per mode")
-    bottom.set(ylim=(0, 2.5), ylabel=f"over {word}",
+    top.set(xscale="log", yscale="log", ylabel=f"power per mode [{unit}²]" if unit else "power per mode")
+    bottom.set(ylim=(0, 2.5), ylabel=f"power / {word}",
                xlabel="k  [cycles per pixel]" if pixel_arcmin is None else "multipole")
     top.legend(frameon=False, fontsize=8)
     return figure
@@ -104,8 +111,8 @@ def trust_figure(found: Separation) -> Figure:
                 label="of it chance: no subtraction does better")
     top.axhline(DETERMINISTIC, color=GREY, lw=0.8, ls=":")
     bottom.axhline(KNOWN, color=GREY, lw=0.8, ls=":")
-    top.set(xscale="log", ylim=(-0.2, 1.2), ylabel="agreement of solutions")
-    bottom.set(ylim=(0, 1.05 * MOST_SHOWN), xlabel="signal-to-noise in power, per band", ylabel="error of the power")
+    top.set(xscale="log", ylim=(-0.2, 1.2), ylabel="agreement (correlation)")
+    bottom.set(ylim=(0, 1.05 * MOST_SHOWN), xlabel="signal-to-noise in power, per band", ylabel="error / power")
     bottom.invert_xaxis()
     for ax in (top, bottom):
         ax.legend(frameon=False, fontsize=8)
@@ -120,11 +127,13 @@ def pictures(found: Separation, truth: Tensor | None, unit: str, pixel_arcmin: f
         yield picture_of(f"Maps{name}", maps_figure(found, truth, channel, unit),
                          "One colour scale for all maps of the signal, one for all of the contamination. The recovered "
                          "map is one plausible map, not a mean: look at it, measure it, do not subtract it.")
-    yield picture_of("Spectra", spectra_figure(found, truth, pixel_arcmin),
-                     "Band: one standard deviation of the power over the contaminations.")
+    yield picture_of("Spectra", spectra_figure(found, truth, pixel_arcmin, unit),
+                     "Band: one standard error of the recovered power. Below: recovered and mixture over "
+                     + ("the truth." if truth is not None else "the recovered one."))
     yield picture_of("Which scales to trust", trust_figure(found),
                      "Blue: the structures themselves come back (solutions agree). Orange: their statistics come back. "
-                     "Grey: neither. Below, the error of the power and how much of it no method can avoid.")
+                     "Grey: neither. Below, the error of the power, relative to it, and how much of it no method can "
+                     f"avoid; above {MOST_SHOWN:g} points stand at the edge.")
 
 
 def write_page(
@@ -149,7 +158,9 @@ def write_page(
         columns["pull"] = found.pulls(truth).tolist()
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
     html = render("separation.html", {"losses": report.losses, "rows": rows}, found=found, report=report, rows=rows,
-                  known=truth is not None, outside=OUTSIDE, solutions=len(found.samples),
+                  known=truth is not None, outside=OUTSIDE, solutions=len(found.samples), losses=LOSSES,
+                  endings=", ".join(f"{report.endings.count(word)} {said}" for word, said in ENDINGS.items()
+                                    if word in report.endings),
                   pictures=list(pictures(found, truth, unit, pixel_arcmin)))
     return write_text(path, html)
 

@@ -18,6 +18,7 @@ from sundog.reports.html import Picture, picture_of, render
 from sundog.tasks.spots import Mean, SpotStatistics, spectrum_error
 
 SHOWN = 6  # images of each side
+INTENSITY = "intensity [of one spot]"
 
 
 @dataclass(frozen=True)
@@ -73,21 +74,22 @@ def pictures(of: SpotExperiment) -> Iterator[Picture]:
 
 def image_figure(real: Tensor, fake: Tensor) -> Figure:
     """Real images above fake ones on one scale."""
-    figure = Figure(figsize=(1.35 * SHOWN + 0.6, 3.0), layout="constrained")
+    figure = Figure(figsize=(1.35 * SHOWN + 1.0, 3.0), layout="constrained")
     axes = figure.subplots(2, SHOWN)
     low, high = float(real.min()), float(real.max())
     for line, (x, name, colour) in zip(axes, ((real, "real", REAL), (fake, "fake", FAKE))):
         for k, ax in enumerate(line):
             _bare(ax)
             if k < len(x):
-                ax.imshow(x[k].numpy(), vmin=low, vmax=high, cmap="inferno", interpolation="nearest")
+                drawn = ax.imshow(x[k].numpy(), vmin=low, vmax=high, cmap="inferno", interpolation="nearest")
         line[0].set_ylabel(name, color=colour, fontsize=12)
+    figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.01).set_label(INTENSITY, fontsize=8)
     return figure
 
 
 def histogram_figure(real: SpotStatistics, fake: SpotStatistics) -> Figure:
     """Density of the pixels on a logarithmic scale."""
-    figure, ax = _one("intensity", "pixels per unit intensity")
+    figure, ax = _one(INTENSITY, "density of pixels")
     _both(ax, real.histogram, fake.histogram, step=True)
     ax.set_yscale("log")
     top = float(real.histogram.value.max())
@@ -100,7 +102,7 @@ def marginal_figure(real: SpotStatistics, fake: SpotStatistics) -> Figure:
     """Sums over rows and over columns."""
     figure = Figure(figsize=(8.4, 3.0), layout="constrained")
     for ax, name, label in zip(figure.subplots(1, 2), ("rows", "columns"), ("row", "column")):
-        _axes(ax, label, f"sum over the {label}")
+        _axes(ax, f"{label} [pixel]", f"sum over the {label} [of one spot]")
         _both(ax, getattr(real, name), getattr(fake, name))
         ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
     figure.axes[0].legend(frameon=False, fontsize=9)
@@ -109,14 +111,14 @@ def marginal_figure(real: SpotStatistics, fake: SpotStatistics) -> Figure:
 
 def peak_figure(real: SpotStatistics, fake: SpotStatistics) -> Figure:
     """Number and height of the peaks by neighbours."""
-    return _counts("peaks per image", "height of a peak", (real.peak_counts, fake.peak_counts),
+    return _counts("peaks per image", "height of a peak [of one spot]", (real.peak_counts, fake.peak_counts),
                    (real.heights, fake.heights))
 
 
 def matched_figure(real: SpotStatistics, fake: SpotStatistics) -> Figure:
     """Number and amplitude of the sources of the matched filter."""
-    return _counts("sources per image", "amplitude of a source", (real.matched_counts, fake.matched_counts),
-                   (real.amplitudes, fake.amplitudes))
+    return _counts("sources per image", "amplitude of a source [of one spot]",
+                   (real.matched_counts, fake.matched_counts), (real.amplitudes, fake.amplitudes))
 
 
 def stack_figure(real: SpotStatistics, fake: SpotStatistics) -> Figure:
@@ -128,8 +130,9 @@ def stack_figure(real: SpotStatistics, fake: SpotStatistics) -> Figure:
         _bare(ax)
         ax.set_title(name, color=colour, fontsize=11)
         if part.stack is not None:
-            ax.imshow(part.stack.numpy(), vmin=0, vmax=high, cmap="inferno", interpolation="nearest")
-    _axes(axes[2], "radius [pixels]", "mean intensity")
+            drawn = ax.imshow(part.stack.numpy(), vmin=0, vmax=high, cmap="inferno", interpolation="nearest")
+    figure.colorbar(drawn, ax=axes[:2], shrink=0.8, pad=0.02).set_label(INTENSITY, fontsize=8)
+    _axes(axes[2], "radius [pixels]", f"mean {INTENSITY}")
     for part, colour, name in ((real, REAL, "real"), (fake, FAKE, "fake")):
         if part.profile is not None:
             _line(axes[2], part.profile, colour, name)
@@ -149,10 +152,11 @@ def fourier_figure(real: SpotStatistics, fake: SpotStatistics) -> Figure:
     for ax, plane, name, colour in zip(axes, planes, ("real", "fake"), (REAL, FAKE)):
         drawn = ax.imshow(plane, vmin=low, vmax=high, cmap="magma", **shown)
         ax.set_title(f"{name}: log10 power", color=colour, fontsize=10)
-    figure.colorbar(drawn, ax=axes[1], shrink=0.8)
+    figure.colorbar(drawn, ax=axes[1], shrink=0.8).set_label("log10 power", fontsize=8)
     ratio = axes[2].imshow(planes[1] - planes[0], vmin=-1, vmax=1, cmap="coolwarm", **shown)
     axes[2].set_title("log10 fake / real", fontsize=10, color=INK)
-    figure.colorbar(ratio, ax=axes[2], shrink=0.8)
+    figure.colorbar(ratio, ax=axes[2], shrink=0.8).set_label("log10 ratio", fontsize=8)
+    axes[0].set_ylabel("cycles per pixel", fontsize=8, color=INK)
     for ax in axes:
         ax.set_xlabel("cycles per pixel", fontsize=8, color=INK)
         ax.tick_params(labelsize=7)
@@ -163,7 +167,7 @@ def spectrum_figure(real: SpotStatistics, fake: SpotStatistics) -> Figure:
     """Power in rings, and the ratio."""
     figure = Figure(figsize=(6.2, 4.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    _axes(top, "", "power")
+    _axes(top, "", "power per mode")
     _both(top, real.spectrum, fake.spectrum)
     top.set_yscale("log")
     top.set_ylim(bottom=max(1e-9 * float(real.spectrum.value.max()), top.get_ylim()[0]))
@@ -189,7 +193,7 @@ def _counts(count_label: str, height_label: str, counts: tuple[Tensor, Tensor], 
     low, high = (min(h.min() for h in both), max(np.quantile(h, 0.999) for h in both)) if both else (0.0, 1.0)
     for ax, parts, label, edges in ((left, counts, count_label, np.arange(-0.5, most + step + 0.5, step)),
                                     (right, heights, height_label, np.linspace(low, high + 1e-9, 41))):
-        _axes(ax, label, "share")
+        _axes(ax, label, f"share of {'images' if ax is left else 'them'}")
         for part, colour, name in zip(parts, (REAL, FAKE), ("real", "fake")):
             if len(part):
                 ax.hist(part.numpy(), edges, weights=np.full(len(part), 1 / len(part)), color=colour, label=name,

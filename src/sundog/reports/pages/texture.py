@@ -24,28 +24,31 @@ from sundog.verdicts.textures import TRUTH, Measure, Textures
 COLOURS = (REAL, FAKE, GREY, "#4c8c5b")
 
 
-def row_of_maps(maps: Mapping[str, Tensor], missing: Mapping[str, Tensor] | None = None) -> Figure:
+def row_of_maps(maps: Mapping[str, Tensor], missing: Mapping[str, Tensor] | None = None, label: str = "") -> Figure:
     """Maps (ny, nx) side by side under their names, on one colour scale that the first one fixes.
 
-    ``missing``: name -> booleans (ny, nx), true for pixels to be left grey.
+    ``missing``: name -> booleans (ny, nx), true for pixels to be left grey. ``label``: of the colour bar.
 
     Example
     -------
     >>> x = torch.eye(8)
-    >>> [ax.get_title() for ax in row_of_maps({"truth": x, "fake": x.T}).axes]
+    >>> [ax.get_title() for ax in row_of_maps({"truth": x, "fake": x.T}).axes][:2]
     ['truth', 'fake']
     """
     if not maps:
         raise OptionError("nothing to draw", got="no map", expected="at least one", do="pass {name: map}")
     first = next(iter(maps.values()))
     low, high = (float(v) for v in np.quantile(first.numpy(), [0.005, 0.995]))
-    figure = Figure(figsize=(2.75 * len(maps), 3.0), layout="constrained")
+    figure = Figure(figsize=(2.75 * len(maps) + 0.6, 3.0), layout="constrained")
     for ax, (name, x) in zip(np.atleast_1d(figure.subplots(1, len(maps))), maps.items()):
         hidden = None if missing is None else missing.get(name)
         image = x.numpy() if hidden is None else np.where(hidden.numpy(), np.nan, x.numpy())
         ax.set_facecolor("#c8c8c8")
-        ax.imshow(image, origin="lower", vmin=low, vmax=high, cmap="inferno", interpolation="nearest")
+        drawn = ax.imshow(image, origin="lower", vmin=low, vmax=high, cmap="inferno", interpolation="nearest")
         ax.set(title=name, xticks=[], yticks=[])
+    bar = figure.colorbar(drawn, ax=figure.axes, shrink=0.8, pad=0.01)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
     return figure
 
 

@@ -14,7 +14,10 @@ from sundog.verdicts.verdict import FALSE_ALARM, NOWHERE, Row, Verdict, number, 
 
 DPI = 144  # sharp on a screen of double density at the size used, and in print
 CHANNELS_SHOWN = 3
-
+FAR = 3.0  # standard deviations of real against real
+WORDS = {"com_radius": "distance of the centre of light from the middle", "com_x": "centre of light, x",
+         "com_y": "centre of light, y", "com_angle": "direction of the centre of light",
+         "pca_angle": "direction of the long axis"}  # parts of rows, in the words of the page
 
 
 def write_report(verdict: Verdict, path: str | Path) -> Path:
@@ -31,9 +34,15 @@ def write_report(verdict: Verdict, path: str | Path) -> Path:
 def page(verdict: Verdict) -> str:
     """The HTML of the report."""
     return render("verdict.html", json.loads(verdict.to_json()), filters={
-        "number": number, "probability": probability, "capitalise": lambda text: text[:1].upper() + text[1:]},
-        verdict=verdict, pictures=list(pictures(verdict)), reading=_reading(verdict), measured=measured,
+        "number": number, "probability": probability, "capitalise": lambda text: text[:1].upper() + text[1:],
+        "named": lambda word: WORDS.get(word, word)},
+        verdict=verdict, pictures=list(pictures(verdict)), reading=_reading(verdict), measured=measured, far=far,
         place=_place(verdict), nowhere=NOWHERE)
+
+
+def far(row: Row) -> bool:
+    """Whether a row that passes stands so far out that it should not be shown as any other."""
+    return row.passed and abs(row.pull) >= FAR
 
 
 def pictures(verdict: Verdict) -> Iterator[Picture]:
