@@ -21,6 +21,7 @@ from sundog.cli.options import (
     Unit,
     Weights,
     before_work,
+    in_patches,
     load,
 )
 
@@ -70,6 +71,8 @@ def judge(
                       for file in (real, train))
     fakes = sundog.load_run(fake) if (fake / "run.json").exists() else load(fake, **how)
     assert truth is not None
+    if isinstance(fakes, sundog.Dataset):
+        truth, fakes = in_patches(truth, fakes)
     if held_out:
         truth, learned = truth.held_out, truth.train if learned is None else learned
     if worth is not None and (learned is None or not isinstance(fakes, Run)):

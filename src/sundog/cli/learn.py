@@ -25,6 +25,7 @@ from sundog.cli.options import (
     before_work,
     beside,
     conditions,
+    in_patches,
     load,
     of_the_family,
     plan_of,
@@ -127,6 +128,8 @@ def fit(
                 mask=mask if mask is not None else options.get("mask"), time_step=time_step, resample=resample)
     if family == "scattering" and "sphere" in data.provenance:
         options.setdefault("domain", "sphere")
+    else:
+        data = in_patches(data)[0]
     with resumable(f"the run in {out}"):
         run = sundog.fit(
             family, data, context=context or None, plan=plan_of(plan, settings), seed=seed, device=device, out=out,

@@ -143,6 +143,21 @@ def as_options(text: str) -> str:
     return re.sub(r"\b(key|kind|unit|weights|mask)=('[^']*'|(?= ))", lambda x: f"--{x[1]} " + x[2].strip("'"), text)
 
 
+def in_patches(*data: Dataset) -> list[Dataset]:
+    """The datasets; single maps of the sphere among them, HEALPix or CAR, cut into flat patches, which is said."""
+    if not any("sphere" in held.provenance or "CAR" in str(held.provenance.get("wcs", "")) for held in data):
+        return list(data)
+    from sundog.tasks.sky.project import projected
+
+    found = projected(*data)
+    for before, after in zip(data, found):
+        if before is not after:
+            typer.echo(f"sundog: a map of the sphere was cut into {len(after)} flat patches of "
+                       f"{after.values.shape[-1]} pixels of {after.pixel_arcmin:.4g} arcmin; other sizes: sundog sky "
+                       "project", err=True)
+    return found
+
+
 def _units(text: str | None) -> str | dict[str, str] | None:
     if text is None or "=" not in text:
         return text

@@ -63,7 +63,7 @@ def separate(
     mixture = load(files[0], mask=valid)
     if "sphere" in mixture.provenance:
         raise OptionError("separation works on flat maps", got=f"{files[0].name}, a HEALPix map", expected="patches",
-                          do="cut square patches first: sundog.data.sky.tiles")
+                          do=f"cut it first: sundog sky project {files[0]} --out patches.npz; --back joins them again")
     sources = _sources(mixture, contamination or [], files[1:], observed)
     found = sundog.separate(
         mixture, sources, _losses(loss or ["match"], ancillary), seed=seed, J=octaves, method=method,

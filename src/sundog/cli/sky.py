@@ -10,13 +10,17 @@ import typer
 
 from sundog.cli.options import (
     AsJson,
+    Columns,
     Index,
     Jobs,
+    Key,
+    Mask,
     Quiet,
     Scheduler,
     Seed,
     Workers,
     before_work,
+    load,
     resumable,
     write_jobs,
 )  # fmt: skip
@@ -168,6 +172,58 @@ def covariance(
                                "excess": found.excess.tolist(), "between_bins": found.between_bins.tolist()}))
     elif not quiet:
         typer.echo(f"{found}\nwritten to {out}")
+
+
+@app.command()
+def project(
+    file: Annotated[Path, typer.Argument(help="A HEALPix or CAR file; with --back, patches.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Data file of patches; with --back, FITS.")],
+    size: Annotated[int, typer.Option(min=16, help="Pixels per side of a patch.")] = 64,
+    pixel: Annotated[float | None, typer.Option(help="Arcmin; default: that of the map, at most 30.")] = None,
+    overlap: Annotated[int | None, typer.Option(help="Pixels that neighbours share; a quarter unless given.")] = None,
+    mask: Mask = None,
+    key: Key = None,
+    columns: Columns = None,
+    nearest: Annotated[bool, typer.Option("--nearest", help="The nearest pixel: point sources stay whole.")] = False,
+    back: Annotated[bool, typer.Option("--back", help="Put patches together again, as the map that was cut.")] = False,
+    like: Annotated[Path | None, typer.Option(help="With --back: the patches as they were cut, where these have "
+                                              "lost their places.")] = None,
+    threads: Threads = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Cut flat patches from a map of the sphere, or put them back.
+
+    \b
+    sundog sky project planck.fits --size 128 --pixel 5 --out patches.npz
+    sundog sky project dust.fits --mask missing --out patches.npz
+    sundog sky project cleaned.npz --back --like patches.npz --out cleaned.fits
+    """
+    import numpy as np
+
+    from sundog.data.sky.tiles import TileLayout
+    from sundog.tasks.sky.project import flat_patches, stitched, usual_layout, write_sphere
+
+    if back:
+        before_work(out)
+        patches = load(file)
+        cut = patches if like is None else load(like)
+        files = write_sphere(out, stitched(patches, cut), cut)
+        if not quiet:
+            typer.echo(f"written to {', '.join(map(str, files))}")
+        return
+    before_work(data=out)
+    sky = load(file, mask=mask, key=key, columns=columns)
+    shown = None
+    if mask is not None:  # what holds no number is 0 by now
+        held = (sky if mask == "missing" else load(Path(mask), mask="missing", say=False)).values[0].numpy()
+        shown = np.any(held.reshape(-1, *held.shape[-2:]), axis=0)
+    usual = usual_layout(sky)
+    layout = TileLayout(size, pixel or usual.pixel_arcmin, overlap or max(8, size // 4))
+    found = flat_patches(sky, layout, mask=shown, nearest=nearest, threads=threads)
+    found.save(out)
+    if not quiet:
+        typer.echo(f"{found}\nwritten to {out}, {len(found)} of {layout.number} tiles of the sphere; "
+                   f"back: sundog sky project {out} --back --out map.fits")
 
 
 @app.command()

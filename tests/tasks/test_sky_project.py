@@ -1,0 +1,95 @@
+"""Maps of the sphere cut into flat patches and put together again; on the command line as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ducc0")
+
+import sundog
+from sundog.cli import main
+from sundog.data.sky.car import car_map, write_car
+from sundog.data.sky.healpix import UNSEEN, HealpixMap, read_healpix, write_healpix
+from sundog.data.sky.sphere import gaussian_alm, pixelisation, synthesis
+from sundog.data.sky.tiles import TileLayout
+from sundog.errors import DataError, ShapeError
+from sundog.tasks.sky.project import flat_patches, on_sphere, stitched
+
+POWER = np.where(np.arange(33) > 0, 1 / (1 + np.arange(33.0)) ** 2.5, 0)
+LAYOUT = TileLayout(32, 60.0, 12)
+
+
+def alm(seed: int) -> np.ndarray:
+    return gaussian_alm(POWER, np.random.default_rng(seed))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """The same sky as a HEALPix and as a CAR file."""
+    healpix = write_healpix(tmp_path / "h.fits", HealpixMap(synthesis(alm(0), 32).astype(np.float32), "uK", "galactic"))
+    return healpix, write_car(tmp_path / "c.fits", car_map(alm(0), 90.0), "uK", "galactic")
+
+
+def test_what_is_cut_is_the_same_from_both_and_comes_back(files: tuple[Path, Path]) -> None:
+    skies = [sundog.load(file) for file in files]
+    assert all(map(on_sphere, skies))
+    cut = [flat_patches(sky, LAYOUT) for sky in skies]
+    assert cut[0].values.shape == (LAYOUT.number, 32, 32) and cut[0].pixel_arcmin == 60
+    assert (cut[0].values - cut[1].values).abs().max() < 2e-3 * cut[0].values.std()
+    for sky, patches in zip(skies, cut):
+        truth = sky.values.numpy().reshape(sky.values.shape[-2:])
+        again = stitched(patches)[0].reshape(truth.shape)
+        assert np.abs(again - truth).max() < 2e-3 * truth.std()  # poles and seams too
+    swapped = stitched(cut[0][[1, 0, *range(2, len(cut[0]))]])[0]
+    assert np.abs(swapped - skies[0].values.numpy().ravel()).max() > truth.std()  # the check can fail
+
+
+def test_holes_cost_tiles_and_come_back_as_holes(tmp_path: Path) -> None:
+    values = synthesis(alm(1), 32).astype(np.float32)
+    hidden = pixelisation(32).pix2vec(np.arange(len(values)))[:, 2] < 0.1
+    file = write_healpix(tmp_path / "p.fits", HealpixMap(np.where(hidden, np.float32(UNSEEN), values), "uK", "icrs"))
+    out, again = tmp_path / "patches.npz", tmp_path / "again.fits"
+    words = ["sky", "project", str(file), "--size", "32", "--pixel", "60", "--overlap", "12", "--mask", "missing", "-o"]
+    assert main([*words, str(out), "--nearest", "-q"]) == 0
+    assert 0 < len(sundog.load(out)) < LAYOUT.number // 2
+    assert main(["sky", "project", str(out), "--back", "--out", str(again), "-q"]) == 0
+    found = read_healpix(again)
+    assert found.unit == "uK" and found.frame == "icrs"
+    assert not found.observed[hidden].any() and found.observed[~hidden].mean() > 0.5
+    error = (found.values - values)[found.observed]
+    assert error.std() < 0.2 * values.std()  # the nearest pixel, twice
+
+
+def test_separated_patches_find_their_places_by_another_file(files: tuple[Path, Path], tmp_path: Path) -> None:
+    cut = flat_patches(sundog.load(files[1]), LAYOUT)
+    cut.save(tmp_path / "cut.npz")
+    np.save(tmp_path / "twice.npy", 2 * cut.values.numpy())
+    assert main(["sky", "project", str(tmp_path / "twice.npy"), "--back", "--like", str(tmp_path / "cut.npz"),
+                 "--out", str(tmp_path / "map.fits"), "-q"]) == 0
+    made, first = (sundog.load(file).values for file in (tmp_path / "map.fits", files[1]))
+    assert (made - 2 * first).abs().max() < 5e-3 * first.std()
+    assert on_sphere(sundog.load(tmp_path / "map.fits"))
+    with pytest.raises(DataError, match="not known where these patches lie"):
+        stitched(sundog.load(tmp_path / "twice.npy"))
+    with pytest.raises(ShapeError, match="not the patches that were cut"):
+        stitched(cut[:5])
+    with pytest.raises(DataError, match="not a map of the sphere"):
+        flat_patches(cut)
+
+
+@pytest.mark.slow
+def test_files_of_the_sphere_go_through_the_words_as_they_are(files: tuple[Path, Path], tmp_path: Path,
+                                                               capsys: pytest.CaptureFixture) -> None:
+    other = write_healpix(tmp_path / "o.fits", HealpixMap(synthesis(alm(5), 32).astype(np.float32), "uK", "galactic"))
+    loud = write_car(tmp_path / "l.fits", car_map(2 * alm(6), 90.0), "uK", "galactic")
+    judged = ["-s", "power spectrum", "--strict", "-q"]
+    assert main(["info", str(files[1])]) == 0
+    assert main(["judge", str(files[0]), str(other), *judged]) == 0
+    assert "was cut into" in capsys.readouterr().err
+    assert main(["judge", str(files[0]), str(loud), *judged]) == 1
+    assert main(["fit", "scattering", str(files[1]), "--out", str(tmp_path / "run"), "-q"]) == 0
+    assert main(["separate", str(files[0]), "-c", str(other), "--out", str(tmp_path / "s.fits")]) == 2
+    assert "sundog sky project" in capsys.readouterr().err
