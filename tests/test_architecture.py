@@ -69,6 +69,7 @@ INSIDE_FUNCTIONS = {
     "simulate/sky/cmb.py": {"camb"},
     "simulate/sky/cosmology.py": {"camb"},
     "tasks/sky/rescale.py": {"astropy"},
+    "tasks/sky/project.py": {"astropy"},
     "train/devices.py": {"lightning_fabric"},
     "train/plan.py": {"yaml"},
     "simulate/jets.py": {"awkward", "fastjet"},
