@@ -120,7 +120,9 @@ class Run:
             values = _joined(n, (self._physical(z) for z in parts))
         return Dataset(
             values=values, context=given, held_out_fraction=0.0,
-            provenance={"drawn_by": self.family, "run": self.identity, "seed": seed, **self.model.remarks(told)},
+            provenance={"drawn_by": self.family, "run": self.identity, "seed": seed,
+                        **({"privacy": self.provenance["privacy"]} if "privacy" in self.provenance else {}),
+                        **self.model.remarks(told)},
             **self.labels,
         )
 
@@ -227,7 +229,10 @@ class Run:
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.model.parameters())
-        score = f", held-out score {self.history.best_score:.4g}" if self.history.steps else ""
+        best = self.history.best_score
+        score = f", held-out score {best:.4g}" if math.isfinite(best) else ""
+        spent = self.provenance.get("privacy")
+        score += f", private: epsilon {spent['epsilon']:.3g}, delta {spent['delta']:.3g}" if spent else ""
         given = f" given {', '.join(self.labels['context_names'])}" if self.labels["context_names"] else ""
         return (f"{type(self).__name__}({self.family}: {', '.join(self.labels['names'])}{given}; "
                 f"{count:,} parameters, {self.history.seconds:.0f} s{score})")
