@@ -38,7 +38,8 @@ def exp2() -> None:
 def spectra() -> None:
     """Toys without a signal: Z of the count in the window, with and without the evolved law."""
     region = SignalRegion(3.3, 3.7)
-    print("| spectrum | laws | mean of Z | spread of Z | median p of the fit | evolved law best |\n|---|---|---|---|---|---|")
+    print("| spectrum | laws | mean of Z | spread of Z | median p of the fit | evolved law best |")
+    print("|---|---|---|---|---|---|")
     for name, draw in (("falling", falling), ("threshold", threshold)):
         for evolved in (False, True):
             z, p, first = [], [], 0

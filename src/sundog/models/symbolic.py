@@ -142,8 +142,9 @@ class _Search:
     tried: dict[Any, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.add(((("*", 0, -1)),), np.ones(1))
-        self.add((("*", 0, -1), ("+", len(self.x), -2)), np.ones(2))
+        for i in range(len(self.x)):
+            self.add((("*", i, -1),), np.ones(1))
+            self.add((("*", i, -1), ("+", len(self.x), -2)), np.ones(2))
 
     def step(self) -> None:
         """One mutant of one of the programs kept."""

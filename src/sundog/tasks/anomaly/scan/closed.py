@@ -15,26 +15,28 @@ import numpy as np
 from sundog.models.symbolic import Program, evolve_program
 from sundog.tasks.anomaly.scan.laws import PENALTY
 
-LONGEST, TRIALS = 10, 12_000
+LONGEST = 10  # operations
 STRAYS = 1.0  # how far ln(density) may leave its range beside the window, inside it: a pole would stand there
 RANK = 1e-8  # of the largest singular value: below, a slope adds nothing
 
 
-def closed_form(counts: np.ndarray, edges: np.ndarray, inside: np.ndarray, seed: int = 0) -> tuple[str, np.ndarray]:
+def closed_form(counts: np.ndarray, edges: np.ndarray, inside: np.ndarray, seed: int = 0, trials: int = 12_000
+                ) -> tuple[str, np.ndarray]:
     """Name of the law, which is its formula in u, and its basis (k, p) at the middles of the bins.
 
     Among the front of errors against operations the form is taken with the least chi^2 + 2 (constants). Masses above 0.
 
     Parameters
     ----------
-    counts : (k,) ; edges (k + 1,) ; inside (k,) bins that are not looked at
+    counts, edges, inside : (k,), (k + 1,) and (k,) bins that are not looked at
+    trials : of the search; 12,000 cost some 4 CPU s
     """
     log_m = np.log(0.5 * (edges[1:] + edges[:-1]))
     low, high = np.log(edges[0]), np.log(edges[-1])
     u = (2 * log_m - low - high) / (high - low)
     y = np.log((counts + 0.5) / np.diff(edges))
     scale = 1 / np.sqrt(counts + 0.5)
-    front = evolve_program(u[~inside], y[~inside], scale=scale[~inside], operations=LONGEST, trials=TRIALS, norm="rms",
+    front = evolve_program(u[~inside], y[~inside], scale=scale[~inside], operations=LONGEST, trials=trials, norm="rms",
                            seed=seed)
     beside = y[~inside].min() - STRAYS, y[~inside].max() + STRAYS
 
