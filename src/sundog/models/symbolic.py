@@ -260,7 +260,8 @@ def _run(code: Code, c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _mutated(code: Code, constants: list[float], inputs: int, rng: np.random.Generator) -> tuple[Code, list[float]]:
     """One instruction put in, taken out, rewired or changed."""
-    made, constants = [list(line) for line in code], list(constants)
+    made: list[list[Any]] = [list(line) for line in code]
+    constants = list(constants)
     way = rng.choice(4, p=[0.4, 0.15, 0.3, 0.15]) if made else 0
 
     def operand(before: int) -> int:
@@ -303,7 +304,8 @@ def _mutated(code: Code, constants: list[float], inputs: int, rng: np.random.Gen
 def _pruned(code: Code, constants: list[float], inputs: int) -> tuple[Code, list[float]]:
     """The program without instructions that nothing needs, and without constants made of constants."""
     values: dict[int, int] = {}  # result -> constant that it is
-    folded, constants = [], list(constants)
+    folded: list[tuple[str, int, int]] = []
+    constants = list(constants)
     for i, (op, a, b) in enumerate(code):
         a, b = values.get(a, a), values.get(b, b)
         if a < 0 and b < 0:
@@ -313,7 +315,7 @@ def _pruned(code: Code, constants: list[float], inputs: int) -> tuple[Code, list
         folded.append((op, a, b))
     if not folded or inputs + len(folded) - 1 in values:
         return (), []
-    needed, order = {len(folded) - 1}, []
+    needed, order = {len(folded) - 1}, list[int]()
     for i in range(len(folded) - 1, -1, -1):
         if i in needed:
             order.append(i)

@@ -316,7 +316,7 @@ def _scaling(data: Dataset, model: Model, private: Mechanism | None, chosen: Sca
 def _identity(family: str, model: Model, plan: Plan, data: Dataset, scaling: Scaling, start: Run | None) -> str:
     """Hash of everything that decides the result; two fits with the same one may continue each other."""
     settings = plan.model_dump(exclude={"checkpoint_seconds", "device", "devices"})
-    facts = [family, model.config(), settings]
+    facts: list[Any] = [family, model.config(), settings]
     facts += [data.fingerprint(), scaling.to_json()] if plan.privacy is None else [len(data)]  # a hash tells of rows
     text = json.dumps(facts if start is None else [*facts, start.identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,14 +46,14 @@ class SpiderBoost:
 
     @classmethod
     def affordable(cls, privacy: Privacy, n: int, *, slope: float, curvature: float, steps: int, phase: int,
-                   batch: float, small_batch: float) -> Self:
+                   batch: float, small_batch: float) -> SpiderBoost:
         """The least noise for which n rows keep to (epsilon, delta); the ``clip`` of the budget is not used."""
         dp = optional("dp_accounting", "private")
         for value, name in ((slope, "slope"), (curvature, "curvature")):
             positive(value, name)
         at_least(phase, 1, "phase")
 
-        def made(multiplier: float) -> Self:
+        def made(multiplier: float) -> SpiderBoost:
             return cls(slope, curvature, steps, phase, min(batch, n), min(small_batch, n), multiplier)
 
         found = dp.calibrate_dp_mechanism(accountant, lambda mu: made(mu).event(n), privacy.epsilon,
