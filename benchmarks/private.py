@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 import sundog
-from sundog.train.privacy import Privacy
-from sundog.train.spider import SpiderBoost
+from sundog.train.privacy import Privacy, SpiderBoost
 
 
 def auc(members: Tensor, others: Tensor) -> float:

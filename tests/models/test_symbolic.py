@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from sundog.errors import DataError, OptionError, ShapeError
-from sundog.models.symbolic import Program, _mutated, _pruned, _run, evolve_program
+from sundog.models.symbolic import Program, evolve_program
+from sundog.models.symbolic.program import evaluated
+from sundog.models.symbolic.search import _mutated, _pruned
 
 
 def test_shared_results_count_once_and_chains_of_squares_cost_one_operation_each():
@@ -18,10 +20,10 @@ def test_shared_results_count_once_and_chains_of_squares_cost_one_operation_each
 def test_slopes_agree_with_differences():
     code, c = (("*", 0, -1), ("/", 2, 1), ("-", 3, -2), ("*", 4, 4), ("+", 5, 2)), np.array([0.7, 1.3])
     x = np.random.default_rng(0).uniform(1, 2, (2, 9))
-    _, slopes = _run(code, c, x)
+    _, slopes = evaluated(code, c, x)
     for i in range(2):
         step = 1e-6 * np.eye(2)[i]
-        numeric = (_run(code, c + step, x)[0] - _run(code, c - step, x)[0]) / 2e-6
+        numeric = (evaluated(code, c + step, x)[0] - evaluated(code, c - step, x)[0]) / 2e-6
         np.testing.assert_allclose(slopes[i], numeric, rtol=1e-6)
 
 
@@ -37,7 +39,7 @@ def test_mutants_are_programs_and_pruning_keeps_the_values():
             continue
         shorter, fewer = _pruned(code, c, 2)
         if shorter:
-            np.testing.assert_allclose(_run(shorter, np.array(fewer), x)[0], _run(code, np.array(c), x)[0])
+            np.testing.assert_allclose(evaluated(shorter, np.array(fewer), x)[0], evaluated(code, np.array(c), x)[0])
         code, c = (shorter, fewer) if 0 < len(shorter) < 9 else ((("+", 0, 1),), [1.0])
 
 

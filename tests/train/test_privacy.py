@@ -13,8 +13,7 @@ from sundog.errors import OptionError
 from sundog.models.base import Batch, Noise, Objective
 from sundog.models.matching import FlowMatching
 from sundog.train.engine import train
-from sundog.train.privacy import Mechanism, Privacy, PrivateGradient, clipped_sum, private_scaling
-from sundog.train.spider import SpiderBoost
+from sundog.train.privacy import Mechanism, Privacy, PrivateGradient, SpiderBoost, clipped_sum, private_scaling
 
 dp = pytest.importorskip("dp_accounting")
 

@@ -24,7 +24,8 @@ from sundog.train.checkpoint import CHECKPOINT, inside, nested, read_tensors, wr
 from sundog.train.history import History
 from sundog.train.interrupt import Interrupt
 from sundog.train.plan import Plan
-from sundog.train.privacy import Mechanism, PrivateGradient
+from sundog.train.privacy.budget import Mechanism
+from sundog.train.privacy.gradient import PrivateGradient
 from sundog.train.progress import Progress
 
 VALIDATION_ROWS = 8192  # enough for a score good to a percent, cheap beside the training between two scores

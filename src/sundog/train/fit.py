@@ -30,7 +30,7 @@ from sundog.train.devices import choose_device, to, train_shared
 from sundog.train.engine import train
 from sundog.train.history import History
 from sundog.train.plan import Plan
-from sundog.train.privacy import Mechanism, private_scaling
+from sundog.train.privacy.budget import Mechanism, private_scaling
 from sundog.train.run import LABELS, Run, load_run, make_run
 from sundog.train.scaled import Kinds, fitted_scaling, placed
 from sundog.version import __version__

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sundog.data.atomic import write_text
 from sundog.errors import FileError
-from sundog.train.privacy import Privacy, explained
+from sundog.train.privacy.budget import Privacy, explained
 
 
 class Plan(BaseModel):

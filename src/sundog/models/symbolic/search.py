@@ -15,6 +15,7 @@ import numpy as np
 
 from sundog.checks import at_least, one_of
 from sundog.errors import DataError, ShapeError
+from sundog.models.symbolic.program import Code, ParetoFront, Program, columns_of, evaluated
 from sundog.random import numpy_stream
 
 OPERATIONS = "+-*/"
@@ -22,70 +23,6 @@ KEPT = 8  # programs of each number of operations
 TRIES = 2  # tunings of one form, from different constants
 TUNINGS, POLISHINGS = 12, 60  # steps of a mutant, of the front
 MOST_CONSTANTS = 10
-Code = tuple[tuple[str, int, int], ...]  # operation and operands: value >= 0 (inputs first), constant -1, -2 ...
-
-
-@dataclass(frozen=True)
-class Program:
-    """A closed form.
-
-    Attributes
-    ----------
-    code : instructions (operation, a, b); values are counted from the inputs on, constants are -1, -2, ...
-    constants : in their order
-    error : on the data that it was evolved on
-    inputs : how many
-
-    Example
-    -------
-    >>> square = Program((("*", 0, 0), ("+", 1, -1)), (2.0,), 0.0, 1)
-    >>> square(np.array([3.0])).tolist(), square.operations, str(square)
-    ([11.0], 2, 'a = x * x; a + 2')
-    """
-
-    code: Code
-    constants: tuple[float, ...]
-    error: float
-    inputs: int = 1
-
-    @property
-    def operations(self) -> int:
-        """Instructions; what is shared counts once."""
-        return len(self.code)
-
-    def __call__(self, x: Any) -> np.ndarray:
-        """Values (n,) at x (n,) or (n, inputs)."""
-        return self.with_slopes(x)[0]
-
-    def with_slopes(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Values (n,) at x, and their derivatives (constants, n) by the constants."""
-        columns = _columns(x)
-        return _run(self.code, np.array(self.constants), columns)
-
-    def __str__(self) -> str:
-        inputs = ["x"] if self.inputs == 1 else [f"x{i}" for i in range(self.inputs)]
-        names = inputs + [chr(ord("a") + i % 23) + (str(i // 23) if i >= 23 else "") for i in range(len(self.code))]
-
-        def word(i: int) -> str:
-            return f"{self.constants[-1 - i]:.10g}" if i < 0 else names[i]
-
-        lines = [f"{word(a)} {op} {word(b)}" for op, a, b in self.code]
-        named = [f"{names[self.inputs + i]} = {line}" for i, line in enumerate(lines[:-1])]
-        return "; ".join([*named, lines[-1]]) if lines else word(-1 if self.constants else 0)
-
-
-@dataclass(frozen=True)
-class ParetoFront:
-    """Programs of which none is both longer and worse than another, the shortest first."""
-
-    programs: tuple[Program, ...]
-
-    def best(self, operations: int) -> Program:
-        """The most exact one of at most so many operations."""
-        return min((p for p in self.programs if p.operations <= operations), key=lambda p: p.error)
-
-    def __str__(self) -> str:
-        return "\n".join(f"{p.operations:3d} operations, error {p.error:.2g}: {p}" for p in self.programs)
 
 
 def evolve_program(x: Any, y: Any, *, scale: Any = None, operations: int = 10, trials: int = 20_000, norm: str = "max",
@@ -111,7 +48,7 @@ def evolve_program(x: Any, y: Any, *, scale: Any = None, operations: int = 10, t
     >>> front.best(2).error < 1e-9
     True
     """
-    columns, y = _columns(x), np.asarray(y, float)
+    columns, y = columns_of(x), np.asarray(y, float)
     one_of(norm, ("max", "rms"), "norm")
     at_least(operations, 1, "operations")
     at_least(trials, 1, "trials")
@@ -193,7 +130,7 @@ class _Search:
         weight, best = np.ones_like(self.y), (c, np.inf)
         for _ in range(12 if polish else 1):
             c = _least_squares(code, c, self.x, self.y, np.sqrt(weight) / self.scale, steps)
-            r = np.abs(_run(code, c, self.x)[0] - self.y) / self.scale
+            r = np.abs(evaluated(code, c, self.x)[0] - self.y) / self.scale
             error = float(r.max() if self.norm == "max" else np.sqrt((r**2).mean()))
             if error < best[1]:
                 best = c, error
@@ -208,7 +145,7 @@ def _least_squares(code: Code, c: np.ndarray, x: np.ndarray, y: np.ndarray, w: n
     """Levenberg-Marquardt on sum (w (f - y))^2."""
     damping = 1e-2
     with np.errstate(all="ignore"):
-        f, slopes = _run(code, c, x)
+        f, slopes = evaluated(code, c, x)
         loss = float(((w * (f - y)) ** 2).sum())
         for _ in range(steps if len(c) else 0):
             if not np.isfinite(loss):
@@ -220,7 +157,7 @@ def _least_squares(code: Code, c: np.ndarray, x: np.ndarray, y: np.ndarray, w: n
                 move = np.linalg.solve(a, j @ (w * (y - f)))
             except np.linalg.LinAlgError:
                 break
-            f_new, slopes_new = _run(code, c + move, x)
+            f_new, slopes_new = evaluated(code, c + move, x)
             new = float(((w * (f_new - y)) ** 2).sum())
             if new < loss:
                 gained = loss - new
@@ -232,30 +169,6 @@ def _least_squares(code: Code, c: np.ndarray, x: np.ndarray, y: np.ndarray, w: n
                 if damping > 1e8:
                     break
     return c
-
-
-def _run(code: Code, c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values (n,) and slopes (constants, n) of the last instruction; x (d, n)."""
-    unit = np.eye(len(c))[:, :, None]
-    values: list[Any] = list(x)
-    slopes: list[Any] = [0.0] * len(x)
-    with np.errstate(all="ignore"):
-        for op, i, j in code:
-            a, da = (c[-1 - i], unit[-1 - i]) if i < 0 else (values[i], slopes[i])
-            b, db = (c[-1 - j], unit[-1 - j]) if j < 0 else (values[j], slopes[j])
-            if op == "+":
-                v, dv = a + b, da + db
-            elif op == "-":
-                v, dv = a - b, da - db
-            elif op == "*":
-                v, dv = a * b, da * b + db * a
-            else:
-                v = a / b
-                dv = (da - db * v) / b
-            values.append(v)
-            slopes.append(dv)
-    return (np.broadcast_to(values[-1], x.shape[1:]),
-            np.broadcast_to(slopes[-1], (len(c), x.shape[1])))
 
 
 def _mutated(code: Code, constants: list[float], inputs: int, rng: np.random.Generator) -> tuple[Code, list[float]]:
@@ -332,9 +245,3 @@ def _pruned(code: Code, constants: list[float], inputs: int) -> tuple[Code, list
 
     made = tuple((folded[i][0], renamed(folded[i][1]), renamed(folded[i][2])) for i in reversed(order))
     return made, [constants[-1 - k] for k in kept]
-
-
-def _columns(x: Any) -> np.ndarray:
-    """(d, n) of (n,) or (n, d)."""
-    found = np.asarray(x, float)
-    return found[None] if found.ndim == 1 else found.T

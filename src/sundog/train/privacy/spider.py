@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sundog.checks import at_least, optional, positive
-from sundog.train.privacy import Privacy, accountant, secret_numbers
+from sundog.train.privacy.budget import Privacy, accountant, secret_numbers
 
 
 @dataclass(frozen=True)
