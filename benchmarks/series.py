@@ -59,7 +59,7 @@ def judge(nulls: int = 200, tries: int = 20) -> None:
 
     laws = {"fractional Brownian motion, H = 0.7": lambda seed: rough(0.7, seed),
             "fluctuating volatility with leverage": lambda seed: volatile(*size, leverage=0.3, seed=seed)}
-    print("| nulls | p <= 0.05 | p <= 0.01 |\n|---|---|---|")
+    print("| nulls | p <= 0.05 | p <= 0.01 |\n|---|---|---|", flush=True)
     for name, law in laws.items():
         p = np.array([p_value(law(2 * i), law(2 * i + 1)) for i in range(nulls)])
         print(f"| {name} | {(p <= 0.05).mean():.3f} | {(p <= 0.01).mean():.3f} |", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,24 @@ def test_windows_leave_gaps_out_and_keep_context() -> None:
     assert cut.context[:, 0].tolist() == [1, 1, 2, 2, 2, 2]
     with pytest.raises(SampleSizeError, match="cut windows"):
         windows(data, 11)
+
+
+def test_the_words_of_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sundog.cli import main
+
+    path = table(tmp_path / "a.csv", left_out=(7,))
+    assert main(["info", str(path), "--kind", "series"]) == 2
+    assert "--resample 0.25" in capsys.readouterr().err
+    words = [str(path), "--kind", "series", "--resample", "0.25"]
+    assert main(["fit", "scattering", *words, "--out", str(tmp_path / "run")]) == 2
+    assert "--windows 64" in capsys.readouterr().err
+    assert main(["info", *words, "--windows", "16", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["kind"], facts["shape"], facts["time_step"], facts["time_unit"]) == ("series", [1, 16, 2], 0.25, "d")
+    np.save(tmp_path / "b.npy", series())
+    assert main(["info", str(tmp_path / "b.npy"), "--kind", "series", "--time-step", "0.1 s", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["time_unit"] == "s"
+    assert main(["info", str(tmp_path / "b.npy"), "--kind", "series", "--time-step", "soon"]) == 2
 
 
 @pytest.mark.parametrize("channels", [0, 3])

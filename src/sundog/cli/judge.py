@@ -20,6 +20,7 @@ from sundog.cli.options import (
     TimeStep,
     Unit,
     Weights,
+    Windows,
     before_work,
     in_patches,
     load,
@@ -42,6 +43,7 @@ def judge(
     mask: Mask = None,
     time_step: TimeStep = None,
     resample: Resample = None,
+    windows: Windows = None,
     worth: Annotated[int | None, typer.Option(metavar="K", help="Also say how many true events the fakes of the run "
                                               "are worth, from K more fits of its kind, at least 4.")] = None,
     statistics: Annotated[list[str] | None, typer.Option(
@@ -66,7 +68,7 @@ def judge(
 
     before_work(report, None if as_json in (None, "-") else Path(str(as_json)))
     how: dict[str, Any] = {"kind": kind, "columns": columns, "unit": unit, "mask": mask, "time_step": time_step,
-                           "resample": resample}
+                           "resample": resample, "windows": windows}
     truth, learned = (None if file is None else load(file, context, key=key, weights=weights, **how)
                       for file in (real, train))
     fakes = sundog.load_run(fake) if (fake / "run.json").exists() else load(fake, **how)

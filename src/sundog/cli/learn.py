@@ -22,6 +22,7 @@ from sundog.cli.options import (
     TimeStep,
     Unit,
     Weights,
+    Windows,
     before_work,
     beside,
     conditions,
@@ -44,22 +45,20 @@ def info(
     mask: Mask = "missing",
     time_step: TimeStep = None,
     resample: Resample = None,
+    windows: Windows = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a file holds: shape, names, units, range of every column, and how it was understood; or a run's folder.
+    """Say what a file holds: shape, names, units, range of every column, and how it was understood.
 
     \b
     sundog info events.npz
     sundog info dust.fits --json
     sundog info light.csv --kind series --resample 0.1
     """
-    if (file / "run.json").exists():
-        _info_of_run(file, as_json)
-        return
     from sundog.data.describe import column_kinds
 
     data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit, mask=mask,
-                time_step=time_step, resample=resample, say=False)
+                time_step=time_step, resample=resample, windows=windows, say=False)
     facts = {"file": str(file), "kind": data.kind, "shape": list(data.values.shape), "names": list(data.names),
              "units": list(data.units), "context_names": list(data.context_names),
              "context_units": list(data.context_units), "weighted": data.weights is not None,
@@ -67,16 +66,6 @@ def info(
              "time_step": data.time_step, "time_unit": data.time_unit,
              "notes": list(data.provenance.get("notes", ())), "fingerprint": data.fingerprint()}
     typer.echo(json.dumps(facts) if as_json else str(data.describe()))
-
-
-def _info_of_run(folder: Path, as_json: bool) -> None:
-    from sundog.train.checkpoint import read_facts
-    from sundog.train.run import load_run
-
-    facts = read_facts(folder)
-    shown = {"family": facts["family"], "model": facts["model"], "plan": facts["plan"], **facts["provenance"]}
-    lines = [str(load_run(folder)), *(f"{name}: {value}" for name, value in shown.items())]
-    typer.echo(json.dumps(shown) if as_json else "\n".join(lines))
 
 
 def families(
@@ -116,6 +105,7 @@ def fit(
     mask: Mask = None,
     time_step: TimeStep = None,
     resample: Resample = None,
+    windows: Windows = None,
     option: Annotated[list[str] | None, typer.Option(
         "--set", help="Family option, e.g. hidden=[64,64]; `sundog families flow` lists them.")] = None,
     seed: Seed = 0,
@@ -138,7 +128,8 @@ def fit(
     settings = {"steps": steps, "seconds": seconds, "batch": batch, "learning_rate": learning_rate}
     options = of_the_family(option)
     data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit,
-                mask=mask if mask is not None else options.get("mask"), time_step=time_step, resample=resample)
+                mask=mask if mask is not None else options.get("mask"), time_step=time_step, resample=resample,
+                windows=windows)
     if family == "scattering" and "sphere" in data.provenance:
         options.setdefault("domain", "sphere")
     else:

@@ -36,6 +36,8 @@ Workers = Annotated[int, typer.Option(min=0, help="Local processes; 0 for none."
 Scheduler = Annotated[str | None, typer.Option(help="Address of a dask cluster, e.g. tcp://head:8786.")]
 Jobs = Annotated[str | None, typer.Option(help="Only write a job array: slurm | htcondor | shell.")]
 Index = Annotated[int | None, typer.Option(min=0, help="Make only this piece: one job of an array.")]
+Windows = Annotated[int | None, typer.Option(
+    "--windows", min=2, help="Points of the series that long records are cut into, without gaps.")]
 Names = Annotated[list[str] | None, typer.Option("--context", "-c", help="Column to condition on; may be repeated.")]
 
 
@@ -106,7 +108,8 @@ def write_jobs(out: Path, count: int, system: str, quiet: bool) -> None:
 
 def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto", *, key: str | None = None,
          columns: str | None = None, weights: str | None = None, unit: str | None = None, mask: Any = None,
-         time_step: str | None = None, resample: float | None = None, say: bool = True) -> Dataset:
+         time_step: str | None = None, resample: float | None = None, windows: int | None = None,
+         say: bool = True) -> Dataset:
     """The file as a Dataset; a path that is not there is looked for below SUNDOG_DATA too.
 
     What was left out or changed on the way in is said on stderr.
@@ -120,7 +123,8 @@ def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto", *
     if wanted is not None and context:
         wanted += [name for name in context if name not in wanted]
     data = sundog.load(shared if not file.exists() and shared.exists() else file, kind=kind, key=key, columns=wanted,
-                       weights=weights, units=_units(unit), mask=mask, resample=resample, **_clock(time_step))
+                       weights=weights, units=_units(unit), mask=mask, resample=resample, windows=windows,
+                       **_clock(time_step))
     for note in data.provenance.get("notes", ()) if say else ():
         typer.echo(f"sundog: {file.name}: {as_options(note)}", err=True)
     return data.with_context(context) if context else data
@@ -139,7 +143,7 @@ def _clock(text: str | None) -> dict[str, Any]:
 def as_options(text: str) -> str:
     """Advice in the words of the command line: ``columns=['a', 'b']`` is ``--columns a,b`` there."""
     text = re.sub(r"\bcolumns=\[([^\]]*)\]", lambda x: "--columns " + re.sub(r"['\"]|(?<=,) ", "", x[1]), text)
-    text = re.sub(r"\b(resample|time_step)=", lambda x: f"--{x[1].replace('_', '-')} ", text)
+    text = re.sub(r"\b(resample|time_step|windows)=", lambda x: f"--{x[1].replace('_', '-')} ", text)
     return re.sub(r"\b(key|kind|unit|weights|mask)=('[^']*'|(?= ))", lambda x: f"--{x[1]} " + x[2].strip("'"), text)
 
 

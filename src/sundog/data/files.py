@@ -16,6 +16,7 @@ from sundog.data.formats.raw import FACTS, Raw, with_notes
 from sundog.data.layout import joined, observed_only, shaped
 from sundog.data.objects import is_path, raw_of
 from sundog.data.sample import Dataset
+from sundog.data.series import layout
 from sundog.data.series.sampling import series_of
 from sundog.errors import FileError, OptionError, ShapeError, SundogError
 
@@ -55,6 +56,7 @@ def load(
     time_step: float | None = None,
     time_unit: str | None = None,
     resample: float | None = None,
+    windows: int | None = None,
 ) -> Dataset:
     """Dataset from a file, a folder, a pattern or a list of files - or from an object in memory.
 
@@ -92,6 +94,7 @@ def load(
     time : name of the column of times, in numbers
     time_step, time_unit : between two points of series; from the column of times when not given
     resample : time step at which irregular series are interpolated, linearly; gaps become NaN
+    windows : points of the series that long records are cut into, one after the other, those with gaps left out
 
     Raises
     ------
@@ -108,7 +111,8 @@ def load(
     Dataset(events, 2 x 1: tau21 | m_jj [TeV])
     """
     one_of(kind, ("auto", "events", "images", "series"), "kind of data")
-    clock = {"time": time, "time_step": time_step, "time_unit": time_unit, "resample": resample}
+    clock = {"time": time, "time_step": time_step, "time_unit": time_unit, "resample": resample,
+             "windows": windows}
     if kind != "series" and any(value is not None for value in clock.values()):
         said = ", ".join(name for name, value in clock.items() if value is not None)
         raise OptionError("only series have times", got=f"kind={kind!r}, {said}", expected="kind='series'",
@@ -132,7 +136,8 @@ def load(
         if (raw.values.ndim > 2 and not series) or not (mask is None or (isinstance(mask, str) and mask == "missing")):
             raw = observed_only(raw, load(mask, kind="images", mask="missing").values[0].numpy()
                                 if isinstance(mask, str | Path) and mask != "missing" else mask)
-        return _dataset(raw, columns, context, weights, files)
+        data = _dataset(raw, columns, context, weights, files)
+        return data if windows is None else layout.windows(data, windows)
     except SundogError as error:
         raise _naming(error, files) from error
 

@@ -78,8 +78,8 @@ def whole_series(data: Dataset, what: str) -> Dataset:
     gaps = data.values.isnan().flatten(1).any(1)
     if bool(gaps.any()):
         raise DataError(f"{what} takes no gaps", got=f"NaN in {int(gaps.sum())} of {len(data)} series",
-                        expected="a number at every time", do="cut windows without gaps: sundog.data.series.layout."
-                        "windows(data, length), or fill them")
+                        expected="a number at every time", do="cut windows without gaps where they are loaded, e.g. "
+                        "windows=64 there, or fill them")
     flat = (data.values == data.values[:, :1]).flatten(1).all(1)
     if bool(flat.any()):
         raise DataError(f"{what} takes no constant series", got=f"{int(flat.sum())} of {len(data)} never change",

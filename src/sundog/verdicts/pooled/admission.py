@@ -96,7 +96,7 @@ def check_sizes(given: Side) -> None:
         raise SampleSizeError(f"too few {given.real.kind} to judge",
                               got=f"{len(given.real)} real and {len(given.fake)} fake",
                               expected=f"at least {fewest} of each", do="bring more of the smaller sample" +
-                              (", or cut long records: sundog.data.series.layout.windows(data, length)"
+                              (", or cut long records where they are loaded, windows=64"
                                if given.real.kind == "series" else ""))
     if given.real.kind == "series" and given.real.values.shape[1] < SHORTEST:
         raise SampleSizeError("too short to judge", got=f"series of {given.real.values.shape[1]} points",

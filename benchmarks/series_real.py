@@ -1,0 +1,146 @@
+"""Real series: how rough volatility is, and which generators of daily returns are told from later ones.
+
+The series come with the packages arch and statsmodels (pip install arch statsmodels).
+
+    python benchmarks/series_real.py hurst                     Hurst exponents with intervals
+    python benchmarks/series_real.py learned                   H of log volatility beside its measurement error
+    python benchmarks/series_real.py fit NAME                  fit a generator to 1999-2011, keep its fakes
+    python benchmarks/series_real.py judge                     judge all fakes kept against 2012-2018
+
+S&P 500 and Nasdaq, daily, 1999-2018. Windows of 64 returns, each over its own root mean square, so that calm and wild
+years have one law; judged as paths, whose increments are the returns.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import sundog
+import sundog.data.series.layout
+from sundog.statistics.series import hurst_exponent
+
+LENGTH, FAKES = 64, 400
+KEPT = Path("runs/series_real")
+ROWS = ("structure functions", "flatness", "memory of sizes", "leverage", "autocorrelation", "power spectrum")
+
+
+def volatility(name: str) -> torch.Tensor:
+    """Log of the daily range volatility, ln(high / low) / (4 ln 2)^(1/2). Source: Parkinson 1980, J. Bus. 53, 61."""
+    frame = _market(name)
+    x = 0.5 * np.log(np.log(frame["High"] / frame["Low"]) ** 2 / (4 * np.log(2)))
+    return torch.from_numpy(np.asarray(x[np.isfinite(x)], float))
+
+
+def hurst() -> None:
+    from arch.data import vix
+    from statsmodels.datasets import nile
+
+    levels = torch.tensor(np.log(vix.load()["vix"].dropna()).tolist(), dtype=torch.float64)
+    flow = torch.tensor(nile.load_pandas().data["volume"].tolist(), dtype=torch.float64)
+    cases = {"log VIX, 2014-2018": (levels, None), "log range of the S&P 500": (volatility("sp500"), None),
+             "the same, lags 4 to 32": (volatility("sp500"), (4, 8, 16, 32)),
+             "log range of the Nasdaq": (volatility("nasdaq"), None),
+             "the same, lags 4 to 32 ": (volatility("nasdaq"), (4, 8, 16, 32)),
+             "Nile flow, running sum, 1871-1970": ((flow - flow.mean()).cumsum(0), None)}
+    print("| series | points | H | 95 % interval |\n|---|---|---|---|")
+    for name, (x, lags) in cases.items():
+        value, low, high = hurst_exponent(x, lags=lags)
+        print(f"| {name.strip()} | {len(x)} | {value:.2f} | {low:.2f} to {high:.2f} |")
+
+
+def learned() -> None:
+    """H of the log range beside its measurement error, which family sde learns as the blur, from each half."""
+    print("| log range of | years | H | pull per day | blur | size of a day's step |\n|---|---|---|---|---|---|")
+    for name in ("sp500", "nasdaq"):
+        whole = volatility(name)
+        for years, x in zip(("1999-2008", "2009-2018"), (whole[:2515], whole[2515:])):
+            data = sundog.data.series.layout.windows(records(x[None]), 128)
+            run = sundog.fit("sde", data, steps=80, noise="constant")
+            model, scale = run.model, float(data.values.std())
+            with torch.no_grad():
+                numbers = (float(model.hurst), float(torch.nn.functional.softplus(model.pull)),
+                           float(model.blurring) * scale, float(model.size.exp()) * scale)
+            print(f"| {name} | {years} | " + " | ".join(f"{v:.2f}" for v in numbers) + " |", flush=True)
+
+
+def _market(name: str):  # type: ignore[no-untyped-def]
+    import importlib
+
+    return importlib.import_module(f"arch.data.{name}").load()
+
+
+def returns(name: str, first: str, last: str, stride: int) -> torch.Tensor:
+    """Windows (n, 64) of daily log returns, each over its root mean square."""
+    x = np.diff(np.log(_market(name).loc[first:last]["Adj Close"].to_numpy()))
+    cut = torch.from_numpy(x).unfold(0, LENGTH, stride)
+    return (cut / cut.square().mean(1, keepdim=True).sqrt()).contiguous()
+
+
+def learned_from() -> torch.Tensor:
+    return torch.cat([returns(name, "1999", "2011", 8) for name in ("sp500", "nasdaq")])
+
+
+def records(x: torch.Tensor) -> sundog.Dataset:
+    return sundog.Dataset.from_arrays(x, time_step=1.0, time_unit="trading day", names="x", held_out_fraction=0.0)
+
+
+def paths(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([torch.zeros(len(x), 1, dtype=x.dtype), x.cumsum(1)], 1)
+
+
+def gaussian(x: torch.Tensor) -> torch.Tensor:
+    """Gaussian returns with the autocovariance of the data."""
+    sums = torch.fft.irfft(torch.fft.rfft(x, n=2 * LENGTH).abs().square().mean(0))[:LENGTH] / LENGTH
+    lag = (torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)).abs()
+    values, vectors = torch.linalg.eigh(sums[lag])
+    white = torch.randn(FAKES, LENGTH, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    return white @ (vectors * values.clamp_min(0).sqrt()).T
+
+
+def on_returns(family: str, **options: object) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: sundog.fit(family, records(x), seed=0, **options).sample(FAKES, seed=1).values
+
+
+def on_paths(**options: object) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: sundog.fit("sde", records(paths(x)), **options).sample(FAKES, seed=1).values.diff(dim=1)
+
+
+GENERATORS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "1999-2011 itself": lambda x: x[:: max(1, len(x) // FAKES)][:FAKES],
+    "Gaussian, same spectrum": gaussian,
+    "SDE, white noise": on_paths(hurst=0.5, noise="constant", steps=60),
+    "SDE, fractional noise": on_paths(steps=100),
+    "diffusion, 1-D": on_returns("diffusion", skip="covariance", parameters=1e5, steps=1500),
+    "flow matching, 1-D": on_returns("flow-matching", parameters=1e5, steps=1500),
+    "scattering, 1-D": on_returns("scattering", iterations=60),
+}
+
+
+def fit(name: str) -> None:
+    KEPT.mkdir(parents=True, exist_ok=True)
+    file = KEPT / f"{name}.npy"
+    if not file.exists():
+        np.save(file, GENERATORS[name](learned_from().float()).numpy())
+
+
+def judge() -> None:
+    real = records(paths(returns("sp500", "2012", "2018", LENGTH)))
+    print(f"{len(real)} windows of 2012-2018; p of the verdict, and of each row\n")
+    print("| generator | verdict | " + " | ".join(ROWS) + " |\n|---" * 1 + "|---" * (1 + len(ROWS)) + "|")
+    for name in GENERATORS:
+        if (KEPT / f"{name}.npy").exists():
+            fake = records(paths(torch.from_numpy(np.load(KEPT / f"{name}.npy")).to(real.values)))
+            verdict = sundog.judge(real, fake, statistics=ROWS)
+            cells = [verdict.p_value, *(verdict[row].p_value for row in ROWS)]
+            words = (f"{p:.2g}" if p > 0.01 else f"**{p:.0e}**" for p in cells)
+            print(f"| {name} | " + " | ".join(words) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    {"hurst": hurst, "learned": learned, "fit": fit, "judge": judge}[sys.argv[1]](*sys.argv[2:])
