@@ -110,23 +110,30 @@ def table(runs: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nside", type=int, default=512)
+    parser.add_argument("--nside", type=int, nargs="+", default=[512])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--cosmology", default="wmap5")
     parser.add_argument("--out", type=Path, default=Path("sky_benchmark"))
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    path = lambda seed: options.out / f"{options.cosmology}_{options.nside}_{seed}.json"  # noqa: E731
+    path = lambda nside, seed: options.out / f"{options.cosmology}_{nside}_{seed}.json"  # noqa: E731
     if options.one is not None:
-        found = measured(options.nside, options.one, options.cosmology, options.out)
-        path(options.one).write_text(json.dumps(found))
+        found = measured(options.nside[0], options.one, options.cosmology, options.out)
+        path(options.nside[0], options.one).write_text(json.dumps(found))
         return
-    for seed in options.seeds:
-        if not path(seed).exists():
-            subprocess.run([sys.executable, __file__, "--nside", str(options.nside), "--cosmology", options.cosmology,
-                            "--out", str(options.out), "--one", str(seed)], check=True)
-    table([json.loads(path(seed).read_text()) for seed in options.seeds])
+    costs = []
+    for nside in options.nside:
+        for seed in options.seeds:
+            if not path(nside, seed).exists():
+                subprocess.run([sys.executable, __file__, "--nside", str(nside), "--cosmology", options.cosmology,
+                                "--out", str(options.out), "--one", str(seed)], check=True)
+        runs = [json.loads(path(nside, seed).read_text()) for seed in options.seeds]
+        table(runs)
+        costs.append([np.mean([run[name] for run in runs]) for name in ("cpu", "rss_gb")])
+    for low, high, before, after in zip(options.nside, options.nside[1:], costs, costs[1:]):
+        cpu, memory = np.log(np.divide(after, before)) / math.log(high / low)
+        print(f"\nfrom NSIDE {low} to {high}: CPU s as NSIDE^{cpu:.2f}, memory as NSIDE^{memory:.2f}")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ def test_a_killed_process_leaves_no_half_folder(tmp_path):
     assert (tmp_path / "a").is_dir() and not (tmp_path / "b").exists()
     write_parts(tmp_path, ["a", "b"], write_pid, "again")
     assert (tmp_path / "b" / "made.txt").read_text().startswith("b again")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]  # nothing of the killed one is left
 
 
 def test_the_slower_of_two_writers_gives_way(tmp_path):

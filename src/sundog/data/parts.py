@@ -6,6 +6,7 @@ the other, on local worker processes, or on an existing dask cluster.
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 import shutil
@@ -68,6 +69,9 @@ def write_parts(folder: str | Path, keys: Sequence[str], write: Write, shared: A
         else (job(key, shared) for key in missing)
     for i, _ in enumerate(finished, len(keys) - len(missing) + 1):
         tell(i, len(keys))
+    for key in missing:  # of workers that were killed
+        for left in folder.glob(f".{glob.escape(key)}-*.part"):
+            shutil.rmtree(left, ignore_errors=True)
     return [folder / key for key in keys]
 
 
