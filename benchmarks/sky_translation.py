@@ -5,10 +5,11 @@ tiles of 64 x 64 pixels. Every generator gets kappa and draws tSZ, kSZ, CIB and 
 
 * r: largest difference of the correlation coefficient with kappa over the rings of |k|, fake minus true;
 * residual: variance of the part that kappa does not predict, sum over rings of P (1 - r^2), fake over true;
-* spectrum: mean of |P_fake / P_true - 1| over the rings, and the largest.
+* spectrum: mean of |P_fake / P_true - 1| over the rings, and the largest;
+* kurtosis: <x^4> / <x^2>^2 of the pixels, fake over true: the shape, which no spectrum sees.
 
-Errors are bootstraps over tiles; the nulls are one half of the true tiles against the other half, and the tiles of the
-first sky against the second.
+Errors are bootstraps over tiles. The nulls take the true tiles that the generators are tested on, so that what is rare
+among these tiles is in the nulls too: one half of them against the other half, and the first sky against them.
 
     OMP_NUM_THREADS=1 python benchmarks/sky_translation.py --out FOLDER --cpu-seconds 60 240 [--methods ...] [--show]
 
@@ -69,8 +70,8 @@ def rings(size: int) -> Tensor:
     return (ring[:, None] == torch.arange(RINGS)).float()
 
 
-def spectra(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Ring means of P_kk (n, rings), P_yy and P_ky (n, 4, rings) of each tapered tile."""
+def spectra(maps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ring means of P_kk (n, rings), P_yy and P_ky (n, 4, rings) of each tapered tile; <x^2> and <x^4> (n, 4, 2)."""
     size = maps.shape[-1]
     window = torch.hann_window(size, periodic=False)
     f = torch.fft.fft2((maps - maps.mean((-1, -2), keepdim=True)) * window[:, None] * window)
@@ -78,22 +79,26 @@ def spectra(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean = mean / mean.sum(0)
     power = f.abs().square().flatten(2) @ mean
     cross = (f[:, 1:] * f[:, :1].conj()).real.flatten(2) @ mean
-    return power[:, 0], power[:, 1:], cross
+    x = (maps - maps.mean((-1, -2), keepdim=True))[:, 1:].double()
+    moments = torch.stack([(x**2).mean((-1, -2)), (x**4).mean((-1, -2))], -1)
+    return power[:, 0], power[:, 1:], cross, moments
 
 
 def compared(true: tuple[Tensor, ...], fake: tuple[Tensor, ...]) -> dict[str, list[float]]:
     """Per channel: largest |r_fake - r_true|, residual ratio, mean and largest error of the spectrum."""
     def laws(parts: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        kk, yy, ky = (part.mean(0) for part in parts)
+        kk, yy, ky = (part.mean(0) for part in parts[:3])
         return yy, ky / (kk * yy).sqrt()
 
     (p, r), (q, s) = laws(true), laws(fake)
+    a, b = (parts[3].mean(0) for parts in (true, fake))
     modes = rings(LAYOUT.size).sum(0)
     return {
         "r": (s - r).abs().amax(1).tolist(),
         "residual": ((q * (1 - s**2) * modes).sum(1) / (p * (1 - r**2) * modes).sum(1)).tolist(),
         "spectrum": (q / p - 1).abs().mean(1).tolist(),
         "worst": (q / p - 1).abs().amax(1).tolist(),
+        "kurtosis": ((b[:, 1] / b[:, 0] ** 2) / (a[:, 1] / a[:, 0] ** 2)).tolist(),
     }
 
 
@@ -112,8 +117,7 @@ def with_errors(true: tuple[Tensor, ...], fake: tuple[Tensor, ...]) -> dict[str,
 
 def part(o: argparse.Namespace, method: str, budget: float) -> dict[str, object]:
     learn, test = tiles(o.seed, o.out), tiles(o.seed + 1, o.out)
-    chosen = np.random.default_rng(0).permutation(len(test))[:TESTED]
-    truth = torch.from_numpy(test[chosen])
+    truth = tested(test)
     data = sundog.Dataset.from_arrays(learn, names=NAMES, units=UNITS, held_out_fraction=0.0,
                                       pixel_arcmin=LAYOUT.pixel_arcmin)
     options = {"parameters": o.parameters, "symmetry": "dihedral", **METHODS[method]}
@@ -142,33 +146,34 @@ def steps_for(budget: float, data: sundog.Dataset, scaling: Scaling, options: di
     return max(1, round(budget / max(1e-3, (spent[1] - spent[0]) / 8)))
 
 
+def tested(test: np.ndarray) -> Tensor:
+    """The tiles of the second sky that generators are compared with."""
+    return torch.from_numpy(test[np.random.default_rng(0).permutation(len(test))[:TESTED]])
+
+
 def null(o: argparse.Namespace) -> dict[str, list[list[float]]]:
-    """One half of the test tiles against the other: what the sample alone gives."""
-    test = torch.from_numpy(tiles(o.seed + 1, o.out))
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(1))[: 2 * TESTED]
-    one, other = (spectra(test[rows]) for rows in order.chunk(2))
-    return with_errors(one, other)
+    """One half of the tested tiles against the other: what the sample alone gives."""
+    one, other = tested(tiles(o.seed + 1, o.out)).chunk(2)
+    return with_errors(spectra(one), spectra(other))
 
 
 def other_sky(o: argparse.Namespace) -> dict[str, list[list[float]]]:
-    """Tiles of the sky that taught against those of the other: what one sky can teach about another."""
-    rng = np.random.default_rng(2)
-    one, other = (torch.from_numpy(found[rng.permutation(len(found))[:TESTED]]) for found in
-                  (tiles(o.seed + 1, o.out), tiles(o.seed, o.out)))
-    return with_errors(spectra(one), spectra(other))
+    """Tiles of the sky that taught against the tested ones: what one sky can teach about another."""
+    return with_errors(spectra(tested(tiles(o.seed + 1, o.out))), spectra(tested(tiles(o.seed, o.out))))
 
 
 def show(o: argparse.Namespace) -> None:
     parts = [json.loads(path.read_text()) for path in sorted(o.out.glob("part-*.json"))]
     parts.sort(key=lambda p: (list(METHODS).index(p["method"]), p["cpu_s"]))
-    print("| generator | CPU s | channel | r: largest error | residual variance | spectrum: mean, largest error |")
-    print("|---|---|---|---|---|---|")
+    print("| generator | CPU s | channel | r: largest error | residual variance | spectrum: mean, largest error | "
+          "kurtosis |\n|---|---|---|---|---|---|---|")
     rows = [(p["method"], f"{p['cpu_s']:.0f} ({p['steps']} steps)", p["found"]) for p in parts]
     nulls = [("*true against true*", "", null(o)), ("*sky that taught, against the other*", "", other_sky(o))]
     for name, cost, found in [*rows, *nulls]:
         for i, channel in enumerate(NAMES[1:]):
-            cells = ["{:.3f} ± {:.3f}".format(*found[key][i]) for key in ("r", "residual", "spectrum", "worst")]
-            print(f"| {name} | {cost} | {channel} | {cells[0]} | {cells[1]} | {cells[2]}, {cells[3]} |")
+            cells = ["{:.3f} ± {:.3f}".format(*found[key][i]) for key in
+                     ("r", "residual", "spectrum", "worst", "kurtosis")]
+            print(f"| {name} | {cost} | {channel} | {cells[0]} | {cells[1]} | {cells[2]}, {cells[3]} | {cells[4]} |")
             name = cost = ""
 
 
