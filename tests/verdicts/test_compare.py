@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from sundog import Dataset, judge
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
+from sundog.statistics.samples.distance import frechet_distance
 
 QUICK = {"statistics": ("marginals", "correlations", "pair projections"), "splits": 12}
 
@@ -447,3 +448,21 @@ def test_spectra_with_a_long_tail_raise_no_false_alarm():
             for seed in range(200)]
     assert sum(not row.passed for row in rows) <= 7
     assert 2 <= sum(row.p_value <= 0.05 for row in rows) <= 20
+
+
+def test_the_frechet_row_is_the_distance_of_the_two_gaussians():
+    real, fake = events(3000, 0), events(3000, 1)
+    fake = with_values(fake, 1.3 * fake.values + torch.tensor([0.5, -1.0, 0.0, 2.0]))
+    row = judge(real, fake, statistics="Fréchet distance", splits=4)["Fréchet distance"]
+    scale = torch.cat([real.values, fake.values]).std(0)
+    assert row.value == pytest.approx(float(frechet_distance(real.values / scale, fake.values / scale)), rel=0.01)
+
+
+def test_errors_of_curves_and_means_are_those_of_repeated_samples():
+    """z of true maps against true maps is a unit normal, also with weights that count events twice."""
+    z = []
+    for seed in range(12):
+        a, b = image_set(maps(60, 2 * seed)), image_set(maps(60, 2 * seed + 1))
+        for curve in judge(a, b, statistics=("Minkowski functionals", "power spectrum"), splits=4).evidence.curves:
+            z.append((curve.fake - curve.real) / torch.hypot(curve.real_error, curve.fake_error))
+    assert float(torch.cat(z).square().nanmean()) == pytest.approx(1, abs=0.35)

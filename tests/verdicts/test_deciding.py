@@ -128,3 +128,15 @@ def test_a_statistic_that_no_labelling_changes_says_nothing_whatever_its_roundin
     t[1, 0] = 1 + 1e-6  # ten standard deviations of the rounding
     alone, both = combined(t[:1]), combined(t)
     assert both.p == pytest.approx(alone.p, rel=0.05) and both.each[1] > 0.1
+
+
+def test_real_against_real_is_one_random_half_against_the_other():
+    """Every split has as many rows on either side, at the size that its difference has among real and fake."""
+    labels = Labels(301, 700, 0)
+    x = torch.randn(1001, 1, generator=torch.Generator().manual_seed(0))
+    table = Table(lambda rows: torch.cat([x[rows], torch.ones(len(rows), 1)], 1))
+    fill(labels, [table])
+    splits = table.difference[:, 1 : 1 + labels.splits]
+    assert splits[1].abs().max() < 1e-6  # of a constant
+    expected = float(x[:301].var()) * (1 / 301 + 1 / 700)
+    assert float(splits[0].square().mean()) == pytest.approx(expected, rel=4 * (2 / labels.splits) ** 0.5)

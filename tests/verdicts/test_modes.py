@@ -66,3 +66,10 @@ def test_constant_fakes_and_few_rows():
     assert found.diversity == 0 and found.collapsed
     with pytest.raises(SampleSizeError, match="draw more"):
         mode_report(REAL, SAME[:100])
+
+
+def test_the_error_of_the_diversity_is_its_scatter():
+    found = [mode_report(RING.sample(300, seed=10 + 2 * s).values, RING.sample(300, seed=11 + 2 * s).values, modes=8)
+             for s in range(60)]
+    ratio, error = (torch.tensor([getattr(f, name) for f in found]) for name in ("diversity", "diversity_error"))
+    assert float(ratio.std() / error.mean()) == pytest.approx(1, abs=4 / 120**0.5)

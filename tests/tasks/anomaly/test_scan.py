@@ -310,6 +310,7 @@ def test_every_window_has_a_seed_of_its_own(planted):
 
 def test_a_folder_knows_its_events(planted, tmp_path):
     plan = ScanPlan(WINDOWS, "cwola", {"members": 1}, 0.05, 2, control=False)
+    prepare(gather(planted, unit="TeV"), plan, tmp_path / "new" / "scan")  # folders are made as they are named
     prepare(gather(planted, unit="TeV"), plan, tmp_path)
     prepare(gather(planted, unit="TeV"), plan, tmp_path)  # the same again is welcome
     with pytest.raises(RunError, match="holds another scan: got other data"):
