@@ -7,6 +7,7 @@ deviation give the power, and a line in log epsilon its 95 % point. Grid: 1.2, 1
 the likelihood ratio, the bound where it is known, has 95 % power (for the others, a fixed grid).
 
     python benchmarks/judge_power.py run --results power.jsonl     # resumable: every repeat is one line
+    python benchmarks/judge_power.py run --real --n 500 --data FOLDER --results power.jsonl
     python benchmarks/judge_power.py table --results power.jsonl
 """
 
@@ -14,20 +15,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
+from sundog import Dataset
 from sundog.random import numpy_stream
 from sundog.verdicts.deciding.labels import Labels, Table, fill, pulls
 from sundog.verdicts.deciding.maximum import combined
 from sundog.verdicts.deciding.rows import deciding_rows, standardised
 from sundog.verdicts.explaining.rows import joint_rows, moment_rows
-from sundog.verdicts.pooled.sample import Pooled
+from sundog.verdicts.pooled.sample import pool
 from sundog.verdicts.twosample import classifier_two_sample
 
 PUBLISHED = {  # rows of the judge, by the name under which they were published; p of the summary alone
@@ -118,14 +122,55 @@ class Law:
         return None
 
 
+class Real:
+    """Rows of a real data set, or maps of a known law; the deformed ones are other rows."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind = kind
+        if kind == "LHC Olympics":  # background: masses of the jets, and their tau21
+            with np.load(folder / "lhco" / "lhco_rd_sr_features.npz") as file:
+                self.rows = file["data"][file["data_label"] == 0].astype(float)
+        elif kind == "FIRST":
+            with np.load(folder / "radio" / "mirabest_first_native112_f16.npz") as file:
+                name = max(file, key=lambda name: file[name].size)
+                self.rows = file[name].astype(float)[:, 24:88, 24:88]
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        if self.kind == "maps":  # Gaussian, P(k) ~ k^-2, of unit variance
+            k = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32))
+            k[0, 0] = np.inf
+            x = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(n, 32, 32))) / k, s=(32, 32))
+            return x / x.std()
+        self.order = rng.permutation(len(self.rows))
+        return self.rows[self.order[:n]]
+
+    def deformed(self, n: int, how: str, e: float, rng: np.random.Generator) -> np.ndarray:
+        x = self.sample(n, rng) if self.kind == "maps" else self.rows[self.order[n : 2 * n]].copy()
+        if how == "f_NL":  # the local kind, x + e x^2, without the mean: that of every true map is zero
+            return x + e * (x**2 - (x**2).mean((1, 2), keepdims=True))
+        if how == "width of tau21":
+            x[:, 3] = x[:, 3].mean() + (1 + e) * (x[:, 3] - x[:, 3].mean())
+        if how == "signal":  # a resonance's jets in place of a share e of the events
+            x[: rng.binomial(n, e), 1:] = [0.1, 0.4, 0.25, 0.2] + 0.03 * rng.normal(size=4)
+        if how == "blur":  # by a Gaussian; e is what it adds to the width of the beam of 3 pixels
+            return gaussian_filter(x, (0, *2 * [3 / 2.355 * np.sqrt((1 + e) ** 2 - 1)]))
+        return x * (1 + e) if how == "flux" else x
+
+    def log_ratio(self, y: np.ndarray, how: str, e: float) -> None:
+        """Not known."""
+
+
+REAL = [("LHC Olympics", "width of tau21"), ("LHC Olympics", "signal"), ("maps", "f_NL"), ("FIRST", "blur"),
+        ("FIRST", "flux")]
 COLUMNS = [("CG", 5, "mean"), ("CG", 5, "variance"), ("CG", 5, "correlation"), ("MoG", 5, "power"),
            ("MoG", 5, "normal noise"), ("MoG", 5, "bump"), ("MoG", 5, "mode"), ("CG", 5, "tail"),
            ("CG", 20, "variance"), ("CG", 20, "correlation"), ("MoG", 20, "uniform noise"), ("MoG", 20, "mean"),
            ("CG", 5, "one width"), ("CG", 100, "mean"), ("CG", 100, "variance"), ("CG", 100, "correlation")]
-FIRST = {"bump": 0.012, "tail": 0.003, "mode": 0.08}  # epsilon at n = 10,000 from which the grid starts
+FIRST = {"bump": 0.012, "tail": 0.003, "mode": 0.08,  # epsilon at n = 10,000 from which the grid starts
+         "width of tau21": 0.025, "signal": 0.009, "f_NL": 0.004, "blur": 0.003, "flux": 0.006}
 
 
-def bound(law: Law, how: str, n: int) -> float:
+def bound(law: Law | Real, how: str, n: int) -> float:
     """The epsilon at which the likelihood ratio has 95 % power, or a guess."""
     if how in FIRST:
         return FIRST[how] * (10_000 / n) ** 0.5
@@ -141,11 +186,9 @@ def bound(law: Law, how: str, n: int) -> float:
 
 def p_values(x: np.ndarray, y: np.ndarray, oracle: np.ndarray | None, seed: int, trees: bool) -> dict[str, float]:
     """p of every test on one pair of samples."""
-    space = np.concatenate([x, y])
     labels = Labels(len(x), len(y), seed)
-    names = tuple(f"x{i}" for i in range(x.shape[1]))
-    pooled = Pooled(labels, "events", space, names, names, {}, (), {}, {}, space, None)
-    deciding = deciding_rows(standardised(space), labels)
+    pooled = pool(Dataset.from_arrays(x), Dataset.from_arrays(y), None, (), labels)
+    deciding = deciding_rows(standardised(pooled.space), labels)
     published = [row for row in (*moment_rows(pooled), *joint_rows(pooled)) if row.name in PUBLISHED]
     for row in published:
         row.table.columns = 1 + labels.splits + 299
@@ -163,8 +206,8 @@ def p_values(x: np.ndarray, y: np.ndarray, oracle: np.ndarray | None, seed: int,
     if extra:
         found["likelihood ratio"] = float(norm.sf(float(pulls(extra[0])[0, 0])))
     if trees:
-        a, b = (torch.from_numpy(s) for s in (x, y))
-        found["C2ST, trees"] = classifier_two_sample(a, b, seed, groups=np.arange(len(space))).p_value
+        a, b = torch.from_numpy(pooled.space).split([len(x), len(y)])
+        found["C2ST, trees"] = classifier_two_sample(a, b, seed, groups=np.arange(len(pooled.space))).p_value
     return found
 
 
@@ -173,8 +216,8 @@ def run(options: argparse.Namespace) -> None:
     path = Path(options.results)
     done = {tuple(json.loads(line)["key"]) for line in path.read_text().splitlines()} if path.exists() else set()
     for repeat in range(options.repeats):
-        for kind, d, how in COLUMNS[: options.columns]:
-            law = Law(kind, d)
+        for kind, d, how in [(kind, 0, how) for kind, how in REAL] if options.real else COLUMNS[: options.columns]:
+            law = Law(kind, d) if d else Real(kind, options.data)
             start = bound(law, how, options.n)
             for factor in FACTORS:
                 key = (kind, d, how, options.n, factor, repeat)
@@ -212,7 +255,7 @@ def table(options: argparse.Namespace) -> None:
     def ours(name: str) -> bool:
         return name == "global" or name.startswith("* ")
 
-    print("| test | " + " | ".join(f"{k} {d} {how}" for k, d, how, _ in columns) + " |")
+    print("| test | " + " | ".join(f"{k} {d or ''} {how}" for k, d, how, _ in columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for name in names:
         print(f"| {name} | " + " | ".join(f"{c.get(name, np.nan):.3f}" for c in columns.values()) + " |")
@@ -233,6 +276,8 @@ def main() -> None:
     parser.add_argument("--results", default="judge_power.jsonl")
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=25)
+    parser.add_argument("--real", action="store_true", help="columns of real events and of images")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--columns", type=int, default=12)
     parser.add_argument("--trees", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()

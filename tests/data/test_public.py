@@ -10,6 +10,7 @@ import socket
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -290,3 +291,11 @@ def test_the_published_checksum_beats_the_note_beside_the_file(tmp_path: Path) -
         download(RemoteFile("a.bin", "http://127.0.0.1:9/x", SHA), tmp_path)
     (tmp_path / "a.bin").write_bytes(BODY)
     assert download(RemoteFile("a.bin", "http://127.0.0.1:9/x", SHA), tmp_path).read_bytes() == BODY
+
+
+def test_the_side_asked_for_goes_before_the_usual_one(monkeypatch):
+    known, asked = PUBLIC["digits"], []
+    monkeypatch.setitem(PUBLIC, "digits", replace(known, size=80, read=lambda folder, size: (
+        asked.append(size) or known.read(folder, None))))
+    load_public("digits"), load_public("digits", size=5)
+    assert asked == [80, 5]

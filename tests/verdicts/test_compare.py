@@ -466,3 +466,10 @@ def test_errors_of_curves_and_means_are_those_of_repeated_samples():
         for curve in judge(a, b, statistics=("Minkowski functionals", "power spectrum"), splits=4).evidence.curves:
             z.append((curve.fake - curve.real) / torch.hypot(curve.real_error, curve.fake_error))
     assert float(torch.cat(z).square().nanmean()) == pytest.approx(1, abs=0.35)
+
+
+def test_only_several_channels_are_told_apart_by_name():
+    one = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 16, 16)))
+    assert "(dust)" not in judge(image_set(one), image_set(one.flip(0) + 0.1), statistics="mean")["mean"].worst
+    both, moved = (Dataset.from_arrays(torch.stack([one, x], 1).flip(0), names=("dust", "gas")) for x in (one, one + 0.5))
+    assert judge(both, moved, statistics="mean")["mean"].worst.endswith("(gas)")

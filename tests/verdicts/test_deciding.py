@@ -7,7 +7,7 @@ from scipy.stats import binomtest, kstest
 
 from sundog.verdicts.deciding.labels import Labels, Table, fill, hotelling, pulls
 from sundog.verdicts.deciding.maximum import combined
-from sundog.verdicts.deciding.rows import deciding_rows, standardised
+from sundog.verdicts.deciding.rows import deciding_rows, standardised, whitened
 
 
 def gaussian(n, rng):
@@ -140,3 +140,10 @@ def test_real_against_real_is_one_random_half_against_the_other():
     assert splits[1].abs().max() < 1e-6  # of a constant
     expected = float(x[:301].var()) * (1 / 301 + 1 / 700)
     assert float(splits[0].square().mean()) == pytest.approx(expected, rel=4 * (2 / labels.splits) ** 0.5)
+
+
+def test_directions_without_a_spread_are_no_components():
+    """Forty columns of two numbers and a noise of 1e-4: two components."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 40)) + 1e-4 * rng.normal(size=(2000, 40))
+    assert whitened(standardised(z)).shape == (2000, 2)
