@@ -471,5 +471,5 @@ def test_errors_of_curves_and_means_are_those_of_repeated_samples():
 def test_only_several_channels_are_told_apart_by_name():
     one = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 16, 16)))
     assert "(dust)" not in judge(image_set(one), image_set(one.flip(0) + 0.1), statistics="mean")["mean"].worst
-    both, moved = (Dataset.from_arrays(torch.stack([one, x], 1).flip(0), names=("dust", "gas")) for x in (one, one + 0.5))
+    both, moved = (Dataset.from_arrays(torch.stack([one, x], 1), names=("dust", "gas")) for x in (one, one.flip(0) + 1))
     assert judge(both, moved, statistics="mean")["mean"].worst.endswith("(gas)")
