@@ -167,7 +167,7 @@ COLUMNS = [("CG", 5, "mean"), ("CG", 5, "variance"), ("CG", 5, "correlation"), (
            ("CG", 20, "variance"), ("CG", 20, "correlation"), ("MoG", 20, "uniform noise"), ("MoG", 20, "mean"),
            ("CG", 5, "one width"), ("CG", 100, "mean"), ("CG", 100, "variance"), ("CG", 100, "correlation")]
 FIRST = {"bump": 0.012, "tail": 0.003, "mode": 0.08,  # epsilon at n = 10,000 from which the grid starts
-         "width of tau21": 0.025, "signal": 0.009, "f_NL": 0.004, "blur": 0.003, "flux": 0.006}
+         "width of tau21": 0.025, "signal": 0.009, "f_NL": 0.0015, "blur": 0.003, "flux": 0.006}
 
 
 def bound(law: Law | Real, how: str, n: int) -> float:

@@ -145,5 +145,5 @@ def test_real_against_real_is_one_random_half_against_the_other():
 def test_directions_without_a_spread_are_no_components():
     """Forty columns of two numbers and a noise of one in a hundred: two components."""
     rng = np.random.default_rng(0)
-    z = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 40)) + 0.01 * rng.normal(size=(2000, 40))
+    z = rng.normal(size=(2000, 2)) @ rng.uniform(1, 2, (2, 40)) + 0.01 * rng.normal(size=(2000, 40))
     assert whitened(standardised(z)).shape == (2000, 2)
