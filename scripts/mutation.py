@@ -34,7 +34,7 @@ ROOMS = ("data", "train", "solve", "verdicts", "tasks/anomaly")
 LEFT_OUT = ("RemoveDecorator", "_Is_", "_IsNot_", "LShift", "RShift", "Bit", "Is_", "ReplaceBinaryOperator_Mod")
 LIBRARIES = ("astropy.io.fits", "h5py", "pandas", "pyarrow", "scipy.stats", "sklearn.ensemble", "torch", "zuko",
              "pytest")
-SECONDS, TESTS = 120, 150  # of CPU for one mutant; the quickest tests of a line that are tried
+SECONDS, TESTS = 50, 60  # of CPU for one mutant; the quickest tests of a line that are tried
 EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
 
 

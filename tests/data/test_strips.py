@@ -73,6 +73,8 @@ def test_impossible_strips_and_patches_are_named() -> None:
         equatorial_strip({"a": alm}, pixel_arcmin=-1.0)
     with pytest.raises(OptionError, match="impossible strip"):
         equatorial_strip({"a": alm}, pixel_arcmin=360 * 60 / 15, half_height_deg=60.0)
+    with pytest.raises(OptionError, match="impossible strip"):
+        equatorial_strip({"a": alm}, pixel_arcmin=240.0, half_height_deg=60.5)
     assert equatorial_strip({"a": alm}, pixel_arcmin=360 * 60 / 16, half_height_deg=60.0).values.shape[2] == 16
     with pytest.raises(OptionError, match="does not fit"):
         SkyPatches([strip], 16)

@@ -8,6 +8,7 @@ import pytest
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import Identity
 from sundog.errors import DataError, OptionError, RunError
+from sundog.simulate.densities import TwoMoons
 from sundog.train.fit import _standardised, fit
 from sundog.train.plan import Plan
 
@@ -53,3 +54,8 @@ def test_two_budgets_are_refused(plan, own):
     with pytest.raises(OptionError, match=rf"got steps=25 beside a plan with {own}, .*sampling_steps"):
         fit("flow-matching", data, plan=plan, steps=25)
     assert fit("flow", data, plan=Plan(batch=16), steps=3, layers=1, hidden=(4,)).plan.steps == 3
+
+
+def test_without_a_folder_nothing_is_kept_on_the_way():
+    run = fit("flow", TwoMoons().sample(200, seed=0), plan=Plan(steps=4, checkpoint_seconds=1e-9), layers=1)
+    assert run.history.steps[-1] == 4

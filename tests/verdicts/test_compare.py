@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from sundog import Dataset, judge
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
-from sundog.statistics.samples.distance import frechet_distance
+from sundog.statistics.samples.distance import energy_distance, frechet_distance
 
 QUICK = {"statistics": ("marginals", "correlations", "pair projections"), "splits": 12}
 
@@ -473,3 +473,11 @@ def test_only_several_channels_are_told_apart_by_name():
     assert "(dust)" not in judge(image_set(one), image_set(one.flip(0) + 0.1), statistics="mean")["mean"].worst
     both, moved = (Dataset.from_arrays(torch.stack([one, x], 1), names=("dust", "gas")) for x in (one, one.flip(0) + 1))
     assert judge(both, moved, statistics="mean")["mean"].worst.endswith("(gas)")
+
+
+def test_the_energy_row_is_the_energy_distance():
+    """Of one column, where all directions are the same; by rank sums without equal pairs."""
+    x, y = events(2000, 0).values[:, :1], events(1500, 1).values[:, :1] + 1
+    scale = torch.cat([x, y]).std(0)
+    row = judge(x, y, statistics="energy distance", splits=4)["energy distance"]
+    assert row.value == pytest.approx(float(energy_distance(x / scale, y / scale)), rel=0.02)

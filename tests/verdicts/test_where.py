@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from sundog.verdicts.deciding.labels import Labels
-from sundog.verdicts.explaining.where import regions, telling
+from sundog.verdicts.explaining.where import _quadrant, regions, telling
 
 NAMES = ("m", "tau21", "pt")
 
@@ -71,3 +71,14 @@ def test_both_sides_of_one_column_are_one_condition():
     fake[:400, 0] = rng.uniform(2.5, 2.6, 400)
     words = found(real, fake)[0].words
     assert words.count("m ") == 1 and " < m <= 2.6" in words
+
+
+@pytest.mark.parametrize("left", [True, False])
+@pytest.mark.parametrize("right", [True, False])
+def test_shares_on_either_side_of_two_edges(left, right):
+    share = np.random.default_rng(7).uniform(size=(4, 5))
+    found = _quadrant(share.cumsum(0).cumsum(1), left, right)
+    for i, j in np.ndindex(3, 4):
+        rows = slice(i + 1) if left else slice(i + 1, None)
+        columns = slice(j + 1) if right else slice(j + 1, None)
+        assert found[i, j] == pytest.approx(share[rows, columns].sum())
