@@ -3,12 +3,13 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import sundog
 from sundog.cli.anomaly import _told, app
-from sundog.errors import OptionError, ShapeError
+from sundog.errors import DataError, ShapeError, SundogError
 from sundog.simulate.densities import ResonantToy
 
 
@@ -32,7 +33,9 @@ def test_scores_of_the_events_inside(file, tmp_path):
 @pytest.mark.slow
 def test_json_and_chosen_features(file):
     done = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "cwola", "--json", "-f", "x0", "-f", "x2")
-    assert json.loads(done.stdout) == {"method": "cwola", "window": [3.3, 3.7], "unit": "TeV"}
+    facts = json.loads(done.stdout)
+    assert (facts["method"], facts["lo"], facts["hi"], facts["unit"]) == ("cwola", 3.3, 3.7, "TeV")
+    assert facts["lower_bound"] and 0 < facts["interval_95"][0] < 0.15
 
 
 @pytest.mark.slow
@@ -47,10 +50,8 @@ def test_signal_density_is_written(file, tmp_path):
 @pytest.mark.slow
 def test_the_scaling_reaches_the_background(file):
     words = ["--mass", "m", "--window", "3.3", "3.7", "--method", "ranode", "--json", "-f", "x0", "-f", "x1"]
-    plain, logit = (json.loads(run(file, *words, *more).stdout) for more in ((), ("--scaling", "logit")))
+    plain, logit = (json.loads(run(file, *words, *more).stdout) for more in ((), ("--set", "background=logit")))
     assert plain["template_auc"] != logit["template_auc"]
-    unknown = run(file, *words, "--scaling", "magic")
-    assert isinstance(unknown.exception, OptionError) and "unknown scaling" in str(unknown.exception)
 
 
 @pytest.mark.parametrize(("control", "excess", "evidence", "said"), [
@@ -59,16 +60,38 @@ def test_the_scaling_reaches_the_background(file):
     (0.0, False, False, "no excess"), (0.004, False, False, "no excess"), (0.0, True, True, "evidence for a signal"),
 ])
 def test_the_words_of_the_verdict(control, excess, evidence, said):
-    detector = SimpleNamespace(fraction_=SimpleNamespace(evidence=excess), template_report_=None,
+    detector = SimpleNamespace(core_fraction_=SimpleNamespace(evidence=excess), template_report_=None,
                                control_=SimpleNamespace(low_95=control))
-    facts = {"method": "ranode", "window": [3.3, 3.7], "unit": "TeV", "control_fraction": 0.005, "evidence": evidence}
-    assert _told(detector, facts)[-1].startswith(said)
+    facts = {"method": "ranode", "lo": 3.3, "hi": 3.7, "unit": "TeV", "control_fraction": 0.005, "lower_bound": False,
+             "signal_fraction": 0.01, "interval_95": [0.005, 0.02], "core_interval_holds": True,
+             "fraction_evidence": evidence}
+    assert _told(SimpleNamespace(detector=detector), facts)[-1].startswith(said)
 
 
-def test_clear_errors(file):
-    without = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "cwola", "--scaling", "logit")
-    assert isinstance(without.exception, OptionError) and "learns no background" in str(without.exception)
-    wrong = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "magic")
-    assert isinstance(wrong.exception, OptionError) and "unknown method" in str(wrong.exception)
+@pytest.mark.slow
+def test_choose_tells_the_interpolations_apart(file, monkeypatch):
+    monkeypatch.setattr("sundog.tasks.anomaly.background.sigma_field.PLAN", sundog.Plan(steps=20))
+    words = ["choose", file, "--mass", "m", "--window", "3.3", "3.7", "--tests", "1", "--set", "members=1", "--set",
+             "fpr=0.1", "--set", "hidden=[16]", "--json"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    facts = json.loads(done.stdout)
+    assert facts["best"] in facts["sic"] and sorted(facts["sic"]) == ["context", "linear", "none"]
+
+
+def test_clear_errors(file, tmp_path):
+    words = [file, "--mass", "m", "--window", "3.3", "3.7"]
+    for more, match in ((["--method", "magic"], "unknown method"), (["--method", "cwola", "--set", "scaling=logit"],
+                        "method 'cwola' does not take this"), (["--set", "seed=3"], "--set seed cannot be"),
+                        (["-f", "x9"], "no feature 'x9'")):
+        wrong = run(*words, *more)
+        assert isinstance(wrong.exception, SundogError) and match in str(wrong.exception)
     nameless = run(file, "--mass", "m_jj", "--window", "3.3", "3.7")
     assert isinstance(nameless.exception, ShapeError) and "no such column" in str(nameless.exception)
+
+
+def test_event_weights_are_refused_with_the_reason(tmp_path):
+    events = ResonantToy().events(2000, 0.05, seed=0)
+    columns = np.column_stack([events.values, events.context, np.linspace(1, 2, 2000)])
+    np.savetxt(tmp_path / "e.csv", columns, delimiter=",", header="x0,x1,x2,x3,m,w", comments="")
+    done = run(str(tmp_path / "e.csv"), "--mass", "m", "--window", "3.3", "3.7", "--weights", "w")
+    assert isinstance(done.exception, DataError) and "a search counts events" in str(done.exception)

@@ -53,7 +53,7 @@ def test_one_job_of_an_array(place, monkeypatch):
     (["--mass", "m", "--window", "3.3"], "cannot read these edges"),
     (["--mass", "m", "--window", "5", "6"], "outside the spectrum"),
     (["--mass", "m", "--window", "3300", "3700"], "1000 times smaller than the window"),
-    (["--mass", "m", "--window", "3.3", "3.7", "-f", "x9"], "no such feature"),
+    (["--mass", "m", "--window", "3.3", "3.7", "-f", "x9"], "no feature 'x9'"),
     (["--mass", "m", "--window", "3.3", "3.7", "--method", "magic"], "unknown method"),
 ])
 def test_errors_are_one_line(place, monkeypatch, capsys, words, said):

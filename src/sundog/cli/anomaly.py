@@ -9,14 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sundog.checks import near
-from sundog.cli.options import Columns, Key, Unit, Weights, before_work, load
-from sundog.errors import OptionError, ShapeError
+from sundog.cli.options import AsJson, Columns, Key, Quiet, Seed, Weights, before_work, load, settings
+from sundog.errors import ShapeError
 
 if TYPE_CHECKING:
     from sundog.data.dataset import Dataset
+    from sundog.tasks.anomaly.regions import SignalRegion
+    from sundog.tasks.anomaly.scan.crossfit import CrossFit
 
-METHODS = ("ranode", "cathode", "anode", "cwola")
+METHODS = ("cathode", "sigma", "ranode", "anode", "cwola", "curtains", "radot", "transit", "lacathode")
 app = typer.Typer(no_args_is_help=True, help="Look for a resonance in a window of a mass spectrum.")
+
+File = Annotated[Path, typer.Argument(help="Events: npz, h5, csv, parquet or root.")]
+Mass = Annotated[str, typer.Option(help="Name of the mass column.")]
+Window = Annotated[tuple[float, float], typer.Option(metavar="LO HI", help="Edges of the window, in the unit of the "
+                                                                           "mass.")]
+Feature = Annotated[list[str] | None, typer.Option("--feature", "-f", help="Use only these columns.")]
+Unit = Annotated[str | None, typer.Option(help="Of the mass, where the file does not say; or name=unit,name=unit.")]
+Setting = Annotated[list[str] | None, typer.Option("--set", help="Of the method, e.g. oversampling=2.")]
+Folds = Annotated[int, typer.Option(min=2, help="Of the cross-fitting.")]
+Members = Annotated[int, typer.Option(min=1, help="Tree ensembles per classifier.")]
+Start = Annotated[float | None, typer.Option("--from", help="Lower end of the spectrum; found unless given.")]
+Stop = Annotated[float | None, typer.Option("--to", help="Upper end of the spectrum; found unless given.")]
 
 
 @app.callback()
@@ -26,117 +40,181 @@ def _group() -> None:
 
 @app.command()
 def search(
-    file: Annotated[Path, typer.Argument(help="Events: npz, h5, csv or parquet.")],
-    mass: Annotated[str, typer.Option(help="Name of the mass column.")],
-    window: Annotated[tuple[float, float], typer.Option(help="Edges of the signal region, in the unit of the mass.")],
+    file: File,
+    mass: Mass,
+    window: Window,
     method: Annotated[str, typer.Option(help=" | ".join(METHODS))] = "ranode",
-    feature: Annotated[list[str] | None, typer.Option("--feature", "-f", help="Use only these columns.")] = None,
+    feature: Feature = None,
     key: Key = None,
     columns: Columns = None,
     weights: Weights = None,
     unit: Unit = None,
-    scaling: Annotated[str | None, typer.Option(help="Of the features in the background, in place of the method's own: "
-                                                "normal-scores, logit, auto, standard ...")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for scores.npz, signal.npz and signal.png.")] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine output: one JSON object on stdout.")] = False,
+    option: Setting = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for scores.npz; signal.npz and signal.png "
+                                             "where the method knows the signal.")] = None,
+    folds: Folds = 5,
+    members: Members = 4,
+    start: Start = None,
+    stop: Stop = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search one window: template quality, signal fraction with interval, a score for every event inside.
 
     \b
     sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --out found
-    sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --scaling logit
+    sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --method sigma --set interpolation=linear
     """
-    from sundog.tasks.anomaly import Anode, Cathode, CWoLa, RAnode, SignalRegion
-    from sundog.tasks.anomaly.background.template import fit_template
-
     before_work(folder=out)
-    detectors: dict[str, Any] = {"ranode": RAnode, "cathode": Cathode, "anode": Anode, "cwola": CWoLa}
-    if method not in detectors:
-        raise OptionError("unknown method", got=method, expected=" | ".join(METHODS), do="choose one")
-    events = _events(load(file, [mass], key=key, columns=columns, weights=weights, unit=unit), mass, feature)
+    from sundog.tasks.anomaly import SignalRegion
+    from sundog.tasks.anomaly.scan.crossfit import cross_fitted
+    from sundog.tasks.anomaly.scan.search import ScanPlan, checked
+
+    events = searched_events(file, mass, feature, key=key, columns=columns, weights=weights, unit=unit)
     region = SignalRegion(*window, unit=events.context_units[0])
-    if scaling is not None and method == "cwola":
-        raise OptionError("cwola learns no background", got=f"--scaling {scaling}", expected="no scaling",
-                          do="leave it out")
-    settings: dict[str, Any] = {} if scaling is None else {"scaling": scaling}
-    if method == "ranode" and scaling is not None:  # its own `scaling` is that of the signal density
-        settings = {"background": fit_template(events, region, family="flow", seed=seed, scaling=scaling)}
-    detector = detectors[method](region, seed=seed, **settings).fit(events)
-    facts = _facts(detector, method, region)
+    plan = ScanPlan((region,), method, settings(option, "region", "seed", "out"), folds=folds, members=members,
+                    seed=seed, start=start, stop=stop)
+    data = checked(events, plan)
+    fit = cross_fitted(plan.maker(None), data, region, folds=folds, members=members, seed=seed)
+    facts = _facts(fit, data, method, region)
     if out is not None:
-        facts["files"] = [str(path) for path in _write(detector, events, region, out)]
-    typer.echo(json.dumps(facts) if as_json else "\n".join(_told(detector, facts)))
+        facts["files"] = [str(path) for path in _write(fit, data, region, out)]
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+    elif not quiet:
+        typer.echo("\n".join(_told(fit, facts)))
 
 
-def _events(data: Dataset, mass: str, feature: list[str] | None) -> Dataset:
-    """The chosen features with the mass as the only context."""
+@app.command()
+def choose(
+    file: File,
+    mass: Mass,
+    window: Window,
+    feature: Feature = None,
+    key: Key = None,
+    columns: Columns = None,
+    weights: Weights = None,
+    unit: Unit = None,
+    option: Setting = None,
+    tests: Annotated[int, typer.Option(min=1, help="Artificial signals put in, each with a training of its own.")] = 3,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Which interpolation of SIGMA finds artificial signals best in this window.
+
+    \b
+    sundog anomaly choose events.npz --mass m_jj --window 3.3 3.7
+    """
+    from sundog.tasks.anomaly import SignalRegion, choose_interpolation
+
+    events = searched_events(file, mass, feature, key=key, columns=columns, weights=weights, unit=unit)
+    region = SignalRegion(*window, unit=events.context_units[0])
+    found, = choose_interpolation(events, windows=[region], tests=tests, seed=seed, **settings(option, "windows", "x"))
+    if as_json:
+        typer.echo(json.dumps({"lo": region.lo, "hi": region.hi, "unit": region.unit, "best": found.best,
+                               "fpr": found.fpr, "sic": {how: list(sic) for how, sic in found.sic.items()}}, indent=1))
+    elif not quiet:
+        typer.echo(str(found))
+
+
+def searched_events(file: Path, mass: str, feature: list[str] | None, *, key: str | None, columns: str | None,
+                    weights: str | None, unit: str | None) -> Dataset:
+    """The chosen features of a file with the mass as the only context, in the unit declared."""
     from dataclasses import replace
 
-    if data.context_names != (mass,):
-        data = replace(data, context=None, context_names=(), context_units=()).with_context(mass)
+    if columns is None and feature and file.suffix.lower() == ".root":
+        columns = ",".join(feature)  # of a tree only the branches asked for: others may hold several numbers per event
+    declared = f"{mass}={unit}" if unit is not None and "=" not in unit else unit
+    data = load(file, [mass], key=key, columns=columns, weights=weights, unit=declared)
     unknown = [name for name in feature or () if name not in data.names]
     if unknown:
         raise ShapeError(f"no feature {unknown[0]!r}", got=", ".join(data.names), expected="one of these names",
                          do=near(unknown[0], data.names) or "check the spelling")
-    if feature:
-        dropped = [name for name in data.names if name not in feature]
-        kept = data.with_context(dropped) if dropped else data
-        data = replace(kept, context=data.context, context_names=data.context_names, context_units=data.context_units)
-    return data
+    unwanted = [name for name in data.names if feature and name not in feature]
+    kept = data.with_context(unwanted) if unwanted else data
+    j = kept.context_names.index(mass)
+    assert kept.context is not None  # the mass is there now
+    return replace(kept, context=kept.context[:, j : j + 1], context_names=(mass,),
+                   context_units=kept.context_units[j : j + 1])
 
 
-def _facts(detector: Any, method: str, region: Any) -> dict[str, Any]:
-    report = getattr(detector, "template_report_", None)
-    facts: dict[str, Any] = {"method": method, "window": [region.lo, region.hi], "unit": region.unit}
+def _facts(fit: CrossFit, events: Dataset, method: str, region: SignalRegion) -> dict[str, Any]:
+    """The numbers by the words of ``sundog scan --json``."""
+    from sundog.tasks.anomaly.checks.counted import least_fraction, spectrum_counts
+
+    detector = fit.detector
+    report, found = getattr(detector, "template_report_", None), getattr(detector, "fraction_", None)
+    counted = found is not None
+    if found is None:
+        found = least_fraction(spectrum_counts(events, fit.score.numpy(), fit.fold.numpy(), region))
+    facts: dict[str, Any] = {"method": method, "lo": region.lo, "hi": region.hi, "unit": region.unit}
     if report is not None:
         facts |= {"template_auc": report.auc, "template_auc_error": report.auc_error, "template_passed": report.passed}
-    if method == "ranode":
-        facts |= {"signal_fraction": detector.signal_fraction_, "interval_95": detector.signal_fraction_interval_,
-                  "evidence": detector.evidence_, "significance": detector.fraction_.significance,
+    facts |= {"signal_fraction": found.value, "lower_bound": not counted,
+              "interval_68": [found.low, found.high], "interval_95": [found.low_95, found.high_95]}
+    if counted:
+        facts |= {"core_fraction": detector.core_fraction_.value, "fraction_evidence": detector.evidence_,
+                  "core_interval_holds": detector.closure_ is None or detector.closure_.passed,
+                  "core_significance": detector.core_fraction_.significance,
                   "control_fraction": None if detector.control_ is None else detector.control_.value}
     return facts
 
 
-def _told(detector: Any, facts: dict[str, Any]) -> list[str]:
-    lines = [f"{facts['method']} in {facts['window'][0]:g} to {facts['window'][1]:g} {facts['unit']}".rstrip()]
+def _told(fit: CrossFit, facts: dict[str, Any]) -> list[str]:
+    detector, (low, high) = fit.detector, facts["interval_95"]
+    lines = [f"{facts['method']} in {facts['lo']:g} to {facts['hi']:g} {facts['unit']}".rstrip()]
     if getattr(detector, "template_report_", None) is not None:
         lines.append(str(detector.template_report_))
-    if facts["method"] == "ranode":
-        lines.append(str(detector.fraction_))
+    if facts["lower_bound"]:
+        lines.append(f"signal fraction at least {100 * low:.3f} % at 95 %: the excess of the best hundredth of the "
+                     "events, what the cut loses not added; sundog scan gives its p-value")
+    else:
+        lines += [_fraction(facts["signal_fraction"], low, high), f"core of the signal, a lower bound: "
+                  f"{detector.core_fraction_}"]
+        if not facts["core_interval_holds"]:
+            lines.append(f"the interval of the core says nothing: {detector.closure_}")
         if facts["control_fraction"] is not None:
             lines.append(f"control on sideband events: {100 * facts['control_fraction']:.3f} %")
         lines.append(_verdict(detector, facts))
     return lines + [f"wrote {path}" for path in facts.get("files", ())]
 
 
+def _fraction(value: float, low: float, high: float) -> str:
+    if low == 0:
+        return f"signal fraction at most {100 * high:.3f} % at 95 %"
+    return f"signal fraction {100 * value:.3f} % (95 %: {100 * low:.3f} to {100 * high:.3f} %)"
+
+
 def _verdict(detector: Any, facts: dict[str, Any]) -> str:
     """Evidence; an excess that is not trusted, why, and what to do; or no excess."""
-    if facts["evidence"]:
+    if facts["fraction_evidence"]:
         return "evidence for a signal"
-    if not detector.fraction_.evidence:
+    if not detector.core_fraction_.evidence:
         return "no excess"
+    because, do = "unseen sideband events allow as large a fraction", \
+        "sundog scan, which counts events above a fitted curve"
     if detector.control_ is not None and detector.control_.low_95 > 0:
-        return ("excess that is not trusted, because the learned background is wrong somewhere: it claims a signal "
-                "beside the window too. What to do: leave --scaling out, or choose fewer features with --feature, or "
-                "take --method cathode")
-    return ("excess that is not trusted, because unseen sideband events allow as large a fraction. What to do: "
-            "sundog scan, which counts events above a fitted curve")
+        because = "the learned background is wrong somewhere: it claims a signal beside the window too"
+        do = "leave --set background out, or choose fewer features with --feature, or take --method cathode"
+    return f"excess that is not trusted, because {because}. What to do: {do}"
 
 
-def _write(detector: Any, events: Dataset, region: Any, folder: Path) -> list[Path]:
+def _write(fit: CrossFit, events: Dataset, region: SignalRegion, folder: Path) -> list[Path]:
     """The files written: the score of every event inside; for a signal density also draws and their figure."""
     from sundog.data.dataset import Dataset
     from sundog.reports.figures.anomaly import signal_figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    inside = events[region.contains(events)]
-    score = Dataset.from_arrays(detector.score_samples(inside)[:, None], inside.context, names=("score",),
-                                context_names=inside.context_names, context_units=inside.context_units)
+    inside, detector = region.contains(events), fit.detector
+    chosen = events[inside]
+    score = Dataset.from_arrays(fit.score[inside][:, None], chosen.context, names=("score",),
+                                context_names=chosen.context_names, context_units=chosen.context_units)
     paths = [score.save(folder / "scores.npz")]
     if hasattr(detector, "sample_signal"):
         signal = detector.sample_signal(5000, seed=detector.seed)
         paths.append(signal.save(folder / "signal.npz"))
         paths.append(folder / "signal.png")
-        signal_figure(signal, inside).savefig(paths[-1], dpi=120)
+        signal_figure(signal, chosen).savefig(paths[-1], dpi=120)
     return paths

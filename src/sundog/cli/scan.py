@@ -8,17 +8,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from sundog.cli.anomaly import (
+    METHODS,
+    Feature,
+    File,
+    Folds,
+    Mass,
+    Members,
+    Setting,
+    Start,
+    Stop,
+    Unit,
+    searched_events,
+)
 from sundog.cli.options import (
     AsJson,
+    Columns,
     Index,
     Jobs,
+    Key,
     Quiet,
     Scheduler,
     Seed,
+    Weights,
     Workers,
     before_work,
     beside,
-    load,
     resumable,
     settings,
     write_jobs,
@@ -26,11 +41,9 @@ from sundog.cli.options import (
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
-    from sundog.data.dataset import Dataset
     from sundog.tasks.anomaly.regions import SignalRegion
 
 NUMBERS = {"--window": 2, "--slide": 3}
-METHODS = ("cathode", "sigma", "ranode", "anode", "cwola", "curtains", "radot", "transit", "lacathode")
 
 
 class Scan(TyperCommand):
@@ -61,19 +74,21 @@ def grouped(words: list[str]) -> list[str]:
 
 
 def scan(
-    file: Annotated[Path, typer.Argument(help="Events: npz, h5, csv, parquet or root.")],
-    mass: Annotated[str, typer.Option(help="Name of the mass column.")],
+    file: File,
+    mass: Mass,
     window: Annotated[list[str] | None, typer.Option(
         metavar="LO HI", help="Edges of a window, in the unit of the mass; may be repeated.")] = None,
     slide: Annotated[list[str] | None, typer.Option(
         metavar="LO HI WIDTH", help="Windows that slide from LO to HI; may be repeated.")] = None,
     step: Annotated[float | None, typer.Option(help="Between sliding windows; half a width unless given.")] = None,
     method: Annotated[str, typer.Option(help=" | ".join(METHODS))] = "cathode",
-    feature: Annotated[list[str] | None, typer.Option("--feature", "-f", help="Use only these columns.")] = None,
-    unit: Annotated[str | None, typer.Option(help="Unit of the mass, where the file does not say.")] = None,
-    key: Annotated[str | None, typer.Option(help="Array or tree in a file that holds several.")] = None,
+    feature: Feature = None,
+    key: Key = None,
+    columns: Columns = None,
+    weights: Weights = None,
+    unit: Unit = None,
     efficiency: Annotated[float, typer.Option(help="Share of the background that the cut keeps.")] = 0.01,
-    option: Annotated[list[str] | None, typer.Option("--set", help="Of the method, e.g. oversampling=2.")] = None,
+    option: Setting = None,
     out: Annotated[Path | None, typer.Option(
         "--out", "-o", help="Folder, where a stopped scan goes on; default scan-NAME.")] = None,
     report: Annotated[Path | None, typer.Option("--report", "-r", help="HTML page; default OUT/report.html.")] = None,
@@ -81,12 +96,12 @@ def scan(
     scheduler: Scheduler = None,
     jobs: Jobs = None,
     index: Index = None,
-    folds: Annotated[int, typer.Option(min=2, help="Of the cross-fitting.")] = 5,
-    members: Annotated[int, typer.Option(min=1, help="Tree ensembles per classifier.")] = 4,
+    folds: Folds = 5,
+    members: Members = 4,
     toys: Annotated[int, typer.Option(min=20, help="Background-only scans behind the p-values.")] = 1000,
     control: Annotated[bool, typer.Option(help="Test what the cut sculpts with template events.")] = True,
-    start: Annotated[float | None, typer.Option("--from", help="Lower end of the spectrum; else found.")] = None,
-    stop: Annotated[float | None, typer.Option("--to", help="Upper end of the spectrum; found unless given.")] = None,
+    start: Start = None,
+    stop: Stop = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -103,7 +118,7 @@ def scan(
     from sundog.tasks.anomaly.scan.search import ScanPlan, checked, prepare, scan_one
     from sundog.tasks.anomaly.scan.search import scan as search
 
-    events = _events(file, mass, feature, unit, key)
+    events = searched_events(file, mass, feature, key=key, columns=columns, weights=weights, unit=unit)
     regions = _regions(window, slide, step, events.context_units[0])
     chosen = settings(option, "region", "seed", "out")
     plan = ScanPlan(tuple(regions), method, chosen, efficiency, folds, members, control, seed, start, stop)
@@ -125,27 +140,6 @@ def scan(
         typer.echo(found.to_json())
     elif not quiet:
         typer.echo(f"{found}\nreport: {page}")
-
-
-def _events(file: Path, mass: str, feature: list[str] | None, unit: str | None, key: str | None) -> Dataset:
-    """The chosen features with the mass as the only context, in the unit declared."""
-    from dataclasses import replace
-
-    import sundog
-
-    # Of a tree only the branches asked for: others may hold several numbers per event.
-    some = [*feature, mass] if feature and file.suffix.lower() == ".root" else None
-    data = (load(file) if key is None and some is None else sundog.load(file, key=key, columns=some)).with_context(mass)
-    assert data.context is not None  # the mass is there now
-    unwanted = [name for name in data.names if feature and name not in feature]
-    unknown = [name for name in feature or [] if name not in data.names]
-    if unknown:
-        raise OptionError("no such feature", got=", ".join(unknown), expected=", ".join(data.names),
-                          do="check the names with: sundog info")
-    kept = data.with_context(unwanted) if unwanted else data
-    j = data.context_names.index(mass)
-    return replace(kept, context=data.context[:, j : j + 1], context_names=(mass,),
-                   context_units=(unit,) if unit is not None else data.context_units[j : j + 1])
 
 
 def _regions(window: list[str] | None, slide: list[str] | None, step: float | None, unit: str) -> list[SignalRegion]:

@@ -159,7 +159,9 @@ def test_ranode_takes_what_holds_a_template_of_its_window(events, cathode):
     held, bare = (RAnode(REGION, background=background, components=(1,), folds=2).fit(events).fraction_
                   for background in (SimpleNamespace(template_=cathode.template_), cathode.template_))
     assert held == bare
-    for background in (CWoLa(REGION), "flow", SimpleNamespace(template_=None)):
+    with pytest.raises(OptionError, match="unknown scaling: got flow"):
+        RAnode(REGION, background="flow").fit(events)
+    for background in (CWoLa(REGION), SimpleNamespace(template_=None)):
         with pytest.raises(OptionError, match=r"has no density.*pass Cathode\(region"):
             RAnode(REGION, background=background).fit(events)
     # A template of 3.3 to 3.7 has learned 3.7 to 3.9 from all events there, signal included.

@@ -18,6 +18,7 @@ from sundog.checks import one_of, positive
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, ShapeError
 from sundog.models.classifier import Classifier, TreeEnsemble
+from sundog.random import stream
 from sundog.tasks.anomaly.background.template import Template, TemplateReport
 from sundog.tasks.anomaly.regions import SignalRegion, gather, gather_any, ordered
 
@@ -191,6 +192,20 @@ def fitted(part: Any) -> Any:
         raise OptionError("the detector has not been fitted", got="nothing learned", expected="fit first",
                           do="call fit(x, m)")
     return part
+
+
+def deal(n: int, folds: int, seed: int) -> Tensor:
+    """The fold of each of n events, (n,), of equal sizes to within one, in random order.
+
+    Example
+    -------
+    >>> deal(5, 2, seed=0).bincount().tolist()
+    [3, 2]
+    """
+    order = torch.randperm(n, generator=stream(seed, "folds"))
+    fold = torch.empty(n, dtype=torch.int64)
+    fold[order] = torch.arange(n) % folds
+    return fold
 
 
 def features(events: Dataset, with_mass: bool = False) -> Tensor:

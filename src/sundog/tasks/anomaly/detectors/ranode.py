@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,13 @@ from sundog.models.mixture.signal import MixtureFit, find_signal, split_signal
 from sundog.random import numpy_stream, stream
 from sundog.tasks.anomaly.background.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.background.template import Template, TemplateReport, fit_template
+from sundog.tasks.anomaly.checks.counted import (
+    Closure,
+    ScoreCounts,
+    closure,
+    counted_fraction,
+    spectrum_counts,
+)
 from sundog.tasks.anomaly.checks.fraction import SignalFraction, check_fraction, signal_fraction
 from sundog.tasks.anomaly.detectors.base import Search, TemplateSearch, fitted
 from sundog.tasks.anomaly.detectors.growth import FlowFit, climb_on, grow
@@ -32,6 +40,7 @@ from sundog.tasks.anomaly.regions import mass_column
 
 Background = Callable[[Any, Any], Any]
 SIGNALS = ("mixture", "flow")
+CLOSED = 100_000  # events beside the window that are compared with as many of the template
 Law = MixtureFit | FlowFit
 
 
@@ -54,10 +63,13 @@ class RAnode(Search):
     """Density of a signal on a frozen background, with the signal fraction and its interval.
 
     p_S is a mixture of Gaussians in scaled features and mass, found by expectation-maximisation from the places
-    where events are most in excess of p_B, or a flow that climbs on from there. The fraction comes from
-    cross-fitting: p_S learned on all folds but one gives p_S / p_B on that fold, and the joined ratios a likelihood
-    of w alone. With exact p_B its interval is right whatever p_S looks like, for E_B[p_S / p_B] = 1. An error of
-    p_B larger than w is not in it.
+    where events are most in excess of p_B, or a flow that climbs on from there. Cross-fitting: p_S learned on all
+    folds but one gives p_S / p_B on that fold.
+
+    ``fraction_`` counts the events above the curves beside the window in bins of that ratio (``counted.py``): neither
+    the shape of p_S nor an error of p_B biases it. ``core_fraction_`` is the likelihood of w under these ratios: that
+    of the part of the signal that p_S holds, a lower bound, with p_B taken as exact. Where ``closure_``, events over
+    template beside the window, does not pass, its interval says nothing.
 
     Parameters
     ----------
@@ -65,7 +77,7 @@ class RAnode(Search):
     seed : of background template, folds and starts
     w : fixed signal fraction, or None to learn it
     background : estimator with a template (``Cathode`` or ``Anode``, fitted or not), ``Template``, or a function
-        (x, m) -> log p_B(x | m); None for a spline flow fitted to the sidebands
+        (x, m) -> log p_B(x | m); None for a spline flow fitted to the sidebands, a word for one on that scaling
     components : numbers of Gaussians tried; the Bayesian information criterion chooses
     folds : of the cross-fitting
     masses : law of the mass of the background, ``smooth`` or the published ``histogram`` and ``kde``
@@ -96,6 +108,9 @@ class RAnode(Search):
     signal: str = "mixture"
     fit_: Law | None = field(default=None, init=False, repr=False)
     fraction_: SignalFraction | None = field(default=None, init=False, repr=False)
+    core_fraction_: SignalFraction | None = field(default=None, init=False, repr=False)
+    fold_: Tensor | None = field(default=None, init=False, repr=False)
+    closure_: Closure | None = field(default=None, init=False, repr=False)
     control_: SignalFraction | None = field(default=None, init=False, repr=False)
 
     def _check(self) -> None:
@@ -121,16 +136,24 @@ class RAnode(Search):
         self._z, self._log_b = self._standardised(inside)
         self.fit_ = self._law(self._z, self._log_b, self.components)
         self._gaussians = len(_mixture(self.fit_).signal.weights)
-        self.fraction_ = self._claimed(self._z, self._log_b)
+        ratio, self.fold_, self._laws = self._cross_fitted(self._z, self._log_b)
+        self.core_fraction_ = signal_fraction(ratio.numpy())
+        self.closure_ = self._closure(events[self.region.sidebands(events)])
+        self.fraction_ = counted_fraction(self._counts(events))
         self.control_ = self._control()
 
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
         """log p_S(x) / p_B(x | m), float64 (n,): rises with log p_data / p_B and does not use the signal's mass."""
-        events = self.seen(x, m)
-        values = events.values.double()
-        features = self._fitted.signal.marginal(list(range(values.shape[1])))
-        log_s = features.log_prob(self._scaling.forward(values)) + self._scaling.log_abs_det(values)
-        return log_s - self._conditional(events)
+        return self._feature_score(self._fitted, self.seen(x, m))
+
+    @property
+    def folded(self) -> Tensor:
+        """(n,) which of the ``scorers`` never saw each event inside the window."""
+        return fitted(self.fold_)  # type: ignore[no-any-return]
+
+    def scorers(self) -> tuple[Callable[[Dataset], Tensor], ...]:
+        """As ``score_samples``, by the p_S learned without each fold, see ``folded``."""
+        return tuple(partial(self._feature_score, law) for law in self._laws)
 
     def log_signal(self, x: Any, m: Any = None) -> Tensor:
         """log p_S(x, m), float64 (n,), per product of the units of x and m."""
@@ -154,22 +177,23 @@ class RAnode(Search):
 
     @property
     def signal_fraction_(self) -> float:
-        """w inside the window: the fixed one, or the cross-fitted maximum-likelihood value."""
+        """w inside the window: the fixed one, or the counted one."""
         return self.w if self.w is not None else self._fraction.value
 
     @property
     def signal_fraction_interval_(self) -> tuple[float, float]:
-        """95 % interval of the cross-fitted w."""
+        """95 % interval of the counted w."""
         return self._fraction.low_95, self._fraction.high_95
 
     @property
     def evidence_(self) -> bool:
-        """Whether the 95 % interval lies above zero, and above the 95 % interval on the control sample.
+        """Whether the 95 % interval of the core fraction lies above zero and above that on the control sample.
 
         ``control_`` is the same fit on sideband events that the template never saw, features only: what it claims
         there is the template's error. None where the background is not a template with a test sample.
         """
-        return self._fraction.low_95 > (0.0 if self.control_ is None else self.control_.high_95)
+        core: SignalFraction = fitted(self.core_fraction_)
+        return core.low_95 > (0.0 if self.control_ is None else self.control_.high_95)
 
     @property
     def template_report_(self) -> TemplateReport | None:
@@ -212,8 +236,8 @@ class RAnode(Search):
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _fit_background(self, events: Dataset) -> Template | Background:
-        if self.background is None:
-            return fit_template(events, self.region, family="flow", seed=self.seed)
+        if self.background is None or isinstance(self.background, str):
+            return fit_template(events, self.region, family="flow", seed=self.seed, scaling=self.background)
         if isinstance(self.background, TemplateSearch) and self.background.template_ is None:
             self.background.fit(events)
         held: Any = getattr(self.background, "template_", self.background)
@@ -275,14 +299,43 @@ class RAnode(Search):
         return fits[-1]
 
     def _claimed(self, z: Tensor, log_b: Tensor, with_mass: bool = True) -> SignalFraction:
-        """The fraction from p_S / p_B of every event, p_S learned without the fold that the event is in."""
-        ratio = torch.empty(len(z), dtype=torch.float64)
-        for part in torch.randperm(len(z), generator=stream(self.seed, "folds")).chunk(self.folds):
-            others = torch.ones(len(z), dtype=torch.bool)
-            others[part] = False
-            law = self._law(z[others], log_b[others], [self._gaussians], with_mass)
-            ratio[part] = law.signal.log_prob(z[part]) - log_b[part]
-        return signal_fraction(ratio.numpy())
+        """The core fraction from p_S / p_B of every event, p_S learned without the fold that the event is in."""
+        return signal_fraction(self._cross_fitted(z, log_b, with_mass)[0].numpy())
+
+    def _cross_fitted(self, z: Tensor, log_b: Tensor, with_mass: bool = True) -> tuple[Tensor, Tensor, list[Law]]:
+        """log p_S / p_B (n,) of each event, the fold that it is in (n,), and the p_S learned without each fold."""
+        ratio, fold, laws = torch.empty(len(z), dtype=torch.float64), torch.empty(len(z), dtype=torch.int64), []
+        for k, part in enumerate(torch.randperm(len(z), generator=stream(self.seed, "folds")).chunk(self.folds)):
+            fold[part] = k
+            mine = fold == k
+            laws.append(self._law(z[~mine], log_b[~mine], [self._gaussians], with_mass))
+            ratio[mine] = laws[-1].signal.log_prob(z[mine]) - log_b[mine]
+        return ratio, fold, laws
+
+    def _counts(self, events: Dataset) -> ScoreCounts:
+        """Events inside, in bins of the score, above the curves through the spectra beside."""
+        fold = torch.randperm(len(events), generator=stream(self.seed, "folds beside")) % self.folds
+        fold[self.region.contains(events)] = self.folded
+        score = torch.empty(len(events), dtype=torch.float64)
+        for k, scorer in enumerate(self.scorers()):
+            score[fold == k] = scorer(events[fold == k])
+        return spectrum_counts(events, score.numpy(), fold.numpy(), self.region)
+
+    def _closure(self, beside: Dataset) -> Closure | None:
+        """How far the template is from events beside the window, in bins of the score; None where it has no draws."""
+        template = self._template
+        if template is None:
+            return None
+        some = beside[torch.randperm(len(beside), generator=stream(self.seed, "closure"))[:CLOSED]]
+        drawn = template.sample(len(some), self.seed + 12, mass_column(some))
+        return closure(*(self._feature_score(self._fitted, part).numpy() for part in (some, drawn)))
+
+    def _feature_score(self, law: Law, events: Dataset) -> Tensor:
+        """log p_S(x) / p_B(x | m), (n,), the mass of the signal left out."""
+        values = events.values.double()
+        features = law.signal.marginal(list(range(values.shape[1])))
+        log_s = features.log_prob(self._scaling.forward(values)) + self._scaling.log_abs_det(values)
+        return log_s - self._conditional(events)
 
     def _control(self) -> SignalFraction | None:
         """The fraction that the search claims among unseen sideband events, where there is no signal to speak of."""

@@ -19,7 +19,7 @@ from sundog.errors import OptionError, SundogError
 from sundog.random import stream
 from sundog.tasks.anomaly.background.spectrum import smooth_masses
 from sundog.tasks.anomaly.background.template import fit_template
-from sundog.tasks.anomaly.detectors.base import ClassifierSearch, TemplateSearch, fit_ratio
+from sundog.tasks.anomaly.detectors.base import ClassifierSearch, TemplateSearch, deal, fit_ratio
 from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.detectors.sigma import Sigma
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
@@ -66,7 +66,7 @@ def cross_fitted(make: Make, events: Dataset, region: SignalRegion, *, folds: in
 
     * Classifier on a template (``Cathode``, ``Sigma`` ...): one template, from the sidebands; per fold a new classifier
       between the events inside the window, without that fold, and the template.
-    * ``RAnode``: one background density; per fold a new signal density, without the events of that fold inside.
+    * ``RAnode``: one background density; the signal densities of its own cross-fitting, one per fold.
     * Anything else with ``fit`` and ``score_samples``: per fold fitted anew to all other events.
 
     Parameters
@@ -93,7 +93,9 @@ def cross_fitted(make: Make, events: Dataset, region: SignalRegion, *, folds: in
         fitted = [make(region, seed + k).fit(events[fold != k]) for k in range(folds)]
         scorers, detector = tuple(part.score_samples for part in fitted), fitted[0]
     elif isinstance(detector, RAnode):
-        scorers, detector = _densities(make, events, region, fold, seed)
+        detector.folds = folds
+        fold[region.contains(events)] = detector.fit(events).folded
+        scorers = detector.scorers()
     else:
         scorers = _classifiers(detector, events, region, fold, members, seed)
     score = torch.empty(len(events), dtype=torch.float64)
@@ -105,20 +107,6 @@ def cross_fitted(make: Make, events: Dataset, region: SignalRegion, *, folds: in
 def refitted(detector: Any) -> bool:
     """Whether cross-fitting fits the whole detector anew to all folds but one, template or sidebands included."""
     return not isinstance(detector, ClassifierSearch | RAnode)
-
-
-def deal(n: int, folds: int, seed: int) -> Tensor:
-    """The fold of each of n events, (n,), of equal sizes to within one, in random order.
-
-    Example
-    -------
-    >>> deal(5, 2, seed=0).bincount().tolist()
-    [3, 2]
-    """
-    order = torch.randperm(n, generator=stream(seed, "folds"))
-    fold = torch.empty(n, dtype=torch.int64)
-    fold[order] = torch.arange(n) % folds
-    return fold
 
 
 def background_events(fit: CrossFit, events: Dataset, region: SignalRegion, n: int, seed: int) -> Dataset | None:
@@ -164,19 +152,3 @@ def _classifiers(detector: ClassifierSearch, events: Dataset, region: SignalRegi
         return lambda new: classifier.predict_log_odds(detector.view(new))
 
     return tuple(without(k) for k in range(int(fold.max()) + 1))
-
-
-def _densities(make: Make, events: Dataset, region: SignalRegion, fold: Tensor,
-               seed: int) -> tuple[tuple[Scorer, ...], RAnode]:
-    """One scorer per fold and the search on all events, on one background."""
-    whole = make(region, seed)
-    background = whole.background if whole.background is not None \
-        else fit_template(events, region, family="flow", seed=seed)
-    whole.background = background
-    whole.fit(events)
-    is_inside, scorers = region.contains(events), []
-    for k in range(int(fold.max()) + 1):
-        search = make(region, seed + k)
-        search.background = background
-        scorers.append(search.fit(events[~(is_inside & (fold == k))]).score_samples)
-    return tuple(scorers), whole

@@ -1,0 +1,201 @@
+"""Which estimate of the signal fraction is true? Bias and coverage over injections, and a floor that knows the signal.
+
+    python benchmarks/signal_fraction.py run toy       the analytic toy, exact background density
+    python benchmarks/signal_fraction.py run dijets    LHCO-like di-jets, a flow learned beside the window, shared
+    python benchmarks/signal_fraction.py show          the table of docs/anomaly_methods.md
+
+60,000 events inside the window, S/B 0.3, 0.6, 1.2 % in turn. The background of di-jets is drawn anew for each injection
+from 176,000 events inside: two injections share a third. Options: --injections N, --results FOLDER, --data FOLDER.
+One JSON line per injection; those that are there are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sundog.data.dataset import Dataset
+from sundog.data.scaling.chain import named_scaling
+from sundog.models.mixture.signal import find_signal, split_signal
+from sundog.random import numpy_stream
+from sundog.simulate.densities import ResonantToy
+from sundog.tasks.anomaly import SignalRegion, smooth_masses
+from sundog.tasks.anomaly.background.template import fit_template
+from sundog.tasks.anomaly.checks.counted import (
+    Closure,
+    ScoreCounts,
+    closure,
+    spectrum_counts,
+    template_counts,
+)
+from sundog.tasks.anomaly.checks.fraction import signal_fraction
+from sundog.tasks.anomaly.detectors.base import fit_ratio
+from sundog.tasks.anomaly.regions import gather
+from sundog.tasks.anomaly.scan.crossfit import deal
+
+REGION, INSIDE, FOLDS = SignalRegion(3.3, 3.7), 60_000, 3
+STRENGTHS = (0.003, 0.006, 0.012)
+TOY = ResonantToy()
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Events with their background density: x (n, d), m (n,), log p_B(x | m) (n,), and the best score known (n,)."""
+
+    x: Tensor
+    m: Tensor
+    log_b: Tensor
+    best: Tensor
+
+    def __getitem__(self, rows: Any) -> Pool:
+        return Pool(self.x[rows], self.m[rows], self.log_b[rows], self.best[rows])
+
+    def join(self, other: Pool) -> Pool:
+        return Pool(*(torch.cat([a, b]) for a, b in zip(vars(self).values(), vars(other).values())))
+
+
+def toy_pool(events: Dataset) -> Pool:
+    m = events.context[:, 0].double()
+    return Pool(events.values.double(), m, TOY.log_background(events.values, m),
+                TOY.log_likelihood_ratio(events.values, m))
+
+
+def toy(seed: int, w: float, _: argparse.Namespace) -> tuple[Pool, np.ndarray, Pool, Pool]:
+    background = toy_pool(TOY.background(round(INSIDE / 0.3169), 2 * seed))
+    n = numpy_stream(seed, "signal").poisson(INSIDE * w)
+    signal = toy_pool(TOY.signal(max(n, 1), 2 * seed + 1))[:n]
+    return background.join(signal), np.arange(len(background.m) + n) >= len(background.m), *toy_template()
+
+
+@cache
+def toy_template() -> tuple[Pool, Pool]:
+    drawn = TOY.background(400_000, 999_999)
+    inside = REGION.contains(drawn)
+    return toy_pool(drawn[inside]), toy_pool(drawn[~inside])[:100_000]
+
+
+def dijets(seed: int, w: float, given: argparse.Namespace) -> tuple[Pool, np.ndarray, Pool, Pool]:
+    qcd, signal, template, drawn_beside = dijet_pools(given.data, given.results)
+    g = numpy_stream(seed, "injection")
+    inside = REGION.contains(qcd.m).numpy()
+    rows = np.flatnonzero(g.random(len(qcd.m)) < INSIDE / inside.sum())
+    caught = float(REGION.contains(signal.m).double().mean())
+    n = g.poisson(INSIDE * w / caught)
+    chosen = g.choice(len(signal.m), n, replace=False)
+    return qcd[rows].join(signal[chosen]), np.arange(len(rows) + n) >= len(rows), template, drawn_beside
+
+
+@cache
+def dijet_pools(data: Path, results: Path) -> tuple[Pool, ...]:
+    """QCD, signal, template inside and beside, with densities: a flow learned beside a window with 0.6 % of signal."""
+    kept = results / "dijet_pools.pt"
+    if not kept.exists():
+        with np.load(data / "dijets" / "lhcolike_dijets.npz") as file:
+            tables = {kind: torch.from_numpy(file[kind][:, :5]) for kind in ("qcd", "signal")}
+        tables = {kind: table[table[:, 0] > 3.0] for kind, table in tables.items()}
+        taken = {"qcd": tables["qcd"][:410_000], "signal": tables["signal"][:990]}
+        both = torch.cat(list(taken.values()))
+        events = gather(both[:, 1:], both[:, 0])
+        template = fit_template(events, REGION, family="flow", seed=0)
+        tables = {"qcd": tables["qcd"][:600_000], "signal": tables["signal"][:30_000]}
+        beside = REGION.sidebands(events)
+        drawn = [template.sample(100_000, 1), template.sample(100_000, 2, events.context[beside][:100_000, 0])]
+        sets = [*(Dataset.from_arrays(t[:, 1:], t[:, 0], held_out_fraction=0.0) for t in tables.values()), *drawn]
+        known = fit_ratio(sets[1].values[:20_000], sets[0].values[:60_000], members=2)
+        pools = [Pool(s.values.double(), s.context[:, 0].double(), template.log_prob(s),
+                      known.predict_log_odds(s.values)) for s in sets]
+        torch.save({"pools": [vars(pool) for pool in pools], "report": str(template.report)}, kept)
+    return tuple(Pool(**pool) for pool in torch.load(kept)["pools"])
+
+
+def injection(pool: Pool, is_signal: np.ndarray, template: Pool, beside: Pool, seed: int) -> dict[str, Any]:
+    """Counts in bins of every score, and what the likelihood says, for one injection."""
+    inside = REGION.contains(pool.m)
+    law = smooth_masses(pool.m, REGION)
+    scaling = named_scaling("normal-scores").fit(pool.x[inside], None, tuple(map(str, range(pool.x.shape[1]))))
+
+    def coordinates(some: Pool) -> tuple[Tensor, Tensor]:
+        z = torch.cat([scaling.forward(some.x), ((some.m - REGION.centre) / (0.5 * REGION.width))[:, None]], 1)
+        return z, scaling.log_abs_det(some.x)
+
+    z, slope = coordinates(pool)
+    features = pool.log_b - slope
+    log_b = features[inside] + law.log_prob(pool.m[inside]) + np.log(0.5 * REGION.width)
+    drawn, drawn_slope = coordinates(template)
+    drawn_features = template.log_b - drawn_slope
+    drawn_b = drawn_features + law.log_prob(template.m) + np.log(0.5 * REGION.width)
+    fold, z_inside = deal(len(pool.m), FOLDS, seed), z[inside]
+    ratio, score = torch.empty(len(z_inside), dtype=torch.float64), torch.empty(len(z), dtype=torch.float64)
+    of_template, columns = [], list(range(pool.x.shape[1]))
+    for k in range(FOLDS):
+        mine, others = fold[inside] == k, fold[inside] != k
+        fits = [find_signal(z_inside[others], log_b[others], seed=seed)]
+        for more in (2, 4):
+            fits.append(split_signal(z_inside[others], log_b[others], fits[0], more, seed=seed))
+            if criterion(fits[-1], int(others.sum())) < criterion(fits[-2], int(others.sum())):
+                fits.pop()
+                break
+        signal = fits[-1].signal
+        ratio[mine] = signal.log_prob(z_inside[mine]) - log_b[mine]
+        score[fold == k] = signal.marginal(columns).log_prob(z[fold == k][:, :-1]) - features[fold == k]
+        of_template.append((signal.log_prob(drawn) - drawn_b).numpy())
+    z_beside, slope_beside = coordinates(beside)
+    of_beside = signal.marginal(columns).log_prob(z_beside[:, :-1]) - beside.log_b + slope_beside
+    closed = closure(score[~inside][:100_000], of_beside)
+    truth = {"S": int((is_signal & inside.numpy()).sum()), "n": int(inside.sum())}
+    labels, all_best = is_signal[inside.numpy()], np.stack([template.best.numpy()] * FOLDS)
+    counts = {"template": template_counts(ratio, fold[inside], np.stack(of_template)),
+              "spectrum": spectrum_counts(pool.m, score, fold, REGION),
+              "best": template_counts(pool.best[inside], fold[inside], all_best)}
+    scores = {"template": ratio, "best": pool.best[inside]}
+    q = {name: template_counts(scores[name][labels], fold[inside][labels], of).observed
+         for name, of in (("template", np.stack(of_template)), ("best", all_best)) if labels.any()}
+    return {**truth, "core": asdict(signal_fraction(ratio)), "closure": as_lists(closed),
+            "counts": {k: as_lists(v) for k, v in counts.items()},
+            "q": {k: v.tolist() for k, v in q.items()}}
+
+
+def criterion(fit: Any, n: int) -> float:
+    k, d = fit.signal.means.shape
+    return fit.gain - 0.5 * k * (1 + d + d * (d + 1) // 2) * float(np.log(n))
+
+
+def as_lists(counts: ScoreCounts | Closure) -> dict[str, Any]:
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(counts).items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "show"])
+    parser.add_argument("which", nargs="?", choices=["toy", "dijets"], default="toy")
+    parser.add_argument("--injections", type=int, default=102)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
+    parser.add_argument("--results", type=Path, default=Path("runs/signal-fraction"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    given.results.mkdir(parents=True, exist_ok=True)
+    path = given.results / f"{given.which}.jsonl"
+    known = {json.loads(line)["seed"] for line in path.read_text().splitlines()} if path.exists() else set()
+    for seed in range(given.injections):
+        if seed in known:
+            continue
+        start, w = time.process_time(), STRENGTHS[seed % len(STRENGTHS)]
+        pool, is_signal, *template = (toy if given.which == "toy" else dijets)(seed, w, given)
+        row = {"seed": seed, "strength": w, **injection(pool, is_signal, *template, seed)}
+        row["cpu"] = round(time.process_time() - start, 2)
+        with path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
