@@ -44,3 +44,4 @@ def test_demo_goes_the_whole_way_and_goes_on_where_it_was(tmp_path, monkeypatch)
     assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 16
     assert [line for line in lines[0] if "peaks" in line] == [line for line in lines[1] if "peaks" in line]
     assert len([line for line in lines[0] if "peaks" in line]) == 4
+    assert any("you should see" in line for line in lines[0]) and any("10 spots: rms" in line for line in lines[0])

@@ -48,13 +48,16 @@ def info(
     windows: Windows = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a file holds: shape, names, units, range of every column, and how it was understood.
+    """Say what a file holds: shape, names, units, range of every column, and how it was understood; or a run's folder.
 
     \b
     sundog info events.npz
     sundog info dust.fits --json
     sundog info light.csv --kind series --resample 0.1
     """
+    if (file / "run.json").exists():
+        _info_of_run(file, as_json)
+        return
     from sundog.data.describe import column_kinds
 
     data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit, mask=mask,
@@ -66,6 +69,16 @@ def info(
              "time_step": data.time_step, "time_unit": data.time_unit,
              "notes": list(data.provenance.get("notes", ())), "fingerprint": data.fingerprint()}
     typer.echo(json.dumps(facts) if as_json else str(data.describe()))
+
+
+def _info_of_run(folder: Path, as_json: bool) -> None:
+    from sundog.train.checkpoint import read_facts
+    from sundog.train.run import load_run
+
+    facts = read_facts(folder)
+    shown = {"family": facts["family"], "model": facts["model"], "plan": facts["plan"], **facts["provenance"]}
+    lines = [str(load_run(folder)), *(f"{name}: {value}" for name, value in shown.items())]
+    typer.echo(json.dumps(shown) if as_json else "\n".join(lines))
 
 
 def families(

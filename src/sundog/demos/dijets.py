@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,6 @@ import sundog
 from sundog.data.atomic import write_text
 from sundog.data.public import access as public
 from sundog.train.plan import Plan
-from sundog.verdicts.verdict import Verdict
 
 PLAN = Plan(steps=800, batch=1024)
 QUICK = Plan(steps=100, batch=256)
@@ -50,19 +49,19 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = 
     write_text(out / "verdict.json", verdict.to_json())
     page = verdict.report(out / "report.html")
     yield f"judge   {verdict.summary()}\n"
-    yield from compared(verdict)
+    yield from compared({name: verdict[name].value for name in EXPECTED}, EXPECTED)
     yield f"\nreport  {page.resolve()}\n        open it in a browser; {time.monotonic() - start:.0f} s in all"
     if quick:
         yield "        this was --quick: too short a training to pass"
 
 
-def compared(verdict: Verdict) -> list[str]:
+def compared(values: Mapping[str, float], expected: Mapping[str, tuple[float, float]]) -> list[str]:
     """One line per expected number: what came out, and what one should see."""
-    lines = [f"{'':16}{'you see':>10}   you should see"]
-    for name, (low, high) in EXPECTED.items():
-        value = verdict[name].value
-        lines.append(f"{name:16}{value:>10.3g}   {low:g}" + (f" to {high:g}" if high > low else "")
-                     + ("" if low <= value <= high else "   <- outside"))
+    width = max(16, *(len(name) + 1 for name in expected))
+    lines = [f"{'':{width}}{'you see':>10}   you should see"]
+    for name, (low, high) in expected.items():
+        lines.append(f"{name:{width}}{values[name]:>10.3g}   {low:g}" + (f" to {high:g}" if high > low else "")
+                     + ("" if low <= values[name] <= high else "   <- outside"))
     return lines
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogFormatter, LogLocator, NullFormatter, ScalarFormatter
 
 DPI = 144  # a figure 7 inches wide is then sharp on a screen and in print
+SETTINGS = re.compile(r"(\w+=\S+ ?)+")  # how a Plan is written
 NARROW = 3.0  # decades of a logarithmic axis below which 2 and 5 are written beside the powers of ten
 
 
@@ -57,16 +59,16 @@ def told(value: Any) -> str:
 
     Example
     -------
-    >>> told({"seed": 3, "sides": (1, 2), "plan": {"steps": 100, "batch": None}})
-    'seed 3, sides 1 2, plan (steps 100)'
+    >>> told({"seed": 3, "sides": (1, 2), "held": {"out": 0.2}, "plan": "steps=100 batch=None schedule='one-cycle'"})
+    'seed 3, sides 1 2, held (out 0.2), plan (steps 100, schedule one-cycle)'
     """
-    if hasattr(value, "model_dump"):  # a Plan: what differs from a plan of defaults
-        value = value.model_dump(exclude_defaults=True)
+    if isinstance(value, str) and SETTINGS.fullmatch(value):
+        value = dict(part.split("=", 1) for part in value.split())
     if isinstance(value, dict):
-        parts = ((name, f"({told(held)})" if isinstance(held, dict) or hasattr(held, "model_dump") else told(held))
-                 for name, held in value.items() if held is not None)
+        parts = ((name, f"({told(held)})" if isinstance(held, dict) or SETTINGS.fullmatch(str(held)) else told(held))
+                 for name, held in value.items() if held not in (None, "None"))
         return ", ".join(f"{str(name).replace('_', ' ')} {text}" for name, text in parts)
-    return " ".join(map(told, value)) if isinstance(value, list | tuple) else str(value)
+    return " ".join(map(told, value)) if isinstance(value, list | tuple) else str(value).strip("'")
 
 
 def embedded(numbers: Any) -> str:

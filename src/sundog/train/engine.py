@@ -24,6 +24,8 @@ from sundog.train.checkpoint import CHECKPOINT, inside, nested, read_tensors, wr
 from sundog.train.history import History
 from sundog.train.interrupt import Interrupt
 from sundog.train.plan import Plan
+from sundog.train.privacy.budget import Mechanism
+from sundog.train.privacy.gradient import PrivateGradient
 from sundog.train.progress import Progress
 
 VALIDATION_ROWS = 8192  # enough for a score good to a percent, cheap beside the training between two scores
@@ -48,6 +50,7 @@ def train(
     identity: str = "",
     progress: bool = False,
     share: Share | None = None,
+    private: Mechanism | None = None,
 ) -> History:
     """History of the training that left ``model`` in its best held-out state.
 
@@ -60,6 +63,7 @@ def train(
     identity : names model, data and plan; a checkpoint with another identity is refused
     progress : show a progress bar
     share : part of a run on several devices
+    private : the noise that the privacy of the plan asks for
 
     Raises
     ------
@@ -72,7 +76,10 @@ def train(
     if plan.steps is None and plan.seconds is None:
         raise OptionError("the plan has no end", got="neither steps nor seconds", expected="one of them",
                           do="pass Plan(steps=...) or Plan(seconds=...)")
-    loop = _Loop(model, objectives, data, held_out, plan, share or Share())
+    if (plan.privacy is None) != (private is None):
+        raise OptionError("a private plan and its noise belong together", got=f"plan.privacy = {plan.privacy}, noise "
+                          f"of {private}", expected="both or neither", do="train with sundog.fit")
+    loop = _Loop(model, objectives, data, held_out, plan, share or Share(), private)
     if folder is not None and (folder / CHECKPOINT).exists():
         loop.restore(folder / CHECKPOINT, identity)
     with Progress(progress and loop.share.rank == 0, plan, loop.step) as bar:
@@ -84,9 +91,10 @@ class _Loop:
     """State of one training and the moves on it."""
 
     def __init__(self, model: Model, objectives: list[Objective], data: Batch, held_out: Batch | None, plan: Plan,
-                 share: Share) -> None:
+                 share: Share, private: Mechanism | None = None) -> None:
         self.model, self.objectives, self.plan, self.share = model, objectives, plan, share
         self.data = data
+        self.private = None if private is None else PrivateGradient(private)
         self.held_out = None if held_out is None else held_out.of_equal_weight(VALIDATION_ROWS)
         self.device = data.x.device
         self.batch = _batch_size(plan, len(data.x), share.world)
@@ -152,22 +160,27 @@ class _Loop:
             torch._foreach_lerp_(self.mean, [p.detach() for p in self.parameters], 1 - decay)
 
     def _descend(self, objective: Objective, optimiser: torch.optim.Optimizer) -> None:
+        parameters, gradients = list(objective.parameters), self._gradients(objective)
+        for p, g in zip(parameters, gradients):
+            p.grad = g
+        if objective.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, objective.clip_norm)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    def _gradients(self, objective: Objective) -> list[Tensor]:
+        """Gradients of the next batch: averaged over processes, or private."""
         batch, noise = self._draw()
         low = self.plan.precision == "bf16"
+        if self.private is not None:
+            return self.private(self.model, objective, batch, noise, len(self.data.x))
         with torch.autocast(self.device.type, torch.bfloat16) if low else nullcontext():
             loss = objective.loss(batch, noise)
         self._record(objective, loss)
         parameters = list(objective.parameters)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         whole = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients)]
-        if self.share.world > 1:
-            whole = _averaged(whole, self.share.mean)
-        for p, g in zip(parameters, whole):
-            p.grad = g
-        if objective.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, objective.clip_norm)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        return _averaged(whole, self.share.mean) if self.share.world > 1 else whole
 
     def _draw(self) -> tuple[Batch, Noise]:
         """The next batch and its noise, both functions of the seed and of the number of draws so far."""
@@ -178,10 +191,13 @@ class _Loop:
         local = size // self.share.world
         first = index * size + self.share.rank * local
         rows = self.order[1][first : first + local]
+        if self.private is not None:
+            rows = self.private.rows(n).to(self.device)
         pick = [None if part is None else part.index_select(0, rows)
                 for part in (self.data.x, self.data.context, self.data.weights)]
         generator = stream(self.plan.seed, "noise", self.draws, device=self.device)
         mine = slice(self.share.rank * local, (self.share.rank + 1) * local)
+        size, mine = (size, mine) if self.private is None else (len(rows), slice(None))
         self.draws += 1
         return Batch(*pick), Noise(generator, size, mine, self.data.x.dtype)  # type: ignore[arg-type]
 
@@ -209,7 +225,7 @@ class _Loop:
         for objective in self.objectives:
             self._check_finite(objective, self.step)
             recent = self.recent[objective.name]
-            self.history.losses[objective.name].append(float(torch.stack(recent).mean()))
+            self.history.losses[objective.name].append(float(torch.stack(recent).mean()) if recent else math.nan)
             recent.clear()
         self.history.steps.append(self.step)
         with self._mean_weights(), torch.no_grad():

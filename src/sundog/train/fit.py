@@ -30,6 +30,7 @@ from sundog.train.devices import choose_device, to, train_shared
 from sundog.train.engine import train
 from sundog.train.history import History
 from sundog.train.plan import Plan
+from sundog.train.privacy.budget import Mechanism, private_scaling
 from sundog.train.run import LABELS, Run, load_run, make_run
 from sundog.train.scaled import Kinds, fitted_scaling, placed
 from sundog.version import __version__
@@ -113,7 +114,8 @@ def fit(
     if model.objectives() and len(data) < FEWEST_ROWS:
         raise SampleSizeError("too few rows to train on", got=len(data), expected=f"at least {FEWEST_ROWS}",
                               do="add data, or lower held_out_fraction")
-    fitted = fitted_scaling(data, model.default_scaling if scaling is None else scaling, kinds)
+    private = _mechanism(plan, model, data, scaling, kinds)
+    fitted = _scaling(data, model, private, scaling, kinds)
     context_scaling = _context_scaling(data)
     identity = _identity(model.family, model, plan, data, fitted, start)
     folder = None if out is None else Path(out)
@@ -123,11 +125,12 @@ def fit(
         _make(folder)
     with alone_in(folder):
         batches = _standardised(data, fitted, context_scaling, plan)
-        model, history = _trained(model, batches, plan, where, folder=folder, identity=identity, progress=progress)
+        kept: dict[str, Any] = {"folder": folder} if private is None else {"private": private}  # no checkpoints of it
+        model, history = _trained(model, batches, plan, where, identity=identity, progress=progress, **kept)
         run = make_run(
             model=model.eval(), scaling=fitted, context_scaling=context_scaling, contexts=_contexts(data),
             labels={label: getattr(given, label) for label in LABELS}, plan=plan, history=history,
-            provenance=_provenance(data, where) | ({} if start is None else {"init_from": start.identity}),
+            provenance=_provenance(data, where, private) | ({} if start is None else {"init_from": start.identity}),
             identity=identity, precise=data.values.dtype == torch.float64,
         )
         if folder is not None:
@@ -223,6 +226,8 @@ def _complete(plan: Plan, steps: int | None, seed: int | None, device: str) -> P
 
 def _with_defaults(plan: Plan, model: Model) -> Plan:
     steps = model.default_steps if plan.steps is None and plan.seconds is None else plan.steps
+    if plan.privacy is not None:
+        plan = plan.with_(validation_fraction=0.0)  # a state chosen by rows would tell of them
     return plan.with_(**{"steps": steps, "batch": plan.batch or model.default_batch, **model.fixes})
 
 
@@ -280,17 +285,47 @@ def _take_weights(model: Model, start: Run) -> None:
                           do="fit with the options of that run, or leave init_from out") from error
 
 
+def _mechanism(plan: Plan, model: Model, data: Dataset, scaling: object, kinds: Kinds) -> Mechanism | None:
+    """The noise of a private plan; OptionError for whatever would tell of rows beside the gradients."""
+    if plan.privacy is None:
+        return None
+    looks = any(getattr(type(model), name) is not getattr(Model, name) for name in ("prepare", "look"))
+    wrong = [what for what, found in (
+        ("a context, whose training values a run keeps", data.context is not None),
+        ("weights", data.weights is not None),
+        (f"family '{model.family}', which looks at all rows beside its training", looks),
+        (f"family '{model.family}', which has {len(model.objectives())} losses", len(model.objectives()) != 1),
+        ("kinds of columns", kinds is not None),
+        ("a scaling that is fitted to rows", scaling not in (None, "standard", "identity")),
+        ("a budget in seconds", plan.seconds is not None), ("several devices", plan.devices > 1),
+    ) if found]
+    if wrong:
+        raise OptionError("cannot be trained privately", got=", ".join(wrong), do="leave it out, or leave privacy out",
+                          expected="flow, flow-matching or vae on plain rows, scaling 'standard' or 'identity', steps")
+    assert plan.steps is not None and plan.batch is not None  # by _with_defaults
+    return Mechanism.affordable(plan.privacy, min(1.0, plan.batch / len(data)), plan.steps, scaling != "identity")
+
+
+def _scaling(data: Dataset, model: Model, private: Mechanism | None, chosen: Scaling | str | None, kinds: Kinds
+             ) -> Scaling:
+    if private is not None and private.histograms:
+        return private_scaling(data.values, private.histograms)
+    return fitted_scaling(data, model.default_scaling if chosen is None else chosen, kinds)
+
+
 def _identity(family: str, model: Model, plan: Plan, data: Dataset, scaling: Scaling, start: Run | None) -> str:
     """Hash of everything that decides the result; two fits with the same one may continue each other."""
     settings = plan.model_dump(exclude={"checkpoint_seconds", "device", "devices"})
-    facts = [family, model.config(), settings, data.fingerprint(), scaling.to_json()]
+    facts: list[Any] = [family, model.config(), settings]
+    facts += [data.fingerprint(), scaling.to_json()] if plan.privacy is None else [len(data)]  # a hash tells of rows
     text = json.dumps(facts if start is None else [*facts, start.identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _provenance(data: Dataset, device: torch.device) -> dict[str, Any]:
+def _provenance(data: Dataset, device: torch.device, private: Mechanism | None) -> dict[str, Any]:
+    told = {**data.provenance, "fingerprint": data.fingerprint()} if private is None else {}
     return {
-        "data": {**data.provenance, "rows": len(data), "fingerprint": data.fingerprint()},
+        "data": {**told, "rows": len(data)}, **({} if private is None else {"privacy": private.facts()}),
         "versions": {"sundog": __version__, "torch": torch.__version__, "numpy": numpy.__version__,
                      "python": platform.python_version()},
         "device": str(device),

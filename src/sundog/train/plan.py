@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sundog.data.atomic import write_text
-from sundog.errors import FileError, OptionError
+from sundog.errors import FileError
+from sundog.train.privacy.budget import Privacy, explained
 
 
 class Plan(BaseModel):
@@ -31,6 +32,8 @@ class Plan(BaseModel):
     device : ``auto`` (cuda, else mps, else cpu), ``cpu``, ``cuda``, ``cuda:1``, ``mps``
     devices : processes that share each batch; above 1 needs the extra ``multi``
     seed : of weights, batches and noise
+    privacy : how little the run may tell of any single row; None protects nothing. A private run validates on no rows,
+        keeps no losses, writes no checkpoints and draws its noise from secret numbers
 
     Example
     -------
@@ -53,12 +56,13 @@ class Plan(BaseModel):
     device: str = "auto"
     devices: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
+    privacy: Privacy | None = None
 
     def __init__(self, **settings: Any) -> None:
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise _explained(error) from None
+            raise explained(error, type(self), "plan") from None
 
     def with_(self, **changes: Any) -> Plan:
         """The plan with some settings changed, checked again."""
@@ -93,18 +97,6 @@ class Plan(BaseModel):
     def save(self, path: str | Path) -> Path:
         """Write the plan as JSON, atomically; returns the path."""
         return write_text(path, self.to_json())
-
-
-def _explained(error: ValidationError) -> OptionError:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    known = name in Plan.model_fields
-    return OptionError(
-        f"plan setting '{name}' is " + ("not usable" if known else "unknown"),
-        got=repr(first.get("input")),
-        expected=first["msg"][0].lower() + first["msg"][1:] if known else ", ".join(Plan.model_fields),
-        do="correct it; see help(sundog.Plan)",
-    )
 
 
 def _yaml_to_json(text: str, path: Path) -> str:

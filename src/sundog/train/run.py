@@ -120,7 +120,8 @@ class Run:
             values = _joined(n, (self._physical(z) for z in parts))
         return Dataset(
             values=values, context=given, held_out_fraction=0.0,
-            provenance={"drawn_by": self.family, "run": self.identity, "seed": seed, **self.model.remarks(told)},
+            provenance={"drawn_by": self.family, "run": self.identity, "seed": seed,
+                        **{k: v for k, v in self.provenance.items() if k == "privacy"}, **self.model.remarks(told)},
             **self.labels,
         )
 
@@ -227,7 +228,9 @@ class Run:
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.model.parameters())
-        score = f", held-out score {self.history.best_score:.4g}" if self.history.steps else ""
+        score = f", held-out score {self.history.best_score:.4g}" if math.isfinite(self.history.best_score) else ""
+        if spent := self.provenance.get("privacy"):
+            score = f", private: epsilon {spent['epsilon']:.3g}, delta {spent['delta']:.3g}"
         given = f" given {', '.join(self.labels['context_names'])}" if self.labels["context_names"] else ""
         return (f"{type(self).__name__}({self.family}: {', '.join(self.labels['names'])}{given}; "
                 f"{count:,} parameters, {self.history.seconds:.0f} s{score})")
@@ -446,8 +449,9 @@ def _rebuilt(folder: Path, facts: dict[str, Any], device: str) -> Run:
         raise RunError(f"weights in {folder} do not fit their run.json", got=str(error).splitlines()[-1].strip(),
                        expected="the tensors of this model", do="restore both files from one copy") from error
     given = facts["context_scaling"]
-    history = {**facts["history"], "best_score": _number(facts["history"]["best_score"]),
-               "scores": [_number(score) for score in facts["history"]["scores"]]}
+    past = facts["history"]
+    best, *scores = (math.nan if score is None else score for score in (past["best_score"], *past["scores"]))
+    history = {**past, "best_score": best, "scores": scores}
     return make_run(
         model=model.to(choose_device(device)).eval(), scaling=scaling_from_json(facts["scaling"]),
         context_scaling=None if given is None else scaling_from_json(given), contexts=tensors.get("contexts"),
@@ -484,10 +488,6 @@ def _as_tensor(context: Any, exact: bool = False) -> Tensor:
     except DataError as error:
         raise ShapeError("the context is not an array of numbers", got=type(context).__name__,
                          expected="a number, an array (n, c) or a Dataset", do="use numpy.asarray") from error
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _finite(facts: Any) -> Any:

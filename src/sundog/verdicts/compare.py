@@ -132,6 +132,9 @@ def judge(
     rows, p = _rows(pooled, groups, words, progress)
     rows.sort(key=lambda row: (row.p_value, -abs(row.pull)))
     boxes = _where(pooled, columns) if "where" in words else ()
+    if spent := fakes.provenance.get("privacy"):
+        notes.append("the fakes come of a private training: "
+                     f"epsilon {spent['epsilon']:.3g}, delta {spent['delta']:.3g}")
     return Verdict(tuple(rows), p, len(truth), len(fakes), truth.kind, splits, seed,
                    _evidence(truth, fakes, pooled, bend), tuple(notes),
                    _provenance(given, time.perf_counter() - start), boxes)

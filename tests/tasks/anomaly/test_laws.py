@@ -1,10 +1,13 @@
 """Background laws: each describes its own spectrum, and what the choice among them is worth is in the error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sundog.tasks.anomaly.regions import SignalRegion
-from sundog.tasks.anomaly.scan.bump import bins_inside, count_significance, fit_bump, fit_curves
+from sundog.tasks.anomaly.scan.bump import bins_inside, common_edges, count_significance, fit_bump, fit_curves
+from sundog.tasks.anomaly.scan.closed import closed_form
 from sundog.tasks.anomaly.scan.laws import envelope, laws
 
 REGION = SignalRegion(3.3, 3.7)
@@ -63,3 +66,28 @@ def test_the_envelope_against_a_scan():
 
 def test_masses_that_reach_zero_have_polynomials_alone():
     assert set(laws(np.linspace(0.0, 1.0, 11))) == {f"legendre {k}" for k in (1, 2, 3, 4)}
+
+
+@pytest.mark.slow
+def test_an_evolved_law_describes_a_threshold_that_the_list_does_not_know():
+    rng = np.random.default_rng(1)
+    m = 2.5 - np.log(1 - rng.random(120_000) * (1 - np.exp(-4.8))) / 1.6
+    m = m[rng.random(len(m)) < 0.5 * (1 + np.tanh((m - 2.9) / 0.2))][:20_000]
+    edges = common_edges(m, [REGION])
+    plain, ours = (fit_bump(m, REGION, edges, evolved=evolved) for evolved in (False, True))
+    assert plain.p_fit < 1e-3 < 0.01 < ours.p_fit
+    assert abs(ours.significance) < 3 and ours.laws[0].name.startswith("ln density = ")
+    assert ours.laws[1:] == tuple(replace(law, worse=law.worse + ours.laws[1].worse,
+                                          spurious=law.expected - ours.expected) for law in plain.laws)
+
+
+def test_an_evolved_law_is_one_more_of_the_list_and_its_formula_is_its_name():
+    m = 2.5 - np.log(1 - np.random.default_rng(0).random(5000) * (1 - np.exp(-4.8))) / 1.6
+    edges = common_edges(m, [REGION])
+    counts = np.histogram(m, edges)[0]
+    inside = bins_inside(edges, REGION)
+    name, basis = closed_form(counts, edges, inside, trials=600)
+    assert name.startswith("ln density = ") and len(basis) == len(counts) and basis.shape[1] >= 2
+    counts[inside] = 0  # what stands in the window is not looked at
+    again = closed_form(counts, edges, inside, trials=600)
+    assert again[0] == name and np.array_equal(again[1], basis)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sundog.checks import one_of
 from sundog.simulate.sky.free_free import draw_free_free, free_free_colour
 from sundog.simulate.sky.indices import CIB, RADIO, REFERENCE, Band, SpectralIndices
-from sundog.simulate.sky.sources import add_radio_sources
+from sundog.simulate.sky.sources import add_radio_sources, draw_faint_radio
 
 Array = NDArray[Any]
 Colour = Callable[[Band], float]  # what a map at 148 GHz is multiplied with, uK_CMB over uK_CMB
@@ -36,7 +36,7 @@ class Component:
     default : whether `simulate_sky` draws it unasked
     layer : (sky under construction, one shell of matter), called for every shell; for tracers of the matter that need
         none of its halos
-    draw : (sky under construction), called once, for what has nothing to do with the matter
+    draw : (sky under construction), called once at the end
 
     kappa, tSZ, kSZ and CIB have neither: they come out of the halos and the matter of the `simulator` together.
     """
@@ -65,7 +65,8 @@ TABLE = (
     Component("tsz", "thermal SZ", scaling=Band.compton, compton=True),
     Component("ksz", "kinetic SZ"),
     Component("cib", "infrared background", scaling=CIB, point_like=True),
-    Component("radio", "radio sources", scaling=RADIO, point_like=True, layer=add_radio_sources),
+    Component("radio", "radio sources", scaling=RADIO, point_like=True, layer=add_radio_sources,
+              draw=draw_faint_radio),
     Component("free_free", "free-free", scaling=free_free_colour, default=False, draw=draw_free_free),
 )
 COMPONENTS = {component.name: component for component in TABLE}

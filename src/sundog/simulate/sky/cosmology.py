@@ -176,18 +176,15 @@ def matter_power(model: Cosmology) -> MatterPower:
     """
     camb = optional("camb", "sky")
     z = np.concatenate([np.linspace(0, 2, 9), [2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8.5, _Z_POWER]])
-    settings = {**camb_settings(model), "WantCls": False}
     trial, kmax = 2e-9, 20.0
-    rough = camb.set_params(**settings, As=trial, redshifts=[0.0], kmax=5.0)
-    rough.NonLinear = camb.model.NonLinear_none
-    found = camb.get_results(rough).get_sigma8_0()
-    final = camb.set_params(**settings, As=trial * (model.sigma_8 / found) ** 2, redshifts=list(z[::-1]), kmax=kmax)
-    final.NonLinear = camb.model.NonLinear_both
-    results = camb.get_results(final)
+    settings = camb.set_params(**camb_settings(model), WantCls=False, As=trial, redshifts=list(z[::-1]), kmax=kmax)
+    settings.NonLinear = camb.model.NonLinear_both
+    results = camb.get_results(settings)
+    # Transfer functions know no amplitude: they serve for sigma_8 and for the spectra that have it right.
+    settings.InitPower.set_params(As=trial * (model.sigma_8 / results.get_sigma8_0()) ** 2, ns=model.n_s)
+    results.power_spectra_from_transfer(settings.InitPower)
     kh, _, nonlinear = results.get_matter_power_spectrum(
         minkh=1e-4 / model.h, maxkh=0.99 * kmax / model.h, npoints=400)
-    final.NonLinear = camb.model.NonLinear_none
-    results.calc_power_spectra(final)
     linear = results.get_linear_matter_power_spectrum(hubble_units=False, k_hunit=False)
     k = kh * model.h
     at_zero = np.exp(CubicSpline(np.log(linear[0]), np.log(linear[2][0]))(np.log(k)))

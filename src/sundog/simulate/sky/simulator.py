@@ -141,7 +141,8 @@ def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float) -> C
 class _Builder:
     """A sky under construction.
 
-    ``resolved`` holds, per bin of angular size, the halos larger than a pixel; ``done`` counts the shells.
+    ``resolved`` holds, per bin of angular size, the halos larger than a pixel; ``sums`` what shells have gathered for
+    the end; ``done`` counts the shells.
     """
 
     nside: int
@@ -153,18 +154,17 @@ class _Builder:
     radio: RadioCounts
     radio_share: Array
     threads: int
-    faint_mean: Array
-    faint_shot: Array
     resolved: dict[int, list[Array]] = field(default_factory=dict)
+    sums: dict[str, Array] = field(default_factory=dict)
     halos: int = 0
     done: int = 0
 
     @staticmethod
     def start(seed: int, model: Cosmology, maps: dict[str, Array], min_halo: float, radio: RadioCounts,
               threads: int) -> _Builder:
-        power, layers, n = matter_power(model), matter.shells(model), len(maps["kappa"])
+        power, layers = matter_power(model), matter.shells(model)
         return _Builder(nside_of(maps["kappa"]), seed, power, layers, maps, min_halo, radio,
-                        radio_shares(power, layers), threads, np.zeros(n, np.float32), np.zeros(n, np.float32))
+                        radio_shares(power, layers), threads)
 
     @property
     def lmax(self) -> int:
@@ -191,7 +191,8 @@ class _Builder:
         tracer = synthesis(smooth, self.nside, threads=self.threads)
         self._faint_halos(shell, tracer, seen, dust, jansky)
         coarse = placement_nside(shell, self.nside)
-        layer = Layer(self, shell, tracer if coarse == self.nside else synthesis(smooth, coarse, threads=self.threads))
+        weight = tracer if coarse == self.nside else synthesis(smooth, coarse, threads=self.threads)
+        layer = Layer(self, shell, weight, tracer, seen)
         around = HaloLaw.of(self.power, shell, self.min_halo).around(layer.weight)
         halos = self._placed(layer, around, jansky)
         for name in self.maps:
@@ -221,8 +222,8 @@ class _Builder:
     def _faint_halos(self, shell: Shell, tracer: Array, seen: float, dust: DustShell, jansky: float) -> None:
         """Halos too light to be placed: mean and variance of their dust (Jy/sr), mean of their gas."""
         field_ = _exponential(tracer.copy(), dust.faint_bias, seen)
-        self.faint_mean += np.float32(dust.faint * jansky) * field_
-        self.faint_shot += np.float32(dust.faint_shot * jansky**2 / self.pixel) * field_
+        self.gather("dust", np.float32(dust.faint * jansky) * field_)
+        self.gather("dust shot", np.float32(dust.faint_shot * jansky**2 / self.pixel) * field_)
         y, y_bias = faint_gas(self.power, shell, self.min_halo)
         np.copyto(field_, tracer)
         self.maps["tsz"] += np.float32(y * _micro_kelvin_per_y()) * _exponential(field_, y_bias, seen)
@@ -279,15 +280,15 @@ class _Builder:
     def state(self) -> dict[str, Array]:
         """Arrays from which `restore` goes on after the shells that are done."""
         halos = {f"resolved {b}": np.concatenate(parts) for b, parts in self.resolved.items()}
-        return {**{f"map {name}": values for name, values in self.maps.items()}, **halos,
-                "faint_mean": self.faint_mean, "faint_shot": self.faint_shot,
+        sums = {f"sum {name}": values for name, values in self.sums.items()}
+        return {**{f"map {name}": values for name, values in self.maps.items()}, **halos, **sums,
                 "count": np.array([self.done, self.halos])}
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Take up the state of a sky that was stopped."""
         for name, values in self.maps.items():
             values[:] = state[f"map {name}"]
-        self.faint_mean, self.faint_shot = state["faint_mean"], state["faint_shot"]
+        self.sums = {name[4:]: state[name] for name in state if name.startswith("sum ")}
         self.resolved = {int(name.split()[1]): [state[name]] for name in state if name.startswith("resolved")}
         self.done, self.halos = map(int, state["count"])
 
@@ -314,11 +315,18 @@ class _Builder:
 
     def finish_dust(self, jansky: float) -> None:
         """Draw the halos too light to be placed, all shells at once: a gamma law with their mean and variance."""
-        shape = self.faint_mean**2 / self.faint_shot
-        drawn = self.rng("dust").standard_gamma(shape, dtype=np.float32)
-        drawn *= self.faint_shot / self.faint_mean
+        mean, shot = self.sums["dust"], self.sums["dust shot"]
+        drawn = self.rng("dust").standard_gamma(mean**2 / shot, dtype=np.float32)
+        drawn *= shot / mean
         self.maps["cib"] += drawn
         self.maps["cib"] /= np.float32(thermodynamic_to_intensity(REFERENCE))
+
+    def gather(self, name: str, values: Array) -> None:
+        """Add a map of one shell to a sum that the end of the sky needs."""
+        if name in self.sums:
+            self.sums[name] += values
+        else:
+            self.sums[name] = values
 
     def in_pixels(self, pixels: Array, values: Array) -> Array:
         """Sum of values (times steradian) that fall into each pixel, per steradian, float32."""
@@ -327,11 +335,21 @@ class _Builder:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One shell of matter, for tracers of it: the smoothed Gaussian field on a coarse map (12 coarse^2,)."""
+    """One shell of matter, for tracers of it.
+
+    weight : (12 coarse^2,) the smoothed Gaussian field on a coarse map; tracer : the same on a map of the sky;
+    seen : its variance
+    """
 
     sky: _Builder
     shell: Shell
     weight: Array
+    tracer: Array
+    seen: float
+
+    def density(self, bias: float) -> Array:
+        """(12 NSIDE^2,) float32 of tracers with a linear bias, mean 1."""
+        return _exponential(self.tracer.copy(), bias, self.seen)
 
     def points(self, bias: float, number: float, purpose: str) -> Iterator[Points]:
         """Tracers with a linear bias, ``number`` expected on the sky."""

@@ -17,6 +17,7 @@ from sundog.simulate.sky.shells import Shell, density_power, smoothing
 Array = NDArray[Any]
 FAINTEST = 1e11  # solar masses: lighter halos hold next to no dust
 _NODES = 60  # masses for integrals
+_FAINT = 3e-4  # Jy: fainter radio sources are not drawn one by one
 
 
 def halo_flux(mass: Array, z: float, distance: float, nu_ghz: float = 148.0) -> Array:
@@ -97,21 +98,25 @@ class RadioCounts:
     cut: float = 7e-3
     bias: float = 2.0
 
-    def per_steradian(self) -> float:
-        """Number of sources."""
+    def per_steradian(self, low: float | None = None) -> float:
+        """Number of sources above a flux in Jy; of all when None."""
         a = self.slope - 1
-        return self.amplitude / a * (self.faintest**-a - self.cut**-a)
+        return self.amplitude / a * ((low or self.faintest) ** -a - self.cut**-a)
+
+    def moment(self, power: float, low: float, high: float) -> float:
+        """int S^power dN/dS dS between two fluxes, Jy^power/sr."""
+        a = power + 1 - self.slope
+        return self.amplitude / a * (high**a - low**a)
 
     def shot_noise(self) -> float:
         """int S^2 dN/dS dS, Jy^2/sr."""
-        a = 3 - self.slope
-        return self.amplitude / a * (self.cut**a - self.faintest**a)
+        return self.moment(2, self.faintest, self.cut)
 
-    def fluxes(self, uniform: Array) -> Array:
-        """(n,) fluxes in Jy that as many random numbers between 0 and 1 stand for."""
+    def fluxes(self, uniform: Array, low: float | None = None) -> Array:
+        """(n,) fluxes in Jy above ``low`` that as many random numbers between 0 and 1 stand for."""
         a = self.slope - 1
-        low, high = self.faintest**-a, self.cut**-a
-        return (low - uniform * (low - high)) ** (-1 / a)
+        most, least = (low or self.faintest) ** -a, self.cut**-a
+        return (most - uniform * (most - least)) ** (-1 / a)
 
 
 def radio_kernel(z: Array) -> Array:
@@ -127,10 +132,25 @@ def radio_shares(power: MatterPower, shells: tuple[Shell, ...]) -> Array:
 
 
 def add_radio_sources(sky: Any, layer: Any) -> None:
-    """Add the radio sources of one shell of matter to a sky under construction."""
-    number = 4 * math.pi * sky.radio.per_steradian() * sky.radio_share[layer.shell.index]
-    per_uk = float(thermodynamic_to_intensity(148.0))
-    drawn = [(points.pixels(sky.nside), sky.radio.fluxes(points.uniform()).astype(np.float32))
-             for points in layer.points(sky.radio.bias, number, "radio")]
+    """Add the radio sources of one shell of matter to a sky under construction; those below 0.3 mJy only as a mean."""
+    counts, share, low = sky.radio, sky.radio_share[layer.shell.index], _placed(sky.radio)
+    number = 4 * math.pi * counts.per_steradian(low) * share
+    drawn = [(points.pixels(sky.nside), counts.fluxes(points.uniform(), low).astype(np.float32))
+             for points in layer.points(counts.bias, number, "radio")]
     pixels, flux = map(np.concatenate, zip(*drawn))
-    sky.maps["radio"] += sky.in_pixels(pixels, flux) * np.float32(1 / per_uk)
+    sky.maps["radio"] += sky.in_pixels(pixels, flux) * np.float32(1 / float(thermodynamic_to_intensity(148.0)))
+    sky.gather("radio", np.float32(share) * layer.density(counts.bias))
+
+
+def draw_faint_radio(sky: Any) -> None:
+    """Add the sources below 0.3 mJy, 19 of 20: in a pixel their sum follows a gamma law of their mean and variance."""
+    mean, square = (sky.radio.moment(power, sky.radio.faintest, _placed(sky.radio)) for power in (1, 2))
+    if mean > 0:
+        scale = square / mean / sky.pixel
+        drawn = sky.rng("faint radio").standard_gamma(sky.sums["radio"] * np.float32(mean / scale), dtype=np.float32)
+        sky.maps["radio"] += drawn * np.float32(scale / float(thermodynamic_to_intensity(148.0)))
+
+
+def _placed(counts: RadioCounts) -> float:
+    """Jy above which sources are drawn one by one."""
+    return min(max(_FAINT, counts.faintest), counts.cut)

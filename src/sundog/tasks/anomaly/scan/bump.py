@@ -19,7 +19,7 @@ negative below b. Source: Li & Ma 1983, eq. 17, in the form of Cowan 2012 (backg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from scipy.stats import chi2, norm
 from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.tasks.anomaly.background.spectrum import legendre_basis, spread_edges
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
+from sundog.tasks.anomaly.scan.closed import closed_form
 from sundog.tasks.anomaly.scan.laws import PENALTY, LawFit, envelope, laws, table
 
 BINS = 60  # of the spectrum up to its 99.5 % quantile
@@ -133,13 +134,17 @@ def common_edges(m: Any, regions: Sequence[SignalRegion], bins: int = BINS) -> n
     return spread_edges({low, high, *corners}, bins)
 
 
-def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = None) -> BumpFit:
+def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = None, *, evolved: bool = False,
+             seed: int = 0) -> BumpFit:
     """The curve through the sidebands of the masses m (n,), and the count inside the window.
 
     For a spectrum that was not cut the law is profiled over those of ``sundog.tasks.anomaly.scan.laws``, so that the
     choice is part of the error; the efficiency of a cut is a polynomial of degree 3, see above.
 
     before : fit of the spectrum before the cut; its relative error is added to that of this fit
+    evolved : profile over one law more, a closed form evolved beside the window (``closed.py``, some CPU seconds); its
+        name in ``laws`` is its formula in u, ln m mapped to [-1, 1]
+    seed : of that search
 
     Raises
     ------
@@ -162,7 +167,11 @@ def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = 
         raise SampleSizeError("too few events pass the cut beside the window", got=beside,
                               expected=f"at least {FEWEST_BESIDE}", do="cut at a larger background efficiency")
     shape = shape_before(before, edges)
-    fits = fit_curves(counts[None], edges, inside, shape)
+    more = {}
+    if evolved and shape is None and edges[0] > 0:
+        name, basis = closed_form(counts, edges, inside, seed)
+        more = {name: basis}
+    fits = fit_curves(counts[None], edges, inside, shape, more)
     background, degree = fits.background[0], int(fits.degree[0])
     p_fit = _goodness(counts[~inside], background[~inside], degree)
     return BumpFit(region, edges, counts, background, inside, int(counts[inside].sum()), float(fits.expected[0]),
@@ -188,10 +197,14 @@ class Curves:
     laws: tuple[LawFit, ...]
 
 
-def fit_curves(counts: np.ndarray, edges: np.ndarray, inside: np.ndarray, shape: Shape | None = None) -> Curves:
-    """Curves through the bins of counts (t, k) that are not ``inside`` (k,), the law profiled for each spectrum."""
+def fit_curves(counts: np.ndarray, edges: np.ndarray, inside: np.ndarray, shape: Shape | None = None,
+               more: Mapping[str, np.ndarray] | None = None) -> Curves:
+    """Curves through the bins of counts (t, k) that are not ``inside`` (k,), the law profiled for each spectrum.
+
+    more : further laws, name -> basis (k, p)
+    """
     if shape is None:
-        candidates = laws(edges)
+        candidates = laws(edges) | dict(more or {})
         f = np.diff(edges)
     else:
         whole = legendre_basis(0.5 * (edges[1:] + edges[:-1]), len(CURVATURES) - 1, (edges[0], edges[-1]))

@@ -1,0 +1,70 @@
+"""Closed forms: exp2 beside Taylor and Chebyshev (docs/series.md), and a law of spectra (docs/scan.md).
+
+python benchmarks/closed_forms.py exp2
+python benchmarks/closed_forms.py spectra
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+from sundog.models.symbolic import evolve_program
+from sundog.tasks.anomaly import SignalRegion, common_edges, fit_bump
+
+
+def exp2() -> None:
+    x = 0.5 - 0.5 * np.cos(np.pi * np.linspace(0, 1, 65))
+    fine = np.linspace(0, 1, 100_001)
+    start = time.process_time()
+    fronts = [evolve_program(x, 2**x, seed=seed) for seed in range(3)]
+    seconds = (time.process_time() - start) / 3
+    print(f"{seconds:.1f} CPU s a front\n| operations | Taylor | Chebyshev | evolved, three seeds | the first |")
+    print("|---|---|---|---|---|")
+    nodes = 0.5 + 0.5 * np.cos(np.pi * (np.arange(12) + 0.5) / 12)
+    for operations in (2, 4, 6, 8, 10):
+        degree = operations // 2
+        taylor = sum((np.log(2) * fine) ** k / np.prod(np.arange(1, k + 1, dtype=float)) for k in range(degree + 1))
+        nodes = 0.5 + 0.5 * np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+        chebyshev = np.polyval(np.polyfit(nodes, 2**nodes, degree), fine)
+        best = [front.best(operations) for front in fronts]
+        errors = [np.abs(f / 2**fine - 1).max() for f in (taylor, chebyshev, *(p(fine) for p in best))]
+        print(f"| {operations} | {errors[0]:.1e} | {errors[1]:.1e} | " + ", ".join(f"{e:.1e}" for e in errors[2:])
+              + f" | `{best[0]}` |")
+
+
+def spectra() -> None:
+    """Toys without a signal: Z of the count in the window, with and without the evolved law."""
+    region = SignalRegion(3.3, 3.7)
+    print("| spectrum | laws | mean of Z | spread of Z | median p of the fit | evolved law best |")
+    print("|---|---|---|---|---|---|")
+    for name, draw in (("falling", falling), ("threshold", threshold)):
+        for evolved in (False, True):
+            z, p, first = [], [], 0
+            for seed in range(20):
+                m = draw(20_000, np.random.default_rng(seed))
+                fit = fit_bump(m, region, common_edges(m, [region]), evolved=evolved, seed=seed)
+                z.append(fit.significance)
+                p.append(fit.p_fit)
+                first += fit.laws[0].name.startswith("ln density")
+            print(f"| {name} | {'with' if evolved else 'without'} evolved | {np.mean(z):+.2f} | {np.std(z):.2f} | "
+                  f"{np.median(p):.2f} | {first} of 20 |", flush=True)
+    print(fit.laws[0])
+
+
+def falling(n: int, rng: np.random.Generator) -> np.ndarray:
+    """An exponential that is cut off."""
+    return 2.5 - np.log(1 - rng.random(n) * (1 - np.exp(-4.8))) / 1.6
+
+
+def threshold(n: int, rng: np.random.Generator) -> np.ndarray:
+    """The same behind a turn-on that no law of the list has."""
+    m = falling(6 * n, rng)
+    keep = rng.random(len(m)) < 0.5 * (1 + np.tanh((m - 2.9) / 0.2))
+    return m[keep][:n]
+
+
+if __name__ == "__main__":
+    {"exp2": exp2, "spectra": spectra}[sys.argv[1]]()
