@@ -80,6 +80,7 @@ INSIDE_FUNCTIONS = {
     "tasks/radio/cutouts.py": {"astropy"},
     "tasks/radio/finder.py": {"photutils"},
     "verdicts/verdict.py": {"pandas"},
+    "verdicts/bias.py": {"pandas"},
     "statistics/sphere/transforms.py": {"ducc0"},
 }
 

@@ -27,6 +27,7 @@ _PUBLIC = {
     "DensityRun": "sundog.train.run",
     "EmulatorRun": "sundog.train.run",
     "judge": "sundog.verdicts.compare",
+    "bias_report": "sundog.verdicts.bias",
     "Verdict": "sundog.verdicts.verdict",
     "amplification": "sundog.tasks.worth",
     "separate": "sundog.tasks.separation",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from sundog.train.run import EmulatorRun as EmulatorRun
     from sundog.train.run import Run as Run
     from sundog.train.run import load_run as load_run
+    from sundog.verdicts.bias import bias_report as bias_report
     from sundog.verdicts.compare import judge as judge
     from sundog.verdicts.verdict import Verdict as Verdict
 

@@ -42,8 +42,9 @@ app = typer.Typer(
     name="sundog", no_args_is_help=True, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for word in (learn.info, learn.families, learn.fit, learn.sample, judge.judge, simulate.simulate, design.design,
-             quiz.quiz, separate.separate, emulate.emulate, demo.demo, example.example):  # a word of its own
+for word in (learn.info, learn.families, learn.fit, learn.sample, judge.judge, judge.bias, simulate.simulate,
+             design.design, quiz.quiz, separate.separate, emulate.emulate, demo.demo, example.example):
+    # a word of its own
     app.command()(word)
 app.command(cls=scan.Scan)(scan.scan)
 _RESERVED = 1 << 30  # bytes that pyarrow reserves and never touches, which count as taken

@@ -97,3 +97,40 @@ def judge(
         typer.echo(f"report: {report}" if report else "see pictures with: --report report.html")
     if strict and not verdict.passed:
         raise typer.Exit(1)
+
+
+def bias(
+    train: Annotated[Path, typer.Argument(help="What the generator learned from.")],
+    fake: Annotated[Path, typer.Argument(help="The fakes.")],
+    attribute: Annotated[list[str] | None, typer.Option(
+        "--attribute", "-a", help="A column; of images also flux, size or orientation. May be repeated. Default: all "
+        "columns, or these three.")] = None,
+    context: Names = None,
+    kind: Kind = "auto",
+    key: Key = None,
+    columns: Columns = None,
+    weights: Weights = None,
+    unit: Unit = None,
+    mask: Mask = None,
+    as_json: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write JSON; '-' for stdout.")] = None,
+) -> None:
+    """Say which classes, fluxes, sizes fakes over- and under-represent, with intervals; 5 % false alarms per report.
+
+    \b
+    sundog bias events.npz fakes.npz -a m_jj -a tau21
+    sundog bias galaxies.npz fakes.npz -a flux -a orientation
+    """
+    import sundog
+    from sundog.verdicts.bias import KNOWN
+
+    before_work(None if as_json in (None, "-") else Path(str(as_json)))
+    how: dict[str, Any] = {"kind": kind, "columns": columns, "unit": unit, "mask": mask}
+    learned, fakes = load(train, context, key=key, weights=weights, **how), load(fake, context, **how)
+    asked = attribute or list(KNOWN if learned.kind == "images" else (*learned.names, *learned.context_names))
+    found = sundog.bias_report(learned, fakes, asked)
+    if as_json == "-":
+        typer.echo(found.to_json())
+        return
+    if as_json is not None:
+        Path(as_json).write_text(found.to_json())
+    typer.echo(str(found))
