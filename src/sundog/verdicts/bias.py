@@ -49,7 +49,7 @@ class Share:
     fake_low: float
     fake_high: float
     p_value: float
-    flagged: bool
+    flagged: bool = False
 
     def __str__(self) -> str:
         word = "" if not self.flagged else "  OVER" if self.fake > self.train else "  UNDER"
@@ -196,7 +196,7 @@ def _shares(name: str, classes: _Classes, both: Sequence[np.ndarray], weights: S
         p = 2 * norm.sf(np.abs(share[1] - share[0]) / np.maximum(spread, 1e-300))
     (a_low, a_high), (b_low, b_high) = (_wilson(s, n) for s, n in zip(share, effective))
     table = np.stack([share[0], a_low, a_high, share[1], b_low, b_high, p], 1).tolist()
-    return [Share(name, word, *numbers, flagged=False) for word, numbers in zip(classes.names, table)]
+    return [Share(name, word, *numbers) for word, numbers in zip(classes.names, table)]
 
 
 def _wilson(share: np.ndarray, n: float) -> tuple[np.ndarray, np.ndarray]:
