@@ -35,10 +35,12 @@ from sundog.tasks.anomaly.checks.counted import (
     Closure,
     ScoreCounts,
     closure,
+    counted_fraction,
+    least_fraction,
     spectrum_counts,
     template_counts,
 )
-from sundog.tasks.anomaly.checks.fraction import signal_fraction
+from sundog.tasks.anomaly.checks.fraction import SignalFraction, signal_fraction
 from sundog.tasks.anomaly.detectors.base import fit_ratio
 from sundog.tasks.anomaly.regions import gather
 from sundog.tasks.anomaly.scan.crossfit import deal
@@ -165,6 +167,58 @@ def injection(pool: Pool, is_signal: np.ndarray, template: Pool, beside: Pool, s
             "q": {k: v.tolist() for k, v in q.items()}}
 
 
+def show(results: Path) -> None:
+    """Mean of w over its truth, scatter, and how often the 68 % and 95 % intervals hold the truth."""
+    print("| events | S/B | n | estimate | mean w / true | scatter | 68 % covers | 95 % covers |\n" + "|---" * 8 + "|")
+    for which in ("toy", "dijets"):
+        path = results / f"{which}.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        for w in (*STRENGTHS, None) if rows else ():
+            some = [row for row in rows if w in (None, row["strength"])]
+            for name, found in estimates(some, rows).items():
+                f = np.array([[e.value, e.low, e.high, e.low_95, e.high_95] for e in found]).T
+                true = np.array([row["S"] / row["n"] for row in some])
+                ratio, n = f[0] / true, len(some)
+                held = [((low <= true) & (true <= high)).mean() for low, high in ((f[1], f[2]), (f[3], f[4]))]
+                told = [f"{100 * p:.0f} ± {100 * max(p * (1 - p) / n, 0.25 / n**2) ** 0.5:.0f} %" for p in held]
+                print(f"| {which} | {'all' if w is None else f'{100 * w:.1f} %'} | {n} | {name} | {ratio.mean():.2f} ± "
+                      f"{ratio.std() / n**0.5:.2f} | {ratio.std():.2f} | {' | '.join(told)} |")
+        print(f"CPU s per injection: {np.median([row['cpu'] for row in rows]) if rows else 0:.1f}")
+
+
+def estimates(some: list[dict[str, Any]], rows: list[dict[str, Any]]) -> dict[str, list[SignalFraction]]:
+    """Every estimate of each injection; the floor knows the best score and what share of the signal each bin holds."""
+    share = np.mean([np.array(row["q"]["best"]) / row["S"] for row in rows], 0)
+    counts = [{name: ScoreCounts(*map(np.array, list(c.values())[:3]), c["whole"]) for name, c in row["counts"].items()}
+              for row in some]
+    return {"floor": [known(c["best"], share) for c in counts],
+            "spectrum (default)": [counted_fraction(c["spectrum"]) for c in counts],
+            "template": [counted_fraction(c["template"]) for c in counts],
+            "core": [SignalFraction(**row["core"]) for row in some],
+            "at least, of the spectrum": [least_fraction(c["spectrum"]) for c in counts],
+            "1 - inf r": [infimum(c["template"]) for c in counts]}
+
+
+def known(counts: ScoreCounts, share: np.ndarray) -> SignalFraction:
+    """Weighted least squares of the counts for known shares of the signal."""
+    above, lift = counts.observed - counts.expected, share - counts.expected / counts.expected.sum()
+    inverse = np.linalg.inv(counts.covariance + np.diag(counts.expected + np.maximum(above, 0)))
+    n, curvature = counts.observed.sum(), lift @ inverse @ lift
+    return normal(float(lift @ inverse @ above / curvature / n), float(curvature**-0.5 / n), round(n))
+
+
+def infimum(counts: ScoreCounts) -> SignalFraction:
+    """w = 1 - inf p_data / p_B over the bins of the score, with the error of that bin."""
+    ratio = counts.observed / counts.expected
+    i = int(ratio.argmin())
+    error = (counts.observed[i] + counts.covariance[i, i]) ** 0.5 / counts.expected[i]
+    return normal(1 - float(ratio[i]), float(error), round(counts.observed.sum()))
+
+
+def normal(w: float, error: float, n: int) -> SignalFraction:
+    return SignalFraction(w, w - error, w + error, w - 1.96 * error, w + 1.96 * error, 0.5 * (w / error) ** 2, n)
+
+
 def criterion(fit: Any, n: int) -> float:
     k, d = fit.signal.means.shape
     return fit.gain - 0.5 * k * (1 + d + d * (d + 1) // 2) * float(np.log(n))
@@ -183,6 +237,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("runs/signal-fraction"))
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.what == "show":
+        show(given.results)
+        return
     given.results.mkdir(parents=True, exist_ok=True)
     path = given.results / f"{given.which}.jsonl"
     known = {json.loads(line)["seed"] for line in path.read_text().splitlines()} if path.exists() else set()
