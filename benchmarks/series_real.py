@@ -33,7 +33,7 @@ def volatility(name: str) -> torch.Tensor:
     """Log of the daily range volatility, ln(high / low) / (4 ln 2)^(1/2). Source: Parkinson 1980, J. Bus. 53, 61."""
     frame = _market(name)
     x = 0.5 * np.log(np.log(frame["High"] / frame["Low"]) ** 2 / (4 * np.log(2)))
-    return torch.from_numpy(np.asarray(x[np.isfinite(x)], float))
+    return torch.tensor(x[np.isfinite(x)].tolist(), dtype=torch.float64)
 
 
 def hurst() -> None:
@@ -59,7 +59,7 @@ def learned() -> None:
     for name in ("sp500", "nasdaq"):
         whole = volatility(name)
         for years, x in zip(("1999-2008", "2009-2018"), (whole[:2515], whole[2515:])):
-            data = sundog.data.series.layout.windows(records(x[None]), 128)
+            data = sundog.data.series.layout.windows(records(x[None]), 64)
             run = sundog.fit("sde", data, steps=80, noise="constant")
             model, scale = run.model, float(data.values.std())
             with torch.no_grad():

@@ -13,6 +13,7 @@ import sundog
 from sundog.errors import OptionError
 from sundog.models.base import RowNoise
 from sundog.models.sde import FractionalSDE
+from sundog.models.sde.family import PACE
 from sundog.simulate.processes import fractional_ornstein_uhlenbeck, markov_weights
 
 
@@ -24,7 +25,7 @@ def linear(t: int, hurst: float, *, pull: float = 0.1, size: float = 1.0, blur: 
         model.pull.fill_(math.log(math.expm1(pull)))
         model.size.fill_(math.log(size))
         model.faintest.zero_()
-        model.blur.fill_(math.log(blur))
+        model.blur.fill_(math.log(blur) / PACE)
         model.first_size.fill_(math.log(first))
     return model
 

@@ -15,8 +15,10 @@ from sundog.simulate.processes import (
     fractional_ornstein_uhlenbeck,
     fractional_ou_covariance,
     markov_weights,
+    multifractal_random_walk,
     ornstein_uhlenbeck,
 )
+from sundog.statistics.series import structure_functions
 
 N = 20_000
 EXPONENTS = [0.1, 0.3, 0.5, 0.7, 0.95]
@@ -216,3 +218,17 @@ def test_whole_numbers_may_come_as_floats():
         one, two = (fractional_ornstein_uhlenbeck(n, 8.0, 0.9, rate=rate, seed=0) for n in (2, 2.0))
         assert torch.equal(one, two)
     assert torch.equal(markov_weights(0.7, 3.0).sample(2.0, 8.0, seed=0), markov_weights(0.7, 3).sample(2, 8, seed=0))
+
+
+def test_multifractal_walk_has_the_moments_of_its_law() -> None:
+    square, lags = 0.05, [1, 4, 16, 64]
+    s = structure_functions(multifractal_random_walk(4000, 256, square, seed=0), lags, orders=(2, 4)).value
+    mean, error = s.mean(0), s.std(0) / len(s) ** 0.5
+    apart = [torch.arange(r).double()[:, None] - torch.arange(r) for r in lags]
+    fourth = torch.stack([3 * (256 / (d.abs() + 1)).pow(4 * square).sum() for d in apart])
+    assert bool(((mean[:, 0] - torch.tensor(lags)).abs() < 4 * error[:, 0]).all())
+    assert bool(((mean[:, 1] - fourth).abs() < 4 * error[:, 1]).all())
+    assert bool((mean[:, 1] > 1.2 * 3 * torch.tensor(lags) ** 2).all())  # Brownian motion has 3 r^2
+    assert torch.equal(multifractal_random_walk(3, 8, 0.0, seed=0)[:, 0], torch.zeros(3).double())
+    with pytest.raises(OptionError, match="intermittency"):
+        multifractal_random_walk(3, 8, 0.3, seed=0)

@@ -1,4 +1,5 @@
-"""Processes in time with known law: fractional Brownian motion and noise, Ornstein-Uhlenbeck, their Markov sums.
+"""Processes in time with known law: fractional Brownian motion and noise, Ornstein-Uhlenbeck, their Markov sums,
+multifractal walks.
 
 Every function draws ``n`` independent paths on a regular grid as a float64 tensor (n, points); row i is one path.
 Where nothing else is said the draw is exact: the covariance on the grid is that of the process, at any time step.
@@ -29,7 +30,8 @@ from sundog.solve.fractional import (
 )
 
 __all__ = ["MarkovApproximation", "fractional_brownian_motion", "fractional_gaussian_noise",
-           "fractional_ornstein_uhlenbeck", "fractional_ou_covariance", "markov_weights", "ornstein_uhlenbeck"]
+           "fractional_ornstein_uhlenbeck", "fractional_ou_covariance", "markov_weights",
+           "multifractal_random_walk", "ornstein_uhlenbeck"]
 
 _BLOCK = 2**22  # numbers per block of paths: bounds the memory of a draw at some 100 MB
 _LONGEST = 4096  # points whose covariance matrix is factorised whole
@@ -129,6 +131,41 @@ def fractional_ornstein_uhlenbeck(
     step = positive(dt, "dt")
     return _stationary(n, at_least(steps, 1, "steps") + 1, seed=seed, purpose="fractional ou",
                        covariance=lambda k: fractional_ou_covariance(step * k, hurst, rate=rate, scale=scale))
+
+
+def multifractal_random_walk(
+    n: int, steps: int, intermittency: float, *, scale: int | None = None, seed: int
+) -> Tensor:
+    """Paths whose increments z_i e^{w_i} are white but bunched and rare, (n, steps + 1); the first column is 0.
+
+    z standard normal, w Gaussian with Cov(w_i, w_{i+k}) = lambda^2 ln(L / (k + 1)) for k < L, else 0, and mean
+    -lambda^2 ln L, so that the variance of an increment is 1. Between one step and L,
+    S_q(r) ~ r^{zeta_q},  zeta_q = (q - q (q - 2) lambda^2) / 2; exactly, S_2 = r and
+    S_4(r) = 3 sum_{i, j < r} (L / (|i - j| + 1))^{4 lambda^2}. With lambda = 0 it is Brownian motion.
+
+    Parameters
+    ----------
+    intermittency: lambda^2, 0 to 1/4 (beyond, the flatness has no limit); 0.02 to 0.03 in turbulence and markets.
+    scale: L in steps, the longest memory; ``steps`` when None.
+
+    Errors: OptionError for an intermittency outside [0, 1/4), a scale below 2 or an empty size.
+    Source: Bacry, Delour & Muzy 2001, Phys. Rev. E 64, 026103, eq. 17-21.
+
+    Example
+    -------
+    >>> x = multifractal_random_walk(2000, 128, 0.06, seed=0).diff(dim=1)
+    >>> bool((x.var() - 1).abs() < 0.1), bool((x**4).mean() / x.var()**2 > 4)
+    (True, True)
+    """
+    square, far = number(intermittency, "intermittency", least=0, below=0.25), at_least(scale or steps, 2, "scale")
+    size = (at_least(n, 1, "n"), at_least(steps, 1, "steps"))
+    z = torch.randn(size, generator=stream(seed, "multifractal steps"), dtype=torch.float64)
+    if square > 0:
+        w = _stationary(n, steps, lambda k: square * np.log(np.maximum(far / (k + 1), 1.0)), seed, "multifractal sizes")
+        z *= torch.exp(w - square * math.log(far))
+    paths = torch.zeros(n, steps + 1, dtype=torch.float64)
+    torch.cumsum(z, 1, out=paths[:, 1:])
+    return paths
 
 
 def fractional_ou_covariance(lag: np.ndarray | float, hurst: float, *, rate: float, scale: float = 1.0) -> np.ndarray:

@@ -32,6 +32,7 @@ from sundog.statistics.series.hurst import hurst_exponent
 
 SHORTEST = 32  # points
 FAINTEST = 0.02  # r, in root mean square steps: the control must not have to hit a point
+PACE = 5.0  # ln r is so many times its parameter: Adam moves each by the learning rate, and r may have decades to go
 SCORED = 64  # series behind a held-out score
 
 
@@ -111,7 +112,7 @@ class FractionalSDE(Model):
                             do="drop the channel")
         self.faintest.copy_(FAINTEST * scale)
         self.size.data.copy_(scale.log())
-        self.blur.data.copy_((0.1 * scale).log())
+        self.blur.data.copy_((0.1 * scale).log() / PACE)
         self.first.data.copy_(x[:, :, 0].mean(0))
         self.first_size.data.copy_((x[:, :, 0].std(0) if len(x) > 1 else scale).clamp_min(1e-3).log())
         if self.options.hurst is None:
@@ -129,7 +130,7 @@ class FractionalSDE(Model):
     @property
     def blurring(self) -> Tensor:
         """r (channels,): standard deviation of what is observed about the path."""
-        return self.faintest + self.blur.exp()
+        return self.faintest + (PACE * self.blur).exp()
 
     def _start(self) -> tuple[Tensor, Tensor]:
         """m (channels, S) and G (channels, S, S) of the first state: X_0 knows the past of the noise, and more."""
