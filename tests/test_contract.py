@@ -31,13 +31,14 @@ CASES = {
     "scattering": ("scattering", (16, 16), {"iterations": 3}),
     "scattering-together": ("scattering", (16, 16), {"iterations": 3, "mean_field": 5}),
     "sde": ("sde", (1, 34), {"terms": 3, "hidden": (8,)}),
+    "sets": ("sets", (3, 1, 6), {"parameters": 5e3, "sampling_steps": 4}),
     "translate": ("translate", (2, 16, 16), {"parameters": 3e4}),
     "translate-gan": ("translate", (2, 16, 16), {"parameters": 3e4, "method": "gan", "width": 2, "critic_steps": 1}),
     "refine": ("refine", (2, 16, 16), {"parameters": 3e4, "width": 2, "critic_steps": 1, "bound": 15.0}),
     "vae": ("vae", (3,), {"hidden": (16, 16), "latent": 2}),
 }
 NEEDS_CONTEXT = {"deeponet", "ntk", "pod", "random-features"}
-WITHOUT_CONTEXT = {"mixture-vae", "refine", "scattering", "sde", "translate"}
+WITHOUT_CONTEXT = {"mixture-vae", "refine", "scattering", "sde", "sets", "translate"}
 
 
 def make(case, context_dim=0):

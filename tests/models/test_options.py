@@ -17,7 +17,7 @@ from sundog.models.matching import FlowMatching
 from sundog.models.options import Options, option
 from sundog.models.vae import VAE
 
-SHAPES = {"scattering": (32, 32), "translate": (2, 16, 16), "refine": (2, 16, 16)}
+SHAPES = {"scattering": (32, 32), "translate": (2, 16, 16), "refine": (2, 16, 16), "sde": (1, 34), "sets": (3, 1, 5)}
 
 
 @dataclass(frozen=True)

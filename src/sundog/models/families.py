@@ -19,6 +19,7 @@ from sundog.models.microcanonical.family import MicrocanonicalModel
 from sundog.models.mixture_vae import MixtureVAE
 from sundog.models.options import described
 from sundog.models.sde import FractionalSDE
+from sundog.models.sets.family import SetMatching
 from sundog.models.translate import ImageTranslator, ResidualRefiner
 from sundog.models.vae import VAE
 
@@ -35,6 +36,7 @@ FAMILIES: dict[str, type[Model]] = {
     "refine": ResidualRefiner,
     "scattering": MicrocanonicalModel,
     "sde": FractionalSDE,
+    "sets": SetMatching,
     "translate": ImageTranslator,
     "vae": VAE,
 }

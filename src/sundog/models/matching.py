@@ -25,6 +25,7 @@ from sundog.models.divergence import PROBES, Divergence, affordable, mean_and_er
 from sundog.models.options import Options, option
 from sundog.nets.mlp import TimeMLP
 from sundog.nets.residual import GatedResidualMLP, InterpolatedField
+from sundog.nets.transformer import Transformer
 from sundog.nets.unet import UNet, levels_for
 from sundog.solve.ode import Field, integrate, integrate_beside
 
@@ -37,14 +38,15 @@ class MatchingOptions(Options):
     """Options of `FlowMatching`."""
 
     network: str = option(None, "``mlp`` or ``residual``, the large gated network published with SIGMA, for "
-                                 "vectors; ``unet`` for images, the only one there", words=("mlp", "residual", "unet"))
+                                 "vectors; ``unet`` for images and series; ``transformer`` for series",
+                         words=("mlp", "residual", "unet", "transformer"))
     hidden: tuple[int, ...] = option((128, 128, 128), "widths of the layers, or of the blocks of a residual network "
                                      "(all equal)", least=1, only=("data", "vectors"))
     time_frequencies: int = option(3, "harmonics given to the network beside t", least=0, only=("data", "vectors"))
     context_frequencies: int = option(None, "harmonics given to the network beside the context; none for an "
                                              "mlp, 9 octaves for a residual network unless said otherwise", least=0)
     sigma_min: float = option(1e-3, "width of the path at the data end, in standardised units", least=0)
-    parameters: float = option(600_000, "of the U-Net", above=0, only=("data", "images"))
+    parameters: float = option(600_000, "of the U-Net or transformer", above=0, only=("data", "images"))
     periodic: bool = option(False, "images that wrap around at their edges", only=("data", "images"))
     solver: str = option("midpoint", "of the sampler, see ``sundog.solve.ode.integrate``")
     sampling_steps: int = option(25, "of the sampler", least=1)
@@ -58,9 +60,12 @@ class MatchingOptions(Options):
     def for_data(self, shape: tuple[int, ...], context_dim: int) -> MatchingOptions:
         images = len(shape) > 1
         network = self.network or ("unet" if images else "mlp")
-        if (network == "unet") != images:
+        line = images and shape[-2] == 1
+        if (network == "unet" and not images) or (network == "transformer" and not line) or (
+                network in ("mlp", "residual") and images):
             raise OptionError("the network does not fit the data", got=f"{network} for samples of shape {shape}",
-                              expected="unet for images, mlp or residual for vectors", do="leave network out")
+                              expected="unet for images, unet or transformer for series, mlp or residual for vectors",
+                              do="leave network out")
         if network == "residual" and len(set(self.hidden)) != 1:
             raise OptionError("blocks of a residual network differ", got=f"hidden={self.hidden}",
                               expected="equal widths", do="pass e.g. hidden=(256,) * 4")
@@ -101,6 +106,8 @@ class FlowMatching(EstimatedDensity):
         if o.network == "unet":
             self.velocity = UNet(self.grid[0], self.grid[0], context_dim=context_dim, parameters=o.parameters,
                                  levels=levels_for(*self.grid[1:]), line=self.grid[1] == 1, periodic=o.periodic)
+        elif o.network == "transformer":
+            self.velocity = Transformer(self.grid[0], self.grid[0], context_dim=context_dim, parameters=o.parameters)
         elif o.network == "mlp":
             self.velocity = TimeMLP(self.grid[0], context_dim, hidden=o.hidden, **harmonics)
         else:

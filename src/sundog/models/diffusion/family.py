@@ -32,6 +32,7 @@ from sundog.models.gaussian.law import Covariance, GaussianDenoiser, Isotropic, 
 from sundog.models.options import Options
 from sundog.models.symmetry import all_turned, placed
 from sundog.nets.mlp import TimeMLP
+from sundog.nets.transformer import Transformer
 from sundog.nets.unet import UNet, levels_for
 from sundog.solve.ode import integrate_beside
 from sundog.solve.samplers import noise_levels
@@ -92,6 +93,8 @@ class Diffusion(EstimatedDensity):
             d = self.grid[0]
             return TimeMLP(d, (inputs - 1) * d + told, hidden=self.options.hidden, time_frequencies=8)
         channels, ny, nx = self.grid
+        if self.options.network == "transformer":
+            return Transformer(inputs * channels, channels, context_dim=told, parameters=self.options.parameters)
         return UNet(inputs * channels, channels, context_dim=told, parameters=self.options.parameters,
                     levels=levels_for(ny, nx), line=ny == 1, periodic=self.options.periodic)
 

@@ -25,7 +25,9 @@ class DiffusionOptions(Options):
                             "the U-Net wraps around", only=("data", "images"))
     symmetry: str = option("none", "dihedral: the law does not change under flips (and quarter turns of square images)",
                            words=("none", "dihedral"), only=("data", "images"))
-    parameters: float = option(600_000, "of the U-Net, 0.4e6 to 30e6", above=0, only=("data", "images"))
+    network: str = option("unet", "of images and series; ``transformer`` for series alone",
+                          words=("unet", "transformer"), only=("data", "images"))
+    parameters: float = option(600_000, "of the U-Net, 0.4e6 to 30e6, or transformer", above=0, only=("data", "images"))
     hidden: tuple[int, ...] = option((128, 128, 128), "widths of the MLP", least=1, only=("data", "vectors"))
     components: int = option(300, "how many of the loudest modes are turned to their principal axes", least=1,
                              only=("skip", "covariance", "conditional"))
@@ -54,4 +56,7 @@ class DiffusionOptions(Options):
             raise OptionError("noise levels of training", got=self.noise,
                               expected="(mean, std) of ln(sigma / sigma_data)",
                               do="pass e.g. noise=(-0.5, 1.2), or None for the rule")
+        if self.network == "transformer" and (len(shape) < 2 or shape[-2] != 1):
+            raise OptionError("the network does not fit the data", got=f"transformer for samples of shape {shape}",
+                              expected="series", do="leave network out")
         return replace(self, learning_rate=self.learning_rate or (3e-3 if len(shape) == 1 else 1e-3))
