@@ -79,7 +79,8 @@ def pictures(verdict: Verdict) -> Iterator[Picture]:
     for curve in evidence.curves:
         unit = evidence.units[0] if len(set(evidence.units)) == 1 else ""
         yield picture_of(curve.name.capitalize() if curve.name.islower() else curve.name, figures.curve(curve, unit),
-                       "Mean over the samples; bands are one standard error.")
+                       "Mean over the samples; bands are one standard error. Below, fake / real, or where that has no "
+                       "meaning the difference in standard errors (pull).")
 
 
 def _place(verdict: Verdict) -> Picture | None:
