@@ -121,3 +121,11 @@ def test_links_between_pages_lead_somewhere(path: Path) -> None:
         made_by_the_build = (target.startswith(("gallery/", "../gallery/")) or path.parent.name == "gallery"
                              or target in ("changelog.md", "cli.md"))
         assert made_by_the_build or (path.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_menu() -> None:
+    listed = (ROOT / "scripts" / "docs_hooks.py").read_text()
+    pages = [path.relative_to(ROOT / "docs").as_posix() for folder in ("", "models") for path in
+             (ROOT / "docs" / folder).glob("*.md")]
+    missing = [page for page in pages if f'"{page}"' not in listed]
+    assert not missing, missing
