@@ -17,7 +17,7 @@ def test_list_names_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(EXAMPLES)
 
 
-@pytest.mark.parametrize("name", ["runs", "series", "fakes", "spectrum"])
+@pytest.mark.parametrize("name", ["runs", "series", "paths", "fakes", "spectrum"])
 def test_files_are_there_and_are_the_same_again(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder in ("a", "b"):
         assert main(["example", name, "--out", str(tmp_path / folder)]) == 0
@@ -59,7 +59,7 @@ def test_two_fits_of_one_folder_do_not_collide(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     write_examples(["series", "texture"], tmp_path)
     assert main(["fit", "scattering", "map.npy", "-q"]) == 0
-    assert main(["fit", "scattering", "series.npy", "--kind", "images", "-q"]) == 0
+    assert main(["fit", "scattering", "series.npy", "--kind", "series", "-q"]) == 0
     assert {path.name for path in tmp_path.glob("run*")} == {"run-scattering-map", "run-scattering-series"}
 
 

@@ -15,7 +15,7 @@ from sundog.data.public.access import sample
 from sundog.errors import FileError, MissingExtraError, OptionError
 from sundog.simulate.dijets import dijets
 from sundog.simulate.fields import filamentary_field, phase_randomised
-from sundog.simulate.processes import fractional_gaussian_noise
+from sundog.simulate.processes import fractional_gaussian_noise, fractional_ornstein_uhlenbeck
 from sundog.simulate.radio import radio_catalogue
 from sundog.tasks.radio import mock_survey, write_catalogue, write_mosaic
 
@@ -113,6 +113,10 @@ def _series(folder: Path) -> None:
     np.save(folder / "series.npy", fractional_gaussian_noise(1, 4096, hurst=0.3, seed=8)[0].numpy())
 
 
+def _paths(folder: Path) -> None:
+    np.save(folder / "paths.npy", fractional_ornstein_uhlenbeck(200, 63, 0.3, rate=1.0, dt=0.1, seed=9).numpy())
+
+
 EXAMPLES = {
     "spectrum": Example(
         ("spectrum.h5",), "20 000 di-jet events, and 400 of a resonance at 3.5 TeV (masses of its jets 0.1, 0.5 TeV)",
@@ -134,7 +138,10 @@ EXAMPLES = {
         "filaments", "sundog quiz real.npz phases.npz", _fakes),
     "series": Example(
         ("series.npy",), "4096 increments of a fractional Brownian motion, Hurst exponent 0.3",
-        "sundog fit scattering series.npy --kind images", _series),
+        "sundog fit scattering series.npy --kind series", _series),
+    "paths": Example(
+        ("paths.npy",), "200 paths of dX = -X dt + dB^H, Hurst exponent H = 0.3, 64 times 0.1 s apart",
+        "sundog fit sde paths.npy --kind series --time-step '0.1 s'", _paths),
     "tree": Example(
         ("events.root",), "5000 di-jet events as a ROOT tree (needs the extra hep)",
         "sundog info events.root --unit m_jj=TeV", _tree),
