@@ -1,4 +1,4 @@
-"""How well do the resonance searches do? Every number of docs/anomaly.md comes from here.
+"""How well do the resonance searches do? Every number of docs/anomaly_methods.md comes from here.
 
     python benchmarks/anomaly.py lhco      idealised detector and supervised classifier on the real LHC Olympics window
     python benchmarks/anomaly.py toy       every method on the resonant toy, ratio to the idealised detector

@@ -1,4 +1,4 @@
-"""Every search on the same injections: the table of docs/anomaly.md, resumable, one JSON per method and injection.
+"""Every search on the same injections: the table of docs/anomaly_methods.md, resumable, one JSON per result.
 
     python benchmarks/anomaly_table.py run                     4 features, 5 injections, all methods
     python benchmarks/anomaly_table.py run --features 5        with the distance of the jets

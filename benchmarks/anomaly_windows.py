@@ -1,4 +1,4 @@
-"""Five windows: what SIGMA's one model saves against a generator per window. Numbers of docs/anomaly.md.
+"""Five windows: what SIGMA's one model saves against a generator per window. Numbers of docs/anomaly_methods.md.
 
     python benchmarks/anomaly_windows.py run      each part once; parts that are there are not repeated
     python benchmarks/anomaly_windows.py show

@@ -4,8 +4,8 @@
     python benchmarks/transports.py show    the table of a results file
 
 Options: --seeds N, --minutes CPU (starts no further fit beyond), --results FILE (one JSON line per result).
-378,500 events, 120,000 in the window, w = 0.006 there: the toy of docs/anomaly.md. Times are CPU seconds of this
-process, for fit and sideband check; the test is not counted.
+378,500 events, 120,000 in the window, w = 0.006 there: the toy of docs/anomaly_methods.md. Times are CPU seconds of
+this process, for fit and sideband check; the test is not counted.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def test_half_statistics_idealised_detector(lhco, injected, published):
     half = len(qcd) // 2
     data = table(np.concatenate([qcd[half:], signal[:injected]]))
     found = curve(IdealisedAD(REGION, members=5).fit(data, background=table(qcd[:half])), extra, signal[injected:])
-    # 1.4: scatter between seeds at 386 injected, docs/anomaly.md; the reference itself has about 0.5.
+    # 1.4: scatter between seeds at 386 injected, docs/anomaly_methods.md; the reference itself has about 0.5.
     assert abs(found.at(1e-3) - published) < 2 * np.hypot(found.error(1e-3), np.hypot(1.4, 0.5))
 
 

@@ -8,7 +8,7 @@ the generator.
 
 F_j is known by its quantiles at fixed levels; each quantile is a polynomial in the logarithm of the mass, of the lowest
 degree that describes the whole spectrum. A resonance is narrower than such a polynomial can follow: of a signal that
-changes the marginals at its peak, a fraction of what its share of the events would do is followed (docs/anomaly.md).
+changes the marginals at its peak, a part of what its share would do is followed (docs/anomaly_methods.md).
 """
 
 from __future__ import annotations

@@ -26,13 +26,13 @@ from sundog.verdicts.twosample import classifier_two_sample
 
 CHECKED = 0.1  # share of the sidebands kept away from the generator, to test it on
 CHECK_ROWS = 50_000  # of the test: its error is then 0.0018
-GOOD_AUC = 0.505  # above it, plus two errors, a template spoils the search (docs/anomaly.md)
+GOOD_AUC = 0.505  # above it, plus two errors, a template spoils the search (docs/anomaly_methods.md)
 LOWEST = -700.0  # of a log-density: exp(-700) is barely above zero
 EDGE = 1e-3  # of the range of a feature: so far inside it lies the nearest place that has a density
-# A spline flow sees features between edges, or with long tails, as it sees Gaussians: docs/anomaly.md has the numbers.
+# A spline flow sees features between edges, or with long tails, as it sees Gaussians: docs/anomaly_methods.md.
 SCALINGS = {"flow-matching": "logit", "flow": "normal-scores"}
 PLANS = {"flow-matching": Plan(steps=2000, batch=4096), "flow": Plan(steps=1500, batch=1024)}
-# What docs/anomaly.md was measured with; the family's own default is cheaper, and not yet measured in a search.
+# What docs/anomaly_methods.md was measured with; the family's own default is cheaper, and not yet measured in a search.
 OPTIONS: dict[str, dict[str, Any]] = {"flow": {"transform": "spline", "layers": 4, "learning_rate": 2e-3}}
 
 
