@@ -147,9 +147,18 @@ def as_options(text: str) -> str:
     return re.sub(r"\b(key|kind|unit|weights|mask)=('[^']*'|(?= ))", lambda x: f"--{x[1]} " + x[2].strip("'"), text)
 
 
+def of_the_sphere(data: Dataset) -> bool:
+    """Whether this is one map of the whole sphere, HEALPix or CAR."""
+    if "sphere" not in data.provenance and "-CAR" not in str(data.provenance.get("wcs", "")):
+        return False  # without the library of harmonics
+    from sundog.tasks.sky.project import on_sphere
+
+    return on_sphere(data)
+
+
 def in_patches(*data: Dataset) -> list[Dataset]:
     """The datasets; single maps of the sphere among them, HEALPix or CAR, cut into flat patches, which is said."""
-    if not any("sphere" in held.provenance or "CAR" in str(held.provenance.get("wcs", "")) for held in data):
+    if not any(map(of_the_sphere, data)):
         return list(data)
     from sundog.tasks.sky.project import projected
 

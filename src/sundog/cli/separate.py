@@ -56,13 +56,13 @@ def separate(
     import torch
 
     import sundog
-    from sundog.cli.options import load
+    from sundog.cli.options import load, of_the_sphere
 
     before_work(report, data=out, read=truth)
     valid = None if mask is None else load(mask, kind="images", say=False).values.squeeze().numpy()
     mixture = load(files[0], mask=valid)
-    if "sphere" in mixture.provenance:
-        raise OptionError("separation works on flat maps", got=f"{files[0].name}, a HEALPix map", expected="patches",
+    if of_the_sphere(mixture):
+        raise OptionError("separation works on flat maps", got=f"{files[0].name}, the whole sky", expected="patches",
                           do=f"cut it first: sundog sky project {files[0]} --out patches.npz; --back joins them again")
     sources = _sources(mixture, contamination or [], files[1:], observed)
     found = sundog.separate(

@@ -29,7 +29,7 @@ from sundog.errors import FileError, OptionError
 if TYPE_CHECKING:
     from sundog.data.sky.tiles import TileLayout
 
-app = typer.Typer(no_args_is_help=True, help="Microwave skies: simulate, rescale, train, generate.")
+app = typer.Typer(no_args_is_help=True, help="Microwave skies: simulate one or many, cut, rescale, train, generate.")
 Threads = Annotated[int, typer.Option(min=1, help="Of the spherical transforms; the numbers do not depend on it.")]
 Fits = Annotated[bool, typer.Option("--fits", help="Write HEALPix FITS files too.")]
 Car = Annotated[float | None, typer.Option("--car", metavar="ARCMIN", help="Write CAR FITS images of that pixel too.")]
@@ -37,7 +37,7 @@ Car = Annotated[float | None, typer.Option("--car", metavar="ARCMIN", help="Writ
 
 @app.callback()
 def _group() -> None:
-    """Microwave skies: simulate, rescale, train, generate."""
+    """Microwave skies: simulate one or many, cut, rescale, train, generate."""
 
 
 @app.command()
