@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.data.dataset import Dataset
 from sundog.models.microcanonical.family import MicrocanonicalModel
 from sundog.simulate.fields import filamentary_field
 from sundog.solve.gaps import fill_gaps
@@ -42,6 +43,7 @@ from sundog.statistics.maps.morphology import gaussian_smooth, minkowski_functio
 from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
 from sundog.statistics.scattering.covariance import ScatteringCovariance
 from sundog.statistics.scattering.transform import WaveletScattering
+from sundog.verdicts.compare import judge
 
 Facts = dict[str, Any]
 
@@ -236,6 +238,13 @@ def bench_gaps(o: Options) -> Iterator[Facts]:
         return [round(moment(inside[..., lag:] - inside[..., :-lag], 4), 2) for lag in (1, 2, 4)]
 
     known = bool((maps[:, mask > 0] == truth[mask > 0]).all())
+    many = filamentary_field(40, 96, seed=7).values.log()  # gaps of 32 x 32 against patches cut elsewhere
+    hole = torch.ones(96, 96)
+    hole[32:64, 32:64] = 0
+    filled = torch.stack([synthesised(fitted(x[None], mask=hole, inpaint=True, iterations=60), 1)[0][0] for x in many])
+    real = torch.cat([many.roll(shift, (1, 2))[:, 32:64, 32:64] for shift in ((0, 48), (48, 0), (48, 48))])
+    sets = [Dataset.from_arrays(x, held_out_fraction=0.0) for x in (real, filled[:, 32:64, 32:64])]
+    yield {"judge_of_40_gaps_p": judge(*sets, statistics="deciding").p_value}
     yield {**cost, "known_pixels_exact": known, "increment_kurtosis_truth": tails(truth),
            "increment_kurtosis_filled": tails(maps), "increment_kurtosis_constrained_gaussian": tails(gauss)}
 

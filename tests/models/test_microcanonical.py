@@ -14,7 +14,9 @@ from torch import Tensor
 
 import sundog
 from sundog.errors import DataError, OptionError, RunError, ShapeError
+from sundog.models.microcanonical.elsewhere import FEWEST, Elsewhere
 from sundog.models.microcanonical.family import MicrocanonicalModel
+from sundog.simulate.fields import filamentary_field
 from sundog.statistics.maps.morphology import gaussian_smooth, minkowski_functionals
 from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
 
@@ -125,6 +127,42 @@ def test_painting_in_keeps_known_pixels_exactly_and_fills_the_gap_alike() -> Non
     shuffled = x.clone()
     shuffled[:, mask == 0] = gap[:, torch.randperm(gap.shape[1], generator=generator(0))]
     assert jump(x) < 2 * jump(truth) < jump(shuffled)
+
+
+def test_a_window_of_a_map_is_one_among_the_others() -> None:
+    """The mean squared pull of true pixels is about 1, its mean over windows; of shuffled ones far over."""
+    found, shuffled = [], []
+    valid = torch.ones(64, 64, dtype=torch.bool)
+    valid[20:40, 24:48] = False
+    for seed in range(6):
+        x = filamentary_field(1, 64, seed=seed).values.log()
+        x = (x - x.mean()) / x.std()
+        local = Elsewhere(x, valid, True, J=3, L=4, bins=12, levels=8, smoothings=(0.0, 1.0), accuracy="fast",
+                          isotropic=True)
+        assert local.windows >= 6
+        other = x.clone()
+        other[:, ~valid] = x[:, ~valid][:, torch.randperm(480, generator=generator(seed))]
+        found.append(local.energies(x[None]))
+        shuffled.append(local.energies(other[None]))
+    assert 0.4 < torch.cat(found).median() < 2
+    assert torch.cat(shuffled).median() > 5
+
+
+@pytest.mark.slow
+def test_filled_gaps_pass_among_patches_cut_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty gaps against ninety patches; filled to the statistics of the whole map they are told apart."""
+    maps = filamentary_field(30, 64, seed=7).values
+    mask = torch.ones(64, 64)
+    mask[20:44, 20:44] = 0
+    real = torch.cat([maps.log().roll(shift, (1, 2))[:, 20:44, 20:44] for shift in ((0, 32), (32, 0), (32, 32))])
+    models = [fitted(x[None], log=True, mask=mask, inpaint=True, iterations=30) for x in maps]
+    passed = []
+    for fewest in (FEWEST, 1000):  # more windows than there are: the statistics of the whole map
+        monkeypatch.setattr("sundog.models.microcanonical.family.FEWEST", fewest)
+        filled = torch.cat([model.sample(1, None, generator(i)) for i, model in enumerate(models)]).log()
+        sets = [sundog.Dataset.from_arrays(x, held_out_fraction=0.0) for x in (real, filled[:, 20:44, 20:44])]
+        passed.append(sundog.judge(*sets, splits=4, statistics="deciding").passed)
+    assert passed == [True, False]
 
 
 def test_gaps_of_other_maps_are_filled_from_whole_examples() -> None:

@@ -28,6 +28,7 @@ from sundog.errors import DataError, OptionError, RunError, ShapeError
 from sundog.models.base import Model, Objective, RowNoise
 from sundog.models.microcanonical.canvas import given_mask, mask_name, nside_of, stage_factors
 from sundog.models.microcanonical.constraints import Constraints
+from sundog.models.microcanonical.elsewhere import CLOSE, FEWEST, Elsewhere
 from sundog.models.microcanonical.ensemble import mean_field_energy
 from sundog.models.microcanonical.examples import Examples
 from sundog.models.microcanonical.options import MicrocanonicalOptions
@@ -233,17 +234,27 @@ class MicrocanonicalModel(Model):
     def _filled(self, start: Tensor, held: Tensor, valid: Tensor, progress: Progress | None) -> Descent:
         """One map (channels, *grid) with new values in its gap; it starts as a constrained Gaussian field.
 
-        What the known part deviates from the mean of the examples, as every map does, must not be made up for in the
-        gap: the target is the map's own statistics, and those of the examples for the share of the gap. A weak pull
-        towards the start, in units of its variance at each frequency, keeps seams out: global averages hardly see them.
+        A map is moved until the window around its gap is one among the windows elsewhere in it (`Elsewhere`). Where too
+        few windows are whole, and for lines and cubes, the statistics of the whole field are met instead: its own, and
+        those of the examples for the share of the gap. Those hardly see the seam, so a weak pull towards the start, in
+        units of its variance at each frequency, keeps it out.
         """
         assert isinstance(self.constraints, Constraints)
-        known = self._inward(held[None], valid)
+        known, o = self._inward(held[None], valid), self.options
         share = 1 - float(valid.float().mean())
-        goal = self.constraints.leaning_on(Examples(known, valid, self.options.boundary), share)
+        goal = self.constraints.leaning_on(Examples(known, valid, o.boundary), share)
         power = goal.bands.spread(goal.powers[:, goal.bands.used]).clamp_min(float(goal.powers.min()))
         half = power.unflatten(-1, (*goal.drawn[:-1], goal.drawn[-1] // 2 + 1))
         x = start + fill_gaps(torch.where(valid, known[0] - start, 0.0), valid, half)
+        if valid.ndim == 2:
+            local = Elsewhere(
+                torch.where(valid, known[0], x), valid, o.boundary == "periodic", J=o.J, L=o.L, accuracy=o.accuracy,
+                isotropic=o.isotropic, bins=o.bins, levels=o.levels, smoothings=o.smoothings,
+            )  # fmt: skip
+            if local.windows >= FEWEST:
+                (found,) = descend_rows(lambda part, rows: local.energies(torch.where(valid, known, part)), x[None],
+                                        target=CLOSE, **self._budget(1, progress))
+                return replace(found, x=torch.where(valid, held, self._outward(found.x[None])[0]))
         dims = tuple(range(-valid.ndim, 0))
         pixels = float((~valid).sum()) * math.prod(goal.drawn)
 
