@@ -83,3 +83,18 @@ def test_no_false_alarm_in_many_verdicts():
         found += verdict["moved copies"].value
         failed += not verdict.passed
     assert found == 0 and failed <= 3
+
+
+def test_copies_of_faint_sources_are_caught_beside_bright_ones():
+    """Sources over three decades of flux: a threshold common to all would see the bright ones only."""
+    rng = torch.Generator().manual_seed(0)
+    y, x = torch.meshgrid(*2 * [torch.arange(40.0)], indexing="ij")
+    images = 0.05 * torch.randn(90, 40, 40, generator=rng)
+    for _ in range(3):
+        at, flux = 8 + 24 * torch.rand(90, 2, 1, 1, generator=rng), 10 ** (3 * torch.rand(90, 1, 1, generator=rng))
+        width = 2 + 6 * torch.rand(1, generator=rng)
+        images += flux * torch.exp(-((x - at[:, 0]) ** 2 + (y - at[:, 1]) ** 2) / width)
+    train, new = images[:50], images[50:]
+    found = moved_copies(torch.cat([new, train[:20].roll((7, 5), (1, 2)).rot90(1, (1, 2))]), train)
+    assert float(found.likeness[40:].max()) < -1.5 < float(found.likeness[:40].min())
+    assert found.image[40:].tolist() == list(range(20))

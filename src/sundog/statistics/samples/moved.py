@@ -55,9 +55,10 @@ class Places:
 def moved_copies(images: Tensor, train: Tensor, *, seed: int = 0) -> Places:
     """Return where in the training images, at any shift, quarter turn or mirroring, each image is likest to them.
 
-    Nine patches of five eighths of the side (at most 40 pixels) of each image are sought. Images are whitened by the
-    spectrum P of the training images, sqrt(P) / (P + N) with white noise N of 0.4 of their standard deviation, and cut
-    into three symbols: -1 below, 1 above half a standard deviation, else 0. Of symbols a of a patch and b of an image,
+    Nine patches of five eighths of the side (at most 40 pixels) of each image are sought. Images are levelled by an
+    asinh of the common width of a pixel, whitened by the spectrum P of the training images, sqrt(P) / (P + N) with
+    white noise N of 0.4 of their standard deviation, and cut into symbols: -1 below, 1 above half a standard deviation,
+    else 0. Of symbols a of a patch and b of an image,
     differing = 1 - #{a = b != 0} / #{a != 0 or b != 0}, counted by FFT at all shifts, in the eight training images
     whose windows have the likest Fourier moduli. Edges are joined: an image may have been rolled.
 
@@ -79,6 +80,7 @@ def moved_copies(images: Tensor, train: Tensor, *, seed: int = 0) -> Places:
         raise ShapeError("no images to compare", got=f"{tuple(images.shape)} and {tuple(train.shape)}",
                          expected="(n, ny, nx) and (t, ny, nx), sides of at least 8", do="pass single channels alike")
     at_least(len(train), 3, "number of training images")
+    images, train = _levelled(images, train)
     filtered = _filter(train)
     a, b = _symbols(images, filtered), _symbols(train, filtered)
     side = min(LARGEST_PATCH, 5 * min(a.shape[1:]) // 8)
@@ -98,6 +100,16 @@ def moved_copies(images: Tensor, train: Tensor, *, seed: int = 0) -> Places:
         image[part] = of_train[near.gather(1, best[:, None])[:, 0]]
         searched[part] = True
     return Places(likeness, differing, image, turn, searched, len(of_train) / len(b))
+
+
+def _levelled(images: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
+    """asinh of both over the common width of a pixel: faint images say as much as bright ones."""
+    middle = train.median()
+    away = (train - middle).abs()
+    width = 1.4826 * away.median()
+    if not width > 1e-6 * away.max():
+        width = away.square().mean().sqrt() + 1e-30
+    return tuple(torch.asinh((x - middle) / width) for x in (images, train))  # type: ignore[return-value]
 
 
 def _filter(train: Tensor) -> Tensor:
