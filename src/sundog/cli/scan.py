@@ -81,7 +81,7 @@ def scan(
     slide: Annotated[list[str] | None, typer.Option(
         metavar="LO HI WIDTH", help="Windows that slide from LO to HI; may be repeated.")] = None,
     step: Annotated[float | None, typer.Option(help="Between sliding windows; half a width unless given.")] = None,
-    method: Annotated[str, typer.Option(help=" | ".join(METHODS))] = "cathode",
+    method: Annotated[str, typer.Option(help=" | ".join(METHODS))] = "sigma",
     feature: Feature = None,
     key: Key = None,
     columns: Columns = None,

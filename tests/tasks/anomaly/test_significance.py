@@ -9,7 +9,7 @@ from scipy.stats import kstest, norm
 from sundog.errors import OptionError, ShapeError
 from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
 from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
-from sundog.tasks.anomaly.scan.significance import LookElsewhere, _cells, look_elsewhere
+from sundog.tasks.anomaly.scan.significance import LookElsewhere, _cells, channels, look_elsewhere
 
 WINDOWS = sliding_windows(3.2, 4.0, 0.4)
 
@@ -115,3 +115,36 @@ def test_cells_share_the_curve_as_the_events_do():
     means, bins, member = _cells(tripled, passed, np.full(9, 0.5))
     for w, curve in enumerate(tripled):
         assert np.allclose(np.bincount(bins, means * member[:, w]), curve.background, rtol=0.01)
+
+
+def looked(seed, shift=0.0, null=None):
+    g = np.random.default_rng(seed)
+    z = g.normal(size=4)
+    z[2] += shift
+    return LookElsewhere(z, g.normal(size=(400, 4)) if null is None else null)
+
+
+def test_one_global_p_for_several_channels():
+    p = [channels([looked(10 * seed + c) for c in range(3)]).p_global() for seed in range(200)]
+    assert kstest(p, "uniform").pvalue > 1e-3
+    # Negative control: the best channel alone, its channel not counted as a choice.
+    best = [min(looked(10 * seed + c).p_global() for c in range(3)) for seed in range(200)]
+    assert kstest(best, "uniform").pvalue < 1e-6
+
+
+def test_channels_together_show_what_none_shows_alone():
+    alone, both = [], []
+    for seed in range(40):
+        looks = [looked(10 * seed + c, shift=1.6) for c in range(4)]
+        alone.append(min(look.p_global() for look in looks) * 4)
+        both.append(channels(looks).p_global())
+    assert np.median(both) < 0.03 < np.median(alone)
+
+
+def test_channels_of_one_seed_are_independent():
+    null = np.random.default_rng(0).normal(size=(2000, 2))
+    found = channels([looked(0, null=null[:, [0, 1, 0, 1]]), looked(1, null=null[:, [0, 1, 0, 1]])])
+    assert abs(np.corrcoef(found.z_null[:, 0], found.z_null[:, 4])[0, 1]) < 4 / 2000**0.5
+    assert found.z_null[:, -1].std() == pytest.approx(1, abs=0.07)
+    with pytest.raises(ShapeError, match="not scanned alike"):
+        channels([looked(0), looked(1, null=null)])

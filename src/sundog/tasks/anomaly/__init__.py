@@ -20,7 +20,7 @@ from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
 from sundog.tasks.anomaly.scan.bump import BumpFit, Peak, common_edges, fit_bump
 from sundog.tasks.anomaly.scan.found import ScanResult, WindowResult
 from sundog.tasks.anomaly.scan.search import ScanPlan, scan
-from sundog.tasks.anomaly.scan.significance import LookElsewhere, look_elsewhere
+from sundog.tasks.anomaly.scan.significance import LookElsewhere, channels, look_elsewhere
 
 __all__ = [
     "Anode",
@@ -50,6 +50,7 @@ __all__ = [
     "TemplateReport",
     "Transit",
     "WindowResult",
+    "channels",
     "choose_interpolation",
     "common_edges",
     "expected_significance",

@@ -61,7 +61,7 @@ class ScanPlan:
     """
 
     windows: tuple[SignalRegion, ...]
-    method: str | Callable[[SignalRegion, int], Any] = "cathode"
+    method: str | Callable[[SignalRegion, int], Any] = "sigma"
     settings: dict[str, Any] = field(default_factory=dict)
     efficiency: float = 0.01
     folds: int = 5
@@ -122,7 +122,7 @@ class ScanPlan:
             and self.settings.get("interpolation") != "sidebands"
 
 
-def scan(events: Any, windows: Sequence[SignalRegion], method: Any = "cathode", out: str | Path | None = None, *,
+def scan(events: Any, windows: Sequence[SignalRegion], method: Any = "sigma", out: str | Path | None = None, *,
          efficiency: float = 0.01, folds: int = 5, members: int = 4, settings: dict[str, Any] | None = None,
          control: bool = True, pseudo_experiments: int = 1000, seed: int = 0, start: float | None = None,
          stop: float | None = None, workers: int = 0, scheduler: str | None = None, progress: bool = False
