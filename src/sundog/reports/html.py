@@ -24,11 +24,12 @@ NARROW = 3.0  # decades of a logarithmic axis below which 2 and 5 are written be
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure of the page: title, one-sentence caption, and the PNG as base64 text."""
+    """One figure of the page: title, one-sentence caption, the PNG as base64 text, and its width in inches."""
 
     title: str
     caption: str
     png: str
+    inches: float
 
 
 def picture_of(title: str, figure: Figure, caption: str) -> Picture:
@@ -37,7 +38,7 @@ def picture_of(title: str, figure: Figure, caption: str) -> Picture:
     _take_names_literally(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return Picture(title, caption, base64.b64encode(buffer.getvalue()).decode("ascii"))
+    return Picture(title, caption, base64.b64encode(buffer.getvalue()).decode("ascii"), figure.get_figwidth())
 
 
 def render(template: str, numbers: Any = None, *, filters: dict[str, Callable[..., Any]] | None = None,
