@@ -14,6 +14,8 @@ import numpy as np
 from sundog.models.symbolic import evolve_program
 from sundog.tasks.anomaly import SignalRegion, common_edges, fit_bump
 
+TOYS = 10
+
 
 def exp2() -> None:
     x = 0.5 - 0.5 * np.cos(np.pi * np.linspace(0, 1, 65))
@@ -43,14 +45,14 @@ def spectra() -> None:
     for name, draw in (("falling", falling), ("threshold", threshold)):
         for evolved in (False, True):
             z, p, first = [], [], 0
-            for seed in range(20):
+            for seed in range(TOYS):
                 m = draw(20_000, np.random.default_rng(seed))
                 fit = fit_bump(m, region, common_edges(m, [region]), evolved=evolved, seed=seed)
                 z.append(fit.significance)
                 p.append(fit.p_fit)
                 first += fit.laws[0].name.startswith("ln density")
             print(f"| {name} | {'with' if evolved else 'without'} evolved | {np.mean(z):+.2f} | {np.std(z):.2f} | "
-                  f"{np.median(p):.2f} | {first} of 20 |", flush=True)
+                  f"{np.median(p):.2f} | {first} of {TOYS} |", flush=True)
     print(fit.laws[0])
 
 

@@ -33,7 +33,9 @@ def test_twenty_of_twenty_moved_copies_are_caught_and_none_of_two_hundred_new_im
     verdict = judge(real, torch.cat([new, planted]), train=train, statistics="deciding")
     row = verdict["moved copies"]
     assert row.value == 20 and not row.passed and row.null == 0
-    assert "training image" in row.note and row.decides
+    assert "training image" in row.note and row.decides and not verdict.passed
+    one = judge(real, torch.cat([new[:100], planted[:1]]), train=train, statistics="deciding")
+    assert one["moved copies"].value == 1 and not one.passed and one.summary().startswith("FAIL")
     honest = judge(real, new[:100], train=train, statistics="deciding")
     assert honest.passed and honest["moved copies"].value == 0 and honest["moved copies"].passed
 

@@ -194,6 +194,7 @@ def _rows(pooled: Pooled, groups: np.ndarray, words: Sequence[str], progress: bo
     fill(pooled.labels, list(tables.values()))
     rows, p = _decided(deciding, pooled.labels)
     rows = [moved.told(row) if moved and row.name == "moved copies" else row for row in rows]
+    p = min([p, *(row.p_value for row in rows if row.name == "moved copies" and row.value)])
     if pooled.labels.weights is None and not {"copies", "repeats"} & {row.name for row in rows}:
         rows += [Row(name, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, about="No row is repeated.") for name in ("copies", "repeats")]
     special = _special(pooled, groups, words)

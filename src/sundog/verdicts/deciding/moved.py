@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.stats import norm
 from torch import Tensor
 
 from sundog.statistics.samples.moved import TURNS, Places, moved_copies
@@ -14,14 +15,15 @@ from sundog.verdicts.deciding.rows import Deciding, memory_row
 from sundog.verdicts.pooled.sample import Pooled
 from sundog.verdicts.verdict import Row
 
-ONE_FAKE = 1e-3  # probability that any fake of a verdict is taken for a copy
+ONE_FAKE = 1e-3  # probability that any fake of a verdict is taken for a copy: a tenth of all false alarms
+SUREST = 1e-6  # the tail is not trusted beyond
 NAMED = 5  # copies named in the note
 MEDIAN, TENTH = math.log(math.log(2)), math.log(-math.log(0.9))  # of a standard Gumbel law of minima
 
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """What the search found for all rows, the real ones first; ``threshold`` of the likeness is set by the real ones.
+    """What the search found for all rows, the real ones first, and the chance (N,) that a new image is as like.
 
     Likeness is a minimum over many places, so that its lower tail falls as e^(x / width) (Gumbel); the width is that
     between the median and the lowest tenth of the real rows.
@@ -29,7 +31,7 @@ class Moved:
 
     places: Places
     real: int
-    threshold: float
+    chance: Tensor
 
     @staticmethod
     def of(pooled: Pooled) -> Moved:
@@ -39,9 +41,8 @@ class Moved:
         places = moved_copies(_single(pooled.values, pooled.shape), _single(pooled.train, pooled.shape), seed=seed)
         known = places.likeness[:n][places.searched[:n]].numpy()
         middle, low = np.quantile(known, [0.5, 0.1])
-        fakes = max(1, int(places.searched[n:].sum()))
-        width = (middle - low) / (MEDIAN - TENTH)
-        return Moved(places, n, float(middle - width * (math.log(fakes / ONE_FAKE) + MEDIAN)))
+        width = max((middle - low) / (MEDIAN - TENTH), 1e-6)
+        return Moved(places, n, ((places.likeness.double() - middle) / width + MEDIAN).exp())
 
     def row(self) -> Deciding:
         """The row that decides: more fakes than real rows among the likest."""
@@ -50,7 +51,9 @@ class Moved:
     def told(self, row: Row) -> Row:
         """The row with the number of fakes that are copies for its value, and where they come from."""
         p, n = self.places, self.real
-        found = p.likeness < self.threshold
+        fakes = max(1, int(p.searched[n:].sum()))
+        found = fakes * self.chance < ONE_FAKE
+        chance = float((fakes * self.chance[n:]).min().clamp(SUREST, 1)) if found[n:].any() else 1.0
         copies = found[n:].nonzero().flatten()
         first = copies[p.likeness[n + copies].argsort()][:NAMED].tolist()
         named = [f"fake {i} is training image {int(p.image[n + i])}"
@@ -60,10 +63,13 @@ class Moved:
             f"to bound the cost {int(p.searched[n:].sum())} of {len(p.searched) - n} fakes were sought in "
             f"{p.trained:.0%} of the training images"]
         usual = float(found[:n].sum()) * (len(found) - n) / n
+        if named:
+            row = replace(row, p_value=min(row.p_value, chance), passed=False,
+                          pull=max(row.pull, float(norm.isf(chance))))
         return replace(row, value=float(len(copies)), null=usual, null_low=usual, null_high=usual,
-                       passed=row.passed and not named, worst=f"fake {first[0]}" if first else "",
-                       note="; ".join(named + left), about="Fakes with a patch that stands in a training image, at any "
-                       "shift, turned or mirrored, with noise; decides by their number among the likest rows.")
+                       worst=f"fake {first[0]}" if first else "", note="; ".join(named + left),
+                       about="Fakes with a patch that stands in a training image, at any shift, turned or mirrored, with "
+                       "noise. Decides by one that chance does not explain, or by their number among the likest rows.")
 
 
 def _single(x: np.ndarray, shape: tuple[int, ...]) -> Tensor:
