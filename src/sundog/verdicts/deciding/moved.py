@@ -68,8 +68,8 @@ class Moved:
                           pull=max(row.pull, float(norm.isf(chance))))
         return replace(row, value=float(len(copies)), null=usual, null_low=usual, null_high=usual,
                        worst=f"fake {first[0]}" if first else "", note="; ".join(named + left),
-                       about="Fakes with a patch that stands in a training image, at any shift, turned or mirrored, with "
-                       "noise. Decides by one that chance does not explain, or by their number among the likest rows.")
+                       about="Fakes with a patch that stands in a training image, at any shift, turned or mirrored, "
+                       "with noise. Decides by one that chance does not explain, or by their number among the likest.")
 
 
 def _single(x: np.ndarray, shape: tuple[int, ...]) -> Tensor:
