@@ -146,9 +146,11 @@ def as_often_as_weighed(weights: Tensor, n: int) -> Tensor:
     >>> as_often_as_weighed(torch.tensor([1.0, 0.0, 3.0]), 4).tolist()
     [0, 2, 2, 2]
     """
-    ends = weights.cpu().double().cumsum(0)
-    places = (torch.arange(n, dtype=torch.float64) + 0.5) * (ends[-1] / n)
-    return torch.searchsorted(ends, places).clamp(max=len(weights) - 1).to(weights.device)
+    ends = weights.cpu().cumsum(0, dtype=torch.float64)
+    rows = torch.arange(n)
+    for part in rows.split(NUMBERS):  # a few at a time, for there are copies
+        part.copy_(torch.searchsorted(ends, (part.double() + 0.5) * (ends[-1] / n)).clamp_(max=len(weights) - 1))
+    return rows.to(weights.device)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def fit(
     _check(plan, steps, out)
     plan = _complete(plan or Plan(), steps, seed, device)
     where = choose_device(plan.device)
-    given = (dataset.with_context(context) if context else dataset).train
+    given = dataset.train.with_context(context) if context else dataset.train
     _check_series(given, family)
     data = laid_out(given)
     shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
@@ -125,14 +125,16 @@ def fit(
         _make(folder)
     with alone_in(folder):
         batches = _standardised(data, fitted, context_scaling, plan)
+        facts = {
+            "scaling": fitted, "context_scaling": context_scaling, "contexts": _contexts(data), "plan": plan,
+            "labels": {label: getattr(given, label) for label in LABELS}, "identity": identity,
+            "provenance": _provenance(data, where, private) | ({} if start is None else {"init_from": start.identity}),
+            "precise": data.values.dtype == torch.float64,
+        }
+        del dataset, given, data  # the training has its own copy
         kept: dict[str, Any] = {"folder": folder} if private is None else {"private": private}  # no checkpoints of it
         model, history = _trained(model, batches, plan, where, identity=identity, progress=progress, **kept)
-        run = make_run(
-            model=model.eval(), scaling=fitted, context_scaling=context_scaling, contexts=_contexts(data),
-            labels={label: getattr(given, label) for label in LABELS}, plan=plan, history=history,
-            provenance=_provenance(data, where, private) | ({} if start is None else {"init_from": start.identity}),
-            identity=identity, precise=data.values.dtype == torch.float64,
-        )
+        run = make_run(model=model.eval(), history=history, **facts)
         if folder is not None:
             run.save(folder)
             (folder / CHECKPOINT).unlink(missing_ok=True)

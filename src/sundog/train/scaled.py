@@ -12,11 +12,11 @@ from torch import Tensor
 from sundog.checks import near
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import ByKind, Chain, Scaling, default_scaling, named_scaling
+from sundog.data.scaling.chain import AT_ONCE
 from sundog.errors import OptionError
 from sundog.models.base import RowNoise
 
 Kinds = Mapping[str, str] | str | None
-AT_ONCE = 2**18  # numbers scaled at once
 PLACES = 17  # in the cell of a value, at which its density is averaged
 
 

@@ -18,6 +18,7 @@ from sundog.data.scaling.scores import NormalScores
 from sundog.errors import OptionError
 from sundog.random import stream
 
+AT_ONCE = 2**18  # numbers scaled at once
 _FINAL: tuple[type, ...] = (
     Identity, Standard, ClippedLogit, LogModulus, Asinh, ScaledTanh, MinMaxPerSet, MinMaxPerImage,
     NormalScores,
@@ -59,11 +60,10 @@ class Chain(Scaling):
         return self.parts[0].celled(x) if self.parts else super().celled(x)
 
     def _fit(self, x: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Self:
-        fitted = []
-        at = torch.rand(x.shape, generator=stream(0, "cells"), dtype=x.dtype).to(x) if x.ndim == 2 else None
+        fitted: list[Scaling] = []
         for part in self.parts:
+            x = _moved(fitted[-1], x) if fitted else x
             fitted.append(part._fit(x, weights, names))
-            x = fitted[-1]._placed(x, at)
         return type(self)(fitted)
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -88,6 +88,16 @@ class Chain(Scaling):
             total = total + part._log_slope(x)
             x = part._placed(x, at)
         return total
+
+
+def _moved(part: Scaling, x: Tensor) -> Tensor:
+    """x behind a fitted part, shared values at random places of their cells; a few at a time, for there are copies."""
+    at = torch.rand(x.shape, generator=stream(0, "cells"), dtype=x.dtype).to(x) if part.kinds else None
+    out, size = torch.empty_like(x), max(1, AT_ONCE // x[0].numel())
+    for start in range(0, len(x), size):
+        some = slice(start, start + size)
+        out[some] = part._placed(x[some], None if at is None else at[some])
+    return out
 
 
 def named_scaling(name: str) -> Scaling:

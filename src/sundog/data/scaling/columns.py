@@ -53,11 +53,18 @@ def per_number(weights: Tensor | None, x: Tensor) -> Tensor | None:
 def moments(columns: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each column; residuals are normalised first so that squares neither
     overflow nor vanish."""
-    w = torch.full_like(columns[0], 1 / columns.shape[1]) if weights is None else weights
-    mean = (columns * w).sum(1)
+    mean = _mean(columns if weights is None else columns * weights, weights)
     residual = columns - mean[:, None]
-    largest = residual.abs().amax(1)
-    return mean, largest * ((residual / largest[:, None]) ** 2 * w).sum(1).sqrt()
+    low, high = residual.aminmax(dim=1)
+    largest = torch.maximum(-low, high)
+    residual.div_(largest[:, None]).square_()
+    return mean, largest * _mean(residual if weights is None else residual.mul_(weights), weights).sqrt()
+
+
+def _mean(weighed: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of each column whose numbers were multiplied by weights of sum 1, if any; the same for any thread count."""
+    total = torch.from_numpy(weighed.contiguous().cpu().numpy().sum(1)).to(weighed)
+    return total if weights is not None else total / weighed.shape[1]
 
 
 def quantile(columns: Tensor, weights: Tensor | None, q: float) -> Tensor:
@@ -71,7 +78,7 @@ def quantile(columns: Tensor, weights: Tensor | None, q: float) -> Tensor:
 
 
 def median(columns: Tensor, weights: Tensor | None) -> Tensor:
-    return columns.median(1).values if weights is None else quantile(columns, weights, 0.5)
+    return torch.stack([x.median() for x in columns]) if weights is None else quantile(columns, weights, 0.5)
 
 
 def half_width(columns: Tensor, weights: Tensor | None, q: float) -> Tensor:
@@ -88,6 +95,9 @@ def scale(columns: Tensor, weights: Tensor | None) -> Tensor:
 def without_far(columns: Tensor, weights: Tensor | None) -> Tensor:
     """The columns with the median in place of numbers beyond 100 half widths, where they are less than 1 %."""
     middle, robust = median(columns, weights)[:, None], half_width(columns, weights, 0.16)[:, None]
+    low, high = columns.aminmax(dim=1, keepdim=True)
+    if not bool((torch.maximum(high - middle, middle - low) > 100 * robust).any()):
+        return columns
     far = (columns - middle).abs() > 100 * robust
     share = (far.to(columns) * (1 / columns.shape[1] if weights is None else weights)).sum(1, keepdim=True)
     return torch.where(far & (robust > 0) & (share < 0.01), middle, columns)

@@ -48,8 +48,11 @@ class Scaling(ABC):
             raise ShapeError("cannot fit a scaling", got=tuple(x.shape), expected="(n, d) or (n, [c,] ny, nx)",
                              do="pass dataset.values")
         if weights is not None:
-            heavy = _heavy(double(weights))
-            x, weights = x[heavy], double(weights[heavy])
+            weights = double(weights)
+            light = _light(weights)
+            if len(light):
+                heavy = torch.ones_like(weights, dtype=torch.bool).index_fill_(0, light, False)
+                x, weights = x[heavy], weights[heavy]
         return self._fit(double(x), weights, names)
 
     @property
@@ -116,9 +119,9 @@ class Scaling(ABC):
         """log|dz/dx| of every number, same shape as x."""
 
 
-def _heavy(weights: Tensor) -> Tensor:
-    """(n,) all rows but the lightest: each below 1e-4 of an effective row, together below a tenth."""
-    ordered, order = weights.sort()
-    row = (weights**2).sum() / weights.sum()
-    enough = (ordered.cumsum(0) > 0.1 * row) | (ordered > 1e-4 * row)
-    return torch.zeros_like(enough).scatter(0, order, enough)
+def _light(weights: Tensor) -> Tensor:
+    """The lightest rows: each below 1e-4 of an effective row, together below a tenth."""
+    row = (weights @ weights) / weights.sum()
+    rows = (weights <= 1e-4 * row).nonzero().flatten()
+    ordered, order = weights[rows].sort()
+    return rows[order[ordered.cumsum(0) <= 0.1 * row]]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,9 +14,12 @@ _KNOWN = tuple(float(v) for v in torch.tensor([0.0, math.pi, 2 * math.pi, math.p
 
 def edges(column: Tensor, weights: Tensor | None = None) -> tuple[tuple[float, bool], tuple[float, bool]]:
     """Where the column (n,) may begin and end, and whether these edges are hard; see ``edges_of``."""
+    if weights is None:
+        n = len(column)
+        return edges_of(torch.from_numpy(np.sort(column.cpu().numpy())), column.new_tensor(1 / n).expand(n), n)
     ordered, order = column.sort()
-    share = torch.full_like(column, 1 / len(column)) if weights is None else weights[order] / weights.sum()
-    return edges_of(ordered, share, 1 / float((share**2).sum()))
+    share = weights[order].div_(weights.sum())
+    return edges_of(ordered, share, 1 / float(share @ share))
 
 
 def edges_of(ordered: Tensor, share: Tensor, rows: float) -> tuple[tuple[float, bool], tuple[float, bool]]:
@@ -32,20 +37,25 @@ def edges_of(ordered: Tensor, share: Tensor, rows: float) -> tuple[tuple[float, 
     share : of the rows, for each number
     rows : how many count
     """
-    high, hard = _low_edge(-ordered.flip(0), share.flip(0), rows)
-    return _low_edge(ordered, share, rows), (-high, hard)
+    whole, k = float(ordered[-1] - ordered[0]), max(20, int(rows) // 1000)
+    high, hard = _low_edge(lambda m: (-ordered[-m:].flip(0), share[-m:].flip(0)), whole, k, rows)
+    return _low_edge(lambda m: (ordered[:m], share[:m]), whole, k, rows), (-high, hard)
 
 
-def _low_edge(x: Tensor, share: Tensor, n: float) -> tuple[float, bool]:
-    k = max(20, int(n) // 1000)
-    whole = float(x[-1] - x[0])
+def _low_edge(first: Callable[[int], tuple[Tensor, Tensor]], whole: float, k: int, n: float) -> tuple[float, bool]:
+    """The lower edge of numbers of which ``first`` gives the lowest m and their shares."""
+    lowest = float(first(1)[0])
     if n < 20 * k:
-        return float(x[0]) - whole, False  # too few numbers to tell
+        return lowest - whole, False  # too few numbers to tell
+    m = 1024
+    while float(first(m)[1].sum()) < 20 * k / n and m < first(m)[0].numel() + 1:
+        m *= 4
+    x, share = first(m)
     ranks = torch.searchsorted(share.cumsum(0), torch.tensor([k / n, 10 * k / n], dtype=x.dtype)).clamp(max=len(x) - 1)
-    near, far = (x[ranks] - x[0]).tolist()
+    near, far = (x[ranks] - lowest).tolist()
     if near > 0.2 * far:
-        return float(x[0]) - whole, False
-    return _roundest(float(x[0]), 10 * near / k), True
+        return lowest - whole, False
+    return _roundest(lowest, 10 * near / k), True
 
 
 def natural(edge: float, extreme: float) -> float:

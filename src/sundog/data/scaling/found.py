@@ -176,32 +176,37 @@ def found_column(x: Tensor, weights: Tensor | None, kind: str = "", name: str = 
 
 
 def _shares(x: Tensor, weights: Tensor | None) -> _Shares:
-    share = torch.full_like(x, 1 / len(x)) if weights is None else weights / weights.sum()
+    if weights is None:
+        values, counts = x.unique(return_counts=True)
+        return _Shares(values, counts.to(x).div_(len(x)), float(len(x)))
+    share = weights / weights.sum()
     values, which = x.unique(return_inverse=True)
-    return _Shares(values, torch.zeros_like(values).index_add_(0, which, share), 1 / float((share**2).sum()))
+    return _Shares(values, torch.zeros_like(values).index_add_(0, which, share), 1 / float(share @ share))
 
 
 def grid(values: Tensor) -> tuple[float, float]:
     """Step and offset of rising numbers that are all multiples of one step; step 0 if they are not."""
-    largest, some = float(values.abs().max()), values[:64]
+    largest, some = max(-float(values[0]), float(values[-1])), values[:64]
     for digits in range(7):
-        if digits and bool(((some * 10.0**digits).frac().abs() - 0.5).abs().lt(0.39).any()):
-            continue  # most columns are no grid: a few numbers show it
-        scaled = values * 10.0**digits
         slack = 1e-3 + SINGLE * largest * 10**digits
         if largest * 10**digits > 2**53 or (digits and slack > 0.1):
             break
-        if bool(((scaled - scaled.round()).abs() <= (slack if digits else 0.0)).all()):
-            whole = scaled.round().long()
+        # Most columns are no grid: a few numbers show it.
+        if all(_off_whole(part * 10.0**digits) <= (slack if digits else 0.0) for part in (some, values)):
+            whole = (values * 10.0**digits).round_().long()
             step = _common_step(whole.diff())
             return step / 10**digits, int(whole[0]) / 10**digits
     gap = float(values.diff().min())
     if len(values) < 8 or SINGLE * largest > 0.05 * gap:
         return 0.0, 0.0
-    ranks = (values - values[0]) / gap
-    if bool(((ranks - ranks.round()).abs() > 0.02 + 2 * SINGLE * largest / gap).any()):
+    if any(_off_whole((part - values[0]) / gap) > 0.02 + 2 * SINGLE * largest / gap for part in (some, values)):
         return 0.0, 0.0
-    return float((values[-1] - values[0]) / ranks[-1].round()), float(values[0])
+    return float((values[-1] - values[0]) / ((values[-1] - values[0]) / gap).round()), float(values[0])
+
+
+def _off_whole(x: Tensor) -> float:
+    """Largest distance to a whole number."""
+    return float(x.sub_(x.round()).abs_().max())
 
 
 def _common_step(gaps: Tensor) -> int:

@@ -99,7 +99,8 @@ class NormalScores(Scaling):
 
 def _reaches_far(column: Tensor, weights: Tensor | None) -> bool:
     centre, width = median(column[None], weights), half_width(column[None], weights, 0.25)
-    return bool((column - centre).abs().max() > REACH * width > 0)
+    low, high = column.aminmax()
+    return bool(torch.maximum(high - centre, centre - low) > REACH * width > 0)
 
 
 def _knots(column: Tensor, weights: Tensor | None, count: int) -> tuple[Tensor, Tensor, tuple[bool, bool]]:
