@@ -12,7 +12,7 @@ import sundog.data.describe  # noqa: F401  what was loaded can describe itself
 from sundog.checks import near, one_of
 from sundog.data.atomic import check_place
 from sundog.data.formats import arrays, fits, hdf5, pictures, root, tables
-from sundog.data.formats.raw import FACTS, Raw, with_notes
+from sundog.data.formats.raw import FACTS, Raw, unreadable, with_notes
 from sundog.data.layout import joined, observed_only, shaped
 from sundog.data.objects import is_path, raw_of
 from sundog.data.sample import Dataset
@@ -254,7 +254,13 @@ def _read(path: Path, key: str | None, columns: Sequence[str] | None) -> Raw:
                         do="convert it, or rename it if only the suffix is wrong")
     if path.stat().st_size == 0:
         raise FileError(f"{path} is empty", got="0 bytes", expected="data", do="fetch or write the file again")
-    return reader(path, key, columns)
+    try:
+        return reader(path, key, columns)
+    except (SundogError, MemoryError, ImportError):
+        raise
+    except Exception as error:  # of damaged files, libraries raise whatever they stumble over
+        first = (str(error).splitlines() or [""])[0][:100]
+        raise unreadable(path, f"a damaged file ({type(error).__name__}: {first})") from error
 
 
 def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | str | None, weights: str | None,
@@ -282,7 +288,7 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
         values, raw.context, names, units, weights=event_weights, context_names=facts.get("context_names"),
         context_units=facts.get("context_units"), pixel_arcmin=facts.get("pixel_arcmin"),
         periodic=bool(facts.get("periodic", False)), held_out_fraction=facts.get("held_out_fraction", 0.2),
-        provenance=with_notes(stated, raw.notes), exact=raw.ours, time_step=facts.get("time_step"),
+        provenance=with_notes(stated, raw.notes), exact=raw.ours, owned=bool(files), time_step=facts.get("time_step"),
         time_unit=facts.get("time_unit") or "")
     return data if context is None else _with_context(data, context)
 

@@ -31,6 +31,7 @@ from sundog.errors import DataError, OptionError, ShapeError
 from sundog.random import short
 
 Split = tuple["Dataset", ...]
+LARGEST = float(np.finfo(np.float32).max)
 SAMPLED = 4096  # numbers of a column that say whether float32 is enough
 
 
@@ -107,13 +108,15 @@ class Dataset(Exchange):
         time_step: float | None = None,
         time_unit: str = "",
         exact: bool = False,
+        owned: bool = False,
     ) -> Dataset:
         """Dataset from anything that `sundog.load` takes from memory; names and units that it brings are kept.
 
         With a ``time_step`` an array (n, t) or (n, t, channels) is series.
 
         Numbers are kept in float32, or in float64 where that would lose digits they need (``tensor_of``); with
-        ``exact`` wherever float32 would change any number.
+        ``exact`` wherever float32 would change any number. They are copied, unless they are ``owned``: nobody else
+        holds the arrays.
 
         Raises
         ------
@@ -126,8 +129,8 @@ class Dataset(Exchange):
         if given is not None:
             context_names = context_names if context_names is not None else given.facts.get("names")
             context_units = context_units if context_units is not None else given.facts.get("units")
-        x = tensor_of(held.values, "values", exact)
-        c = None if given is None else tensor_of(given.values, "context", exact)
+        x = tensor_of(held.values, "values", exact, owned)
+        c = None if given is None else tensor_of(given.values, "context", exact, owned)
         c = c[:, None] if c is not None and c.ndim == 1 else c
         n_names = _width(x, time_step is not None)
         n_context = 0 if c is None or c.ndim != 2 else c.shape[1]
@@ -261,8 +264,10 @@ class Dataset(Exchange):
         return f"Dataset({self.kind}, {shape}: {described}{step}" + (f" | {given})" if given else ")")
 
 
-def tensor_of(values: Any, what: str, exact: bool = False) -> Tensor:
+def tensor_of(values: Any, what: str, exact: bool = False, owned: bool = False) -> Tensor:
     """The numbers of an array, frame or tensor, of their own memory: float32, or float64 where float32 loses too much.
+
+    ``owned`` arrays, which nobody else holds, need no copy.
 
     Too much is: one whole number of a column changed (ids, counts, seconds), more than 0.2 % of its different numbers
     merged, or its numbers moved by more than 1e-6 of their spread (times since 1970, a monopole under small
@@ -274,19 +279,25 @@ def tensor_of(values: Any, what: str, exact: bool = False) -> Tensor:
     """
     array = _array(values, what)
     with np.errstate(over="ignore"):
-        x = np.array(array, dtype=np.float32, order="C")  # one copy: never shares memory with the caller
+        x = _held(array, np.float32, owned)
     if array.dtype.kind == "b" or array.dtype.itemsize <= (4 if array.dtype.kind == "f" else 2):
         return torch.from_numpy(x)
-    if array.dtype.kind == "f" and (np.isinf(x) & np.isfinite(array)).any():
+    extremes = np.array([array.min(initial=0), array.max(initial=0)])
+    if array.dtype.kind == "f" and not (np.abs(extremes) <= LARGEST).all() and (np.isinf(x) & np.isfinite(array)).any():
         raise DataError(f"{what} are too large for float32", got=f"{float(np.abs(array).max()):.3g}",
                         expected="at most 3.4e38", do="use a larger unit")
-    wide = np.array(array, dtype=np.float64, order="C")
+    wide = _held(array, np.float64, owned)
     if array.dtype.kind in "iu" and np.abs(wide).max(initial=0) > 2**53 and (wide.astype(array.dtype) != array).any():
         raise DataError(f"{what} have more digits than float64", got=f"whole numbers up to {np.abs(wide).max():.3g}",
                         expected="at most 2^53 = 9.0e15", do="subtract an offset, or leave identifiers out")
     if bool((x == wide).all()):
         return torch.from_numpy(x)
     return torch.from_numpy(wide if exact or any(map(_needs_double, *_as_columns(wide, x))) else x)
+
+
+def _held(array: np.ndarray, kind: type, owned: bool) -> np.ndarray:
+    """The array in C order and of that type, in memory that is not the caller's."""
+    return np.require(array, kind, ["C", "W"]) if owned else np.array(array, dtype=kind, order="C")
 
 
 def _array(values: Any, what: str) -> np.ndarray:
