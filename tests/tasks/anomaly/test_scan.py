@@ -338,3 +338,41 @@ def test_new_events_are_judged_by_one_scorer_each():
     kept = fit.passing(Dataset.from_arrays(x, held_out_fraction=0.0), torch.tensor([0.0, 1.0]), 3)
     assert kept[x[:, 0] > 1.001].all() and not kept[x[:, 0] < -0.001].any()
     assert abs(float(kept[1001:2000].double().mean()) - 0.5) < 4 * 0.5 / 999**0.5
+
+
+class KnownRatio:
+    """The true ratio of the toy as a score: nothing is trained."""
+
+    def __init__(self, region, seed):
+        self.region = region
+
+    def fit(self, events):
+        return self
+
+    def score_samples(self, events):
+        return TOY.log_likelihood_ratio(events.values, events.context)
+
+
+def test_two_resonances_are_told_apart_by_the_range():
+    """Each lies in the sidebands of the other: said, and undone by a range that leaves the other out."""
+    background, signal = TOY.background(20_000, 5), TOY.signal(160, 6)
+    second = replace(signal[80:], context=signal[80:].context + 0.6)
+    events = Dataset.from_arrays(*(torch.cat([getattr(part, what) for part in (background, signal[:80], second)])
+                                   for what in ("values", "context")), context_names=("m",))
+    windows = (SignalRegion(3.3, 3.7), SignalRegion(3.9, 4.3))
+    settings = {"folds": 2, "efficiency": 0.02, "control": False, "pseudo_experiments": 100}
+    found = scan(events, windows, KnownRatio, **settings)
+    assert [round(window.peak.mass, 1) for window in found.windows] == [3.5, 4.1]
+    assert found.verdict == "not trusted" and "choose another range" in found.summary()
+    assert "lies beside this window" in found.windows[0].beside
+    for window, ends in zip(windows, ({"stop": 3.9}, {"start": 3.7})):
+        assert scan(events, [window], KnownRatio, **settings, **ends).evidence
+
+
+@pytest.mark.parametrize("window, match", [
+    ((2.9, 3.3), "sidebands are too thin"), ((4.3, 4.7), "sidebands are too thin"),
+    ((4.55, 4.57), "too few events in the signal region"),
+])
+def test_windows_at_an_edge_and_without_events_are_refused(window, match):
+    with pytest.raises(SampleSizeError, match=match):
+        scan(TOY.background(12_000, 5), [SignalRegion(*window)], KnownRatio, folds=2)
