@@ -4,6 +4,7 @@
     python benchmarks/separation.py schemes      the same with each way of solving: bias, average, diffusive
     python benchmarks/separation.py polarised    MHD dust Q and U + white noise, two channels, 256 x 256
     python benchmarks/separation.py cib          MHD dust + a Planck CIB patch, 128 x 128, not periodic
+    python benchmarks/separation.py oracle       contaminations drawn by the generator itself, or of known law, 64 x 64
     python benchmarks/separation.py errors       are the errors of the report right? filaments + clouds + noise, 64 x 64
     python benchmarks/separation.py coverage     posterior of spectrum and sparsity: how often the truth is inside
 
@@ -294,21 +295,51 @@ def cib(bench: Bench, data: Path, seeds: int) -> None:
                       f"ratio {ratio[:, i].mean():.2f} +- {error:.2f}")  # fmt: skip
 
 
+def clouds(n: int, g: torch.Generator) -> Tensor:
+    k = (torch.fft.fftfreq(64)[:, None] ** 2 + torch.fft.rfftfreq(64)[None] ** 2).sqrt().clamp_min(4 / 64)
+    x = torch.fft.irfft2(torch.fft.rfft2(torch.randn(n, 64, 64, generator=g)) * k**-1.2, s=(64, 64))
+    x = (0.5 * x / x.std((-2, -1), keepdim=True)).exp()
+    return (x - x.mean((-2, -1), keepdim=True)) / x.std((-2, -1), keepdim=True)
+
+
+def filaments(seed: int) -> Tensor:
+    x = filamentary_field(1, size=64, seed=seed).values.reshape(64, 64)
+    return (x - x.mean()) / x.std()
+
+
+def oracle(bench: Bench, data: Path, seeds: int) -> None:
+    """Power recovered over true power, summed over mixtures, beside what subtracting the mean power leaves."""
+    patch = clouds(1, generator(1))[0]
+    drawn = Observed(patch, (64, 64), periodic=True, count=8, iterations=40)
+    for name, draw in (("law", clouds), ("generator", drawn)):
+        for boundary in ("periodic", "edge-mask"):
+            def job(draw=draw, boundary=boundary):  # type: ignore[no-untyped-def]
+                g, rows = generator(5), []
+                for seed in range(seeds):
+                    truth, other = filaments(seed), draw(1, g)[0]
+                    found = separate(truth + other, draw, seed=seed, boundary=boundary, eras=3, polish=0)
+                    mean = torch.stack([found.spectrum(x) for x in draw(64, generator(seed))]).mean(0)
+                    rows.append([found.spectrum(found.signal).tolist(), found.spectrum(truth).tolist(), mean.tolist(),
+                                 found.spectrum(found.mixture).tolist()])  # fmt: skip
+                return {"rows": rows, "modes": found.phi.modes.tolist()}
+
+            part = bench.part(f"oracle-{name}-{boundary}", job)
+            if part:
+                u, s, m, d = np.array(part["rows"]).sum(0)
+                kept = np.array(part["modes"]) > 50
+                print(f"{name:10s} {boundary:10s} mean of the bands of over 50 modes: {np.mean((u / s)[kept]):.2f}, "
+                      f"with the mean power subtracted {np.mean(((d - m) / s)[kept]):.2f}", flush=True)  # fmt: skip
+
+
 def errors(bench: Bench, data: Path, seeds: int) -> None:
     """Pulls of the power, chance bound and agreement by signal-to-noise, with clouds and noise of known law."""
     def draw(n: int, g: torch.Generator) -> Tensor:
-        k = (torch.fft.fftfreq(64)[:, None] ** 2 + torch.fft.rfftfreq(64)[None] ** 2).sqrt().clamp_min(4 / 64)
-        x = torch.fft.irfft2(torch.fft.rfft2(torch.randn(n, 64, 64, generator=g)) * k**-1.2, s=(64, 64))
-        x = (0.5 * x / x.std((-2, -1), keepdim=True)).exp()
-        clouds = 0.7 * (x - x.mean((-2, -1), keepdim=True)) / x.std((-2, -1), keepdim=True)
-        return clouds + 0.7 * torch.randn(n, 64, 64, generator=g)
+        return 0.7 * clouds(n, g) + 0.7 * torch.randn(n, 64, 64, generator=g)
 
     columns: dict[str, list[list[float]]] = {}
     for seed in range(seeds):
         def job(seed=seed):  # type: ignore[no-untyped-def]
-            truth = filamentary_field(1, size=64, seed=seed).values.reshape(64, 64)
-            truth = (truth - truth.mean()) / truth.std()
-            other = draw(1, generator(1000 + seed))[0]
+            truth, other = filaments(seed), draw(1, generator(1000 + seed))[0]
             found = separate(truth + other, draw, seed=seed, repeats=1)
             mine, true, both = (found.spectrum(x) for x in (found.signal, truth, found.signal + truth))
             noise, mixed, report = found.spectrum(other), found.spectrum(found.mixture), found.report
@@ -367,7 +398,7 @@ def coverage(bench: Bench, data: Path, seeds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("noise", "schemes", "polarised", "cib", "errors", "coverage"))
+    parser.add_argument("what", choices=("noise", "schemes", "polarised", "cib", "oracle", "errors", "coverage"))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--out", type=Path, default=Path.home() / ".cache" / "sundog-benchmarks" / "separation")
     parser.add_argument("--seeds", type=int, default=3)
