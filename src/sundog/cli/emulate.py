@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.options import AsJson, Columns, Key, Names, Seed, load
+from sundog.cli.options import AsJson, Columns, Key, Names, Seed, before_work, load
 
 
 def emulate(
@@ -19,22 +19,29 @@ def emulate(
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 5,
     key: Key = None,
     columns: Columns = None,
+    report: Annotated[Path | None, typer.Option("--report", "-r", help="Write one self-contained HTML page: the best "
+                                                "beside the truth, worst runs, where it errs, learning curve.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Cross-validate every emulator on the runs of a simulator, beside baselines; name the best and by how much.
 
     \b
-    sundog emulate runs.npz
+    sundog emulate runs.npz --report emulators.html
     sundog emulate runs.csv -c omega_m -c sigma_8 --family pod --family ntk
     """
-    from sundog.tasks.emulate import FAMILIES_TRIED
+    from dataclasses import replace
+
+    from sundog.tasks.emulate import FAMILIES_TRIED, FEWEST, learning_curve
     from sundog.tasks.emulate import emulate as compared
 
+    before_work(report)
     data = load(file, context, key=key, columns=columns)
     found = compared(data, seed, families=family or FAMILIES_TRIED, folds=folds)
-    rows = [{"name": row.name, "error": row.error, "error_bar": row.error_bar, "inside": row.inside,
-             "seconds": row.seconds} for row in found.rows]
-    facts = {"best": found.best.name, "p_value": found.p_value, "significant": found.significant, "runs": found.runs,
-             "rows": rows, "notes": list(found.notes)}
-    typer.echo(json.dumps(facts) if as_json else str(found))
+    if report is not None and not found.best.baseline and found.runs >= 2 * FEWEST:
+        found = replace(found, curve=learning_curve(data, found.best.name, seed, folds=folds))
+    typer.echo(json.dumps(found.facts()) if as_json else str(found))
+    if report is not None:
+        page = found.report(report)
+        if not as_json:
+            typer.echo(f"report: {page}")

@@ -108,6 +108,8 @@ def fit(
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Replaces the family's own.")] = None,
     plan: Annotated[Path | None, typer.Option(help="JSON or YAML file of plan settings; options above win.")] = None,
+    low_fidelity: Annotated[Path | None, typer.Option(
+        help="Of emulators: runs of a cheaper simulator, same inputs and outputs, that FILE corrects.")] = None,
     scaling: Annotated[str | None, typer.Option(
         help="auto, standard, logit, asinh, log-modulus, normal-scores or identity.")] = None,
     kind: Kind = "auto",
@@ -151,6 +153,7 @@ def fit(
         run = sundog.fit(
             family, data, context=context or None, plan=plan_of(plan, settings), seed=seed, device=device, out=out,
             scaling=scaling, progress=not quiet, **options,
+            low_fidelity=None if low_fidelity is None else load(low_fidelity, key=key, columns=columns),
         )
     if as_json:
         facts = {"folder": str(out), "family": run.family, "identity": run.identity,

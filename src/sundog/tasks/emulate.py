@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -42,22 +42,36 @@ class EmulatorRow:
     scores : (n,) mean square error of each run, every number of the output over its variance among the runs
     inside : (2,) share of numbers within 1 and 2 standard deviations, nan where there are none
     seconds : CPU seconds of learning and answering, all folds
+    mean, std : (n, *shape) what it answered, std None where it gives none
+    weights : (n,) of the runs, of mean 1, or None: a mean over runs is then one over the law of the design's candidates
     """
 
     name: str
     scores: Tensor
     inside: tuple[float, float]
     seconds: float
+    mean: Tensor = field(default_factory=lambda: torch.empty(0), repr=False)
+    std: Tensor | None = field(default=None, repr=False)
+    weights: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def errors(self) -> Tensor:
+        """Root mean square error of each run over the spread, (n,)."""
+        return self.scores.sqrt()
+
+    @property
+    def _weighed(self) -> Tensor:
+        return self.scores if self.weights is None else self.weights * self.scores
 
     @property
     def error(self) -> float:
         """Root mean square error over the spread of the outputs; 1 is what the mean of the runs gets."""
-        return math.sqrt(float(self.scores.mean()))
+        return math.sqrt(float(self._weighed.mean()))
 
     @property
     def error_bar(self) -> float:
         """Standard error of ``error``, from the scatter between runs."""
-        return float(self.scores.std()) / math.sqrt(len(self.scores)) / (2 * self.error) if self.error else 0.0
+        return float(self._weighed.std()) / math.sqrt(len(self.scores)) / (2 * self.error) if self.error else 0.0
 
     @property
     def baseline(self) -> bool:
@@ -73,15 +87,30 @@ class EmulationResult(Result):
     rows : emulators and baselines by error
     p_value : chance of so many runs answered better by the best than by the second if both were as good; Wilcoxon's
         signed ranks of the scores, doubled because the better one was chosen
-    runs, folds : how many
+    data : the runs
+    folds : how many
     notes : what could not be tried, and why
+    curve : error of the best against runs, where it was asked for
     """
 
     rows: tuple[EmulatorRow, ...]
     p_value: float
-    runs: int
+    data: Dataset
     folds: int
     notes: tuple[str, ...] = ()
+    curve: LearningCurve | None = None
+
+    @property
+    def runs(self) -> int:
+        """How many."""
+        return len(self.data)
+
+    def facts(self) -> dict[str, Any]:
+        """Its numbers, JSON-able."""
+        rows = [{"name": row.name, "error": row.error, "error_bar": row.error_bar, "inside": _or_none(row.inside),
+                 "seconds": row.seconds} for row in self.rows]
+        return {"best": self.best.name, "p_value": self.p_value, "significant": self.significant, "runs": self.runs,
+                "rows": rows, "notes": list(self.notes)}
 
     @property
     def best(self) -> EmulatorRow:
@@ -149,7 +178,7 @@ def emulate(dataset: Dataset, seed: int = 0, *, families: Sequence[str] = FAMILI
         except SampleSizeError as error:
             notes.append(f"{name} was left out: {error}")
     rows.sort(key=lambda row: row.error)
-    return EmulationResult(tuple(rows), _chance(rows[0], rows[1]), len(data), folds, tuple(notes))
+    return EmulationResult(tuple(rows), _chance(rows[0], rows[1]), data, folds, tuple(notes))
 
 
 def _chance(best: EmulatorRow, second: EmulatorRow) -> float:
@@ -232,20 +261,24 @@ def _row(name: str, answer: Callable[[Dataset, Tensor], Answer], data: Dataset, 
          ) -> EmulatorRow:
     """Answers on every fold by an emulator of the others; numbers that never change do not count."""
     used, start = unit > 0, time.process_time()
-    scores, near = torch.zeros(len(data), dtype=torch.float64), []
+    scores, near, answers = torch.zeros(len(data), dtype=torch.float64), [], []
     for part in parts:
         rest = torch.ones(len(data), dtype=torch.bool)
         rest[part] = False
         held = data[part]
         assert held.context is not None
         mean, std = answer(data[rest], held.context)
+        answers.append((mean, std))
         error = (mean.double() - held.values.double()).flatten(1)[:, used] / unit[used]
         scores[part] = error.square().mean(1)
         if std is not None:
             pull = error.abs() / (std.double().flatten(1)[:, used] / unit[used]).clamp(min=1e-300)
             near.append(torch.stack([(pull < times).double().mean(1) for times in (1.0, 2.0)], 1))
     inside = torch.cat(near).mean(0).tolist() if near else [math.nan, math.nan]
-    return EmulatorRow(name, scores, (inside[0], inside[1]), time.process_time() - start)
+    back = torch.cat(parts).argsort()
+    means, stds = (None if part[0] is None else torch.cat(part)[back] for part in zip(*answers))
+    weights = None if data.weights is None else data.weights.double() / data.weights.double().mean()
+    return EmulatorRow(name, scores, (inside[0], inside[1]), time.process_time() - start, means, stds, weights)
 
 
 def _family(family: str, seed: int, runs: Dataset, inputs: Tensor, **options: Any) -> Answer:
@@ -289,6 +322,11 @@ def _gaussian_process(seed: int, runs: Dataset, inputs: Tensor) -> Answer:
         variance += std[:, None].square() * v[k].square()
     shape = (len(new), *runs.values.shape[1:])
     return (y.mean(0) + unit * mean).reshape(shape), (unit * variance.sqrt()).reshape(shape)
+
+
+def _or_none(shares: tuple[float, float]) -> list[float | None]:
+    """NaN, which JSON cannot hold, as None."""
+    return [None if math.isnan(share) else share for share in shares]
 
 
 def _percent(share: float) -> str:

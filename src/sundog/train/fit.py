@@ -20,7 +20,7 @@ from sundog.data.dataset import Dataset
 from sundog.data.files import as_dataset
 from sundog.data.scaling import Scaling, Standard
 from sundog.data.series.layout import laid_out, whole_series
-from sundog.errors import DataError, OptionError, RunError, SampleSizeError
+from sundog.errors import DataError, OptionError, RunError, SampleSizeError, ShapeError
 from sundog.models.base import Batch, Model, RowNoise, as_often_as_weighed
 from sundog.models.emulators.base import Emulator
 from sundog.models.families import FAMILIES, build
@@ -51,6 +51,7 @@ def fit(
     scaling: Scaling | str | None = None,
     kinds: Kinds = None,
     init_from: Run | str | Path | None = None,
+    low_fidelity: Any = None,
     progress: bool = False,
     **options: Any,
 ) -> Run:
@@ -75,6 +76,8 @@ def fit(
         ``sundog.data.scaling.ByKind`` lists the kinds), or one word for all: ``continuous`` takes every number as it is
     init_from : a run of the same family and networks, or its folder: training starts from its weights instead of
         random ones (transfer learning). The scaling is fitted to the new data all the same.
+    low_fidelity : of emulators in closed form: runs of a cheaper simulator with the same inputs and outputs, elsewhere
+        and many more, which the emulator of ``dataset`` then corrects
     progress : show a progress bar
     **options : of the family, e.g. ``hidden=(64, 64)``
 
@@ -102,6 +105,8 @@ def fit(
     _check_series(given, family)
     data = laid_out(given)
     shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
+    cheap = None if low_fidelity is None else _cheap_runs(low_fidelity, context, data)
+    options = options if cheap is None else {**options, "low_fidelity": True}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(short(plan.seed, 64, "weights"))
         model = build(family, shape, width, options, periodic=data.periodic) if isinstance(family, str) else \
@@ -116,8 +121,8 @@ def fit(
                               do="add data, or lower held_out_fraction")
     private = _mechanism(plan, model, data, scaling, kinds)
     fitted = _scaling(data, model, private, scaling, kinds)
-    context_scaling = _context_scaling(data)
-    identity = _identity(model.family, model, plan, data, fitted, start)
+    context_scaling = _context_scaling(data if cheap is None else cheap)
+    identity = _identity(model.family, model, plan, data, fitted, start, cheap)
     folder = None if out is None else Path(out)
     if folder is not None and (folder / RUN).exists():
         return _finished(folder, identity, plan)
@@ -125,6 +130,8 @@ def fit(
         _make(folder)
     with alone_in(folder):
         batches = _standardised(data, fitted, context_scaling, plan)
+        if cheap is not None:
+            model.double().cheap.look(_standardised(cheap, fitted, context_scaling, plan)[0])  # type: ignore[operator, union-attr]
         facts = {
             "scaling": fitted, "context_scaling": context_scaling, "contexts": _contexts(data), "plan": plan,
             "labels": {label: getattr(given, label) for label in LABELS}, "identity": identity,
@@ -315,11 +322,24 @@ def _scaling(data: Dataset, model: Model, private: Mechanism | None, chosen: Sca
     return fitted_scaling(data, model.default_scaling if chosen is None else chosen, kinds)
 
 
-def _identity(family: str, model: Model, plan: Plan, data: Dataset, scaling: Scaling, start: Run | None) -> str:
+def _cheap_runs(given: Any, context: Sequence[str] | str | None, data: Dataset) -> Dataset:
+    """Runs of the cheaper simulator, of the same inputs and outputs as the dear ones."""
+    cheap = as_dataset(given)
+    cheap = (cheap.with_context(context) if context else cheap).train
+    if (cheap.context_names, cheap.values.shape[1:]) != (data.context_names, data.values.shape[1:]):
+        raise ShapeError("runs of low fidelity differ in kind", expected=f"{', '.join(data.context_names)} to "
+                         f"{tuple(data.values.shape[1:])} numbers", got=f"{', '.join(cheap.context_names)} to "
+                         f"{tuple(cheap.values.shape[1:])} numbers", do="give the same inputs and outputs, in order")
+    return cheap
+
+
+def _identity(family: str, model: Model, plan: Plan, data: Dataset, scaling: Scaling, start: Run | None,
+              cheap: Dataset | None) -> str:
     """Hash of everything that decides the result; two fits with the same one may continue each other."""
     settings = plan.model_dump(exclude={"checkpoint_seconds", "device", "devices"})
     facts: list[Any] = [family, model.config(), settings]
     facts += [data.fingerprint(), scaling.to_json()] if plan.privacy is None else [len(data)]  # a hash tells of rows
+    facts += [] if cheap is None else [cheap.fingerprint()]
     text = json.dumps(facts if start is None else [*facts, start.identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -114,6 +114,7 @@ class LinearOptions(Options):
 
     warp: bool = option(False, "outputs are stretched along their last axis, before they are learned, by a factor that "
                         "depends on the input, found from the runs: for features that move, as peaks of a spectrum")
+    low_fidelity: bool = option(False, "it corrects an emulator of a cheaper simulator; `fit` is given those runs")
 
 
 class LinearEmulator(Emulator):
@@ -126,7 +127,11 @@ class LinearEmulator(Emulator):
     g says where it is more, one for all rows of R or one for each. A draw is mean + unit (g(c) z) R with normal z: the
     correlation along an output is kept.
 
-    coefficients: B (p, d); residuals: R (r, d); warped: of the stretch (`sundog.models.emulators.warp`), empty if none
+    Two fidelities, where runs of a cheaper simulator are given: y(c) = rho y_cheap(c) + delta(c), with y_cheap emulated
+    from its own runs, delta from the dear ones, and rho one number by least squares on these (Kennedy, O'Hagan 2000).
+
+    coefficients: B (p, d); residuals: R (r, d); warped: of the stretch (`sundog.models.emulators.warp`), empty if none;
+    rho: (); cheap: the emulator of the cheaper simulator
     """
 
     options: LinearOptions
@@ -135,15 +140,26 @@ class LinearEmulator(Emulator):
     coefficients: Tensor
     residuals: Tensor
     warped: Tensor
+    rho: Tensor
+    cheap: LinearEmulator
 
     def __init__(self, shape: tuple[int, ...], context_dim: int = 0, **options: Any) -> None:
         super().__init__(shape, context_dim, **options)
         for name in ("coefficients", "residuals"):
             self.register_buffer(name, torch.zeros(0, math.prod(self.shape)))
         self.register_buffer("warped", torch.zeros(0))
+        self.register_buffer("rho", torch.zeros(()))
+        if self.options.low_fidelity:
+            self.cheap = type(self)(shape, context_dim, **{**options, "low_fidelity": False})
 
     def prepare(self, x: Tensor, context: Tensor | None, weights: Tensor | None = None) -> None:
+        """As `Emulator.prepare`; of two fidelities ``cheap`` has been prepared before."""
         assert context is not None
+        if self.options.low_fidelity:
+            low = self.cheap.predict(context)[0].double()
+            base, wanted = ((y - y.mean(0)) for y in (low, x.double()))
+            self.rho = (base * wanted).sum() / base.square().sum().clamp(min=1e-300)
+            x = x - self.rho * low
         if self.options.warp:
             c, y = context.double(), x.double()
             self.warped = fitted_warp(c, y, y.std(0))
@@ -184,14 +200,23 @@ class LinearEmulator(Emulator):
     def predict(self, context: Tensor) -> tuple[Tensor, Tensor]:
         mean, g = self._law(context)
         std = self.unit * (g.square() @ self.residuals.square()).sqrt()
-        return self._shaped(mean, context), self._shaped(std, context)
+        mean, std = self._shaped(mean, context), self._shaped(std, context)
+        if not self.options.low_fidelity:
+            return mean, std
+        low, spread = self.cheap.predict(context)
+        return mean + self.rho * low, (std.square() + (self.rho * spread).square()).sqrt()
+
+    def outside(self, context: Tensor) -> Tensor:
+        """Of two fidelities the box is that of the cheaper runs: few dear ones span none."""
+        return self.cheap.outside(context) if self.options.low_fidelity else super().outside(context)
 
     def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
         """Mean and a normal error, correlated along the output; rows are independent of each other."""
         assert context is not None
         mean, g = self._law(context)
         error = (g * noise.normal(len(self.residuals)).to(self.residuals)) @ self.residuals
-        return self._shaped(mean + self.unit * error, context)
+        drawn = self._shaped(mean + self.unit * error, context)
+        return drawn + self.rho * self.cheap.draw(noise, context) if self.options.low_fidelity else drawn
 
 
 def _check_runs(x: Tensor, context: Tensor, family: str) -> None:
