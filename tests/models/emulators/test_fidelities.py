@@ -1,4 +1,4 @@
-"""Two fidelities: a pendulum solved in 800 steps is dear, in 80 it is cheap and wrong by a per cent."""
+"""Two fidelities: a pendulum solved in 800 steps is dear, in 160 it is cheap and wrong by half a per cent."""
 
 import pytest
 import torch
@@ -35,14 +35,14 @@ def test_three_dear_runs_and_cheap_ones_beat_eleven_dear():
     new = inputs(200, "new")
     truth = pendulum(new, 800)
     for seed in range(2):
-        dear, cheap = inputs(11, "dear", seed), runs(inputs(40, "cheap", seed), 80)
+        dear, cheap = inputs(11, "dear", seed), runs(inputs(40, "cheap", seed), 160)
 
         def error(data, **options):
             return float((sundog.fit("pod", data, **options).predict(new).mean - truth).square().mean().sqrt())
 
         two = error(runs(dear[:3], 800), low_fidelity=cheap)
         assert two < error(runs(dear, 800))
-        assert two < 0.5 * error(cheap)  # the correction, not the cheap runs alone
+        assert two < 0.7 * error(cheap)  # the correction, not the cheap runs alone
 
 
 def test_a_wrong_cheap_simulator_is_given_no_say():
@@ -56,7 +56,7 @@ def test_a_wrong_cheap_simulator_is_given_no_say():
 
 
 def test_it_is_kept_and_draws_what_it_predicts(tmp_path):
-    cheap = runs(inputs(40, "cheap"), 80)
+    cheap = runs(inputs(40, "cheap"), 160)
     run = sundog.fit("pod", runs(inputs(5, "dear"), 800), low_fidelity=cheap, out=tmp_path / "run")
     mean, std = run.predict([[0.4, 0.6]])
     for a, b in zip((mean, std), sundog.load_run(tmp_path / "run").predict([[0.4, 0.6]])):
@@ -70,4 +70,4 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ShapeError, match="low fidelity"):
         sundog.fit("pod", runs(inputs(12, "dear"), 800), low_fidelity=Dataset.from_arrays(inputs(12, "x")))
     with pytest.raises(OptionError, match="low_fidelity"):
-        sundog.fit("deeponet", runs(inputs(30, "dear"), 800), low_fidelity=runs(inputs(12, "x"), 80))
+        sundog.fit("deeponet", runs(inputs(30, "dear"), 800), low_fidelity=runs(inputs(12, "x"), 160))

@@ -14,7 +14,7 @@ from sundog.data.public.fetch import cache_folder, download
 from sundog.data.public.sets import PUBLIC, PublicSet
 from sundog.errors import OfflineError, OptionError
 
-SAMPLES = ("dijets", "dust", "radio")
+SAMPLES = ("camb", "dijets", "dust", "radio")
 
 
 def names() -> tuple[str, ...]:
@@ -110,11 +110,12 @@ def load_public(
 
 
 def sample(name: str) -> Dataset:
-    """One of the small samples in the package, made by sundog's own simulators; no network.
+    """One of the small samples in the package, made by sundog's own simulators or CAMB; no network.
 
     Parameters
     ----------
-    name : "dijets" (LHC-Olympics-like events), "dust" (filamentary maps) or "radio" (radio-galaxy-like images)
+    name : "camb" (spectra of 70 cosmologies), "dijets" (LHC-Olympics-like events), "dust" (filamentary maps) or
+        "radio" (radio-galaxy-like images)
 
     Example
     -------
