@@ -30,7 +30,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = 
     with one_thread():
         found = emulate(runs, seed, families=("ntk",) if quick else ("pod", "ntk"))
         yield f"compare {str(found).splitlines()[0]}"
-        run = sundog.fit("ntk" if quick else "pod", runs, seed=seed, warp=not quick)
+        run = sundog.fit("ntk" if quick else "pod", runs, seed=seed)
     run.save(out / "emulator")
     prediction = run.predict(unseen.context)
     yield f"fit     {run}"

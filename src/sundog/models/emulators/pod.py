@@ -169,8 +169,12 @@ def _polynomials(powers: Tensor, context: Tensor, modes: Tensor, y: Tensor, root
 
 
 def _processes(context: Tensor, amplitudes: Tensor, modes: Tensor, y: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    """A process for each mode; what no mode holds is an error of its own."""
+    """A process for each mode that one foresees; what these do not hold is an error of its own."""
     found, left_out = fitted_processes(context, amplitudes, weights)
+    foreseen = (left_out.square().sum(0) < amplitudes.square().sum(0)).nonzero().flatten()
+    foreseen = foreseen if len(foreseen) else left_out.square().sum(0).argmin()[None]
+    found, left_out = found.of(foreseen), left_out[:, foreseen]
+    amplitudes, modes = amplitudes[:, foreseen], modes[foreseen]
     beside = y - amplitudes @ modes
     root = weights.sqrt()[:, None]
     residuals = torch.cat([modes, root * beside / math.sqrt(len(y))])

@@ -2,7 +2,7 @@
 
     a(c) ~ GP(0, K),     K(c, c') = t (1 + c c') + q (c c')^2 + s exp(-1/2 sum_i (c_i - c'_i)^2 / l_i^2) + v delta / w
 
-a line, a quadratic, and what bends otherwise; w: weight of a run.
+a line, a quadratic where the runs are many, and what bends otherwise; w: weight of a run.
 
 Source: Rasmussen and Williams 2006, equations 2.23, 2.24, 5.9 and 5.12.
 """
@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 LENGTHS = (0.2, 100.0)  # in standard deviations of an input; at the upper end it has no effect beyond a line
 # Variances over that of the amplitude.
 LEVELS = {"line": (1e-2, 1e3), "quadratic": (1e-8, 1e2), "process": (1e-6, 1e3), "noise": (1e-10, 1.0)}
+ENOUGH = 1.5  # runs for each coefficient of a quadratic; with fewer there is none: it errs by itself outside the runs
 FIRST = (1.0, 1e-2, 1.0, 1e-4)
 ROUNDING = 1e-10  # of t and s, added to the noise: float64 solves what is conditioned so
 FOLDS = 5
@@ -48,6 +49,11 @@ class Processes:
     alpha: Tensor
     root: Tensor
     calibration: Tensor
+
+    def of(self, rows: Tensor) -> Processes:
+        """The processes of these amplitudes alone."""
+        return Processes(self.inputs, *(part[rows] for part in (self.lengths, self.levels, self.alpha, self.root,
+                                                                self.calibration)))
 
     def mean(self, context: Tensor) -> Tensor:
         """Amplitudes (n_new, m)."""
@@ -81,6 +87,8 @@ def fitted_processes(context: Tensor, amplitudes: Tensor, weights: Tensor) -> tu
     x, w = context.numpy(), weights.numpy()
     squares = np.moveaxis((x[:, None] - x) ** 2, 2, 0)
     trends = np.stack([1 + x @ x.T + ROUNDING * np.eye(len(x)), (x @ x.T) ** 2])
+    bends = len(x) >= ENOUGH * math.comb(x.shape[1] + 2, 2)
+    trends[1] *= bends
     parts, left_out = [], []
     for a in amplitudes.T:
         unit = float(a.square().mean().sqrt()) or 1.0
@@ -89,7 +97,8 @@ def fitted_processes(context: Tensor, amplitudes: Tensor, weights: Tensor) -> tu
         root = cholesky(_covariance(found, squares, trends, w)[0], lower=True)
         alpha, inverse = _solved(root, y), _solved(root, np.eye(len(y)))
         calibration = math.sqrt(math.pi / 2) * float(np.average(abs(_pulls(y, squares, trends, w)), weights=w))
-        parts.append((np.exp(found[4:]), unit**2 * np.exp(found[:4]), alpha / unit, unit * root, calibration))
+        levels = unit**2 * np.exp(found[:4]) * (1, bends, 1, 1)
+        parts.append((np.exp(found[4:]), levels, alpha / unit, unit * root, calibration))
         left_out.append(unit * calibration * alpha / inverse.diagonal())
     found_parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in zip(*parts))
     return Processes(context.contiguous(), *found_parts), torch.from_numpy(np.stack(left_out, 1))
