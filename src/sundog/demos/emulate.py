@@ -13,6 +13,7 @@ import sundog
 from sundog.data.public import access as public
 from sundog.demos.dijets import one_thread
 from sundog.tasks.emulate import emulate
+from sundog.train.run import EmulatorRun
 
 RUNS = 30
 SPECTRA = ("TT", "EE", "TE", "phiphi")
@@ -31,6 +32,7 @@ def run_demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = 
         found = emulate(runs, seed, families=("ntk",) if quick else ("pod", "ntk"))
         yield f"compare {str(found).splitlines()[0]}"
         run = sundog.fit("ntk" if quick else "pod", runs, seed=seed)
+    assert isinstance(run, EmulatorRun)
     run.save(out / "emulator")
     prediction = run.predict(unseen.context)
     yield f"fit     {run}"

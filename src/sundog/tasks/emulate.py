@@ -276,7 +276,9 @@ def _row(name: str, answer: Callable[[Dataset, Tensor], Answer], data: Dataset, 
             near.append(torch.stack([(pull < times).double().mean(1) for times in (1.0, 2.0)], 1))
     inside = torch.cat(near).mean(0).tolist() if near else [math.nan, math.nan]
     back = torch.cat(parts).argsort()
-    means, stds = (None if part[0] is None else torch.cat(part)[back] for part in zip(*answers))
+    means = torch.cat([mean for mean, _ in answers])[back]
+    given = [std for _, std in answers if std is not None]
+    stds = torch.cat(given)[back] if given else None
     weights = None if data.weights is None else data.weights.double() / data.weights.double().mean()
     return EmulatorRow(name, scores, (inside[0], inside[1]), time.process_time() - start, means, stds, weights)
 
