@@ -82,6 +82,7 @@ def test_an_ensemble_goes_on_and_is_not_mixed_with_another(tmp_path: Path, capsy
 def test_wrong_ensembles_are_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = ["--out", str(tmp_path)]
     for words, said in ((["--seeds", "5"], "cannot read --seeds"), (["--workers", "2"], "one sky is one piece"),
+                        (["--seeds", "0:3", "--seed", "4"], "exclude each other"),
                         (["--seeds", "0:3", "--index", "3"], "no such piece")):
         assert main(["sky", "simulate", "--nside", "16", *words, *out]) == 2
         assert said in capsys.readouterr().err

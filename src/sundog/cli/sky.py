@@ -74,6 +74,9 @@ def simulate(
     options: dict[str, Any] = {"nside": nside, "cosmology": cosmology, "extra": tuple(extra or ()), "cmb": cmb,
                                "fits": fits, "car": car, "threads": threads}
     if seeds is not None:
+        if seed:
+            raise OptionError("--seed and --seeds exclude each other", got=f"--seed {seed} --seeds {seeds}",
+                              expected="one of them", do=f"write --seeds {seeds}")
         _many(_range(seeds), out, options, {"workers": workers, "scheduler": scheduler}, jobs, index, quiet, as_json)
         return
     if workers or scheduler is not None or jobs is not None or index is not None:
