@@ -178,7 +178,7 @@ def with_signal(background: Dataset, w: float, seed: int) -> Dataset:
 
 
 def fraction_row(search: RAnode) -> Row:
-    found = search.fraction_
+    found = search.core_fraction_
     assert found is not None and search.fit_ is not None  # fitted
     return {"w_fit": found.value, "low": found.low, "high": found.high, "low_95": found.low_95,
             "high_95": found.high_95, "sigma": found.significance, "w_same_events": search.fit_.w,

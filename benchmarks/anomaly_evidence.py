@@ -39,10 +39,10 @@ def main() -> None:
             search = RAnode(trial.region, seed=trial.seed, background=background, starts=o.starts, signal=o.signal)
             search.fit(trial.events)
             curve = trial.curve(search)
-            print(f"injection {injection}, {scaling}: w = {search.signal_fraction_:.5f} (95 %: "
-                  f"{search.signal_fraction_interval_[0]:.5f} to {search.signal_fraction_interval_[1]:.5f}; true "
-                  f"{trial.true_fraction:.5f}); control {search.control_}; evidence {search.evidence_}; SIC at 1e-3 "
-                  f"{curve.at(1e-3):.1f}; {time.process_time() - start:.0f} CPU s\n    {background.report}", flush=True)
+            print(f"injection {injection}, {scaling}: {search.fraction_}; core {search.core_fraction_}; "
+                  f"true {trial.true_fraction:.5f}; control {search.control_}; evidence {search.evidence_}; "
+                  f"SIC at 1e-3 {curve.at(1e-3):.1f}; {time.process_time() - start:.0f} CPU s\n"
+                  f"    {background.report}", flush=True)
 
 
 if __name__ == "__main__":

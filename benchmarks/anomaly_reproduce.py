@@ -128,7 +128,7 @@ def _kept(order: Order, name: str, injection: int, injected: int, w: float | Non
     trial = order.trial(injection, max(injected, 1))
     background = _shared(trial, "flow-normal-scores")
     search = RAnode(trial.region, seed=trial.seed, w=w, background=background).fit(trial.events)
-    found = search.fraction_
+    found = search.core_fraction_
     assert found is not None  # fit has been called
     row = {"method": "ranode", "fixed": w, "true_fraction": 0.0 if injected == 0 else trial.true_fraction,
            "w": found.value, "low_95": found.low_95, "high_95": found.high_95, "evidence": search.evidence_,

@@ -189,8 +189,9 @@ def measure(trial: Trial, method: str) -> dict[str, Any]:
     if has_template:
         row |= dict(zip(("auc", "auc_error", "auc_n"), trial.template_area(detector)))
     if isinstance(detector, RAnode):
-        row |= {"w": detector.signal_fraction_, "w_interval": detector.signal_fraction_interval_,
-                "evidence": detector.evidence_}
+        core = detector.core_fraction_
+        assert core is not None  # of a fitted search
+        row |= {"w": core.value, "w_interval": (core.low_95, core.high_95), "evidence": detector.evidence_}
     trial.folder.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(row))
     return row

@@ -106,7 +106,7 @@ def test_toy_with_a_flow_signal():
     search = RAnode(REGION, **settings).fit(events)
     inside = TOY.in_signal_region(events)
     truth = float(TOY.truth(15_000, 0.012, seed=0)[inside].double().mean())
-    assert search.evidence_ and 0.6 < search.signal_fraction_ / truth < 1.2  # learned from 120 events: low, never high
+    assert search.evidence_ and 0.6 < search.core_fraction_.value / truth < 1.2  # of 120 events
     tests = [e[TOY.in_signal_region(e)] for e in (TOY.background(40_000, 1), TOY.signal(4000, 2))]
     data = Dataset.from_arrays(torch.cat([e.values for e in tests]), torch.cat([e.context for e in tests]))
     labels = np.repeat([0, 1], [len(e) for e in tests])
@@ -117,7 +117,7 @@ def test_toy_with_a_flow_signal():
     profile = search.profile([search.fit_.w, 0.12])
     assert profile.gain.argmax() == 0
     nothing = RAnode(REGION, **settings).fit(TOY.background(15_000, seed=9))
-    assert not nothing.evidence_ and nothing.signal_fraction_ < 0.005
+    assert not nothing.evidence_ and nothing.core_fraction_.value < 0.005
 
 
 @pytest.mark.parametrize("far", [20.0, 38.0, 1e3])

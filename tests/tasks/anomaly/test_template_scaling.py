@@ -42,9 +42,9 @@ class _Given:
 @pytest.mark.slow
 def test_no_false_signal_at_an_edge_or_in_a_tail():
     default, plain = claimed(SCALINGS["flow"]), claimed("standard")
-    assert not default.evidence_ and default.fraction_.gain < 8
+    assert not default.evidence_ and default.core_fraction_.gain < 8
     # Negative control: on the plain scale the same search claims a place where the flow is wrong.
-    assert plain.fraction_.gain > 3 * default.fraction_.gain + 20
+    assert plain.core_fraction_.gain > 3 * default.core_fraction_.gain + 20
 
 
 @pytest.mark.slow
