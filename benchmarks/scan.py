@@ -97,7 +97,7 @@ def fits(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
             yield f"{name} {n}", one
 
 
-def null(_: Path, toys: int = 60) -> Iterator[tuple[str, Callable[[], Row]]]:
+def null(_: Path, toys: int = 200) -> Iterator[tuple[str, Callable[[], Row]]]:
     """Scans of background alone."""
     for seed in range(toys):
         yield f"{seed}", lambda seed=seed: _scanned(TOY.background(N, 10_000 + seed), seed)
