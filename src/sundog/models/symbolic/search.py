@@ -8,6 +8,7 @@ Source: the search space and the two aims are those of AutoNumerics-Zero (Real e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from sundog.random import numpy_stream
 
 OPERATIONS = "+-*/"
 KEPT = 8  # programs of each number of operations
-TRIES = 2  # tunings of one form, from different constants
+TRIES = 6  # tunings of one form, from different constants
 TUNINGS, POLISHINGS = 12, 60  # steps of a mutant, of the front
 MOST_CONSTANTS = 10
 
@@ -79,9 +80,13 @@ class _Search:
     tried: dict[Any, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for i in range(len(self.x)):
-            self.add((("*", i, -1),), np.ones(1))
-            self.add((("*", i, -1), ("+", len(self.x), -2)), np.ones(2))
+        """All programs of one operation, and of two that end in the result of the first: evolution begins there."""
+        d = len(self.x)
+        for first in _lines([*range(d)]):
+            self.add(*_pruned((first,), [1.0], d))
+            for second in _lines([d]) if d == 1 else ():
+                if self.most > 1:
+                    self.add(*_pruned((first, _with_new_constant(second)), [1.0, 0.5], d))
 
     def step(self) -> None:
         """One mutant of one of the programs kept."""
@@ -134,7 +139,7 @@ class _Search:
             error = float(r.max() if self.norm == "max" else np.sqrt((r**2).mean()))
             if error < best[1]:
                 best = c, error
-            if not polish or not np.isfinite(error):
+            if not polish or not np.isfinite(error) or error == 0:
                 break
             weight = weight * (r + 1e-3 * r.max())
             weight /= weight.mean()
@@ -169,6 +174,20 @@ def _least_squares(code: Code, c: np.ndarray, x: np.ndarray, y: np.ndarray, w: n
                 if damping > 1e8:
                     break
     return c
+
+
+def _lines(values: list[int]) -> Iterator[tuple[str, int, int]]:
+    """Every operation on two of the values and input 0, or on one and a constant."""
+    known = sorted({0, *values})
+    for op in OPERATIONS:
+        for a in [*known, -1]:
+            for b in [*known, -1]:
+                if not a == b == -1 and (a in values or b in values):
+                    yield op, a, b
+
+
+def _with_new_constant(line: tuple[str, int, int]) -> tuple[str, int, int]:
+    return line[0], *(k if k >= 0 else -2 for k in line[1:])
 
 
 def _mutated(code: Code, constants: list[float], inputs: int, rng: np.random.Generator) -> tuple[Code, list[float]]:
