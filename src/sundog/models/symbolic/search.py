@@ -83,10 +83,14 @@ class _Search:
         """All programs of one operation, and of two that end in the result of the first: evolution begins there."""
         d = len(self.x)
         for first in _lines([*range(d)]):
-            self.add(*_pruned((first,), [1.0], d))
+            self._begin((first,), [1.0])
             for second in _lines([d]) if d == 1 else ():
                 if self.most > 1:
-                    self.add(*_pruned((first, _with_new_constant(second)), [1.0, 0.5], d))
+                    self._begin((first, _with_new_constant(second)), [1.0, 0.5])
+
+    def _begin(self, code: Code, constants: list[float]) -> None:
+        code, constants = _pruned(code, constants, len(self.x))
+        self.add(code, np.array(constants))
 
     def step(self) -> None:
         """One mutant of one of the programs kept."""
@@ -187,7 +191,8 @@ def _lines(values: list[int]) -> Iterator[tuple[str, int, int]]:
 
 
 def _with_new_constant(line: tuple[str, int, int]) -> tuple[str, int, int]:
-    return line[0], *(k if k >= 0 else -2 for k in line[1:])
+    op, a, b = line
+    return op, a if a >= 0 else -2, b if b >= 0 else -2
 
 
 def _mutated(code: Code, constants: list[float], inputs: int, rng: np.random.Generator) -> tuple[Code, list[float]]:
