@@ -13,6 +13,13 @@ from typing import Any
 
 from sundog.errors import MissingExtraError, OptionError
 
+UNSEEN = -1.6375e30  # what HEALPix files hold where nothing was observed
+
+
+def unseen(lowest: float) -> bool:
+    """Whether the lowest of some numbers stands for a pixel that was not observed, to the precision of float32."""
+    return abs(lowest / UNSEEN - 1) < 1e-5
+
 
 def at_least(value: int, least: int, what: str) -> int:
     """``value``, if it is a whole number of at least ``least``, else an OptionError."""

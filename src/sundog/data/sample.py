@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sundog.checks import positive
+from sundog.checks import UNSEEN, positive, unseen
 from sundog.data.exchange import Exchange
 from sundog.data.formats.raw import with_notes
 from sundog.data.objects import raw_of
@@ -376,6 +376,10 @@ def _check_numbers(data: Dataset) -> None:
             raise DataError(f"{what} contain NaN or Inf", got=f"{int(bad.sum())} of {len(part)} rows",
                             expected="finite numbers",
                             do=f"drop or repair {_rows(bad)}")
+    if data.kind == "images" and unseen(float(data.values.min())):
+        raise DataError("maps hold UNSEEN pixels", got=f"{int((data.values < 0.99 * UNSEEN).sum())} of "
+                        f"{data.values.numel()} pixels of {UNSEEN:g}", expected="numbers",
+                        do="load them with mask= a map that is 0 there, or with mask='missing'")
     if data.weights is not None and data.weights.shape != (len(data),):
         raise DataError("weights do not fit the values", got=tuple(data.weights.shape), expected=f"({len(data)},)",
                         do="pass one weight per row")

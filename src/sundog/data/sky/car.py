@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sundog.checks import enough_memory
 from sundog.data.atomic import atomic_write
 from sundog.data.sky.healpix import checked_map
 from sundog.data.sky.sphere import analysis, ducc, nside_of, pixelisation, ring_values
@@ -28,13 +27,12 @@ def car_rows(pixel_arcmin: float) -> int:
 
     Raises
     ------
-    OptionError : no whole number of them, or maps that the memory does not hold.
+    OptionError : no whole number of them.
     """
     ny = round(180 * 60 / pixel_arcmin) if pixel_arcmin > 0 else 0
     if ny < 4 or abs(ny * pixel_arcmin / (180 * 60) - 1) > 1e-6:
         raise OptionError("pixels do not fill the sphere", got=f"{pixel_arcmin} arcmin",
                           expected="a whole number of pixels in 180 degrees", do="pass 0.5, 1, 2, 5 or 10 arcmin")
-    enough_memory(4 * 8.0 * ny * 2 * ny, f"a sky of {2 * ny} x {ny} pixels", "pass larger pixels")
     return ny
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sundog.checks import UNSEEN
 from sundog.data.atomic import atomic_write
 from sundog.data.sky.sphere import nside_of, pixelisation
 from sundog.errors import DataError, FileError, OptionError, ShapeError
 
 Array = NDArray[Any]
-UNSEEN = -1.6375e30  # what HEALPix files hold where nothing was observed
 _FRAMES = {"EQU": "icrs", "CEL": "icrs", "ICRS": "icrs", "FK5": "icrs", "J2000": "icrs", "RADEC": "icrs", "C": "icrs",
            "Q": "icrs", "GAL": "galactic", "G": "galactic", "ECL": "ecliptic", "E": "ecliptic"}  # by the first letters
 _PIXELS = ("PIXEL", "PIX", "PIXELS", "HPXPIXEL", "IPIX", "HPX", "INDEX", "PIXNUM", "PIXEL_INDEX")

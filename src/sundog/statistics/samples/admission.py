@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sundog.checks import UNSEEN, unseen
 from sundog.errors import DataError, ShapeError
 
 SQUARED = 1e-10, 1e10  # largest values between which float32 holds squares, cubes and their ratios
@@ -29,7 +30,11 @@ def checked_finite(x: Tensor, what: str) -> Tensor:
     if not largest < float("inf"):
         bad = int((~torch.isfinite(x)).sum())
         raise DataError(f"{what} hold NaN or Inf", got=f"{bad} of {x.numel()} values", expected="finite values",
-                        do="drop or repair those samples first")
+                        do="pass mask= a map that is 0 there where the function takes one, else fill or drop them")
+    if unseen(lowest):
+        raise DataError(f"{what} hold UNSEEN pixels", got=f"{int((x < 0.99 * UNSEEN).sum())} of {x.numel()} values of "
+                        f"{UNSEEN:g}", expected="numbers",
+                        do="pass mask= a map that is 0 there where the function takes one, else fill or drop them")
     if x.dtype == torch.float32 and largest > 0 and not SQUARED[0] < largest < SQUARED[1]:
         x = x.double()
     return x
