@@ -32,6 +32,7 @@ NAV: list[dict[str, Any]] = [
                     {"Diffusion": "models/diffusion.md"}, {"Wasserstein GAN": "models/gan.md"},
                     {"Variational auto-encoder": "models/vae.md"}, {"Image translation": "models/translate.md"},
                     {"Scattering synthesis": "models/scattering.md"}, {"Emulators": "models/emulators.md"},
+                    {"An elliptic equation": "models/elliptic.md"},
                     {"Which runs to make": "design.md"},
                     {"Two-sample classifier": "models/classifier.md"}]},
     {"Judging": [{"The judge": "judge.md"}, {"Real or fake?": "quiz.md"}, {"Statistics": "statistics.md"},
