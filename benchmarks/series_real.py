@@ -4,8 +4,9 @@ The series come with the packages arch and statsmodels (pip install arch statsmo
 
     python benchmarks/series_real.py hurst                     Hurst exponents with intervals
     python benchmarks/series_real.py learned                   H of log volatility beside its measurement error
-    python benchmarks/series_real.py fit NAME                  fit a generator to 1999-2011, keep its fakes
-    python benchmarks/series_real.py judge                     judge all fakes kept against 2012-2018
+    python benchmarks/series_real.py eras                      whether early and late returns have one law
+    python benchmarks/series_real.py fit NAME                  fit a generator to two years in four, keep its fakes
+    python benchmarks/series_real.py judge                     judge all fakes kept against the other years
 
 S&P 500 and Nasdaq, daily, 1999-2018. Windows of 64 returns, each over its own root mean square, so that calm and wild
 years have one law; judged as paths, whose increments are the returns.
@@ -74,15 +75,21 @@ def _market(name: str):  # type: ignore[no-untyped-def]
     return importlib.import_module(f"arch.data.{name}").load()
 
 
-def returns(name: str, first: str, last: str, stride: int) -> torch.Tensor:
-    """Windows (n, 64) of daily log returns, each over its root mean square."""
-    x = np.diff(np.log(_market(name).loc[first:last]["Adj Close"].to_numpy()))
+def returns(name: str, first: int, last: int, stride: int) -> torch.Tensor:
+    """Windows (n, 64) of daily log returns of these years, each over its root mean square."""
+    x = np.diff(np.log(_market(name).loc[str(first):str(last)]["Adj Close"].to_numpy()))
     cut = torch.from_numpy(x).unfold(0, LENGTH, stride)
     return (cut / cut.square().mean(1, keepdim=True).sqrt()).contiguous()
 
 
 def learned_from() -> torch.Tensor:
-    return torch.cat([returns(name, "1999", "2011", 8) for name in ("sp500", "nasdaq")])
+    """Overlapping windows of both markets, of two years out of four."""
+    return torch.cat([returns(name, y, y + 1, 8) for name in ("sp500", "nasdaq") for y in range(1999, 2018, 4)])
+
+
+def judged_by() -> torch.Tensor:
+    """Windows of the S&P 500 side by side, of the other years."""
+    return torch.cat([returns("sp500", y, y + 1, LENGTH) for y in range(2001, 2018, 4)])
 
 
 def records(x: torch.Tensor) -> sundog.Dataset:
@@ -111,12 +118,12 @@ def on_paths(**options: object) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 GENERATORS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "1999-2011 itself": lambda x: x[:: max(1, len(x) // FAKES)][:FAKES],
+    "the years learned from": lambda x: torch.cat([returns("sp500", y, y + 1, LENGTH) for y in range(1999, 2018, 4)]),
     "Gaussian, same spectrum": gaussian,
     "SDE, white noise": on_paths(hurst=0.5, noise="constant", steps=60),
     "SDE, fractional noise": on_paths(steps=100),
-    "diffusion, 1-D": on_returns("diffusion", skip="covariance", parameters=1e5, steps=1500),
-    "flow matching, 1-D": on_returns("flow-matching", parameters=1e5, steps=1500),
+    "diffusion, 1-D": on_returns("diffusion", skip="covariance", parameters=5e4, steps=600),
+    "flow matching, 1-D": on_returns("flow-matching", parameters=5e4, steps=600),
     "scattering, 1-D": on_returns("scattering", iterations=60),
 }
 
@@ -128,9 +135,16 @@ def fit(name: str) -> None:
         np.save(file, GENERATORS[name](learned_from().float()).numpy())
 
 
+def eras() -> None:
+    early, late = (records(paths(returns("sp500", *years, LENGTH))) for years in ((1999, 2011), (2012, 2018)))
+    verdict = sundog.judge(late, early, statistics=ROWS)
+    print(f"1999-2011 against 2012-2018: p = {verdict.p_value:.1g}, " + ", ".join(
+        f"{row} {verdict[row].p_value:.1g}" for row in ROWS))
+
+
 def judge() -> None:
-    real = records(paths(returns("sp500", "2012", "2018", LENGTH)))
-    print(f"{len(real)} windows of 2012-2018; p of the verdict, and of each row\n")
+    real = records(paths(judged_by()))
+    print(f"{len(real)} windows; p of the verdict, and of each row\n")
     print("| generator | verdict | " + " | ".join(ROWS) + " |\n|---" * 1 + "|---" * (1 + len(ROWS)) + "|")
     for name in GENERATORS:
         if (KEPT / f"{name}.npy").exists():
@@ -143,4 +157,4 @@ def judge() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"hurst": hurst, "learned": learned, "fit": fit, "judge": judge}[sys.argv[1]](*sys.argv[2:])
+    {"hurst": hurst, "learned": learned, "eras": eras, "fit": fit, "judge": judge}[sys.argv[1]](*sys.argv[2:])
