@@ -140,7 +140,8 @@ def ship(folder: Path, n: int) -> None:
     """Every fifth l of n runs and of 40 unseen cosmologies, as `logarithms`."""
     train, test = (np.load(folder / f"narrow-{part}.npz") for part in ("train", "test"))
     values, context = (np.concatenate([train[key][:n], test[key][:40]]) for key in ("values", "context"))
-    kept = logarithms(torch.from_numpy(values[..., : JUDGED - 1 : 5]).double()).float()
+    mantissa, exponent = torch.frexp(logarithms(torch.from_numpy(values[..., : JUDGED - 1 : 5]).double()).float())
+    kept = torch.ldexp((mantissa * 2**18).round() / 2**18, exponent)  # 18 bits: 0.006 cosmic variances at worst
     Dataset.from_arrays(kept, context, context_names=NAMES, held_out_fraction=0, provenance={
         "simulator": "CAMB, default accuracy, l = 2, 7, 12 ... 2497", "box": "Planck 2018 +- 4 standard deviations",
         "rows": f"{n} of a Sobol sequence, then 40 at random"}).save(SHIPPED)
