@@ -1,6 +1,7 @@
 """How much do the runs one chooses matter? Every number of docs/design.md comes from here.
 
     python benchmarks/designs.py table     least squares on four designs: root mean square error over the best error
+    python benchmarks/designs.py emulators which design suits which emulator, on a surrogate of CAMB; 1 minute
     python benchmarks/designs.py time      CPU seconds: 20,000 candidates with 84 features
 
 Table: polynomials of degree 19 (m = 20) on 20,001 equidistant candidates of [-1, 1], 60 repeats, about 1 minute.
@@ -15,13 +16,18 @@ from typing import Any
 
 import numpy as np
 
+import sundog
+from sundog.data.dataset import Dataset
+from sundog.data.public.access import sample
 from sundog.design import (
     WeightedLeastSquares,
     d_optimal,
+    nearest_candidates,
     polynomial_features,
     sample_christoffel,
     sample_projection_dpp,
     sample_volume_rescaled,
+    space_filling,
 )
 
 TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -74,6 +80,54 @@ def table(repeats: int = 60) -> None:
                   flush=True)
 
 
+def emulators() -> None:
+    """Errors of quadratics and processes on 2,000 candidates by design, over those of the Latin hypercube, same seed.
+
+    The simulator is an emulator of the 70 runs of CAMB in the package (every eighth number of its output), so that runs
+    cost nothing; its own errors are no errors here.
+    """
+    table = sample("camb")
+    small = Dataset.from_arrays(table.values[:, :, ::8], table.context, held_out_fraction=0)
+    simulator = sundog.fit("pod", small, branch="gp")
+    pool = space_filling(np.stack([table.context.min(0).values, table.context.max(0).values], 1), 2000, seed=1)
+    truth, phi = simulator.predict(pool).mean, polynomial_features(pool, 2)
+    spread = truth.double().std(0)
+    box = np.stack([pool.min(0), pool.max(0)], 1)
+
+    def filling(method: str) -> Any:
+        return lambda n, seed: (nearest_candidates(pool, space_filling(box, n, method, seed)), None)
+
+    designs: dict[str, Any] = {
+        "Latin hypercube": filling("latin-hypercube"), "Sobol": filling("sobol"),
+        "uniform": lambda n, seed: (np.random.default_rng(seed).choice(len(pool), n, replace=False), None),
+        "projection DPP": lambda n, seed: sample_projection_dpp(phi, n, seed),
+        "projection DPP, no weights": lambda n, seed: (sample_projection_dpp(phi, n, seed)[0], None),
+        "D-optimal": lambda n, seed: (d_optimal(phi[(part := part_of(pool, seed))], n), None, part)}
+
+    def error(n: int, seed: int, design: str, options: dict[str, Any]) -> float:
+        rows, weights, *part = designs[design](n, seed)
+        rows = part[0][rows] if part else rows
+        runs = Dataset.from_arrays(truth[rows], pool[rows], weights=weights, held_out_fraction=0, exact=True)
+        off = (sundog.fit("pod", runs, **options).predict(pool).mean - truth).double() / spread
+        return float(off.square().mean().sqrt())
+
+    print("| emulator | n | " + " | ".join(designs) + " |\n|" + "---|" * (2 + len(designs)))
+    for name, options, sizes, seeds in (("quadratic", {"degree": 2}, (32, 60), 10),
+                                        ("processes on 8 modes", {"branch": "gp", "modes": 8}, (30, 60), 4)):
+        for n in sizes:
+            found = {design: np.array([error(n, seed, design, options) for seed in range(seeds)]) for design in designs}
+            logs = {design: np.log(e / found["Latin hypercube"]) for design, e in found.items()}
+            cells = [f"{np.exp(np.median(x)):.2f} ± {1.25 * x.std() / np.sqrt(seeds) * np.exp(np.median(x)):.2f}"
+                     for x in logs.values()]
+            cells[0] = f"{float(np.median(found['Latin hypercube'])):.2g}"
+            print(f"| {name} | {n} | " + " | ".join(cells) + " |", flush=True)
+
+
+def part_of(pool: np.ndarray, seed: int) -> np.ndarray:
+    """Half of the candidates: D-optimal draws nothing, so that its spread is that over pools."""
+    return np.sort(np.random.default_rng(seed).choice(len(pool), len(pool) // 2, replace=False))
+
+
 def spent(work: Callable[[], Any]) -> float:
     """Least CPU seconds of three calls."""
     seconds = []
@@ -111,5 +165,5 @@ def times() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("table", "time"))
-    {"table": table, "time": times}[parser.parse_args().what]()
+    parser.add_argument("what", choices=("table", "emulators", "time"))
+    {"table": table, "emulators": emulators, "time": times}[parser.parse_args().what]()

@@ -138,5 +138,6 @@ def _advice(runs: int, found: _Chosen) -> str:
     if ratio < 1:
         return f"{text}: too few for least squares of this degree; lower --degree, or use a Gaussian process"
     if ratio < SATURATED:
-        return f"{text}: a polynomial hangs on every run; compare --method d-optimal, a lower --degree or more runs"
+        return (f"{text}: a polynomial hangs on every run; --method d-optimal suits it best, a Gaussian process is "
+                "better off with latin-hypercube or sobol; or lower --degree, or make more runs")
     return f"{text}: enough for least squares with the weights of the file"
