@@ -73,7 +73,8 @@ def _fuzz(name: str, folder: Path, examples: int) -> None:
         told = any("its checksum differs" in note for note in found.provenance.get("notes", ()))  # of a header
         for part in ("values", "context", "weights") if name in CHECKED and not told else ():
             a, b = getattr(good, part), getattr(found, part)
-            assert (a is b is None) or torch.equal(a, b), f"{part} of {name}: byte {at}, bit {bit}, {cut=}"
+            assert a is b or (a is not None and b is not None and torch.equal(a, b)), \
+                f"{part} of {name}: byte {at}, bit {bit}, {cut=}"
 
     named_or_harmless()
 
@@ -88,7 +89,7 @@ def test_a_flipped_bit_or_a_cut_is_named_or_harmless(name: str, tmp_path: Path) 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", WRITERS)
 def test_many_flipped_bits_and_cuts_are_named_or_harmless(name: str, tmp_path: Path) -> None:
-    _fuzz(name, tmp_path, 600)
+    _fuzz(name, tmp_path, 200)
 
 
 def test_a_loaded_file_owns_its_numbers(tmp_path: Path) -> None:

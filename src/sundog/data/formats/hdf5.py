@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickletools
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -67,6 +68,7 @@ def write(raw: Raw, path: Path) -> Path:
                 part = getattr(raw, name)
                 if part is not None:
                     file.create_dataset(name, data=part, fletcher32=True)
+            file.attrs["crc32"] = _sums(raw)
             for name in ("names", "units"):
                 file["values"].attrs[name] = list(raw.facts[name])
 
@@ -79,7 +81,17 @@ def _ours(file: Any, path: Path) -> Raw:
     if held is not None and tuple(text_of(name) for name in held) != facts["names"]:
         raise unreadable(path, "names of columns that contradict each other", "write the file again")
     context, weights = (file[name][()] if name in file else None for name in ("context", "weights"))
-    return Raw(file["values"][()], context, weights, facts=facts, ours=True)
+    raw = Raw(file["values"][()], context, weights, facts=facts, ours=True)
+    if "crc32" in file.attrs and list(file.attrs["crc32"]) != _sums(raw):
+        raise unreadable(path, "numbers that their checksum does not fit",
+                         "write the file again; if you changed them on purpose, delete its attribute crc32")
+    return raw
+
+
+def _sums(raw: Raw) -> list[int]:
+    """Checksums of values, context and weights with their type and shape, which those of HDF5 do not cover."""
+    parts = [None if part is None else np.ascontiguousarray(part) for part in (raw.values, raw.context, raw.weights)]
+    return [0 if x is None else zlib.crc32(x.data, zlib.crc32(f"{x.dtype.str} {x.shape}".encode())) for x in parts]
 
 
 def _contents(file: Any, path: Path) -> tuple[dict[str, tuple[int, ...]], list[str], dict[str, tuple[int, int]]]:
