@@ -14,7 +14,7 @@ import numpy as np
 from sundog.models.symbolic import evolve_program
 from sundog.tasks.anomaly import SignalRegion, common_edges, fit_bump
 
-TOYS = 10
+TOYS = 6
 
 
 def exp2() -> None:
