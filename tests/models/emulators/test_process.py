@@ -6,6 +6,7 @@ import torch
 
 import sundog
 from sundog.data.dataset import Dataset
+from sundog.demos import run_demo
 from sundog.errors import OptionError
 from sundog.models.emulators.process import LENGTHS, LEVELS, _covariance, _most_likely, fitted_processes
 from sundog.random import stream
@@ -137,3 +138,11 @@ def test_the_likelihood_found_is_the_largest_nearby():
             k, far = _covariance(moved, squares, trends, w)[0], (moved[4:] - np.log(3.0)) / 1.5
             nearby = 0.5 * (y @ np.linalg.solve(k, y) + np.linalg.slogdet(k)[1] + far @ far)
             assert nearby > value - 1e-3
+
+
+@pytest.mark.slow
+def test_the_demo_sees_what_it_should(tmp_path):
+    lines = list(run_demo("emulate", tmp_path))
+    assert any("pod is best on 30 runs" in line for line in lines)
+    assert not any("<- outside" in line for line in lines)
+    assert (tmp_path / "report.html").exists()
