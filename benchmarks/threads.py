@@ -26,11 +26,11 @@ THREADS = (1, 2)
 def results() -> dict[str, np.ndarray]:
     """Name -> numbers, of small cases."""
     events = sundog.simulate.densities.TwoMoons().sample(20_000, seed=0)
-    maps = sundog.simulate.fields.gaussian_field(64, size=32, spectrum=-3.0, seed=0)
+    maps = sundog.simulate.fields.gaussian_field(60, size=16, spectrum=-3.0, seed=0)
 
-    def fakes(family: str, data: sundog.Dataset, steps: int | None = 30, **options: object) -> np.ndarray:
+    def fakes(family: str, data: sundog.Dataset, steps: int | None = 10, **options: object) -> np.ndarray:
         plan = None if steps is None else sundog.Plan(steps=steps)
-        return sundog.fit(family, data, plan=plan, **options).sample(20, seed=1).to_numpy()
+        return sundog.fit(family, data, plan=plan, **options).sample(2, seed=1).to_numpy()
 
     def judged(a: sundog.Dataset, b: sundog.Dataset) -> np.ndarray:
         return np.array([row.value for row in sorted(sundog.judge(a, b).rows, key=lambda row: row.name)])
@@ -44,7 +44,7 @@ def results() -> dict[str, np.ndarray]:
         "separate": lambda: sundog.separate(maps.values[0] + maps.values[1], maps.values[2:], eras=1,
                                             iterations=5).signal.numpy(),
         "judge, events": lambda: judged(events[:3000], events[3000:6000]),
-        "judge, maps": lambda: judged(maps[:32], maps[32:]),
+        "judge, maps": lambda: judged(maps[:30], maps[30:]),
     }
     return {name: np.asarray(make()) for name, make in cases.items()}
 
