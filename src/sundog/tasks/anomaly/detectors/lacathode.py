@@ -47,6 +47,7 @@ class LaCathode(GeneratedSearch):
     -------
     >>> from sundog.simulate.densities import ResonantToy
     >>> from sundog.tasks.anomaly import SignalRegion
+    >>> from sundog.train.plan import Plan
     >>> events = ResonantToy().events(6000, 0.05, seed=0)
     >>> search = LaCathode(SignalRegion(3.3, 3.7), plan=Plan(steps=20), members=1,
     ...                    options={"layers": 1, "hidden": (16,)}).fit(events)
