@@ -481,3 +481,12 @@ def test_the_energy_row_is_the_energy_distance():
     scale = torch.cat([x, y]).std(0)
     row = judge(x, y, statistics="energy distance", splits=4)["energy distance"]
     assert row.value == pytest.approx(float(energy_distance(x / scale, y / scale)), rel=0.02)
+
+
+def test_digits_of_rounding_are_no_difference():
+    """Maps without a mean, of one law, scaled in two ways: their means are rounding, of two sizes."""
+    real, fake = (x - x.mean((1, 2), keepdim=True) for x in (maps(300, 5), maps(300, 6)))
+    fake = 1e3 * fake / 1e3 + 0.0
+    fake = fake - fake.mean((1, 2), keepdim=True)  # once more: smaller digits than those of the real maps
+    assert float(real.mean((1, 2)).std()) > 2 * float(fake.mean((1, 2)).std()) > 0
+    assert judge(image_set(real), image_set(fake), statistics="deciding").p_value > 0.01

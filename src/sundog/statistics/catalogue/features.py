@@ -21,6 +21,7 @@ from sundog.statistics.catalogue.images import (
 from sundog.statistics.catalogue.series import channel_features, series_features
 
 FEATURE_THRESHOLDS = (0.0, 1.0, 2.0)  # sigma; a few of the catalogue's, as neighbouring ones say the same
+ROUNDING = 1e-6  # standard deviations of a pixel, below which a mean in float32 says nothing
 
 
 def features(x: Tensor, frame: Frame) -> Tensor:
@@ -73,7 +74,9 @@ def raw_features(x: Tensor, frame: Frame) -> Tensor:
 
 def _image_features(x: Tensor, frame: Frame) -> Tensor:
     mean, std, skewness, kurtosis = moment_vectors(x, frame).T
-    z = [(mean - frame.mean) / frame.std, torch.log10(std / frame.std + 1e-6), skewness, torch.asinh(kurtosis)]
+    level = (mean - frame.mean) / frame.std
+    level = torch.where(level.abs() > ROUNDING, level, 0.0)  # of maps whose means were taken out, digits of rounding
+    z = [level, torch.log10(std / frame.std + 1e-6), skewness, torch.asinh(kurtosis)]
     power = torch.log10(spectrum_vectors(x, frame) / frame.std**2 + 1e-8)
     contours = minkowski_vectors(x, frame, FEATURE_THRESHOLDS)
     return torch.cat([torch.stack(z, 1), power, contours, peak_vectors(x, frame), shape_vectors(x, frame)], 1)
