@@ -167,8 +167,8 @@ def stopped(words: list[str], number: signal.Signals, place: Path) -> tuple[int,
     (["sundog", "judge", "judge", "events.npz", "events.npz"], "begin anew"),
     (["sundog", "separate", "separate", "map.npy", "-c", "noise.npz"], "begin anew"),
     (["sundog.tasks.anomaly.scan.search", "scan", "scan", "events.npz", "--mass", "m_jj", "--window", "0", "1"],
-     "the scan in scan goes on"),
-    (["sundog.simulate.sky.simulator", "_grown", "sky", "simulate", "--nside", "16"], "begin anew"),
+     "the scan in scan-events goes on"),
+    (["sundog.simulate.sky.simulator", "_grow", "sky", "simulate", "--nside", "16"], "the sky in"),
 ])
 def test_a_stopped_command_says_how_to_go_on(
     words: list[str], said: str, number: signal.Signals, code: int, place: Path

@@ -29,7 +29,8 @@ def test_numbers_after_a_window_belong_to_it():
 @pytest.mark.slow
 def test_two_windows_to_json_and_a_page(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    words = ["scan", "events.h5", "--mass", "m", "--window", "3.3", "3.7", "--window", "3.5", "3.9", "--json", *QUICK]
+    words = ["scan", "events.h5", "--mass", "m", "--window", "3.3", "3.7", "--window", "3.5", "3.9", "--json", "--out",
+             "scan", *QUICK]
     assert main(words) == 0
     facts = json.loads(capsys.readouterr().out)
     assert [(r["lo"], r["hi"], r["unit"]) for r in facts["results"]] == [(3.3, 3.7, "TeV"), (3.5, 3.9, "TeV")]

@@ -129,11 +129,11 @@ def test_ranode_is_silent_without_signal():
 
 @pytest.mark.slow
 def test_a_poor_template_is_no_evidence():
-    """Negative control: five steps of training leave a wrong p_B, and the bare interval takes that for a signal."""
+    """Negative control: five steps of training leave a wrong p_B: a signal for the likelihood, not for the count."""
     background = TOY.background(15_000, seed=10)
     poor = Cathode(REGION, template="flow", members=1, plan=Plan(steps=5, batch=256), options=SMALL["options"])
     search = RAnode(REGION, background=poor, components=(1,), folds=2).fit(background)
-    assert search.fraction_.evidence and search.control_.low_95 > 0
+    assert search.core_fraction_.evidence and search.control_.low_95 > 0 and not search.fraction_.evidence
     assert not search.evidence_ and not search.template_report_.passed
 
 

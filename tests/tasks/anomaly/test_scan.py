@@ -179,7 +179,8 @@ def test_workers_and_job_array_give_the_numbers_of_one_process(planted, tmp_path
     assert [w.facts() | {"seconds": 0} for w in alone.windows] == [w.facts() | {"seconds": 0} for w in spread.windows]
     planted.save(tmp_path / "events.npz")
     words = ["scan", "events.npz", "--mass", "m", "--window", "3.3", "3.7", "--window", "3.6", "4", "--method",
-             "cwola", "--set", "members=1", "--folds", "2", "--efficiency", "0.05", "--no-control", "--toys", "100"]
+             "cwola", "--set", "members=1", "--folds", "2", "--efficiency", "0.05", "--no-control", "--toys", "100",
+             "--out", "scan"]
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     (tmp_path / "sundog").write_text(f"#!/bin/sh\nexec {sys.executable} -m sundog.cli \"$@\"\n")
     (tmp_path / "sundog").chmod(0o755)

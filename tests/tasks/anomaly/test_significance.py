@@ -9,7 +9,7 @@ from scipy.stats import kstest, norm
 from sundog.errors import OptionError, ShapeError
 from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
 from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
-from sundog.tasks.anomaly.scan.significance import LookElsewhere, _cells, channels, look_elsewhere
+from sundog.tasks.anomaly.scan.significance import LONE, LookElsewhere, _cells, channels, look_elsewhere
 
 WINDOWS = sliding_windows(3.2, 4.0, 0.4)
 
@@ -102,14 +102,14 @@ def test_cuts_that_do_not_fit():
 
 
 def test_cells_share_the_curve_as_the_events_do():
-    """First bin: 4 events pass the first cut alone, 2 the second, 3 both, and half an event stands for each cut."""
+    """First bin: 4 events pass the first cut alone, 2 the second, 3 both, and LONE of an event stands for each cut."""
     edges, passes = np.array([0.0, 1.0, 2.0]), {(True, False): 4, (False, True): 2, (True, True): 3}
     passed = np.repeat(list(passes), list(passes.values()), axis=0)
-    curves = [SimpleNamespace(edges=edges, background=np.array([k + 0.5, 0.5])) for k in (7, 5)]
+    curves = [SimpleNamespace(edges=edges, background=np.array([k + LONE, LONE])) for k in (7, 5)]
     means, bins, member = _cells(curves, passed, np.full(9, 0.5))
     found = {(int(b), *map(bool, cuts)): mean for mean, b, cuts in zip(means, bins, member)}
-    right = {(0, True, False): 4.5, (0, False, True): 2.5, (0, True, True): 3, (1, True, False): 0.5,
-             (1, False, True): 0.5}
+    right = {(0, True, False): 4 + LONE, (0, False, True): 2 + LONE, (0, True, True): 3, (1, True, False): LONE,
+             (1, False, True): LONE}
     assert found == pytest.approx(right)
     tripled = [SimpleNamespace(edges=edges, background=3 * curve.background) for curve in curves]
     means, bins, member = _cells(tripled, passed, np.full(9, 0.5))

@@ -25,6 +25,7 @@ from sundog.random import numpy_stream
 from sundog.tasks.anomaly.scan.bump import BumpFit, Shape, bins_inside, count_significance, fit_curves
 
 ROUNDS = 200  # of the scaling; it stops when no bin is off by more than CLOSE
+LONE = 0.05  # of an event, in cells where none was seen: more would loosen windows that share their events
 CLOSE = 1e-6
 BLOCK = 500  # pseudo-experiments fitted at once
 FEW = 10  # pseudo-experiments beyond the observation: with fewer the tail is extrapolated
@@ -173,9 +174,9 @@ def _cells(fits: Sequence[BumpFit], passed: np.ndarray, m: np.ndarray) -> tuple[
     alone = [np.column_stack([np.arange(k), np.tile(np.eye(len(fits), dtype=int)[w], (k, 1))])
              for w in range(len(fits))]
     cells, count = np.unique(np.concatenate([table, *alone]), axis=0, return_counts=True)
-    # The added rows were counted once each; half an event keeps them from deciding anything where data are.
+    # The added rows were counted once each; a share of an event keeps them from deciding anything where data are.
     lone = cells[:, 1:].sum(1) == 1
-    means = np.where(lone, np.maximum(count - 1, 0) + 0.5, count).astype(float)
+    means = np.where(lone, np.maximum(count - 1, 0) + LONE, count).astype(float)
     bins, member = cells[:, 0], cells[:, 1:].astype(bool)
     for _ in range(ROUNDS):
         worst = 0.0
