@@ -95,8 +95,7 @@ def test_every_command_of_the_page_runs_in_one_shell(page: str, tmp_path: Path) 
     (tmp_path / "work").mkdir()
     lines = [*typed(ROOT / page), "true"]  # bash becomes its last command; completion asks for the shell above it
     done = subprocess.run(["bash", "-exc", "\n".join(lines)], cwd=tmp_path / "work", capture_output=True, text=True,
-                          env={**os.environ, "HOME": str(tmp_path),
-                                          "PATH": f"{script.parent}:{os.environ['PATH']}"})
+                          env={**os.environ, "HOME": str(tmp_path), "PATH": f"{script.parent}:{os.environ['PATH']}"})
     assert done.returncode == 0, done.stderr[-3000:]
     assert page != "README.md" or "evidence for a resonance at 3.5" in done.stdout  # where the example has one
 
