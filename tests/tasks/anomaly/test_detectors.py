@@ -123,6 +123,8 @@ def test_profile_peaks_at_the_fit(ranode):
 def test_ranode_is_silent_without_signal():
     search = RAnode(REGION, background=TOY.log_background, components=(1,), folds=2)
     search.fit(TOY.background(15_000, seed=9))
+    again = RAnode(REGION, background=TOY.log_background, components=(1,), folds=2).fit(TOY.background(15_000, seed=9))
+    assert again.fraction_ == search.fraction_ and again.core_fraction_ == search.core_fraction_
     assert not search.evidence_ and search.signal_fraction_ < 0.005 and search.control_ is None
     assert "no excess" in str(search.fraction_)
 

@@ -304,7 +304,7 @@ class RAnode(Search):
 
     def _cross_fitted(self, z: Tensor, log_b: Tensor, with_mass: bool = True) -> tuple[Tensor, Tensor, list[Law]]:
         """log p_S / p_B (n,) of each event, the fold that it is in (n,), and the p_S learned without each fold."""
-        ratio, fold, laws = torch.empty(len(z), dtype=torch.float64), torch.empty(len(z), dtype=torch.int64), []
+        ratio, fold, laws = torch.empty(len(z), dtype=torch.float64), torch.full((len(z),), -1), []
         for k, part in enumerate(torch.randperm(len(z), generator=stream(self.seed, "folds")).chunk(self.folds)):
             fold[part] = k
             mine = fold == k
