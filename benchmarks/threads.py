@@ -8,7 +8,6 @@ Prints the largest difference of each over the standard deviation of the numbers
 from __future__ import annotations
 
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -52,15 +51,15 @@ def results() -> dict[str, np.ndarray]:
 def main() -> None:
     if len(sys.argv) > 1:
         torch.set_num_threads(int(sys.argv[2]))
-        Path(sys.argv[1]).write_bytes(pickle.dumps(results()))
+        np.savez(sys.argv[1], **results())
         return
     with tempfile.TemporaryDirectory() as folder:
         found = []
         for threads in THREADS:
-            place = Path(folder) / str(threads)
+            place = Path(folder) / f"{threads}.npz"
             subprocess.run([sys.executable, __file__, str(place), str(threads)], check=True,
                            env={**os.environ, "OMP_NUM_THREADS": str(threads)})
-            found.append(pickle.loads(place.read_bytes()))
+            found.append(dict(np.load(place)))
     for name, a in found[0].items():
         apart = np.abs(a - found[1][name]).max() / a.std()
         print(f"{name:24} {'equal bits' if apart == 0 else f'{apart:.1e}'}")
