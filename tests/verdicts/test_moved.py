@@ -75,6 +75,22 @@ def test_where_the_work_is_bounded_it_says_what_was_left_out(monkeypatch):
     assert "% of the training images" in verdict["moved copies"].note
 
 
+def test_a_truth_that_repeats_itself_or_is_mostly_blank_is_no_copy_of_the_training_images():
+    """As many real rows as fakes stand in the training images, or only a few images have anything in them."""
+    train, real, fake = fields(120, 10, 24), fields(100, 11, 24), fields(100, 12, 24)
+    sources = fields(20, 3, 24)
+    for x, first in ((train, 0), (real, 5), (fake, 10)):
+        x[:10] = sources[first : first + 10]
+    repeated = judge(real, fake, train=train, statistics="deciding")
+    row = repeated["moved copies"]
+    assert repeated.passed and row.passed and row.p_value > 0.01
+    train, real, fake = fields(120, 0, 24), fields(100, 1, 24), fields(100, 2, 24)
+    for x, filled in ((train, 8), (real, 3), (fake, 5)):
+        x[filled:] = 0
+    blank = judge(real, fake, train=train, statistics="deciding")
+    assert blank.passed and blank["moved copies"].value == 0
+
+
 @pytest.mark.slow
 def test_no_false_alarm_in_many_verdicts():
     """20 verdicts of 100 fakes each, steep and flat fields: not one of 2000 new images is taken for a copy."""
