@@ -71,3 +71,15 @@ def test_it_is_kept_in_the_run(tmp_path):
                      out=tmp_path / "run")
     for a, b in zip(run.predict([[0.1, 0.2]]), sundog.load_run(tmp_path / "run").predict([[0.1, 0.2]])):
         assert torch.equal(a, b)
+
+
+def test_numbers_that_are_all_but_zero_everywhere_have_no_say():
+    """A step that moves: below it numbers down to 1e-145, each over its own spread, overflowed the search."""
+    c = uniform(40, 2, "step")
+    x = torch.arange(300, dtype=F64) * torch.exp(0.08 * c[:, :1])
+    y = (2 + 0.5 * c[:, 1:] + torch.cos(0.2 * x)) * torch.sigmoid((x - 100) / 0.3)
+    assert float(fitted_warp(c, y, y.std(0))[0]) == pytest.approx(0.08, abs=0.004)
+
+
+def test_far_beyond_the_box_the_first_number_stays():
+    assert stretched(torch.arange(9.0)[None], torch.tensor([800.0])).tolist() == [[0.0, *[8.0] * 8]]

@@ -9,6 +9,7 @@ the stretch is undone exactly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import combinations_with_replacement
 
@@ -20,6 +21,7 @@ from sundog.errors import OptionError
 PLACES = 1500  # of all outputs, used to find b: neighbours say the same
 # Of the axis, one after the other: a peak may be taken for its neighbour; beyond the end is nothing to read.
 PARTS = (0.25, 0.5, 0.9)
+FAINT = 1e-12  # of the largest spread: numbers below have no say, for a neighbour read in their place is all of the loss
 STEPS = 60  # of L-BFGS for each part
 
 
@@ -37,7 +39,8 @@ def stretched(y: Tensor, log_s: Tensor) -> Tensor:
 def _read(y: Tensor, places: Tensor, log_s: Tensor) -> Tensor:
     """y (n, k, L) at places (p,) times s, (n, k, p)."""
     n, k, length = y.shape
-    at = (places * log_s.exp()[:, None]).clamp(max=length - 1.0)
+    far = math.log(length)  # where place 1 lies beyond the end; an infinite s would make place 0 nan
+    at = (places * log_s.clamp(max=far).exp()[:, None]).clamp(max=length - 1.0)
     first = (at.detach().floor().long() - 1).clamp(0, length - 4)
     t = at - first
     weights = [(t - 1) * (t - 2) * (t - 3) / -6, t * (t - 2) * (t - 3) / 2, t * (t - 1) * (t - 3) / -2,
@@ -73,7 +76,7 @@ def fitted_warp(context: Tensor, y: Tensor, unit: Tensor) -> Tensor:
     for part in PARTS:
         count = min(round(part * length), max(8, PLACES // len(unit)))
         places = torch.linspace(0, part * length - 1, count, dtype=psi.dtype).round()
-        inverse = torch.where(unit > 0, 1 / unit, 0.0)[:, places.long()]
+        inverse = torch.where(unit > FAINT * unit.max(), 1 / unit, 0.0)[:, places.long()]
         _descend(b, lambda x=places, w=inverse: _left(_read(y, x, -psi @ b) * w, q))  # type: ignore[misc]
     return b.detach()
 
