@@ -119,6 +119,7 @@ def fit(
     if model.objectives() and len(data) < FEWEST_ROWS:
         raise SampleSizeError("too few rows to train on", got=len(data), expected=f"at least {FEWEST_ROWS}",
                               do="add data, or lower held_out_fraction")
+    cheap = None if cheap is None else _that_weigh(cheap, model)
     private = _mechanism(plan, model, data, scaling, kinds)
     fitted = _scaling(data, model, private, scaling, kinds)
     context_scaling = _context_scaling(data if cheap is None else cheap)

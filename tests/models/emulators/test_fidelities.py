@@ -55,6 +55,20 @@ def test_a_wrong_cheap_simulator_is_given_no_say():
     assert with_noise < 3 * alone
 
 
+def test_runs_of_little_weight_have_little_say():
+    """Cheap runs of weight 0 are left out (they ended in a LinAlgError); a wild dear run does not move the factor."""
+    dear, cheap = inputs(12, "dear"), inputs(40, "cheap")
+    y, low, w, v = pendulum(dear, 800), pendulum(cheap, 160), torch.ones(12, dtype=F64), torch.ones(40, dtype=F64)
+    y[3], low[3], w[3], v[3] = -30 * y[3], 1e3, 1e-12, 0
+
+    def factor(rest, few):
+        made = (Dataset.from_arrays(values[kept], c[kept], weights=weights[kept], held_out_fraction=0, exact=True)
+                for values, c, weights, kept in ((y, dear, w, rest), (low, cheap, v, few)))
+        return float(sundog.fit("pod", next(made), low_fidelity=next(made), degree=1).model.rho)
+
+    assert factor(w > 0, v >= 0) == pytest.approx(factor(w > 0.5, v > 0), rel=1e-6)
+
+
 def test_it_is_kept_and_draws_what_it_predicts(tmp_path):
     cheap = runs(inputs(40, "cheap"), 160)
     run = sundog.fit("pod", runs(inputs(5, "dear"), 800), low_fidelity=cheap, out=tmp_path / "run")

@@ -155,14 +155,15 @@ class LinearEmulator(Emulator):
     def prepare(self, x: Tensor, context: Tensor | None, weights: Tensor | None = None) -> None:
         """As `Emulator.prepare`; of two fidelities ``cheap`` has been prepared before."""
         assert context is not None
+        w = x.new_ones(len(x)).double() if weights is None else weights.double()
         if self.options.low_fidelity:
             low = self.cheap.predict(context)[0].double()
-            base, wanted = ((y - y.mean(0)) for y in (low, x.double()))
-            self.rho = (base * wanted).sum() / base.square().sum().clamp(min=1e-300)
+            base, wanted = ((y - (w @ y) / w.sum()) for y in (low.flatten(1), x.flatten(1).double()))
+            self.rho = (w @ (base * wanted)).sum() / (w @ base.square()).sum().clamp(min=1e-300)
             x = x - self.rho * low
         if self.options.warp:
             c, y = context.double(), x.double()
-            self.warped = fitted_warp(c, y, y.std(0))
+            self.warped = fitted_warp(c, y, w)
             x = stretched(y, -products(c) @ self.warped)
         super().prepare(x, context, weights)
 

@@ -21,7 +21,7 @@ from sundog.errors import OptionError
 PLACES = 1500  # of all outputs, used to find b: neighbours say the same
 # Of the axis, one after the other: a peak may be taken for its neighbour; beyond the end is nothing to read.
 PARTS = (0.25, 0.5, 0.9)
-FAINT = 1e-12  # of the largest spread: numbers below have no say, for a neighbour read in their place is all of the loss
+FAINT = 1e-12  # of the largest spread: below, a neighbour read in the place of a number is all of the loss
 STEPS = 60  # of L-BFGS for each part
 
 
@@ -55,8 +55,8 @@ def products(context: Tensor) -> Tensor:
     return torch.cat([context, torch.stack([context[:, i] * context[:, j] for i, j in pairs], 1)], 1)
 
 
-def fitted_warp(context: Tensor, y: Tensor, unit: Tensor) -> Tensor:
-    """b (p,) for outputs y (n, ..., L) in units (..., L) at inputs (n, c); all float64.
+def fitted_warp(context: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    """b (p,) for outputs y (n, ..., L), each number over its spread, at inputs (n, c), weights (n,); all float64.
 
     Raises
     ------
@@ -66,19 +66,26 @@ def fitted_warp(context: Tensor, y: Tensor, unit: Tensor) -> Tensor:
     if length < 8:
         raise OptionError("warp needs outputs along an axis", got=f"{length} numbers", expected="8 or more",
                           do="leave warp out")
-    y, unit = y.reshape(n, -1, length), unit.reshape(-1, length)
+    y, w = y.reshape(n, -1, length), weights / weights.sum()
+    unit, root = _spread(y, w), w.sqrt()[:, None]
     psi = products(context)
     if n < 2 * (psi.shape[1] + 1):
         psi = psi * (torch.arange(psi.shape[1]) < context.shape[1])  # too few to tell bends: lines alone
     used = psi[:, psi.abs().sum(0) > 0]
-    q, _ = torch.linalg.qr(torch.cat([torch.ones_like(psi[:, :1]), used], 1))
+    q, _ = torch.linalg.qr(root * torch.cat([torch.ones_like(psi[:, :1]), used], 1))
     b = psi.new_zeros(psi.shape[1], requires_grad=True)
     for part in PARTS:
         count = min(round(part * length), max(8, PLACES // len(unit)))
         places = torch.linspace(0, part * length - 1, count, dtype=psi.dtype).round()
         inverse = torch.where(unit > FAINT * unit.max(), 1 / unit, 0.0)[:, places.long()]
-        _descend(b, lambda x=places, w=inverse: _left(_read(y, x, -psi @ b) * w, q))  # type: ignore[misc]
+        _descend(b, lambda x=places, u=inverse: _left(root[:, None] * _read(y, x, -psi @ b) * u, q))  # type: ignore[misc]
     return b.detach()
+
+
+def _spread(y: Tensor, w: Tensor) -> Tensor:
+    """Standard deviation of each number (k, L) of y (n, k, L), weights w (n,) of sum 1."""
+    mean = torch.einsum("n,nkl->kl", w, y)
+    return torch.einsum("n,nkl->kl", w, (y - mean).square()).sqrt()
 
 
 def _left(f: Tensor, q: Tensor) -> Tensor:
