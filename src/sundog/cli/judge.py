@@ -49,8 +49,8 @@ def judge(
     time_step: TimeStep = None,
     resample: Resample = None,
     windows: Windows = None,
-    worth: Annotated[int | None, typer.Option(metavar="K", help="Also say how many true events the fakes of the run "
-                                              "are worth, from K more fits of its kind, at least 4.")] = None,
+    worth: Annotated[int | None, typer.Option(metavar="K", min=4, help="Also say how many true events the fakes of the "
+                                              "run are worth, from K more fits of its kind, at least 4.")] = None,
     statistics: Annotated[list[str] | None, typer.Option(
         "--statistics", "-s", help="Only this statistic; may be repeated. Default: all that apply.")] = None,
     report: Annotated[Path | None, typer.Option("--report", "-r", help="Write one self-contained HTML page.")] = None,

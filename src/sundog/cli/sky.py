@@ -137,7 +137,7 @@ def _many(seeds: range, out: Path, options: dict[str, Any], where: dict[str, Any
 def _range(text: str) -> range:
     """The seeds of A:B, B not among them."""
     first, _, end = text.partition(":")
-    if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
         raise OptionError("cannot read --seeds", got=text, expected="A:B with A < B", do="write e.g. --seeds 0:1000")
     return range(int(first), int(end))
 
