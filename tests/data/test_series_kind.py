@@ -62,6 +62,28 @@ def test_columns_of_a_table_are_channels_and_its_times_the_step(tmp_path: Path) 
     assert tuple(sundog.load(sorted(tmp_path.glob("*.csv")), kind="series").values.shape) == (2, 40, 2)
 
 
+def test_named_channels_and_chosen_columns_lose_nothing(tmp_path: Path) -> None:
+    x = series()
+    named = sundog.load(x, kind="series", names=("flux",), time_step=1.0)  # the name of a channel, not of a column
+    assert named.names == ("flux",) and np.array_equal(named.values.numpy(), x)
+    path = table(tmp_path / "a.csv")
+    chosen = sundog.load(path, kind="series", columns=["t", "g"])
+    assert (chosen.names, chosen.time_step) == (("g",), 0.25) and chosen.values[0, 3] == -3
+    with pytest.raises(ShapeError, match="no column 'h'"):
+        sundog.load(path, kind="series", columns=["t", "h"])
+    events = sundog.Dataset.from_arrays(series(40, 2), names=("flux", "g")).save(tmp_path / "a.npz")
+    assert sundog.load(events, kind="series", time_step=0.1).names == ("flux", "g")
+
+
+def test_what_a_file_of_series_cannot_do_is_refused_and_another_step_is_said(tmp_path: Path) -> None:
+    path = sundog.Dataset.from_arrays(series(), time_step=0.1).save(tmp_path / "a.npz")
+    for how in ({"resample": 0.05}, {"time": "t"}, {"columns": ["x"]}):
+        with pytest.raises(OptionError, match="series in an array have no columns"):
+            sundog.load(path, kind="series", **how)
+    data = sundog.load(path, kind="series", time_step=5.0)
+    assert data.time_step == 5 and data.provenance["notes"] == ["time_step=5 was given in place of the file's 0.1"]
+
+
 def test_no_step_is_said(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", series())
     notes = sundog.load(tmp_path / "a.npy", kind="series").provenance["notes"]
@@ -141,6 +163,8 @@ def test_the_words_of_series(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     np.save(tmp_path / "b.npy", series())
     assert main(["info", str(tmp_path / "b.npy"), "--kind", "series", "--time-step", "0.1 s", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["time_unit"] == "s"
+    assert main(["info", str(tmp_path / "b.npy"), "--kind", "series"]) == 0
+    assert "pass --time-step, or" in capsys.readouterr().out
     assert main(["info", str(tmp_path / "b.npy"), "--kind", "series", "--time-step", "soon"]) == 2
 
 

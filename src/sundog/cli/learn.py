@@ -23,6 +23,7 @@ from sundog.cli.options import (
     Unit,
     Weights,
     Windows,
+    as_options,
     before_work,
     beside,
     conditions,
@@ -68,7 +69,7 @@ def info(
              "kinds": column_kinds(data), "pixel_arcmin": data.pixel_arcmin,
              "time_step": data.time_step, "time_unit": data.time_unit,
              "notes": list(data.provenance.get("notes", ())), "fingerprint": data.fingerprint()}
-    typer.echo(json.dumps(facts) if as_json else str(data.describe()))
+    typer.echo(json.dumps(facts) if as_json else as_options(data.describe()))
 
 
 def _info_of_run(folder: Path, as_json: bool) -> None:

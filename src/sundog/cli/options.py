@@ -143,7 +143,8 @@ def _clock(text: str | None) -> dict[str, Any]:
 def as_options(text: str) -> str:
     """Advice in the words of the command line: ``columns=['a', 'b']`` is ``--columns a,b`` there."""
     text = re.sub(r"\bcolumns=\[([^\]]*)\]", lambda x: "--columns " + re.sub(r"['\"]|(?<=,) ", "", x[1]), text)
-    text = re.sub(r"\b(resample|time_step|windows)=", lambda x: f"--{x[1].replace('_', '-')} ", text)
+    text = re.sub(r"\b(resample|time_step|windows)=(\w*)",
+                  lambda x: f"--{x[1].replace('_', '-')} {x[2]}".rstrip(), text)
     return re.sub(r"\b(key|kind|unit|weights|mask)=('[^']*'|(?= ))", lambda x: f"--{x[1]} " + x[2].strip("'"), text)
 
 

@@ -76,7 +76,7 @@ def load(
 
     With ``kind="series"`` an array is (t,), (n, t) or (n, t, channels). Of a table with names the column of times (one
     called time, t, date, mjd ...) gives the step, and the others are the channels of one series; several files are
-    several series. Empty cells and NaN are gaps.
+    several series; ``columns`` chooses, that of the times among them. Empty cells and NaN are gaps.
 
     Parameters
     ----------
@@ -130,13 +130,13 @@ def load(
         wanted = None if columns is None or names is not None else [*columns, *([weights] if weights else [])]
         found = [raw_of(held, wanted)] if not files else [_read(file, key, wanted) for file in files]
         told = [_with_facts(raw, given) for raw in found]
-        parts = [series_of(raw, time, resample) if kind == "series" else shaped(raw, kind) for raw in told]
+        parts = [series_of(raw, time, resample, columns) if kind == "series" else shaped(raw, kind) for raw in told]
         raw = joined(parts, files).noted(left)
         series = raw.facts.get("time_step") is not None
         if (raw.values.ndim > 2 and not series) or not (mask is None or (isinstance(mask, str) and mask == "missing")):
             raw = observed_only(raw, load(mask, kind="images", mask="missing").values[0].numpy()
                                 if isinstance(mask, str | Path) and mask != "missing" else mask)
-        data = _dataset(raw, columns, context, weights, files)
+        data = _dataset(raw, None if kind == "series" else columns, context, weights, files)
         return data if windows is None else layout.windows(data, windows)
     except SundogError as error:
         raise _naming(error, files) from error
@@ -155,7 +155,10 @@ def _with_facts(raw: Raw, given: Mapping[str, Any]) -> Raw:
         del given["units"]
         given |= _named_units(units, {**raw.facts, **given})
     facts = {**raw.facts, **given}
-    return replace(raw, facts=facts).noted(*_replaced_units(raw.facts, facts))
+    other = [f"{name}={facts[name]:g} was given in place of the file's {raw.facts[name]:g}"
+             for name in ("pixel_arcmin", "time_step")
+             if raw.facts.get(name) is not None and facts[name] != raw.facts[name]]
+    return replace(raw, facts=facts).noted(*_replaced_units(raw.facts, facts), *other)
 
 
 def _replaced_units(stated: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:

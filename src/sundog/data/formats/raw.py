@@ -237,7 +237,7 @@ def guard(path: Path, unpacked: int, packed: int | None = None) -> None:
         raise FileError(f"{path} unpacks to {unpacked / 2**30:.0f} GiB", got=f"{packed} bytes on disk",
                         expected="real data, which never shrink five hundredfold",
                         do="check where the file comes from; unpack it yourself if it is what you want")
-    enough_memory(2.0 * unpacked, f"the numbers of {path}", "choose some columns=, or take the file in parts")
+    enough_memory(2.0 * unpacked, f"the numbers of {path}", "choose some columns, or take the file in parts")
 
 
 def text_of(value: Any) -> str:

@@ -16,7 +16,7 @@ UNEVEN = 1e-3  # steps that differ by less, relatively, are equal: times were ro
 BRIDGED = 1.5  # steps; new points are interpolated between neighbours no further apart than this
 
 
-def series_of(raw: Raw, time: str | None, resample: float | None) -> Raw:
+def series_of(raw: Raw, time: str | None, resample: float | None, columns: Sequence[str] | None = None) -> Raw:
     """The array as (n, t) or (n, t, channels) with its time step, by the rule that ``load`` states.
 
     Raises
@@ -24,14 +24,14 @@ def series_of(raw: Raw, time: str | None, resample: float | None) -> Raw:
     DataError : irregular sampling, which names the step to resample at. ShapeError : no such column, no series.
     """
     x, facts = raw.values, dict(raw.facts)
-    if raw.ours and facts.get("time_step") is not None:
-        return raw
-    if x.ndim == 2 and facts.get("names") is not None:
-        raw = _of_table(raw, time, resample)
+    if x.ndim == 2 and len(facts.get("names") or ()) == x.shape[1]:
+        raw = _of_table(raw, time, resample, columns)
         x, facts = raw.values, dict(raw.facts)
-    elif time is not None or resample is not None:
-        raise OptionError("an array has no column of times", got=f"shape {x.shape}", expected="a table with names",
-                          do="pass time_step=, or a table with a column of times")
+    elif time is not None or resample is not None or columns is not None:
+        raise OptionError("series in an array have no columns", got=f"shape {x.shape}", expected="a table with names",
+                          do="pass a table with a column of times, or leave out what chooses or resamples columns")
+    elif raw.ours and facts.get("time_step") is not None:
+        return raw
     elif x.ndim == 1 or (x.ndim == 2 and x.shape[1] == 1 < x.shape[0]):
         x = x.reshape(1, -1)
     if x.ndim not in (2, 3) or x.shape[1] < 2:
@@ -41,19 +41,20 @@ def series_of(raw: Raw, time: str | None, resample: float | None) -> Raw:
     note = ""
     if facts.get("time_step") is None:
         facts["time_step"] = 1.0
-        note = "nothing says how long a time step is: 1 is taken; pass time_step= and time_unit="
+        note = "nothing says how long a time step is: 1 is taken; pass time_step=, or call the column of times 'time'"
     return replace(raw, values=x, facts=facts, ours=False).noted(f"{len(x)} series of {x.shape[1]} points", note)
 
 
-def _of_table(raw: Raw, time: str | None, resample: float | None) -> Raw:
+def _of_table(raw: Raw, time: str | None, resample: float | None, columns: Sequence[str] | None) -> Raw:
     """One series, of which every column but that of the times is a channel."""
     names, units = list(raw.facts["names"]), raw.facts.get("units") or ""
     units = [units] * len(names) if isinstance(units, str) else list(units)
     clock = time if time is not None else next((name for name in names if name.lower() in CLOCKS), None)
-    if clock is not None and clock not in names:
-        raise ShapeError(f"no column {clock!r}", got=", ".join(names), expected="one of these names",
-                         do=near(clock, names) or "check the spelling")
-    kept = [i for i, name in enumerate(names) if name != clock]
+    for name in (*(columns or ()), *([] if clock is None else [clock])):
+        if name not in names:
+            raise ShapeError(f"no column {name!r}", got=", ".join(names), expected="one of these names",
+                             do=near(name, names) or "check the spelling")
+    kept = [names.index(name) for name in columns or names if name != clock]
     if not kept:
         raise ShapeError("a table of times alone", got=", ".join(names), expected="a column of values beside them",
                          do="check the columns")
@@ -68,7 +69,8 @@ def _of_table(raw: Raw, time: str | None, resample: float | None) -> Raw:
         facts["time_unit"] = facts.get("time_unit") or units[names.index(clock)]
         notes += [f"column {clock!r} holds the times", note]
     elif resample is not None:
-        raise OptionError("nothing says when", got=", ".join(names), expected="a column of times", do="pass time=")
+        raise OptionError("nothing says when", got=", ".join(names), expected="a column of times",
+                          do="call it 'time' in the file, or pass time='...' to load")
     facts |= {"names": tuple(names[i] for i in kept), "units": tuple(units[i] for i in kept)}
     several = "" if len(kept) == 1 else f"{len(kept)} columns are the channels of one series; for as many series " \
         "load an array (n, t)"
