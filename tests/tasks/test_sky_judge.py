@@ -121,6 +121,19 @@ def test_the_judge_of_skies_finds_a_channel_that_was_shuffled() -> None:
     assert "FAIL" in str(bad)
 
 
+def test_skies_of_other_maps_and_maps_of_zeros_are_told() -> None:
+    skies = [pair(seed) for seed in range(10)]
+    options = {"layout": TileLayout(16, 60.0, 8), "patches": 20, "bins": 3, "lmax": 40,
+               "statistics": ["power spectrum"]}
+    turned = [dict(reversed(sky.items())) for sky in skies[5:]]
+    assert judge_skies(skies[:5], turned, **options).p_sphere == judge_skies(skies[:5], skies[5:], **options).p_sphere
+    with pytest.raises(ShapeError, match="skies of other maps"):
+        judge_skies(skies[:5], [*skies[5:9], {"kappa": skies[9]["kappa"]}], **options)
+    with pytest.raises(DataError, match="cib x cib cannot be compared"):  # the p of all was 0
+        compare_numbers(*[[{**numbers(seed), ("cib x cib", "10-20"): (0.0, 0.0)} for seed in seeds]
+                          for seeds in (range(5), range(5, 10))])
+
+
 def test_too_few_skies_are_told_how_many_are_needed() -> None:
     with pytest.raises(SampleSizeError, match=r"5 real and 5 fake, or 13 real for 2 fake"):
         judge_skies([pair(0)] * 3, [pair(1)] * 2)

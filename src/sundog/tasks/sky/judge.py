@@ -16,7 +16,7 @@ from sundog.data.dataset import Dataset
 from sundog.data.sky.healpix import checked_map
 from sundog.data.sky.sphere import analysis, nside_of, pixelisation
 from sundog.data.sky.tiles import TileLayout, read_row
-from sundog.errors import DataError, SampleSizeError
+from sundog.errors import DataError, SampleSizeError, ShapeError
 from sundog.random import numpy_stream
 from sundog.simulate.sky.components import POINT_LIKE
 from sundog.tasks.sky.measure import SkySpectra, geometric_edges, sky_bispectrum, sky_spectra
@@ -98,11 +98,12 @@ def judge_skies(real: Sequence[Any], fake: Sequence[Any], *, layout: TileLayout 
 
     Raises
     ------
-    SampleSizeError : too few skies for a p-value below 0.01; says how many are needed.
+    SampleSizeError : too few skies for a p-value below 0.01; says how many are needed. ShapeError : other maps.
+    DataError : a number that no sky has, such as the spectrum of a map of zeros.
     """
     check_numbers(len(real), len(fake))
-    truths, fakes = [_maps(sky) for sky in real], [_maps(sky) for sky in fake]
-    names = tuple(truths[0])
+    names = tuple(_maps(real[0]))
+    truths, fakes = ([_named(_maps(sky), names) for sky in skies] for skies in (real, fake))
     nside = nside_of(truths[0][names[0]])
     layout = layout or TileLayout(64, min(60 * math.degrees(math.sqrt(math.pi / 3) / nside), 30.0), 16)
     cut = [sky_patches(skies, number, layout, seed=seed, threads=threads)
@@ -111,6 +112,13 @@ def judge_skies(real: Sequence[Any], fake: Sequence[Any], *, layout: TileLayout 
     wide = edges[:: max(1, len(edges) // max(2, bins // 2))]
     measured = [[_numbers(sky, edges, wide, threads) for sky in skies] for skies in (truths, fakes)]
     return SkyVerdict(judge(cut[0], cut[1], statistics=statistics, seed=seed), *compare_numbers(*measured, seed=seed))
+
+
+def _named(maps: Mapping[str, Array], names: tuple[str, ...]) -> dict[str, Array]:
+    if set(maps) != set(names):
+        raise ShapeError("skies of other maps", got=", ".join(maps), expected=", ".join(names),
+                         do="leave out what not all of them have")
+    return {name: maps[name] for name in names}
 
 
 def sky_patches(skies: Sequence[Mapping[str, Array]], number: int, layout: TileLayout, *, seed: int = 0,
@@ -176,6 +184,10 @@ def compare_numbers(real: Sequence[Numbers], fake: Sequence[Numbers], *, seed: i
     keys = list(real[0])
     truth, made = (np.array([[sky[key][0] for key in keys] for sky in skies]) for skies in (real, fake))
     scale = np.mean([[sky[key][1] for key in keys] for sky in (*real, *fake)], axis=0)
+    usable = np.isfinite([*truth, *made]).all(0) & (scale > 0)
+    if not usable.all():
+        raise DataError(f"{keys[int(usable.argmin())][0]} cannot be compared", got="no scatter, or no number",
+                        expected="maps that vary", do="leave the map out that is the same in all skies")
     found = moderated(truth, made, scale, [name for name, _ in keys], seed)
     columns = np.stack([truth.mean(0), made.mean(0), found.error, found.band, found.pull, found.p_value], 1).tolist()
     rows = [SphereRow(name, where, a, b, error, band, pull, p, p >= LEVEL / len(keys))

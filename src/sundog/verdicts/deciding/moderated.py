@@ -37,7 +37,8 @@ class Moderated:
     p_value : (r,) two-sided, Student's t with ``freedom`` degrees
     band : (r,) the size of pull that 95 % of the relabellings stay below
     freedom : n - 2 of the objects and what the prior adds; infinite where all numbers scatter alike
-    p_global : share of labellings whose mean of ln(1 + pull^2 / freedom) is as large as that of the true one
+    p_global : share of labellings whose freedom times the mean of ln(1 + pull^2 / freedom), the freedom being that of
+        the labelling, is as large as that of the true one; the mean of pull^2 where it is infinite
     """
 
     pull: Array
