@@ -47,6 +47,8 @@ def test_gaussian_skies_have_the_gaussian_covariance_and_others_not() -> None:
     assert np.allclose(sky_covariance(map(spectra, range(20)), EDGES).covariance, at_once)
     with pytest.raises(SampleSizeError, match="no scatter of one sky"):
         sky_covariance([spectra(0)], EDGES)
+    with pytest.raises(RunError, match="spectra of other bins"):
+        sky_covariance(map(spectra, range(3)), EDGES + 1)
 
 
 def small(path: Path, key: str, options: dict) -> None:
@@ -69,11 +71,15 @@ def test_an_ensemble_goes_on_and_is_not_mixed_with_another(tmp_path: Path, capsy
     assert first == [(path / "sky.json").stat().st_mtime_ns for path in made[:3]]
     with pytest.raises(RunError, match="skies of other options"):
         simulate_skies(range(4), tmp_path, 16, write=small)
+    assert simulate_skies(range(4), tmp_path, 8, write=small, threads=2) == made  # the same bits
     out = tmp_path / "covariance.npz"
     assert main(["sky", "covariance", str(tmp_path), "--lmin", "2", "--lmax", "12", "--bins", "2", "-o", str(out),
                  "--json", "-q"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["skies"] == 4 and len(told["names"]) == 15
+    for words, said in ((["--lmin", "0"], "--lmin"), (["--lmin", "20", "--lmax", "10"], "no multipoles between")):
+        assert main(["sky", "covariance", str(tmp_path), *words, "-o", str(tmp_path / "c.npz"), "-q"]) == 2
+        assert said in capsys.readouterr().err
     assert np.load(out)["covariance"].shape == (30, 30)
     with pytest.raises(FileError, match="no sky in"):
         skies_in([out.parent / "sky_0000" / "nowhere"])

@@ -16,7 +16,7 @@ from sundog.data.sky.healpix import UNSEEN, HealpixMap, read_healpix, write_heal
 from sundog.data.sky.sphere import gaussian_alm, pixelisation, synthesis
 from sundog.data.sky.tiles import TileLayout
 from sundog.errors import DataError, ShapeError
-from sundog.tasks.sky.project import flat_patches, on_sphere, stitched
+from sundog.tasks.sky.project import flat_patches, on_sphere, stitched, write_sphere
 
 POWER = np.where(np.arange(33) > 0, 1 / (1 + np.arange(33.0)) ** 2.5, 0)
 LAYOUT = TileLayout(32, 60.0, 12)
@@ -81,6 +81,16 @@ def test_separated_patches_find_their_places_by_another_file(files: tuple[Path, 
 
 
 @pytest.mark.slow
+def test_one_patch_is_no_sky_and_wrong_masks_and_channels_are_told(files: tuple[Path, Path], tmp_path: Path) -> None:
+    cut = flat_patches(sundog.load(files[0]), LAYOUT)
+    assert not on_sphere(cut[:1])
+    with pytest.raises(ShapeError, match="mask and map differ in size"):
+        flat_patches(sundog.load(files[0]), LAYOUT, mask=np.ones(768))
+    assert main(["sky", "project", str(files[0]), "--overlap", "0", "-o", str(tmp_path / "p.npz"), "-q"]) == 2
+    with pytest.raises(ShapeError, match="got 2 channels"):  # the second one was dropped
+        write_sphere(tmp_path / "m.fits", np.zeros((2, 12288), np.float32), cut)
+
+
 def test_files_of_the_sphere_go_through_the_words_as_they_are(files: tuple[Path, Path], tmp_path: Path,
                                                                capsys: pytest.CaptureFixture) -> None:
     other = write_healpix(tmp_path / "o.fits", HealpixMap(synthesis(alm(5), 32).astype(np.float32), "uK", "galactic"))

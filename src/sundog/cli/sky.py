@@ -148,7 +148,7 @@ def covariance(
     out: Annotated[Path, typer.Option("--out", "-o", help="npz: names, edges, mean, covariance, gaussian.")] = Path(
         "covariance.npz"),
     lmax: Annotated[int | None, typer.Option(help="Of the spectra; 1.5 NSIDE unless given.")] = None,
-    lmin: Annotated[int, typer.Option(min=0, help="Of the spectra.")] = 20,
+    lmin: Annotated[int, typer.Option(min=1, help="Of the spectra.")] = 20,
     bins: Annotated[int, typer.Option(min=1, help="Of equal width in ln l.")] = 8,
     threads: Threads = 1,
     quiet: Quiet = False,
@@ -167,7 +167,11 @@ def covariance(
 
     before_work(out)
     folders = skies_in(skies)
-    edges = geometric_edges(lmin, lmax or 3 * SkyMaps.load(folders[0]).nside // 2, bins)
+    top = 3 * SkyMaps.load(folders[0]).nside // 2 if lmax is None else lmax
+    if top <= lmin:
+        raise OptionError("no multipoles between", got=f"--lmin {lmin}, lmax {top}", expected="lmin below lmax",
+                          do="pass a lower --lmin or a higher --lmax")
+    edges = geometric_edges(lmin, top, bins)
     shown = track(folders, "skies", console=Console(stderr=True), disable=quiet)
     found = sky_covariance(shown, edges, threads=threads)
     found.save(out)
@@ -222,7 +226,7 @@ def project(
         held = (sky if mask == "missing" else load(Path(mask), mask="missing", say=False)).values[0].numpy()
         shown = np.any(held.reshape(-1, *held.shape[-2:]), axis=0)
     usual = usual_layout(sky)
-    layout = TileLayout(size, pixel or usual.pixel_arcmin, overlap or max(8, size // 4))
+    layout = TileLayout(size, pixel or usual.pixel_arcmin, max(8, size // 4) if overlap is None else overlap)
     found = flat_patches(sky, layout, mask=shown, nearest=nearest, threads=threads)
     found.save(out)
     if not quiet:

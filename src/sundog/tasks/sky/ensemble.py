@@ -29,7 +29,7 @@ def simulate_skies(seeds: Sequence[int], out: str | Path, nside: int, *, workers
 
     Parameters
     ----------
-    options : of `simulate_sky`
+    options : of `simulate_sky`; another number of threads makes the same skies
     workers, scheduler, done : see `sundog.data.parts.write_parts`
     write : (folder, key, options with the NSIDE), makes one sky; `simulate_sky` when None
 
@@ -39,6 +39,7 @@ def simulate_skies(seeds: Sequence[int], out: str | Path, nside: int, *, workers
     """
     folder = Path(out)
     plain = json.loads(json.dumps({"nside": nside, **options}, default=str))
+    plain.pop("threads", None)  # the bits do not depend on it
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / _MARK).exists():
         before = json.loads((folder / _MARK).read_text())
@@ -177,6 +178,9 @@ def _gaussian(power: Array, modes: Array, i: Array, j: Array) -> Array:
 
 def _spectra(sky: Any, edges: Sequence[int] | Array, threads: int) -> SkySpectra:
     if isinstance(sky, SkySpectra):
+        if not np.array_equal(sky.edges, edges):
+            raise RunError("spectra of other bins in one ensemble", got=np.asarray(sky.edges).tolist(),
+                           expected=np.asarray(edges).tolist(), do="measure them again: sky_spectra(sky, edges)")
         return sky
     if isinstance(sky, (str, Path)):
         sky = SkyMaps.load(sky)

@@ -33,8 +33,10 @@ _SPLINE, _EDGE = 5, 6  # order of splines in CAR maps, and pixels of them contin
 
 def on_sphere(sky: Dataset) -> bool:
     """Whether a dataset is one map of the sphere: a HEALPix file, or a whole turn in CAR projection."""
-    if len(sky) != 1 or "sphere" in sky.provenance:
-        return len(sky) == 1
+    if len(sky) != 1 or "tiles" in sky.provenance:
+        return False
+    if "sphere" in sky.provenance:
+        return True
     return _is_car(sky) and sky.values.shape[-1] > _Grid(sky.provenance).turn - 1
 
 
@@ -75,6 +77,9 @@ def flat_patches(sky: Dataset, layout: TileLayout | None = None, *, mask: Array 
     planes = sky.values[0].numpy().reshape(-1, *sky.values.shape[-2:])
     healpix = "sphere" in sky.provenance
     layout = layout or usual_layout(sky)
+    if mask is not None and np.size(mask) != planes[0].size:
+        raise ShapeError("mask and map differ in size", got=np.shape(mask), expected=planes.shape[1:],
+                         do="bring the mask to the pixels of the map")
     used = observed(planes).all(0) & (True if mask is None else np.reshape(mask, planes.shape[1:]) != 0)
     planes = np.where(used, planes, np.float32(np.nan))
     readers = [(_harmonics if healpix and not nearest else _pixels)(sky, plane, layout, nearest, threads)
@@ -145,8 +150,15 @@ def write_sphere(path: str | Path, values: Array, like: Dataset) -> list[Path]:
     """The files, after `stitched` values were written as the map that was cut: HEALPix or CAR, one file per channel.
 
     Several channels go into files that bear their names: ``map-Q.fits``.
+
+    Raises
+    ------
+    ShapeError : several channels, but not as many as were cut.
     """
     path, names, units = Path(path), like.names or ("map",) * len(values), like.units or ("",) * len(values)
+    if len(values) not in (1, len(names)):
+        raise ShapeError("maps without a name", got=f"{len(values)} channels", expected=", ".join(names),
+                         do="put back one channel alone, or as many as were cut")
     return [_written(path if len(values) == 1 else path.with_stem(f"{path.stem}-{name}"), plane, unit, like.provenance)
             for plane, name, unit in zip(values, names, units)]
 
