@@ -172,6 +172,7 @@ def test_gaps_of_other_maps_are_filled_from_whole_examples() -> None:
     found = model.fill(torch.where(mask > 0, other, 0.0), mask, generator(1))
     assert torch.equal(found[:, mask > 0], other[:, mask > 0])
     assert found[:, mask == 0].std() > 0.2
+    assert torch.equal(model.fill(other, torch.ones(32, 32), generator(1)), other)  # nothing to fill
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from sundog.errors import FileError, OptionError, ShapeError
 from sundog.simulate.sky import NAMES, SkyMaps, cosmology, simulate_sky
 from sundog.simulate.sky.cosmology import MatterPower, matter_power
 from sundog.simulate.sky.halos import HaloLaw, bias, mass_function, nfw_window, one_halo_power
-from sundog.simulate.sky.maps import new_maps
+from sundog.simulate.sky.maps import Unfinished, new_maps
 from sundog.simulate.sky.points import scatter
 from sundog.simulate.sky.pressure import gas_window, integrated_y, pressure_window
 from sundog.simulate.sky.shells import (
@@ -330,6 +330,12 @@ def test_an_old_sky_is_not_taken_for_one_that_is_being_made(tmp_path: Path) -> N
     new_maps(tmp_path, 48, NAMES)
     with pytest.raises(FileError, match="no finished sky"):
         SkyMaps.load(tmp_path)
+
+
+@pytest.mark.parametrize("left", [b"", b"PK\x03\x04", b"other"])
+def test_a_broken_state_is_of_no_use(tmp_path, left):
+    (tmp_path / ".unfinished.npz").write_bytes(left)
+    assert Unfinished(tmp_path, "sky").load() == {}
 
 
 @pytest.mark.slow

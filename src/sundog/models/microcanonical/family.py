@@ -256,7 +256,7 @@ class MicrocanonicalModel(Model):
                                         target=CLOSE, **self._budget(1, progress))
                 return replace(found, x=torch.where(valid, held, self._outward(found.x[None])[0]))
         dims = tuple(range(-valid.ndim, 0))
-        pixels = float((~valid).sum()) * math.prod(goal.drawn)
+        pixels = max(1.0, float((~valid).sum())) * math.prod(goal.drawn)
 
         def energy(part: Tensor, rows: Tensor) -> Tensor:
             field = torch.where(valid, known, part)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +169,7 @@ class Unfinished:
         try:
             with np.load(self.file, allow_pickle=False) as held:
                 return dict(held) if str(held["identity"]) == self.identity else {}
-        except (OSError, ValueError, KeyError):  # of no use: begin anew
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # of no use: begin anew
             return {}
 
     def keep(self, state: Callable[[], dict[str, Array]]) -> None:
