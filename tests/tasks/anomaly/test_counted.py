@@ -45,6 +45,17 @@ def test_nothing_gives_a_limit():
     assert sum(f.low_95 > 0 for f in found) <= 4 and all(0 < f.high_95 < 0.02 for f in found)
 
 
+@pytest.mark.parametrize("signal", [0, 100, 1000])
+def test_the_lower_bound_holds_as_often_as_it_says(signal):
+    g, k = np.random.default_rng(0), EFFICIENCIES.index(0.01)
+    counted = BACKGROUND + signal * (np.arange(7) >= k) / (7 - k)
+    found = [least_fraction(ScoreCounts(g.poisson(counted).astype(float), BACKGROUND, np.zeros((7, 7)), whole=False))
+             for _ in range(2000)]
+    for low, said in (("low", 0.683), ("low_95", 0.95)):
+        held = np.mean([getattr(f, low) * f.n <= signal for f in found])
+        assert held == pytest.approx(said, abs=0.01 + 4 * (said * (1 - said) / 2000) ** 0.5)
+
+
 def test_counts_beside_the_window_expect_what_is_inside():
     events = TOY.events(60_000, 0.01, seed=1)
     truth, inside = TOY.truth(60_000, 0.01, seed=1), REGION.contains(events)

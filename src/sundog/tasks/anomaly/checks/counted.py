@@ -193,9 +193,11 @@ def least_fraction(counts: ScoreCounts, level: float = 0.01) -> SignalFraction:
     first = min(EFFICIENCIES.index(level), len(counts.observed) - 1)
     n, b = float(counts.observed.sum()), float(counts.expected[first:].sum())
     seen = float(counts.observed[first:].sum())
-    error = (b + float(counts.covariance[first:, first:].sum())) ** 0.5
-    low, low_95 = (max((seen - b - z * error) / n, 0.0) for z in norm.isf([1 - 0.683, 0.05]))
-    gain = 0.5 * max(seen - b, 0.0) ** 2 / error**2
+    spread = float(counts.covariance[first:, first:].sum())
+    # The bound solves (seen - b - S)^2 = z^2 (b + S + spread): the signal has Poisson errors of its own.
+    low, low_95 = (max((seen - b + z**2 / 2 - z * (seen + spread + z**2 / 4) ** 0.5) / n, 0.0)
+                   for z in norm.isf([1 - 0.683, 0.05]))
+    gain = 0.5 * max(seen - b, 0.0) ** 2 / (b + spread)
     return SignalFraction(max(seen - b, 0.0) / n, low, 1.0, low_95, 1.0, gain, round(n))
 
 
