@@ -157,6 +157,17 @@ def test_ranode_takes_a_fitted_estimator(events, cathode, ranode, test_sample):
     assert sic(search, test_sample)[0] > 3
 
 
+def test_ranode_has_as_many_scorers_as_folds():
+    """610 events inside in 50 folds: chunks of equal size are 47, and events of three folds had no score."""
+    events, n = TOY.background(3000, 3), 610
+    inside = REGION.contains(events).nonzero()[:, 0]
+    kept = torch.ones(len(events), dtype=torch.bool)
+    kept[inside[n:]] = False
+    assert len(inside) > n
+    search = RAnode(REGION, background=TOY.log_background, components=(1,), folds=50, starts=1).fit(events[kept])
+    assert len(search.scorers()) == 50 and set(search.folded.bincount().tolist()) == {12, 13}
+
+
 def test_ranode_takes_what_holds_a_template_of_its_window(events, cathode):
     held, bare = (RAnode(REGION, background=background, components=(1,), folds=2).fit(events).fraction_
                   for background in (SimpleNamespace(template_=cathode.template_), cathode.template_))

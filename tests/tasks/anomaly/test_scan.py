@@ -14,12 +14,12 @@ import torch
 from sundog import Dataset, Plan
 from sundog.errors import DataError, FileError, OptionError, RunError, SampleSizeError, ShapeError
 from sundog.simulate.densities import ResonantToy
-from sundog.tasks.anomaly import CWoLa, SignalRegion, scan, sliding_windows
+from sundog.tasks.anomaly import Cathode, CWoLa, RAnode, SignalRegion, scan, sliding_windows
 from sundog.tasks.anomaly.checks.sculpting import Sculpting
 from sundog.tasks.anomaly.detectors.base import FeatureSearch, fit_ratio
 from sundog.tasks.anomaly.regions import gather
 from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
-from sundog.tasks.anomaly.scan.crossfit import CrossFit, cross_fitted, deal
+from sundog.tasks.anomaly.scan.crossfit import CrossFit, background_events, cross_fitted, deal
 from sundog.tasks.anomaly.scan.found import WindowResult
 from sundog.tasks.anomaly.scan.search import METHODS, ScanPlan, prepare, scan_one
 
@@ -339,6 +339,16 @@ def test_new_events_are_judged_by_one_scorer_each():
     kept = fit.passing(Dataset.from_arrays(x, held_out_fraction=0.0), torch.tensor([0.0, 1.0]), 3)
     assert kept[x[:, 0] > 1.001].all() and not kept[x[:, 0] < -0.001].any()
     assert abs(float(kept[1001:2000].double().mean()) - 0.5) < 4 * 0.5 / 999**0.5
+
+
+def test_events_of_the_control_come_from_the_background_of_ranode(planted):
+    events, region = gather(planted, unit="TeV"), WINDOWS[0]
+    learned = Cathode(region, template="flow", members=1, plan=Plan(steps=5), options={"layers": 1, "hidden": (16,)})
+    fit = cross_fitted(lambda region, seed: RAnode(region, seed, background=learned, components=(1,), starts=1),
+                       events, region, folds=2)
+    drawn = background_events(fit, events, region, 100, 3)
+    again = learned.template_.sample(100, 3, drawn.context[:, 0])
+    assert torch.equal(drawn.values, again.values)
 
 
 class KnownRatio:

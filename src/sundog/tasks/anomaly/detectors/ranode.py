@@ -198,7 +198,7 @@ class RAnode(Search):
     @property
     def template_report_(self) -> TemplateReport | None:
         """Report of the background's template, None for a background given as a function."""
-        return self._template.report if self._template is not None else None
+        return self.template_.report if self.template_ is not None else None
 
     def profile(self, w: Any) -> Profile:
         """The likelihood at fixed fractions w (k,), p_S climbing anew from the fit found, nearest w first.
@@ -227,7 +227,7 @@ class RAnode(Search):
         ------
         OptionError : a background that cannot be sampled (a plain function).
         """
-        if self._template is None or not 0 <= w < 1 or n < 1:
+        if self.template_ is None or not 0 <= w < 1 or n < 1:
             raise OptionError("pseudo-experiments are impossible", got=f"n={n}, w={w}, background "
                               f"{type(self.background).__name__}", expected="n >= 1, 0 <= w < 1, and a background "
                               "that can be sampled", do="leave background out, or pass a Cathode")
@@ -253,7 +253,8 @@ class RAnode(Search):
         return held
 
     @property
-    def _template(self) -> Template | None:
+    def template_(self) -> Template | None:
+        """The background, None where it is a plain function."""
         background = getattr(self, "_background", None)
         return background if isinstance(background, Template) else None
 
@@ -305,7 +306,7 @@ class RAnode(Search):
     def _cross_fitted(self, z: Tensor, log_b: Tensor, with_mass: bool = True) -> tuple[Tensor, Tensor, list[Law]]:
         """log p_S / p_B (n,) of each event, the fold that it is in (n,), and the p_S learned without each fold."""
         ratio, fold, laws = torch.empty(len(z), dtype=torch.float64), torch.full((len(z),), -1), []
-        for k, part in enumerate(torch.randperm(len(z), generator=stream(self.seed, "folds")).chunk(self.folds)):
+        for k, part in enumerate(torch.randperm(len(z), generator=stream(self.seed, "folds")).tensor_split(self.folds)):
             fold[part] = k
             mine = fold == k
             laws.append(self._law(z[~mine], log_b[~mine], [self._gaussians], with_mass))
@@ -323,7 +324,7 @@ class RAnode(Search):
 
     def _closure(self, beside: Dataset) -> Closure | None:
         """How far the template is from events beside the window, in bins of the score; None where it has no draws."""
-        template = self._template
+        template = self.template_
         if template is None:
             return None
         some = beside[torch.randperm(len(beside), generator=stream(self.seed, "closure"))[:CLOSED]]
@@ -339,7 +340,7 @@ class RAnode(Search):
 
     def _control(self) -> SignalFraction | None:
         """The fraction that the search claims among unseen sideband events, where there is no signal to speak of."""
-        template = self._template
+        template = self.template_
         if template is None or template.unseen is None:
             return None
         values = template.unseen.values.double()
@@ -349,10 +350,10 @@ class RAnode(Search):
         return self._claimed(self._scaling.forward(values)[known], log_b[known], with_mass=False)
 
     def _pseudo_experiment(self, w: float, seed: int) -> SignalFraction:
-        assert self._template is not None  # checked by pseudo_experiments
+        assert self.template_ is not None  # checked by pseudo_experiments
         n = len(self._z)
         n_signal = int(numpy_stream(seed, "signal events").binomial(n, w))
-        drawn = self._template.sample(n - n_signal, seed, self._masses.sample(n - n_signal, seed))
+        drawn = self.template_.sample(n - n_signal, seed, self._masses.sample(n - n_signal, seed))
         if n_signal:
             signal = self.sample_signal(2 * n_signal + 100, seed)  # some draws lie beside the window
             signal = signal[self.region.contains(signal)][:n_signal]

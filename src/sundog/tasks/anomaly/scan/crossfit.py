@@ -126,7 +126,7 @@ def background_events(fit: CrossFit, events: Dataset, region: SignalRegion, n: i
             return _joined(outside, fit.detector.sample_background(n_inside, m[n - n_inside :], seed=seed))
         if isinstance(fit.detector, TemplateSearch):
             return fit.detector.sample_background(n, m, seed=seed)
-        template: Any = getattr(fit.detector, "background", None)
+        template: Any = getattr(fit.detector, "template_", None)
         if not hasattr(template, "sample"):
             template = fit_template(events, region, family="flow", seed=seed, check=False)
         return template.sample(n, seed, m)
