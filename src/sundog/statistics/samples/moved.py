@@ -22,6 +22,7 @@ DEAD = 0.5  # standard deviations of the whitened image within which a pixel say
 NOISE = 0.4  # over the standard deviation of the images: what may lie on top of a copy
 CANDIDATES = 8  # training images per image in which symbols are counted
 WORK = 4e11  # products of the search, some 20 CPU s; beyond, images are left out at random
+FEW = 1.0  # symbols that are expected to agree by chance: a patch that says little is no evidence
 LEAST = 0.05  # share of the pixels of a patch that must say something
 AT_ONCE = 2**24  # numbers held at once
 TURNS = ("", "mirrored", "turned by 90 degrees", "mirrored and turned by 90 degrees",
@@ -202,14 +203,14 @@ def _counted(patches: Tensor, which: Tensor, images: Tensor, side: int) -> tuple
     of_patch = torch.fft.rfft2(torch.stack([patch, patch.abs()], 3), s=size).conj()
     product, both = torch.fft.irfft2(of_image * of_patch, s=size).unbind(3)
     there = torch.fft.irfft2(of_image[:, :, :, 1] * torch.fft.rfft2(mask, s=size).conj(), s=size)
-    told = patch.abs().sum((3, 4))[..., None, None]
-    differing = 1 - (product + both) / 2 / (told + there - both).clamp_min(1)
-    least = differing.flatten(3).amin(3)
-    least[told[..., 0, 0] == 0] = 1
-    least, half = least.clamp(0, 1).round(decimals=6).min(2)
+    told = patch.abs().sum((3, 4))
+    differing = 1 - (product + both) / 2 / (told[..., None, None] + there - both).clamp_min(1)
+    differing = differing.flatten(3).amin(3).clamp(0, 1)
+    differing[told == 0] = 1
+    least = (differing + FEW / told.clamp_min(1)).round(decimals=6)  # few symbols agree by chance
+    least, half = least.min(2)
     best = least.argmin(1)
     at = torch.arange(n)
     turn = position[at, best, half[at, best]]
     inverse = torch.where(turn % 2 == 1, turn, (8 - turn) % 8)  # a mirroring is its own inverse, a turn is not
-    floor = 1 / side**2
-    return ((least[at, best] + floor) / (least.median(1).values + floor)).log(), least[at, best], best, inverse
+    return (least[at, best] / least.median(1).values).log(), differing[at, best, half[at, best]], best, inverse
