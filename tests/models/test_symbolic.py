@@ -69,6 +69,13 @@ def test_misuse_is_named():
         evolve_program(x, np.where(x > 0.5, np.nan, 1.0))
     with pytest.raises(OptionError, match="operations"):
         evolve_program(x, x + 1, operations=0)
+    for scale in (-np.ones(20), np.zeros(20), np.full(20, np.inf)):
+        with pytest.raises(DataError, match="scale above 0"):
+            evolve_program(x, x + 1, scale=scale)
+    with pytest.raises(ShapeError, match="no table"):
+        evolve_program(np.ones((5, 2, 2)), np.ones(5))
+    with pytest.raises(OptionError, match="operations = 1 or more"):
+        evolve_program(x, x + 1, operations=1, trials=1).best(0)
 
 
 @pytest.mark.slow

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sundog.checks import at_least
+from sundog.errors import ShapeError
+
 Code = tuple[tuple[str, int, int], ...]  # operation and operands: value >= 0 (inputs first), constant -1, -2 ...
 
 
@@ -66,7 +69,8 @@ class ParetoFront:
     programs: tuple[Program, ...]
 
     def best(self, operations: int) -> Program:
-        """The most exact one of at most so many operations."""
+        """The most exact one of at most so many operations; OptionError where every program is longer."""
+        at_least(operations, self.programs[0].operations, "operations")
         return min((p for p in self.programs if p.operations <= operations), key=lambda p: p.error)
 
     def __str__(self) -> str:
@@ -100,4 +104,7 @@ def evaluated(code: Code, c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.
 def columns_of(x: Any) -> np.ndarray:
     """(d, n) of (n,) or (n, d)."""
     found = np.asarray(x, float)
+    if found.ndim not in (1, 2):
+        raise ShapeError("inputs are no table", got=f"shape {found.shape}", expected="(n,) or (n, d)",
+                         do="pass one row per value")
     return found[None] if found.ndim == 1 else found.T

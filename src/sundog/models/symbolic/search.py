@@ -57,9 +57,11 @@ def evolve_program(x: Any, y: Any, *, scale: Any = None, operations: int = 10, t
         raise ShapeError("x and y do not fit", got=f"x of {columns.shape[1]} rows, y of shape {y.shape}",
                          expected="(n,) or (n, d), and (n,)", do="pass one value per row")
     s = (np.abs(y) if np.abs(y).min(initial=1) > 0 else np.ones_like(y)) if scale is None else np.asarray(scale, float)
-    if len(y) < 4 or s.shape != y.shape or not (np.isfinite(columns).all() and np.isfinite(y / s).all()):
+    if len(y) < 4 or s.shape != y.shape or not (np.isfinite(columns).all() and np.isfinite(y).all()
+                                                 and np.isfinite(s).all() and (s > 0).all()):
         raise DataError("nothing to fit", got=f"{len(y)} values, {int((~np.isfinite(y)).sum())} of them not finite",
-                        expected="at least 4 finite values, with scales above 0", do="leave out what is not finite")
+                        expected="at least 4 finite values, with a finite scale above 0 for each",
+                        do="leave out what is not finite")
     search = _Search(columns, y, s, operations, norm, numpy_stream(seed, "programs"))
     for _ in range(trials):
         search.step()
