@@ -205,6 +205,8 @@ def test_other_bad_arguments_are_refused():
         ornstein_uhlenbeck(2, 8, rate=0, seed=0)
     with pytest.raises(OptionError, match="kind"):
         markov_weights(0.7, kind="III")
+    with pytest.raises(OptionError, match="scale out of range: got 0"):
+        multifractal_random_walk(2, 8, 0.02, scale=0, seed=0)
     with pytest.raises(OptionError, match="steps"):
         fractional_brownian_motion(2, 0, 0.7, seed=0)
     with pytest.raises(OptionError, match="4096 points"):
@@ -214,6 +216,7 @@ def test_other_bad_arguments_are_refused():
 def test_whole_numbers_may_come_as_floats():
     for draw in (fractional_gaussian_noise, fractional_brownian_motion):
         assert torch.equal(draw(2.0, 8.0, 0.7, seed=0), draw(2, 8, 0.7, seed=0))
+    assert torch.equal(multifractal_random_walk(2.0, 8.0, 0.02, seed=0), multifractal_random_walk(2, 8, 0.02, seed=0))
     for rate in (2.0, 1e-7):  # by embedding, by Cholesky factor
         one, two = (fractional_ornstein_uhlenbeck(n, 8.0, 0.9, rate=rate, seed=0) for n in (2, 2.0))
         assert torch.equal(one, two)

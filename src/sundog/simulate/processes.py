@@ -157,9 +157,10 @@ def multifractal_random_walk(
     >>> bool((x.var() - 1).abs() < 0.1), bool((x**4).mean() / x.var()**2 > 4)
     (True, True)
     """
-    square, far = number(intermittency, "intermittency", least=0, below=0.25), at_least(scale or steps, 2, "scale")
-    size = (at_least(n, 1, "n"), at_least(steps, 1, "steps"))
-    z = torch.randn(size, generator=stream(seed, "multifractal steps"), dtype=torch.float64)
+    square = number(intermittency, "intermittency", least=0, below=0.25)
+    far = at_least(steps if scale is None else scale, 2, "scale")
+    n, steps = at_least(n, 1, "n"), at_least(steps, 1, "steps")
+    z = torch.randn(n, steps, generator=stream(seed, "multifractal steps"), dtype=torch.float64)
     if square > 0:
         w = _stationary(n, steps, lambda k: square * np.log(np.maximum(far / (k + 1), 1.0)), seed, "multifractal sizes")
         z *= torch.exp(w - square * math.log(far))
