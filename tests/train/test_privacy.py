@@ -219,3 +219,11 @@ def test_spider_boost_spends_what_dp_accounting_says():
     assert spent == pytest.approx(1.0, rel=0.01) and spent <= 1
     twice = SpiderBoost.affordable(budget, 2000, slope=1, curvature=1, steps=80, phase=8, batch=500, small_batch=100)
     assert twice.multiplier > found.multiplier
+
+
+def test_spider_boost_refuses_batches_and_steps_that_are_none():
+    budget = Privacy(epsilon=1, delta=1e-5, clip=1)
+    for change in ({"steps": 0}, {"batch": 0}, {"small_batch": -5}):
+        with pytest.raises(OptionError, match=f"{next(iter(change))} out of range"):
+            SpiderBoost.affordable(budget, 100, slope=1, curvature=1,
+                                   **{"steps": 5, "phase": 2, "batch": 10, "small_batch": 5, **change})

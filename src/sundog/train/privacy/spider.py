@@ -49,8 +49,9 @@ class SpiderBoost:
                    batch: float, small_batch: float) -> SpiderBoost:
         """The least noise for which n rows keep to (epsilon, delta); the ``clip`` of the budget is not used."""
         dp = optional("dp_accounting", "private")
-        for value, name in ((slope, "slope"), (curvature, "curvature")):
+        for value, name in ((slope, "slope"), (curvature, "curvature"), (batch, "batch"), (small_batch, "small_batch")):
             positive(value, name)
+        at_least(steps, 1, "steps")
         at_least(phase, 1, "phase")
 
         def made(multiplier: float) -> SpiderBoost:
