@@ -61,6 +61,18 @@ def test_coverage_of_a_noisy_line():
     assert abs(row.inside[1] - 0.954) < 0.06
 
 
+def test_runs_of_almost_no_weight_do_not_count():
+    """Half of the runs are wild and weigh nothing: the mean has error 1 and 68 % within one standard deviation."""
+    y = torch.randn(200, 1, generator=stream(0, "wild"))
+    y[::2] = 50 + 9 * y[::2]
+    c, w = torch.rand(200, 2, generator=stream(0, "inputs")), torch.ones(200)
+    w[::2] = 1e-9
+    found = emulate(Dataset.from_arrays(y, c, weights=w, held_out_fraction=0), families=[])
+    mean = next(row for row in found.rows if row.name == "(mean)")
+    assert mean.error == pytest.approx(1, abs=0.03)
+    assert abs(mean.inside[0] - 0.683) < 4 * 0.047  # 100 runs
+
+
 def test_the_error_bar_is_the_scatter_between_runs():
     scores = torch.rand(400, generator=stream(0, "scores"), dtype=torch.float64)
     row = EmulatorRow("pod", scores, (math.nan, math.nan), 0.0)
@@ -94,6 +106,13 @@ def test_bad_input_is_named():
         emulate(runs(lambda c: 0 * c + 1))
     with pytest.raises(OptionError, match="unknown emulator"):
         emulate(runs(bend), families=["flow"])
+    with pytest.raises(OptionError, match="unknown emulator"):
+        learning_curve(runs(bend), "flow")
+    for folds in (1, 51):
+        with pytest.raises(OptionError, match="folds out of range"):
+            emulate(runs(bend), folds=folds)
+        with pytest.raises(OptionError, match="folds out of range"):
+            learning_curve(runs(bend), "ntk", folds=folds)
 
 
 def test_the_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

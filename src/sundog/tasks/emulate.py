@@ -15,7 +15,7 @@ import torch
 from scipy.stats import wilcoxon
 from torch import Tensor
 
-from sundog.checks import at_least, one_of
+from sundog.checks import at_least, one_of, whole
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, SampleSizeError
 from sundog.models.emulators.base import Emulator
@@ -160,13 +160,9 @@ def emulate(dataset: Dataset, seed: int = 0, *, families: Sequence[str] = FAMILI
     >>> emulate(runs, families=["pod"]).best.name
     'pod'
     """
-    at_least(folds, 2, "folds")
     for family in families:
-        one_of(family, [name for name, kind in FAMILIES.items() if issubclass(kind, Emulator)], "emulator")
-    data = replace(dataset.train, held_out_fraction=0.0)
-    unit = _checked(data)
-    order = torch.randperm(len(data), generator=stream(seed, "folds"))
-    parts = [order[i::folds] for i in range(folds)]
+        _emulator(family)
+    data, unit, parts = _folded(dataset, folds, seed)
     tried: dict[str, Callable[[Dataset, Tensor], Answer]] = {
         **{family: partial(_family, family, seed) for family in families},
         "(mean)": _mean, "(nearest run)": _nearest, "(linear POD)": partial(_family, "pod", seed, degree=1),
@@ -221,13 +217,11 @@ def learning_curve(dataset: Dataset, family: str, seed: int = 0, *, folds: int =
 
     Raises
     ------
-    OptionError : fewer than 20 runs. SampleSizeError : too few for the family.
+    OptionError : fewer than 20 runs, or a family that is no emulator. SampleSizeError : too few for the family.
     """
-    data = replace(dataset.train, held_out_fraction=0.0)
-    unit = _checked(data)
+    _emulator(family)
+    (data, unit, parts), rows = _folded(dataset, folds, seed), []
     at_least(len(data), 2 * FEWEST, "number of runs of a learning curve")
-    order = torch.randperm(len(data), generator=stream(seed, "folds"))
-    parts, rows = [order[i::folds] for i in range(folds)], []
     most = len(data) - len(parts[0])
     sizes = [round(share * most) for share in (0.4, 0.6, 0.8, 1.0)]
     for size in sizes:
@@ -241,6 +235,19 @@ def learning_curve(dataset: Dataset, family: str, seed: int = 0, *, folds: int =
                          -float(slope), math.exp(offset))
 
 
+def _emulator(family: str) -> None:
+    one_of(family, [name for name, kind in FAMILIES.items() if issubclass(kind, Emulator)], "emulator")
+
+
+def _folded(dataset: Dataset, folds: int, seed: int) -> tuple[Dataset, Tensor, list[Tensor]]:
+    """The runs, the standard deviation of every number of their outputs (d,), and the rows of each fold."""
+    data = replace(dataset.train, held_out_fraction=0.0)
+    unit = _checked(data)
+    folds = whole(folds, "folds", least=2, below=len(data) + 1)
+    order = torch.randperm(len(data), generator=stream(seed, "folds"))
+    return data, unit, [order[i::folds] for i in range(folds)]
+
+
 def _checked(data: Dataset) -> Tensor:
     """Standard deviation of every number of the outputs (d,)."""
     if data.context is None:
@@ -249,7 +256,7 @@ def _checked(data: Dataset) -> Tensor:
     if len(data) < FEWEST:
         raise SampleSizeError("too few runs to compare emulators", got=len(data), expected=f"at least {FEWEST}",
                               do="run the simulator more often, or lower held_out_fraction")
-    unit = data.values.flatten(1).double().std(0, unbiased=False)
+    unit = mean_and_spread(data)[1].flatten()
     unit = torch.where(unit > 1e-7 * data.values.flatten(1).abs().amax(0), unit, 0.0)
     if not bool((unit > 0).any()):
         raise DataError("the outputs never change", got="equal runs", expected="outputs that depend on the input",
@@ -274,12 +281,13 @@ def _row(name: str, answer: Callable[[Dataset, Tensor], Answer], data: Dataset, 
         if std is not None:
             pull = error.abs() / (std.double().flatten(1)[:, used] / unit[used]).clamp(min=1e-300)
             near.append(torch.stack([(pull < times).double().mean(1) for times in (1.0, 2.0)], 1))
-    inside = torch.cat(near).mean(0).tolist() if near else [math.nan, math.nan]
     back = torch.cat(parts).argsort()
     means = torch.cat([mean for mean, _ in answers])[back]
     given = [std for _, std in answers if std is not None]
     stds = torch.cat(given)[back] if given else None
     weights = None if data.weights is None else data.weights.double() / data.weights.double().mean()
+    w = torch.ones(len(data), dtype=torch.float64) if weights is None else weights
+    inside = (w @ torch.cat(near)[back] / len(data)).tolist() if near else [math.nan, math.nan]
     return EmulatorRow(name, scores, (inside[0], inside[1]), time.process_time() - start, means, stds, weights)
 
 
@@ -290,7 +298,16 @@ def _family(family: str, seed: int, runs: Dataset, inputs: Tensor, **options: An
 
 def _mean(runs: Dataset, inputs: Tensor) -> Answer:
     shape = (len(inputs), *runs.values.shape[1:])
-    return runs.values.mean(0).expand(shape), runs.values.std(0).expand(shape)
+    mean, spread = mean_and_spread(runs)
+    return mean.expand(shape), spread.expand(shape)
+
+
+def mean_and_spread(runs: Dataset) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every number of the outputs over the runs as they are weighed, float64."""
+    y = runs.values.double()
+    w = torch.ones(len(y), dtype=torch.float64) if runs.weights is None else runs.weights.double()
+    mean = torch.tensordot(w / w.sum(), y, 1)
+    return mean, torch.tensordot(w / w.sum(), (y - mean).square(), 1).sqrt()
 
 
 def _nearest(runs: Dataset, inputs: Tensor) -> Answer:

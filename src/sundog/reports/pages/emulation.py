@@ -16,7 +16,7 @@ from torch import Tensor
 from sundog.data.atomic import write_text
 from sundog.reports.figures.verdict import BAND, FAKE, GREY, INK, REAL
 from sundog.reports.html import Picture, picture_of, render
-from sundog.tasks.emulate import EmulationResult
+from sundog.tasks.emulate import EmulationResult, mean_and_spread
 
 LINES = 6  # channels of an output up to which it is drawn as lines
 PARTS = 3  # of the range of an input, by numbers of runs
@@ -56,7 +56,7 @@ def run_figure(found: EmulationResult, row: int) -> Figure:
     truth, mean, std = (part[row].double().numpy() for part in (found.data.values, found.best.mean, _std(found)))
     if truth.ndim > 1 and (truth.ndim > 2 or len(truth) > LINES):
         return _maps(truth.reshape(-1, *truth.shape[-2:])[0], mean.reshape(-1, *truth.shape[-2:])[0])
-    unit = found.data.values.double().std(0, unbiased=False).numpy()
+    unit = mean_and_spread(found.data)[1].numpy()
     unit = np.atleast_2d(np.where(unit > 0, unit, np.inf))
     truth, mean, std = (np.atleast_2d(part) for part in (truth, mean, std))
     figure = Figure(figsize=(7.2, 2.6 + 1.7 * (len(truth) - 1)), layout="constrained")
@@ -123,7 +123,7 @@ def calibration_figure(found: EmulationResult) -> Figure:
     """Error of each run against the root mean square of its standard deviations."""
     figure = Figure(figsize=(4.4, 3.4), layout="constrained")
     ax = figure.subplots()
-    unit = found.data.values.double().flatten(1).std(0, unbiased=False)
+    unit = mean_and_spread(found.data)[1].flatten()
     used = unit > 0
     said = (_std(found).double().flatten(1)[:, used] / unit[used]).square().mean(1).sqrt().numpy()
     errors = found.best.errors.numpy()
