@@ -85,6 +85,9 @@ def test_clear_errors(file, tmp_path):
                         (["-f", "x9"], "no feature 'x9'")):
         wrong = run(*words, *more)
         assert isinstance(wrong.exception, SundogError) and match in str(wrong.exception)
+    for name in ("seed", "tests", "m"):
+        wrong = CliRunner().invoke(app, ["choose", *words, "--set", f"{name}=3"])
+        assert isinstance(wrong.exception, SundogError) and f"--set {name} cannot be" in str(wrong.exception)
     nameless = run(file, "--mass", "m_jj", "--window", "3.3", "3.7")
     assert isinstance(nameless.exception, ShapeError) and "no such column" in str(nameless.exception)
 

@@ -28,7 +28,7 @@ Feature = Annotated[list[str] | None, typer.Option("--feature", "-f", help="Use 
 Unit = Annotated[str | None, typer.Option(help="Of the mass, where the file does not say; or name=unit,name=unit.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="Of the method, e.g. oversampling=2.")]
 Folds = Annotated[int, typer.Option(min=2, help="Of the cross-fitting.")]
-Members = Annotated[int, typer.Option(min=1, help="Tree ensembles per classifier.")]
+Members = Annotated[int, typer.Option(min=1, help="Tree ensembles per classifier; of cwola: --set members=1.")]
 Start = Annotated[float | None, typer.Option("--from", help="Lower end of the spectrum; found unless given.")]
 Stop = Annotated[float | None, typer.Option("--to", help="Upper end of the spectrum; found unless given.")]
 
@@ -111,7 +111,8 @@ def choose(
 
     events = searched_events(file, mass, feature, key=key, columns=columns, weights=weights, unit=unit)
     region = SignalRegion(*window, unit=events.context_units[0])
-    found, = choose_interpolation(events, windows=[region], tests=tests, seed=seed, **settings(option, "windows", "x"))
+    found, = choose_interpolation(events, windows=[region], tests=tests, seed=seed,
+                                  **settings(option, "windows", "x", "m", "tests", "seed"))
     if as_json:
         typer.echo(json.dumps({"lo": region.lo, "hi": region.hi, "unit": region.unit, "best": found.best,
                                "fpr": found.fpr, "sic": {how: list(sic) for how, sic in found.sic.items()}}, indent=1))

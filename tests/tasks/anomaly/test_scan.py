@@ -197,7 +197,7 @@ def test_workers_and_job_array_give_the_numbers_of_one_process(planted, tmp_path
 def test_every_way_of_scoring(method, planted):
     """Templates, one model for all windows, densities, refits, latent space: short trainings, a planted signal."""
     small = {"plan": Plan(steps=60, batch=512), "options": {"hidden": (32,)}}
-    settings = {"ranode": {"background": TOY.log_background, "components": (1,), "folds": 2},
+    settings = {"ranode": {"background": TOY.log_background, "components": (1,)},
                 "sigma": small | {"options": {"hidden": (32,)}}}.get(method, small | {"options": {"hidden": (32, 32)}})
     if method in ("cathode",):
         settings = settings | {"template": "flow"}
@@ -225,6 +225,9 @@ def test_plans_are_checked_at_the_door():
         scan(TOY.background(2000, 0), WINDOWS[:1], "cwola", settings={"depth": 3})
     with pytest.raises(SampleSizeError, match="sidebands are too thin"):  # of what one fold leaves
         scan(TOY.background(6000, 0), [SignalRegion(3.6, 4.0)], "cwola", folds=2)
+    for method, name in (("ranode", "folds"), ("cathode", "members")):
+        with pytest.raises(OptionError, match=f"got {name} in the settings of {method}.*pass {name}=7"):
+            ScanPlan(WINDOWS, method, {name: 7})
     assert set(METHODS) >= {"cathode", "sigma", "ranode", "anode", "cwola"}
 
 

@@ -83,6 +83,12 @@ class ScanPlan:
         if self.folds < 2 or self.members < 1:
             raise OptionError("cross-fitting is unusable", got=f"folds={self.folds}, members={self.members}",
                               expected="folds >= 2, members >= 1", do="leave them out")
+        for name, value in self.settings.items():
+            if name in ("folds", "members") and self.method != "cwola" and hasattr(METHODS.get(str(self.method)), name):
+                # The cross-fitting would overrule it.
+                raise OptionError("the cross-fitting decides this", got=f"{name} in the settings of {self.method}",
+                                  expected=f"{name} beside the settings", do=f"pass {name}={value}, or on the command "
+                                  f"line --{name} {value}")
         if len({region.unit for region in self.windows}) > 1:
             raise OptionError("the windows have several units", got=", ".join(r.unit for r in self.windows),
                               expected="one", do="give all windows in the unit of the mass")
