@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sundog.errors import OptionError
 from sundog.tasks.anomaly.regions import SignalRegion
 from sundog.tasks.anomaly.scan.bump import bins_inside, common_edges, count_significance, fit_bump, fit_curves
 from sundog.tasks.anomaly.scan.closed import closed_form
@@ -66,6 +67,14 @@ def test_the_envelope_against_a_scan():
 
 def test_masses_that_reach_zero_have_polynomials_alone():
     assert set(laws(np.linspace(0.0, 1.0, 11))) == {f"legendre {k}" for k in (1, 2, 3, 4)}
+    m = np.linspace(0.0, 1.0, 5001)
+    region = SignalRegion(0.4, 0.6)
+    edges = common_edges(m, [region])
+    cut = fit_bump(m[::2], region, edges, fit_bump(m, region, edges))
+    assert cut.observed > 0
+    for before, got in ((None, "masses from 0"), (cut, "a spectrum after a cut")):
+        with pytest.raises(OptionError, match=f"no law can be evolved here: got {got}"):
+            fit_bump(m, region, edges, before, evolved=True)
 
 
 @pytest.mark.slow

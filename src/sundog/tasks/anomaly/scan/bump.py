@@ -149,7 +149,7 @@ def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = 
     Raises
     ------
     SampleSizeError : fewer than 20 events beside the window.
-    OptionError : bins that straddle an edge of the window.
+    OptionError : bins that straddle an edge of the window; ``evolved`` after a cut, or from masses that reach zero.
 
     Example
     -------
@@ -168,7 +168,10 @@ def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = 
                               expected=f"at least {FEWEST_BESIDE}", do="cut at a larger background efficiency")
     shape = shape_before(before, edges)
     more = {}
-    if evolved and shape is None and edges[0] > 0:
+    if evolved and (before is not None or edges[0] <= 0):
+        raise OptionError("no law can be evolved here", got="a spectrum after a cut" if before is not None else
+                          f"masses from {edges[0]:g}", expected="masses above 0, before a cut", do="leave evolved out")
+    if evolved:
         name, basis = closed_form(counts, edges, inside, seed)
         more = {name: basis}
     fits = fit_curves(counts[None], edges, inside, shape, more)
