@@ -2,7 +2,7 @@
 
 ln(density) = f(u; c), u = ln m mapped to [-1, 1], f a program of + - x /. Around the constants found, f is linear: the
 basis of the law is 1, f and its slopes df/dc_k, so that fit, error and choice are those of every other law. That f was
-chosen among thousands of forms is *not* in its error, which is too small by about two where no law of the list fits
+chosen among thousands of forms is *not* in its error, which is too small, by two or so, where no law of the list fits
 (docs/scan.md).
 
 SymbolFit (Tsoi et al. 2024, arXiv 2411.09851) does the same with another search.
