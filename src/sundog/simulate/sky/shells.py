@@ -103,7 +103,8 @@ def density_power(power: MatterPower, shell: Shell, lmax: int) -> Array:
 
 
 def lognormal_power(power: Array) -> Array:
-    """C_l of the Gaussian g for which exp(g - var/2) - 1 has the C_l given: xi_g = ln(1 + xi); never negative.
+    """C_l of the Gaussian g for which exp(g - var/2) - 1 has the C_l given: xi_g = ln(1 + xi); none negative but C_0,
+    the mean of xi_g, for which `gaussian_alm` draws 0.
 
     Not every spectrum has such a g. Where xi_g is no correlation function its negative C_l are set to 0, and if the
     lognormal field then misses the spectrum by more than 1 % in a band of a tenth of the multipoles, a warning says so.

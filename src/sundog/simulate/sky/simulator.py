@@ -129,7 +129,7 @@ def _grow(builder: _Builder, cib_d_1000: float, unfinished: Unfinished) -> None:
 def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float) -> Cosmology:
     if nside != int(nside) or nside & (int(nside) - 1) or not _SMALLEST <= nside <= _LARGEST:
         raise OptionError("cannot simulate this NSIDE", got=nside, expected="a power of two, 16 to 8192",
-                          do="try 128 first; 512 takes about a minute")
+                          do="try 128 first; 512 takes half a minute of CPU")
     at_least(seed, 0, "seed")
     if not 1e12 <= min_halo <= 1e15:
         raise OptionError("min_halo out of range", got=min_halo, expected="1e12 to 1e15 solar masses",
