@@ -15,6 +15,7 @@ from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 from sundog.statistics.maps.bands import BandPowers
 from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
 from sundog.tasks.separation import Domain, Match, Report, Residual, Statistics, separate
+from sundog.tasks.separation.result import trust
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "fields"
 
@@ -171,6 +172,18 @@ def test_a_scale_is_called_what_its_errors_allow() -> None:
     assert report.summary().startswith("Of 5 scales 2 come back structure by structure, 1 in")
     assert report.deterministic_down_to == 3.0
     assert report.statistical_down_to == 3.0  # the scale of 2 is lost, whatever those below it are
+
+
+@pytest.mark.parametrize(("known", "allowed"), [(64, 0.0), (24, 0.15)])
+def test_the_chance_bound_is_that_of_the_modes(known: int, allowed: float) -> None:
+    """2 / sqrt(S/N modes) for white noise, exact on whole maps; the scatter of 400 draws is known to 4 %."""
+    mask = (torch.arange(64) < known).float().expand(64, 64)
+    phi = Statistics(Domain((64, 64), mask=None if known == 64 else mask), J=2, bins=8)
+    facts = trust(phi, [red_lognormal(64)[None]], 0.7 * torch.randn(400, 1, 64, 64, generator=generator(1)))
+    ratio = facts["chance"] / (2 / (facts["signal_to_noise"] * phi.modes).sqrt())
+    assert ((ratio - 1).abs()[3:] < 4 / (2 * 399) ** 0.5 + allowed).all(), ratio
+    agreement = facts["signal_to_noise"] / (1 + facts["signal_to_noise"])
+    assert torch.allclose(facts["agreement_error"], (1 - agreement**2) / phi.modes.to(agreement).sqrt(), rtol=1e-4)
 
 
 @pytest.mark.slow
