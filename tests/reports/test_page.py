@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from sundog import Dataset, judge, separate
 from sundog.errors import FileError
+from sundog.reports.figures.verdict import marginals
 from sundog.reports.html import picture_of
 from sundog.reports.pages.separation import write_page
 from sundog.reports.pages.verdict import measured, page
@@ -136,3 +138,17 @@ def test_a_separation_speaks_no_words_of_the_code(tmp_path, repeats):
     said = re.sub(r"<script.*?</script>|<style.*?</style>|src=\"[^\"]*\"", "", text, flags=re.DOTALL)
     assert not re.search(r"Match|evaluations|\bera\b|iterations|[{}]|_", said)
     assert "contaminated again" in said
+
+
+def test_weights_reach_the_marginals():
+    """Fakes too wide by 1.4, weighted back to the truth: their points stand within errors of the true density."""
+    generator = torch.Generator().manual_seed(0)
+    real, fake = torch.randn(2000, 1, generator=generator), 1.4 * torch.randn(2000, 1, generator=generator)
+    weights = torch.exp(-0.5 * fake[:, 0] ** 2 * (1 - 1 / 1.4**2))
+    for given, agree in ((weights, True), (None, False)):
+        evidence = judge(real, fake, fake_weights=given, statistics="deciding", splits=4).evidence
+        points = marginals(evidence).axes[0].containers[0][0].get_xydata()
+        step = points[1, 0] - points[0, 0]
+        off = points[:, 1] - torch.exp(-0.5 * torch.from_numpy(points[:, 0]) ** 2).numpy() / (2 * math.pi) ** 0.5
+        error = (0.4 / 2000 / step) ** 0.5
+        assert (abs(off).max() < 5 * error) == agree

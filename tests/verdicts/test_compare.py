@@ -458,12 +458,15 @@ def test_the_frechet_row_is_the_distance_of_the_two_gaussians():
     assert row.value == pytest.approx(float(frechet_distance(real.values / scale, fake.values / scale)), rel=0.01)
 
 
-def test_errors_of_curves_and_means_are_those_of_repeated_samples():
-    """z of true maps against true maps is a unit normal, also with weights that count events twice."""
+@pytest.mark.parametrize("weighted", [False, True])
+def test_errors_of_curves_and_means_are_those_of_repeated_samples(weighted):
+    """z of true maps against true maps is a unit normal, also with weights, of which a third count thirty times."""
     z = []
     for seed in range(12):
         a, b = image_set(maps(60, 2 * seed)), image_set(maps(60, 2 * seed + 1))
-        for curve in judge(a, b, statistics=("Minkowski functionals", "power spectrum"), splits=4).evidence.curves:
+        weights = 1.0 + 29 * (torch.arange(60) % 3 == 0) if weighted else None
+        for curve in judge(a, b, statistics=("Minkowski functionals", "power spectrum"), splits=4,
+                           fake_weights=weights).evidence.curves:
             z.append((curve.fake - curve.real) / torch.hypot(curve.real_error, curve.fake_error))
     assert float(torch.cat(z).square().nanmean()) == pytest.approx(1, abs=0.35)
 

@@ -91,6 +91,13 @@ def test_a_truth_that_repeats_itself_or_is_mostly_blank_is_no_copy_of_the_traini
     assert blank.passed and blank["moved copies"].value == 0
 
 
+@pytest.mark.parametrize("seed", [1080, 1150, 1220])
+def test_a_small_shape_that_is_found_again_is_no_copy(seed):
+    """Masks with a blob of a few pixels: the same blob stands elsewhere by chance."""
+    x = (fields(300, seed, 20) > 1).float()
+    assert judge(x[:100], x[100:200], train=x[200:], statistics="deciding", splits=4).passed
+
+
 @pytest.mark.slow
 def test_no_false_alarm_in_many_verdicts():
     """20 verdicts of 100 fakes each, steep and flat fields: not one of 2000 new images is taken for a copy."""

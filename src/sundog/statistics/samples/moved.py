@@ -22,7 +22,7 @@ DEAD = 0.5  # standard deviations of the whitened image within which a pixel say
 NOISE = 0.4  # over the standard deviation of the images: what may lie on top of a copy
 CANDIDATES = 8  # training images per image in which symbols are counted
 WORK = 4e11  # products of the search, some 20 CPU s; beyond, images are left out at random
-FEW = 1.0  # symbols that are expected to agree by chance: a patch that says little is no evidence
+ONE = 1.0  # symbol that is always said to differ: that a patch of few symbols is found again is no evidence
 LEAST = 0.05  # share of the pixels of a patch that must say something
 AT_ONCE = 2**24  # numbers held at once
 TURNS = ("", "mirrored", "turned by 90 degrees", "mirrored and turned by 90 degrees",
@@ -36,8 +36,8 @@ class Places:
 
     Attributes
     ----------
-    likeness : (n,) log of the share of differing symbols, over its median in the likest training images: about 0 for a
-        new image, far below for a copy. 0 for what was not searched
+    likeness : (n,) log of the share of differing symbols, one counted on top, over its median in the likest training
+        images: about 0 for a new image, far below for a copy. 0 for what was not searched
     differing : (n,) share of differing symbols at the best place
     image : (n,) number of the training image
     turn : (n,) index into ``TURNS``: what turns the training image into the copy
@@ -207,7 +207,7 @@ def _counted(patches: Tensor, which: Tensor, images: Tensor, side: int) -> tuple
     differing = 1 - (product + both) / 2 / (told[..., None, None] + there - both).clamp_min(1)
     differing = differing.flatten(3).amin(3).clamp(0, 1)
     differing[told == 0] = 1
-    least = (differing + FEW / told.clamp_min(1)).round(decimals=6)  # few symbols agree by chance
+    least = (differing + ONE / told.clamp_min(1)).round(decimals=6)
     least, half = least.min(2)
     best = least.argmin(1)
     at = torch.arange(n)
