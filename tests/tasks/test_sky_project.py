@@ -100,6 +100,10 @@ def test_files_of_the_sphere_go_through_the_words_as_they_are(files: tuple[Path,
     assert main(["judge", str(files[0]), str(other), *judged]) == 0
     assert "was cut into" in capsys.readouterr().err
     assert main(["judge", str(files[0]), str(loud), *judged]) == 1
+    assert main(["judge", str(files[0]), str(other), "--train", str(files[0]), *judged]) == 0
+    assert main(["bias", str(files[0]), str(other), "-a", "flux"]) == 0
+    assert main(["fit", "gan", str(files[0]), "--steps", "2", "--out", str(tmp_path / "gan"), "-q"]) == 0
+    assert main(["judge", str(files[0]), str(tmp_path / "gan"), *judged]) == 1  # and the draws of a run beside patches
     assert main(["fit", "scattering", str(files[1]), "--out", str(tmp_path / "run"), "-q"]) == 0
     for file in files:
         assert main(["separate", str(file), "-c", str(other), "--out", str(tmp_path / "s.fits")]) == 2

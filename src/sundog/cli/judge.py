@@ -79,8 +79,9 @@ def judge(
     fakes = sundog.load_run(fake) if (fake / "run.json").exists() else \
         _fakes(fake, None, {"key": key, "weights": weights}, how)
     assert truth is not None
-    if isinstance(fakes, sundog.Dataset):
-        truth, fakes = in_patches(truth, fakes)
+    truth, *rest = in_patches(truth, *(part for part in (learned, fakes) if isinstance(part, sundog.Dataset)))
+    fakes = rest.pop() if isinstance(fakes, sundog.Dataset) else fakes
+    learned = rest.pop() if rest else None
     if held_out:
         truth, learned = truth.held_out, truth.train if learned is None else learned
     if worth is not None and (learned is None or not isinstance(fakes, Run)):
@@ -132,7 +133,7 @@ def bias(
     before_work(None if as_json in (None, "-") else Path(str(as_json)))
     how: dict[str, Any] = {"kind": kind, "columns": columns, "unit": unit, "mask": mask}
     learned = load(train, context, key=key, weights=weights, **how)
-    fakes = _fakes(fake, context, {"key": key, "weights": weights}, how)
+    learned, fakes = in_patches(learned, _fakes(fake, context, {"key": key, "weights": weights}, how))
     asked = attribute or list(KNOWN if learned.kind == "images" else (*learned.names, *learned.context_names))
     found = sundog.bias_report(learned, fakes, asked)
     if as_json == "-":
