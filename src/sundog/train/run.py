@@ -137,10 +137,11 @@ class Run:
             assert self.contexts is not None  # stored by fit for every conditional run
             return self.contexts[RowNoise(key(seed, "context"), n).choice(len(self.contexts))]
         c = self._given(context, exact)
-        if c.shape[1] != width or len(c) not in (1, n):
+        unknown = int((~c.isfinite()).sum())
+        if c.shape[1] != width or len(c) not in (1, n) or unknown:
             raise ShapeError(
-                "context does not fit the run", got=f"shape {tuple(c.shape)}",
-                expected=f"({n}, {width}) or (1, {width}): {', '.join(self.labels['context_names'])}",
+                "context does not fit the run", got=f"shape {tuple(c.shape)}" + f", {unknown} not finite" * bool(unknown),
+                expected=f"({n}, {width}) or (1, {width}) finite numbers: {', '.join(self.labels['context_names'])}",
                 do=f"pass one row per sample with these {width} columns",
             )
         return c.expand(n, width).contiguous()

@@ -288,3 +288,10 @@ def test_equal_weights_change_nothing(family):
     plain, equal = (sundog.fit(family, sundog.Dataset.from_arrays(y, c, weights=w), plan=sundog.Plan(steps=2))
                     for w in (None, torch.full((40,), 2.0)))
     assert torch.equal(plain.sample(3, seed=0).values, equal.sample(3, seed=0).values)
+
+
+def test_a_query_that_is_no_number_is_refused():
+    c = uniform(20, 2, "query")
+    run = sundog.fit("pod", runs(c, c), degree=1)
+    with pytest.raises(ShapeError, match=r"got shape \(2, 2\), 1 not finite"):
+        run.predict([[0.1, float("nan")], [0.0, 0.0]])
