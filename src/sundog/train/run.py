@@ -137,10 +137,10 @@ class Run:
             assert self.contexts is not None  # stored by fit for every conditional run
             return self.contexts[RowNoise(key(seed, "context"), n).choice(len(self.contexts))]
         c = self._given(context, exact)
-        unknown = int((~c.isfinite()).sum())
-        if c.shape[1] != width or len(c) not in (1, n) or unknown:
+        bad = int((~c.isfinite()).sum())
+        if c.shape[1] != width or len(c) not in (1, n) or bad:
             raise ShapeError(
-                "context does not fit the run", got=f"shape {tuple(c.shape)}" + f", {unknown} not finite" * bool(unknown),
+                "context does not fit the run", got=f"shape {tuple(c.shape)}" + f", {bad} not finite" * bool(bad),
                 expected=f"({n}, {width}) or (1, {width}) finite numbers: {', '.join(self.labels['context_names'])}",
                 do=f"pass one row per sample with these {width} columns",
             )
