@@ -471,6 +471,16 @@ def test_errors_of_curves_and_means_are_those_of_repeated_samples(weighted):
     assert float(torch.cat(z).square().nanmean()) == pytest.approx(1, abs=0.35)
 
 
+def test_blank_maps_have_one_power_in_both_samples():
+    """A tenth blank in each, and a very faint map among the real ones: the floor of the zeros is common."""
+    a, b = maps(40, 0), maps(40, 1)
+    a[:4] = b[:4] = 0
+    a[4] *= 1e-6
+    for real, fake in ((a, b), (b, a)):
+        curve, = judge(image_set(real), image_set(fake), statistics="power spectrum", splits=4).evidence.curves
+        assert float((curve.fake / curve.real).log().abs().max()) < 1.5
+
+
 def test_only_several_channels_are_told_apart_by_name():
     one = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 16, 16)))
     assert "(dust)" not in judge(image_set(one), image_set(one.flip(0) + 0.1), statistics="mean")["mean"].worst

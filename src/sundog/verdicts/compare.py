@@ -289,7 +289,7 @@ def _with_means(row: Row, i: int, pooled: Pooled) -> Row:
 def _mean(pooled: Pooled, sample: int, x: np.ndarray, geometric: bool) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean of x (n + m, ...) over the real rows (0) or fakes (1), of logarithms if geometric; its error."""
     rows = pooled.fake == bool(sample)
-    y = logarithm(x[rows]) * np.log(10) if geometric else x[rows]
+    y = (logarithm(x) * np.log(10) if geometric else x)[rows]  # one floor for the zeros of both samples
     w = np.ones(len(y)) if pooled.labels.weights is None else pooled.labels.weights[rows]
     share = w / w.sum()
     mean = np.tensordot(share, y, 1)
