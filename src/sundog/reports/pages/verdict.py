@@ -52,24 +52,16 @@ def pictures(verdict: Verdict) -> Iterator[Picture]:
                    "Distance of each statistic from real against real. The grey bar is the 16–84 % band of the "
                    "truth against itself; a cross marks a row that fails. To the left: fakes closer than chance, "
                    "or, for shares such as recall, fewer than expected.")
-    if verdict.kind == "images":
+    if verdict.kind != "events":
+        draw, scale = ((figures.images, "colour scale") if verdict.kind == "images" else (figures.lines, "scale"))
         for channel, label in list(enumerate(evidence.labels()))[:CHANNELS_SHOWN]:
-            yield picture_of(f"Real beside fake: {label}", figures.images(evidence, channel),
-                           "Drawn at random, not chosen. One colour scale for both, fixed by the real images.")
+            yield picture_of(f"Real beside fake: {label}", draw(evidence, channel),
+                           f"Drawn at random, not chosen. One {scale} for both, fixed by the real {verdict.kind}.")
         if evidence.telling is not None:
             few = replace(evidence, real=evidence.real[: len(evidence.telling)], fake=evidence.telling)
-            yield picture_of("The fakes that give themselves away most", figures.images(few),
+            yield picture_of("The fakes that give themselves away most", draw(few),
                              "Furthest along the direction in feature space that separates the samples best; the real "
-                             "images beside them are drawn at random.")
-    elif verdict.kind == "series":
-        for channel, label in list(enumerate(evidence.labels()))[:CHANNELS_SHOWN]:
-            yield picture_of(f"Real beside fake: {label}", figures.lines(evidence, channel),
-                           "Drawn at random, not chosen. One scale for both, fixed by the real series.")
-        if evidence.telling is not None:
-            few = replace(evidence, real=evidence.real[: len(evidence.telling)], fake=evidence.telling)
-            yield picture_of("The fakes that give themselves away most", figures.lines(few),
-                             "Furthest along the direction in feature space that separates the samples best; the real "
-                             "series beside them are drawn at random.")
+                             f"{verdict.kind} beside them are drawn at random.")
     else:
         yield picture_of("Marginals", figures.marginals(evidence),
                        "Each column with Poisson error bars; below, the ratio where the truth has five events or more.")
