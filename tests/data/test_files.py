@@ -520,3 +520,9 @@ def test_a_table_has_no_mask_be_it_an_array_or_a_file(tmp_path) -> None:
 def test_one_column_may_be_named_without_a_list(tmp_path) -> None:
     (tmp_path / "a.csv").write_text("m,k,mk\n3.4,1,5\n3.5,2,6\n")
     assert load(tmp_path / "a.csv", columns="mk").names == ("mk",)
+
+
+def test_columns_of_a_file_of_ours_may_name_its_context(tmp_path) -> None:
+    data = Dataset.from_arrays(np.arange(6.0).reshape(3, 2), np.ones((3, 1)), ("a", "b"), context_names=("m",))
+    found = load(save(data, tmp_path / "a.npz"), columns=["b", "m"])
+    assert (found.names, found.context_names) == (("b",), ("m",)) and found.values[:, 0].tolist() == [1, 3, 5]

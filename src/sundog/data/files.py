@@ -276,7 +276,8 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
         names = list(names) if names is not None else [f"x{i}" for i in range(values.shape[1])]
         _fitting(names, units, values.shape[1])
         wanted = list(columns) if columns is not None else names
-        indices = [_index(name, names) for name in wanted if name != weights]
+        there = facts.get("context_names") or ()  # of files of ours, which keep their context
+        indices = [_index(name, names) for name in wanted if name != weights and name not in there]
         if weights is not None:
             event_weights = values[:, _index(weights, names)]
         values, names = values[:, indices], [names[i] for i in indices]
