@@ -241,7 +241,7 @@ def _of(source: Any, name: str, data: Dataset) -> np.ndarray:
     known = {**columns, **(KNOWN if data.kind == "images" else {})}
     if isinstance(source, str) and source not in known:
         raise OptionError(f"no attribute {name}", got=source, expected=", ".join(known) or "functions",
-                          do=near(source, known) or "pass a mapping of names to functions")
+                          do=near(source, known) or "name one of these; in Python also pass {name: function}")
     if isinstance(source, str):
         source = columns.get(source, KNOWN.get(source))
     return np.asarray(source(data) if callable(source) else source).reshape(-1)
