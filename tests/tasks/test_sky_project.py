@@ -47,13 +47,14 @@ def test_what_is_cut_is_the_same_from_both_and_comes_back(files: tuple[Path, Pat
     assert np.abs(swapped - skies[0].values.numpy().ravel()).max() > truth.std()  # the check can fail
 
 
-def test_holes_cost_tiles_and_come_back_as_holes(tmp_path: Path) -> None:
+def test_holes_cost_tiles_and_come_back_as_holes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = synthesis(alm(1), 32).astype(np.float32)
     hidden = pixelisation(32).pix2vec(np.arange(len(values)))[:, 2] < 0.1
     file = write_healpix(tmp_path / "p.fits", HealpixMap(np.where(hidden, np.float32(UNSEEN), values), "uK", "icrs"))
     out, again = tmp_path / "patches.npz", tmp_path / "again.fits"
     words = ["sky", "project", str(file), "--size", "32", "--pixel", "60", "--overlap", "12", "--mask", "missing", "-o"]
     assert main([*words, str(out), "--nearest", "-q"]) == 0
+    assert f"taken for missing: {hidden.sum()} of {hidden.size}" in capsys.readouterr().err
     assert 0 < len(sundog.load(out)) < LAYOUT.number // 2
     assert main(["sky", "project", str(out), "--back", "--out", str(again), "-q"]) == 0
     found = read_healpix(again)
