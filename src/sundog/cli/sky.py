@@ -225,7 +225,7 @@ def project(
     if mask is not None:  # what holds no number is 0 by now
         held = (sky if mask == "missing" else load(Path(mask), mask="missing", say=False)).values[0].numpy()
         shown = np.any(held.reshape(-1, *held.shape[-2:]), axis=0)
-        typer.echo(f"sundog: {file.name}: pixels that are 0 are taken for missing: {int((~shown).sum())} of {shown.size}",
+        typer.echo(f"sundog: {file.name}: pixels that are 0 are taken for missing: {(~shown).sum()} of {shown.size}",
                    err=True)
     usual = usual_layout(sky)
     layout = TileLayout(size, pixel or usual.pixel_arcmin, max(8, size // 4) if overlap is None else overlap)
