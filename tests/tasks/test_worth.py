@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binomtest, norm
 
 from sundog import Dataset, Plan, fit, judge
-from sundog.errors import OptionError, SampleSizeError
+from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.random import stream
 from sundog.simulate.densities import TwoMoons
 from sundog.tasks.worth import amplification, halves, like
@@ -56,6 +56,8 @@ def test_the_events_again_are_worth_what_they_are():
 def test_too_few_events_and_generators_are_named():
     with pytest.raises(SampleSizeError, match="at least 100"):
         amplification(gaussian, Dataset.from_arrays(drawn(50, 3)))
+    with pytest.raises(DataError, match="weights that differ"):
+        amplification(gaussian, Dataset.from_arrays(drawn(200, 3), weights=torch.arange(1.0, 201.0)))
     with pytest.raises(OptionError, match="generators"):
         amplification(gaussian, Dataset.from_arrays(drawn(200, 3)), generators=2)
 

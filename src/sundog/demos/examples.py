@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def write_examples(names: Sequence[str], folder: Path) -> None:
     Raises
     ------
     OptionError : unknown names.
-    FileError : a file is there already; nothing was written.
+    FileError, MissingExtraError : a file is there already; the tree needs uproot. Nothing was written.
     """
     for name in names:
         if name not in EXAMPLES:
@@ -49,6 +50,8 @@ def write_examples(names: Sequence[str], folder: Path) -> None:
     if there:
         raise FileError("an example never replaces a file", got=f"{', '.join(there)} in {folder}",
                         expected="a folder without them", do="use what is there, or give another folder with --out")
+    if "tree" in names and find_spec("uproot") is None:
+        raise MissingExtraError("uproot", "hep")
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         EXAMPLES[name].write(folder)
@@ -59,10 +62,8 @@ def _spectrum(folder: Path) -> None:
 
 
 def _tree(folder: Path) -> None:
-    try:
-        import uproot
-    except ImportError as error:
-        raise MissingExtraError("uproot", "hep") from error
+    import uproot
+
     events = dijets(5000, 0, seed=2)
     assert events.context is not None  # the mass
     columns = {"m_jj": events.context[:, 0], **dict(zip(events.names, events.values.T))}

@@ -13,7 +13,7 @@ from scipy.stats import chi2, norm
 
 from sundog.data.dataset import Dataset
 from sundog.data.scaling import ByKind, Chain, Scaling
-from sundog.errors import OptionError, SampleSizeError
+from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.random import numpy_stream
 from sundog.train.fit import fit
 from sundog.train.run import Run
@@ -96,7 +96,7 @@ def amplification(recipe: Recipe | Run, real: Dataset, *, generators: int = 8, d
 
     Raises
     ------
-    SampleSizeError, OptionError : fewer than 100 events, or than four generators.
+    SampleSizeError, OptionError, DataError : fewer than 100 events, or than four generators; weights that differ.
 
     Source: the idea of 2509.08048; bootstraps in place of an ensemble on all events.
 
@@ -168,6 +168,9 @@ def _check(real: Dataset) -> None:
     if real.kind != "events" or len(real) < FEWEST_ROWS:
         raise SampleSizeError("too little to tell what fakes are worth", got=f"{len(real)} {real.kind}",
                               expected=f"at least {FEWEST_ROWS} events", do="bring more events")
+    if real.weights is not None and bool((real.weights != real.weights[0]).any()):
+        raise DataError("weighted events are worth less than they are many", got="weights that differ",
+                        expected="events that count once each", do="draw events by their weights first, or give them without")
 
 
 def _drawn(generator: Any, m: int, seed: int) -> np.ndarray:
