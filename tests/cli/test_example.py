@@ -67,3 +67,9 @@ def test_alone_it_helps(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     monkeypatch.setattr("sys.argv", ["sundog"])
     assert main() == 0
     assert "example" in capsys.readouterr().out
+
+
+def test_without_uproot_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sundog.demos.examples.find_spec", lambda name: None)
+    assert main(["example", "all", "--out", str(tmp_path / "new")]) == 2
+    assert not list(tmp_path.glob("new/*"))

@@ -170,7 +170,7 @@ def _check(real: Dataset) -> None:
                               expected=f"at least {FEWEST_ROWS} events", do="bring more events")
     if real.weights is not None and bool((real.weights != real.weights[0]).any()):
         raise DataError("weighted events are worth less than they are many", got="weights that differ",
-                        expected="events that count once each", do="draw events by their weights first, or give them without")
+                        expected="events that count once each", do="draw events by their weights first")
 
 
 def _drawn(generator: Any, m: int, seed: int) -> np.ndarray:
