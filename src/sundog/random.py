@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stream(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -29,6 +32,8 @@ def stream(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -
     >>> a == float(torch.rand(1, generator=stream(5, "field")))
     True
     """
+    import torch  # a sky needs none of it: 190 MB
+
     # torch seeds its Mersenne twister with the low 32 bits of a seed.
     return torch.Generator(device).manual_seed(key(seed, *purpose) >> 224)
 

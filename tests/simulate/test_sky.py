@@ -15,14 +15,13 @@ from scipy.special import spherical_jn
 pytest.importorskip("ducc0")
 pytest.importorskip("camb")
 
-from sundog.data.sky.healpix import reordered
 from sundog.data.sky.sphere import adjoint, analysis, angular_spectrum, gaussian_alm, pixelisation, synthesis, truncated
 from sundog.errors import FileError, OptionError, ShapeError
 from sundog.simulate.sky import NAMES, SkyMaps, cosmology, simulate_sky
 from sundog.simulate.sky.cosmology import MatterPower, matter_power
 from sundog.simulate.sky.halos import HaloLaw, bias, mass_function, nfw_window, one_halo_power
 from sundog.simulate.sky.maps import Unfinished, new_maps
-from sundog.simulate.sky.points import scatter
+from sundog.simulate.sky.points import add_nested, deposit, ring_of_nested, scatter
 from sundog.simulate.sky.pressure import gas_window, integrated_y, pressure_window
 from sundog.simulate.sky.shells import (
     density_power,
@@ -154,10 +153,24 @@ def test_points_are_a_poisson_process_with_the_mean_asked_for() -> None:
     assert abs(shared) < 4 / math.sqrt(mean.size)
     points = list(scatter(mean, np.random.default_rng(0)))
     inside = np.concatenate([some.pixels(128) for some in points])
-    children = np.bincount(reordered(np.bincount(inside, minlength=12 * 128**2), "NESTED").nonzero()[0] % 16)
+    children = np.bincount(inside % 16)
     assert children.std() < 5 * math.sqrt(children.mean())  # everywhere inside the pixels
     u, v = (np.concatenate([some.uniform(which) for some in points]) for which in (0, 1))
     assert abs(u.mean() - 0.5) < 4 / math.sqrt(12 * len(u)) and abs(np.corrcoef(u, v)[0, 1]) < 4 / math.sqrt(len(u))
+
+
+def test_points_on_a_fine_map_are_spread_inside_coarser_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    mean = np.repeat(np.random.default_rng(0).uniform(0, 4, 12 * 8**2), 16)  # NSIDE 32, of structure of NSIDE 8
+    monkeypatch.setattr("sundog.simulate.sky.points.FINEST", 8)
+    counts = np.zeros(12 * 32**2)
+    for some in scatter(mean, np.random.default_rng(1)):
+        assert some.nside == 8
+        deposit(counts, some.pixels(32), np.ones(len(some)))
+    assert abs(((counts - mean) ** 2 / mean).sum() - mean.size) < 5 * math.sqrt((2 + 1 / mean).sum())
+    ring = np.zeros(mean.size)
+    add_nested(ring, counts)
+    at_ring, at_nested = (pixelisation(32, order).pix2vec(np.arange(mean.size)) for order in ("RING", "NEST"))
+    assert np.allclose(ring @ at_ring, counts @ at_nested)
 
 
 def test_points_of_one_seed_stay_when_the_resolution_changes() -> None:
@@ -165,10 +178,10 @@ def test_points_of_one_seed_stay_when_the_resolution_changes() -> None:
     alm = gaussian_alm(power, np.random.default_rng(3))
     sets = []
     for nside, lmax in ((32, 64), (64, 96)):
-        mean = np.exp(synthesis(truncated(alm, lmax), nside))
+        mean = np.exp(synthesis(truncated(alm, lmax), nside))[ring_of_nested(nside)]
         drawn = scatter(2000 * mean / mean.sum(), np.random.default_rng(1))
         sets.append(np.concatenate([some.pixels(64) for some in drawn]))
-    vectors = [pixelisation(64).pix2vec(pixels) for pixels in sets]
+    vectors = [pixelisation(64, "NEST").pix2vec(pixels) for pixels in sets]
     near = (vectors[0] @ vectors[1].T).max(1) > math.cos(math.radians(3))
     assert near.mean() > 0.85  # by chance: 0.6
     assert abs(len(sets[0]) - len(sets[1])) < 30
@@ -336,6 +349,14 @@ def test_an_old_sky_is_not_taken_for_one_that_is_being_made(tmp_path: Path) -> N
 def test_a_broken_state_is_of_no_use(tmp_path, left):
     (tmp_path / ".unfinished.npz").write_bytes(left)
     assert Unfinished(tmp_path, "sky").load() == {}
+
+
+def test_the_state_of_another_version_is_not_taken_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("sundog.simulate.sky.maps.EVERY", 0.0)
+    Unfinished(tmp_path, "sky").keep(lambda: {"a": np.ones(3)})
+    assert Unfinished(tmp_path, "sky").load()["a"].sum() == 3 and not Unfinished(tmp_path, "other").load()
+    monkeypatch.setattr("sundog.simulate.sky.maps._STATE", 1)
+    assert not Unfinished(tmp_path, "sky").load()
 
 
 @pytest.mark.slow

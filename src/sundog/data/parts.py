@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sundog.data.atomic import write_text
 from sundog.errors import FileError, MissingExtraError, OptionError
 
@@ -142,6 +140,8 @@ def _write_one(folder: Path, write: Write, key: str, shared: Any) -> str:
 
 
 def _on_worker(job: Callable[[str, Any], str], key: str, shared: Any) -> str:
+    import torch
+
     torch.set_num_threads(1)  # one process per core already
     return job(key, shared)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sundog.checks import one_of
 from sundog.simulate.sky.free_free import draw_free_free, free_free_colour
 from sundog.simulate.sky.indices import CIB, RADIO, REFERENCE, Band, SpectralIndices
-from sundog.simulate.sky.sources import add_radio_sources, draw_faint_radio
+from sundog.simulate.sky.sources import draw_radio, trace_radio
 
 Array = NDArray[Any]
 Colour = Callable[[Band], float]  # what a map at 148 GHz is multiplied with, uK_CMB over uK_CMB
@@ -65,8 +65,7 @@ TABLE = (
     Component("tsz", "thermal SZ", scaling=Band.compton, compton=True),
     Component("ksz", "kinetic SZ"),
     Component("cib", "infrared background", scaling=CIB, point_like=True),
-    Component("radio", "radio sources", scaling=RADIO, point_like=True, layer=add_radio_sources,
-              draw=draw_faint_radio),
+    Component("radio", "radio sources", scaling=RADIO, point_like=True, layer=trace_radio, draw=draw_radio),
     Component("free_free", "free-free", scaling=free_free_colour, default=False, draw=draw_free_free),
 )
 COMPONENTS = {component.name: component for component in TABLE}

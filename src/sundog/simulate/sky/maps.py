@@ -19,9 +19,11 @@ from sundog.data.atomic import atomic_write, write_text
 from sundog.data.sky.sphere import nside_of
 from sundog.errors import FileError, ShapeError
 from sundog.simulate.sky.components import NAMES, component
+from sundog.version import __version__
 
 Array = NDArray[Any]
 _FACTS = "sky.json"
+_STATE = 2  # of what an unfinished sky holds: another number, another meaning
 EVERY = 60.0  # CPU seconds after which the state of a sky is kept
 
 
@@ -160,7 +162,7 @@ class Unfinished:
 
     def __init__(self, out: str | Path | None, identity: str) -> None:
         self.file = None if out is None else Path(out) / ".unfinished.npz"
-        self.identity, self.last = identity, time.process_time()
+        self.identity, self.last = f"state {_STATE} of sundog {__version__}: {identity}", time.process_time()
 
     def load(self) -> dict[str, Array]:
         """What was kept of the same sky; empty where there is nothing."""

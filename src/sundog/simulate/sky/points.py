@@ -19,8 +19,9 @@ from scipy.stats import poisson
 from sundog.data.sky.sphere import nside_of, pixelisation
 
 Array = NDArray[Any]
+FINEST = 512  # NSIDE at which points are placed; below, they are spread inside its pixels
 _BLOCKS = 16  # NSIDE of the blocks, at most
-_AT_ONCE = 50_000  # points: few enough for the cache
+_AT_ONCE, _PIXELS = 50_000, 2**18  # points, pixels: few enough for the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,25 +30,27 @@ class Points:
 
     Attributes
     ----------
-    nside : of the intensity; pixel : (n,) NESTED there; inside : (n,) where in the pixel, in [0, 1) along its Z curve
+    nside : where they were placed; pixel : (n,) NESTED there
     bits : (n,) uint64 random numbers, of which the highest 40 bits made the place
+    height, ends : (n,) and (12 nside^2 + 1,) the cumulated mean at each point and at the edges of the pixels
     """
 
     nside: int
     pixel: Array
-    inside: Array
     bits: Array
+    height: Array
+    ends: Array
 
     def __len__(self) -> int:
         return len(self.pixel)
 
     def pixels(self, nside: int) -> Array:
-        """(n,) RING pixels of a map as fine as the intensity or finer."""
+        """(n,) int32 NESTED pixels of a map as fine as the places or finer."""
         if nside == self.nside:
-            return _nested(nside)[self.pixel]
-        factor = (nside // self.nside) ** 2
-        nested = self.pixel.astype(np.int64) * factor + (self.inside * factor).astype(np.int64)
-        return pixelisation(nside, "NEST").nest2ring(nested)
+            return self.pixel
+        factor, low = (nside // self.nside) ** 2, self.ends[self.pixel]
+        inside = (self.height - low) / np.maximum(self.ends[self.pixel + 1] - low, 1e-300)
+        return self.pixel * np.int32(factor) + (np.clip(inside, 0, 1 - 2**-30) * factor).astype(np.int32)
 
     def uniform(self, which: int = 0) -> Array:
         """(n,) float32 in (0, 1]: random numbers of each point; another set for every ``which``."""
@@ -56,7 +59,9 @@ class Points:
 
 
 def scatter(expected: Array, rng: np.random.Generator) -> Iterator[Points]:
-    """Points of a Poisson process, its mean in each RING pixel being ``expected`` (12 NSIDE^2,); some at a time.
+    """Points of a Poisson process, its mean in each NESTED pixel being ``expected`` (12 NSIDE^2,); some at a time.
+
+    Placed in pixels of NSIDE 512 at most.
 
     Example
     -------
@@ -65,10 +70,12 @@ def scatter(expected: Array, rng: np.random.Generator) -> Iterator[Points]:
     >>> bool(abs(len(drawn) - 3072) < 4 * 3072**0.5), bool(drawn.max() < 1536)
     (True, True)
     """
-    nside = nside_of(expected)
+    nside = min(nside_of(expected), FINEST)
+    if nside < nside_of(expected):
+        expected = expected.reshape(12 * nside**2, -1).sum(1, dtype=np.float64)
     blocks = 12 * min(nside, _BLOCKS) ** 2
     key, quantile = np.uint64(rng.integers(2**63)), rng.random(blocks)
-    ends = np.concatenate([[0.0], np.cumsum(expected[_nested(nside)], dtype=np.float64)])
+    ends = np.concatenate([[0.0], np.cumsum(expected, dtype=np.float64)])
     size = len(expected) // blocks
     edges = ends[::size]
     counts = poisson.ppf(quantile, np.maximum(np.diff(edges), 1e-300)).astype(np.int64)
@@ -80,13 +87,29 @@ def scatter(expected: Array, rng: np.random.Generator) -> Iterator[Points]:
         counter = np.repeat((block << np.uint64(32)) - (np.cumsum(number) - number).astype(np.uint64), number)
         counter += np.arange(len(counter), dtype=np.uint64)
         bits = hashed(counter + key)
+        stops = np.cumsum(number)
+        for begin, end in zip(stops - number, stops):
+            bits[begin:end].sort()  # in the order of their pixels: three times faster found
         height = (bits >> np.uint64(24)).astype(np.float64)
         height *= np.repeat(np.diff(edges[start : stop + 1]) * 2**-40, number)
         height += np.repeat(edges[start:stop], number)
         pixel = _found(ends, height, start, number, size)
-        low = ends[pixel]
-        inside = (height - low) / np.maximum(ends[pixel + 1] - low, 1e-300)
-        yield Points(nside, pixel, np.clip(inside, 0, 1 - 2**-30), bits)
+        yield Points(nside, pixel, bits, height, ends)
+
+
+def deposit(target: Array, pixels: Array, values: Array) -> None:
+    """Add values to pixels of a NESTED map, in which the points of `scatter` lie close together."""
+    low = int(pixels.min(initial=len(target)))
+    found = np.bincount(pixels - low, weights=values)
+    target[low : low + len(found)] += found
+
+
+def add_nested(target: Array, nested: Array) -> None:
+    """Add a NESTED map to a RING map."""
+    ring = ring_of_nested(nside_of(target))
+    for start in range(0, len(ring), _PIXELS):
+        some = slice(start, start + _PIXELS)
+        target[ring[some]] += nested[some]
 
 
 def _found(ends: Array, height: Array, start: int, number: Array, size: int) -> Array:
@@ -114,6 +137,6 @@ def hashed(counter: Array) -> Array:
 
 
 @lru_cache(maxsize=4)
-def _nested(nside: int) -> Array:
+def ring_of_nested(nside: int) -> Array:
     """RING number of each NESTED pixel."""
     return pixelisation(nside, "NEST").nest2ring(np.arange(12 * nside**2)).astype(np.int32)

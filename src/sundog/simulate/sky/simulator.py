@@ -14,7 +14,7 @@ number.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from sundog.simulate.sky.halos import (
     virial_radius,
 )  # fmt: skip
 from sundog.simulate.sky.maps import SkyMaps, Unfinished, growing, new_maps
-from sundog.simulate.sky.points import Points, scatter
+from sundog.simulate.sky.points import FINEST, add_nested, deposit, ring_of_nested, scatter
 from sundog.simulate.sky.pressure import faint_gas, gas_window, integrated_y, pressure_window
 from sundog.simulate.sky.shells import Shell
 from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale, halo_flux, radio_shares
@@ -51,7 +51,6 @@ Array = NDArray[Any]
 RESOLVED = 0.75  # R200c in pixels above which a halo is given its profile
 CIB_D_1000 = 3.0  # uK^2 at 148 GHz: about 2 clustered and 1 of shot noise, near what SPT and ACT measure
 _SMALLEST, _LARGEST = 16, 8192
-_FINEST = 512  # NSIDE at which halos are placed; below, they are spread inside its pixels
 _NODES = 256  # of tables of ln M
 _RESOLVED = np.dtype([("pixel", np.int32), *((name, np.float32) for name in (
     "log_mass", "radius", "z", "tsz", "kappa", "ksz"))])
@@ -187,20 +186,21 @@ class _Builder:
         contrast -= 1
         window = matter.smoothing(shell, self.lmax)
         smooth = _cut(alm, window)
-        seen = matter.variance(power[: len(window)] * window**2)
-        tracer = synthesis(smooth, self.nside, threads=self.threads)
-        self._faint_halos(shell, tracer, seen, dust, jansky)
-        coarse = placement_nside(shell, self.nside)
-        weight = tracer if coarse == self.nside else synthesis(smooth, coarse, threads=self.threads)
-        layer = Layer(self, shell, weight, tracer, seen)
-        around = HaloLaw.of(self.power, shell, self.min_halo).around(layer.weight)
-        halos = self._placed(layer, around, jansky)
+        del alm
+        layer = Layer(self, shell, synthesis(smooth, self.nside, threads=self.threads),
+                      matter.variance(power[: len(window)] * window**2))
+        self._faint_halos(layer, dust, jansky)
         for name in self.maps:
             if trace := COMPONENTS[name].layer:
                 trace(self, layer)
-        if coarse < self.nside:
-            around = around.law.around(tracer)
-        self._mass(shell, halos, contrast, around.mass(), velocity)
+        coarse = placement_nside(shell, self.nside)
+        tracer = layer.tracer if coarse == self.nside else synthesis(smooth, coarse, threads=self.threads)
+        around = HaloLaw.of(self.power, shell, self.min_halo).around(tracer[ring_of_nested(coarse)])
+        mean = around if coarse == self.nside else around.law.around(layer.tracer[ring_of_nested(self.nside)])
+        del layer, tracer
+        halos, large = self._placed(shell, around, mean, jansky)
+        add_nested(contrast, halos)
+        self._matter(shell, contrast, large, velocity)
 
     def two_halo_power(self, shell: Shell) -> Array:
         """C_l of the contrast of a shell, less what the halos will add to it in these maps."""
@@ -219,63 +219,63 @@ class _Builder:
         ell = np.arange(lmax + 1)
         return np.exp(-0.5 * ell * (ell + 1) * self.pixel / (8 * math.log(2)))
 
-    def _faint_halos(self, shell: Shell, tracer: Array, seen: float, dust: DustShell, jansky: float) -> None:
+    def _faint_halos(self, layer: Layer, dust: DustShell, jansky: float) -> None:
         """Halos too light to be placed: mean and variance of their dust (Jy/sr), mean of their gas."""
-        field_ = _exponential(tracer.copy(), dust.faint_bias, seen)
+        field_ = layer.density(dust.faint_bias)
         self.gather("dust", np.float32(dust.faint * jansky) * field_)
-        self.gather("dust shot", np.float32(dust.faint_shot * jansky**2 / self.pixel) * field_)
-        y, y_bias = faint_gas(self.power, shell, self.min_halo)
-        np.copyto(field_, tracer)
-        self.maps["tsz"] += np.float32(y * _micro_kelvin_per_y()) * _exponential(field_, y_bias, seen)
+        field_ *= np.float32(dust.faint_shot * jansky**2 / self.pixel)
+        self.gather("dust shot", field_)
+        y, y_bias = faint_gas(self.power, layer.shell, self.min_halo)
+        self.maps["tsz"] += np.float32(y * _micro_kelvin_per_y()) * layer.density(y_bias)
 
-    def _placed(self, layer: Layer, around: HalosAround, jansky: float) -> _Halos:
-        """The halos of a shell: their dust and gas go into the maps; their mass is left, and who has a profile."""
-        shell, model = layer.shell, self.power.cosmology
+    def _placed(self, shell: Shell, around: HalosAround, mean: HalosAround, jansky: float) -> tuple[Array, Array]:
+        """Contrast of the small halos of a shell less that of all given the matter, NESTED; and the large halos.
+
+        Dust of all and gas of the small ones go into the maps.
+        """
+        model, small = self.power.cosmology, np.float32(self.resolution)
+        unit = model.density * shell.volume / (4 * math.pi)  # solar masses per steradian of the shell
         flux_of = Table(lambda m: halo_flux(m, shell.z, shell.distance) * jansky)
         y_of = Table(lambda m: integrated_y(model, m, shell.z, shell.distance) * -_micro_kelvin_per_y())
-        drawn = []
+        size, per_pixel = virial_angle(shell, model), np.float32(1 / self.pixel)
+        contrast = mean.mass()
+        contrast *= np.float32(-1 / (unit * self.pixel))
+        held = self.sums.setdefault("tsz", np.zeros_like(contrast))
+        kept = []
         for points in scatter(around.number(), self.rng(shell.index, "halos")):
-            log_mass, at = around.masses(points.pixels(points.nside), points.uniform()), points.pixels(self.nside)
+            log_mass, at = around.masses(points.pixel, points.uniform()), points.pixels(self.nside)
             closeness = shell_closeness(shell, points.uniform(1))
-            radius = virial_angle(shell, model) * closeness * np.exp(log_mass * np.float32(1 / 3))
-            nearness = closeness * closeness
-            drawn.append((at.astype(np.int32), log_mass, radius, flux_of(log_mass) * nearness,
-                          -y_of(log_mass) * nearness))
-        halos = _Halos(shell, *map(np.concatenate, zip(*drawn)))
-        self.halos += len(halos.pixel)
-        halos.flux[halos.flux > self.radio.cut] = 0  # a survey would find and mask them, as among the radio sources
-        self.maps["cib"] += self.in_pixels(halos.pixel, halos.flux)
-        return halos
+            radius = size * closeness * np.exp(log_mass * np.float32(1 / 3))
+            nearness = closeness * closeness * per_pixel
+            flux = flux_of(log_mass) * nearness
+            flux[flux > self.radio.cut / self.pixel] = 0  # found and masked, as radio sources are
+            tsz, mass = y_of(log_mass) * -nearness, np.exp(log_mass) * np.float32(1 / unit)
+            large = np.flatnonzero(radius >= small)
+            kept.append(_resolved(shell, at[large], log_mass[large], radius[large], tsz[large] * np.float32(self.pixel),
+                                  mass[large]))
+            tsz[large] = mass[large] = 0
+            self.halos += len(at)
+            deposit(self.maps["cib"], at, flux)  # NESTED until its end
+            deposit(held, at, tsz)
+            deposit(contrast, at, mass * per_pixel)
+        return contrast, np.concatenate(kept)
 
-    def _mass(self, shell: Shell, halos: _Halos, contrast: Array, expected: Array, velocity: Array) -> None:
-        """Lensing and scattering by the contrast with the halos in it; ``contrast`` is changed in place."""
-        unit = self.power.cosmology.density * shell.volume / (4 * math.pi)  # solar masses per steradian of the shell
-        large = np.flatnonzero(halos.radius >= self.resolution)
-        mass = np.exp(halos.log_mass)
-        mass *= np.float32(1 / unit)
-        resolved = halos.part(large), mass[large]
-        mass[large] = halos.tsz[large] = 0
-        expected *= np.float32(1 / (unit * self.pixel))
-        contrast -= expected
-        contrast += self.in_pixels(halos.pixel, mass)
-        self.maps["tsz"] += self.in_pixels(halos.pixel, halos.tsz)
+    def _matter(self, shell: Shell, contrast: Array, large: Array, velocity: Array) -> None:
+        """Lensing and scattering by the contrast with the small halos in it, which is changed in place.
+
+        The large ones go into their bins of angular size (factors of two).
+        """
         speed = synthesis(velocity, self.nside, threads=self.threads)
         speed *= np.float32(-T_CMB * 1e6 * matter.optical_depth(self.power.cosmology, shell))
-        self._keep(*resolved, speed)
+        large["pixel"] = ring_of_nested(self.nside)[large["pixel"]]
+        large["ksz"] *= speed[large["pixel"]]
+        size = np.floor(np.log2(large["radius"] / self.resolution)).astype(int)
+        for b in np.unique(size):
+            self.resolved.setdefault(int(b), []).append(large[size == b])
         speed *= contrast
         self.maps["ksz"] += speed
         contrast *= np.float32(shell.weight)
         self.maps["kappa"] += contrast
-
-    def _keep(self, halos: _Halos, mass: Array, speed: Array) -> None:
-        """Put the halos larger than a pixel into their bins of angular size (factors of two)."""
-        kept = np.empty(len(mass), _RESOLVED)
-        for name in ("pixel", "log_mass", "radius", "tsz"):
-            kept[name] = getattr(halos, name)
-        kept["z"], kept["kappa"], kept["ksz"] = halos.shell.z, mass * halos.shell.weight, mass * speed[halos.pixel]
-        size = np.floor(np.log2(halos.radius / self.resolution)).astype(int)
-        for b in np.unique(size):
-            self.resolved.setdefault(int(b), []).append(kept[size == b])
 
     def state(self) -> dict[str, Array]:
         """Arrays from which `restore` goes on after the shells that are done."""
@@ -306,19 +306,22 @@ class _Builder:
         for name in ("tsz", "kappa", "ksz"):
             total: Any = 0
             for halos in bins:
-                peaks = np.bincount(halos["pixel"], minlength=12 * self.nside**2, weights=halos[name])
-                alm = adjoint(peaks.astype(np.float32), lmax, threads=self.threads)
+                peaks = np.zeros(12 * self.nside**2, np.float32)
+                np.add.at(peaks, halos["pixel"], halos[name])
+                alm = adjoint(peaks, lmax, threads=self.threads)
                 total = total + scaled(alm, _window(name, halos, lmax, self.power.cosmology) * smooth)
             if bins:
                 values = synthesis(total, self.nside, threads=self.threads)
                 self.maps[name] += np.minimum(values, 0) if name == "tsz" else values
+        add_nested(self.maps["tsz"], self.sums["tsz"])
 
     def finish_dust(self, jansky: float) -> None:
         """Draw the halos too light to be placed, all shells at once: a gamma law with their mean and variance."""
         mean, shot = self.sums["dust"], self.sums["dust shot"]
         drawn = self.rng("dust").standard_gamma(mean**2 / shot, dtype=np.float32)
         drawn *= shot / mean
-        self.maps["cib"] += drawn
+        add_nested(drawn, self.maps["cib"])
+        self.maps["cib"][:] = drawn
         self.maps["cib"] /= np.float32(thermodynamic_to_intensity(REFERENCE))
 
     def gather(self, name: str, values: Array) -> None:
@@ -328,22 +331,16 @@ class _Builder:
         else:
             self.sums[name] = values
 
-    def in_pixels(self, pixels: Array, values: Array) -> Array:
-        """Sum of values (times steradian) that fall into each pixel, per steradian, float32."""
-        return (np.bincount(pixels, weights=values, minlength=12 * self.nside**2) / self.pixel).astype(np.float32)
-
 
 @dataclass(frozen=True, eq=False)
 class Layer:
     """One shell of matter, for tracers of it.
 
-    weight : (12 coarse^2,) the smoothed Gaussian field on a coarse map; tracer : the same on a map of the sky;
-    seen : its variance
+    tracer : (12 NSIDE^2,) the smoothed Gaussian field; seen : its variance
     """
 
     sky: _Builder
     shell: Shell
-    weight: Array
     tracer: Array
     seen: float
 
@@ -351,32 +348,20 @@ class Layer:
         """(12 NSIDE^2,) float32 of tracers with a linear bias, mean 1."""
         return _exponential(self.tracer.copy(), bias, self.seen)
 
-    def points(self, bias: float, number: float, purpose: str) -> Iterator[Points]:
-        """Tracers with a linear bias, ``number`` expected on the sky."""
-        density = np.exp(np.float32(bias) * self.weight)
-        return scatter(density * (number / density.sum(dtype=float)), self.sky.rng(self.shell.index, purpose))
-
 
 def placement_nside(shell: Shell, nside: int) -> int:
     """NSIDE at which the halos of a shell are placed: its pixels stay below 0.7 of the smoothing length."""
     wanted = math.sqrt(math.pi / 3) / (0.7 * shell.smoothing_angle)
-    return min(nside, _FINEST, 2 ** math.ceil(math.log2(max(wanted, 8))))
+    return min(nside, FINEST, 2 ** math.ceil(math.log2(max(wanted, 8))))
 
 
-@dataclass(frozen=True, eq=False)
-class _Halos:
-    """Halos of one shell, all (n,) float32: RING pixel, ln M, R200c in radians, flux in Jy, tSZ in uK steradian."""
-
-    shell: Shell
-    pixel: Array
-    log_mass: Array
-    radius: Array
-    flux: Array
-    tsz: Array
-
-    def part(self, rows: Array) -> _Halos:
-        return _Halos(self.shell, self.pixel[rows], self.log_mass[rows], self.radius[rows], self.flux[rows],
-                      self.tsz[rows])
+def _resolved(shell: Shell, at: Array, log_mass: Array, radius: Array, tsz: Array, mass: Array) -> Array:
+    """Rows of halos that are larger than a pixel; ``ksz`` is the mass still."""
+    rows = np.empty(len(at), _RESOLVED)
+    for name, values in (("pixel", at), ("log_mass", log_mass), ("radius", radius), ("z", shell.z), ("tsz", tsz),
+                         ("kappa", mass * shell.weight), ("ksz", mass)):
+        rows[name] = values
+    return rows
 
 
 def virial_angle(shell: Shell, model: Cosmology) -> np.float32:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sundog.simulate.frequency import greybody, thermodynamic_to_intensity
 from sundog.simulate.sky.cosmology import MatterPower
 from sundog.simulate.sky.halos import HEAVIEST, LIGHTEST, bias, mass_function
+from sundog.simulate.sky.points import add_nested, deposit, ring_of_nested, scatter
 from sundog.simulate.sky.shells import Shell, density_power, smoothing
 
 Array = NDArray[Any]
@@ -131,24 +132,31 @@ def radio_shares(power: MatterPower, shells: tuple[Shell, ...]) -> Array:
     return np.array(share) / np.sum(share)
 
 
-def add_radio_sources(sky: Any, layer: Any) -> None:
-    """Add the radio sources of one shell of matter to a sky under construction; those below 0.3 mJy only as a mean."""
-    counts, share, low = sky.radio, sky.radio_share[layer.shell.index], _placed(sky.radio)
-    number = 4 * math.pi * counts.per_steradian(low) * share
-    drawn = [(points.pixels(sky.nside), counts.fluxes(points.uniform(), low).astype(np.float32))
-             for points in layer.points(counts.bias, number, "radio")]
-    pixels, flux = map(np.concatenate, zip(*drawn))
-    sky.maps["radio"] += sky.in_pixels(pixels, flux) * np.float32(1 / float(thermodynamic_to_intensity(148.0)))
-    sky.gather("radio", np.float32(share) * layer.density(counts.bias))
+def trace_radio(sky: Any, layer: Any) -> None:
+    """Gather the mean density of the radio sources of one shell, in the map where they will be."""
+    sky.maps["radio"] += np.float32(sky.radio_share[layer.shell.index]) * layer.density(sky.radio.bias)
 
 
-def draw_faint_radio(sky: Any) -> None:
-    """Add the sources below 0.3 mJy, 19 of 20: in a pixel their sum follows a gamma law of their mean and variance."""
-    mean, square = (sky.radio.moment(power, sky.radio.faintest, _placed(sky.radio)) for power in (1, 2))
+def draw_radio(sky: Any) -> None:
+    """Draw the radio sources where their mean density is: those above 0.3 mJy one by one.
+
+    Of the others, 19 of 20, the sum in a pixel follows a gamma law of their mean and variance.
+    """
+    counts, density, low = sky.radio, sky.maps["radio"], _placed(sky.radio)
+    expected = density[ring_of_nested(sky.nside)]
+    expected *= np.float32(4 * math.pi * counts.per_steradian(low) / expected.sum(dtype=float))
+    drawn = np.zeros_like(expected)
+    for points in scatter(expected, sky.rng("radio")):
+        deposit(drawn, points.pixels(sky.nside), counts.fluxes(points.uniform(), low) / sky.pixel)
+    mean, square = (counts.moment(power, counts.faintest, low) for power in (1, 2))
+    faint: Any = 0.0
     if mean > 0:
         scale = square / mean / sky.pixel
-        drawn = sky.rng("faint radio").standard_gamma(sky.sums["radio"] * np.float32(mean / scale), dtype=np.float32)
-        sky.maps["radio"] += drawn * np.float32(scale / float(thermodynamic_to_intensity(148.0)))
+        faint = sky.rng("faint radio").standard_gamma(density * np.float32(mean / scale), dtype=np.float32)
+        faint *= np.float32(scale)
+    density[:] = faint
+    add_nested(density, drawn)
+    density *= np.float32(1 / float(thermodynamic_to_intensity(148.0)))
 
 
 def _placed(counts: RadioCounts) -> float:
