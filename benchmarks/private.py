@@ -22,22 +22,24 @@ def auc(members: Tensor, others: Tensor) -> float:
 
 
 def generators() -> None:
-    print("| epsilon | scaling | energy distance, fake to real | real to real | membership AUC | CPU s |")
-    print("|---|---|---|---|---|---|")
+    print("| family | epsilon | scaling | energy distance, fake to real | real to real | membership AUC | CPU s |")
+    print("|---|---|---|---|---|---|---|")
     law = sundog.simulate.densities.TwoMoons()
     data, real = law.sample(5000, seed=0), law.sample(2000, seed=1)
-    for epsilon, scaling in ((None, "standard"), (10.0, "standard"), (1.0, "standard"), (1.0, "identity")):
+    flow = [("flow-matching", *how) for how in ((None, "standard"), (10.0, "standard"), (1.0, "standard"),
+                                                (1.0, "identity"))]
+    for family, epsilon, scaling in (*flow, *[("diffusion", epsilon, "standard") for epsilon in (None, 10.0, 1.0)]):
         start, found = time.process_time(), []
         privacy = None if epsilon is None else Privacy(epsilon=epsilon, delta=1e-5, clip=1.0)
         for seed in range(3):
             plan = sundog.Plan(steps=400, batch=500, privacy=privacy, seed=seed)
-            run = sundog.fit("flow-matching", data, plan=plan, scaling=scaling, hidden=(64, 64))
+            run = sundog.fit(family, data, plan=plan, scaling=scaling, hidden=(64, 64))
             row = sundog.judge(real, run.sample(2000, seed=2), statistics=("energy",))["energy distance"]
             attack = auc(run.log_prob(data.train[:1000]), run.log_prob(law.sample(1000, seed=3)))
             found.append((row.value, row.null, attack))
         mean, spread = np.mean(found, 0), np.std(found, 0, ddof=1)
-        print(f"| {epsilon or 'none'} | {scaling} | {mean[0]:.4f} ± {spread[0]:.4f} | {mean[1]:.4f} | {mean[2]:.3f} ± "
-              f"{spread[2]:.3f} | {(time.process_time() - start) / 3:.0f} |", flush=True)
+        print(f"| {family} | {epsilon or 'none'} | {scaling} | {mean[0]:.4f} ± {spread[0]:.4f} | {mean[1]:.4f} | "
+              f"{mean[2]:.3f} ± {spread[2]:.3f} | {(time.process_time() - start) / 3:.0f} |", flush=True)
 
 
 def spider() -> None:

@@ -2,12 +2,14 @@
 
     pip install diffusers            # not needed by sundog
     OMP_NUM_THREADS=1 python benchmarks/unet_speed.py [--size 80] [--batch 8] [--parameters 6e5] [--rounds 5] [--bf16]
+    OMP_NUM_THREADS=1 python benchmarks/unet_speed.py --series [--size 128] ...   # the 1-D U-Net beside UNet1DModel
 
 Levels, channels per level, blocks per level on the way down, attention (coarsest level and middle), resolution,
 precision and optimiser are equal. What differs is the design: diffusers has one block more per level on the way up,
 and 3 x 3 kernels where resolution changes (2 x 2 and 1 x 1 here). Times are CPU seconds of this process, the two
 networks take turns, the ratio is the median of the ratios of the rounds with half the 16-84 % range behind it. The
-floor is the time that the same multiplications take as matrix products.
+floor is the time that the same multiplications take as matrix products. UNet1DModel has three blocks per level, of two
+convolutions of five points each, and attention after each block of the coarsest level.
 """
 
 from __future__ import annotations
@@ -27,10 +29,17 @@ from sundog.nets.unet import UNet
 MULTIPLIERS = (1, 2, 2, 3)
 
 
-def theirs(size: int, width: int, blocks: int) -> nn.Module:
-    from diffusers import UNet2DModel
+def theirs(size: int, width: int, blocks: int, series: bool) -> nn.Module:
+    from diffusers import UNet1DModel, UNet2DModel
 
     channels = tuple(width * m for m in MULTIPLIERS)
+    if series:
+        return UNet1DModel(
+            sample_size=size, in_channels=1, out_channels=1, extra_in_channels=2 * width,  # the time, as channels
+            block_out_channels=channels,
+            down_block_types=("DownBlock1DNoSkip", *("DownBlock1D",) * 2, "AttnDownBlock1D"),
+            up_block_types=("AttnUpBlock1D", *("UpBlock1D",) * 2, "UpBlock1DNoSkip"),
+        )  # fmt: skip
     groups = next(g for g in (32, 16, 8, 5, 4, 2, 1) if all(c % g == 0 for c in channels))
     return UNet2DModel(
         sample_size=size, in_channels=1, out_channels=1, layers_per_block=blocks, block_out_channels=channels,
@@ -79,23 +88,25 @@ def evaluation(call: Callable[[Tensor], Tensor], x: Tensor, bf16: bool) -> Calla
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=80)
+    parser.add_argument("--series", action="store_true", help="one axis: series of --size points")
+    parser.add_argument("--size", type=int, help="80; of series 128")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--parameters", type=float, default=6e5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bf16", action="store_true")
     options = parser.parse_args()
+    size = options.size or (128 if options.series else 80)
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    our_net = UNet(1, 1, parameters=options.parameters, levels=4)
+    our_net = UNet(1, 1, parameters=options.parameters, levels=4, line=options.series)
     width = our_net.body.first.out_channels
-    their_net = theirs(options.size, width, 1 if options.parameters < 2e6 else 2)
-    x = torch.randn(options.batch, 1, options.size, options.size)
+    their_net = theirs(size, width, 1 if options.parameters < 2e6 else 2, options.series)
+    x = torch.randn(options.batch, 1, 1 if options.series else size, size)
     t, step = torch.zeros(options.batch, 1), torch.zeros(options.batch)
     calls = {"sundog": (our_net, lambda x: our_net(x, t, None)),
-             "diffusers": (their_net, lambda x: their_net(x, step).sample)}
+             "diffusers": (their_net, lambda x: their_net(x[:, :, 0] if options.series else x, step).sample.view_as(x))}
     rate = product_rate(torch.bfloat16 if options.bf16 else torch.float32)
-    print(f"{options.size} x {options.size}, batch {options.batch}, width {width} x {MULTIPLIERS}, "
+    print(f"{1 if options.series else size} x {size}, batch {options.batch}, width {width} x {MULTIPLIERS}, "
           f"{'bf16' if options.bf16 else 'float32'}, 1 thread, stock allocator; "
           f"matrix product {rate / 1e9:.0f} GFLOP/s")
     print(f"{'':10}{'parameters':>12}{'GFLOP/image':>12}{'floor ms':>10}{'train ms':>10}{'evaluate ms':>12}")

@@ -255,6 +255,10 @@ class Model(nn.Module, ABC):
         seen = rows.of_equal_weight()
         self.prepare(seen.x, seen.context)
 
+    def unseen(self) -> bool:
+        """Whether it can be trained with no `look` at the rows before, as private training must."""
+        return type(self).prepare is Model.prepare and type(self).look is Model.look
+
     @abstractmethod
     def objectives(self) -> list[Objective]:
         """What the engine minimises, in order; empty when nothing is trained."""

@@ -29,10 +29,9 @@ def turned(x: Tensor, which: Tensor) -> Tensor:
     >>> turned(torch.arange(4.0).reshape(1, 1, 2, 2), torch.tensor([1])).flatten().tolist()
     [1.0, 0.0, 3.0, 2.0]
     """
-    for bit, change in enumerate((lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2))):
-        chosen = (which >> bit) & 1 == 1
-        if bool(chosen.any()):
-            x = torch.where(chosen[:, None, None, None], change(x), x)
+    changes = lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.transpose(-1, -2)
+    for bit, change in enumerate(changes[: 3 if positions(x.shape) == 8 else 2]):
+        x = torch.where(((which >> bit) & 1 == 1)[:, None, None, None], change(x), x)
     return x
 
 

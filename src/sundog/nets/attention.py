@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sundog.checks import at_least, whole
 from sundog.errors import OptionError, ShapeError
 
-_CACHED = 2**20  # weights at once: more leave the cache of a processor, at half the speed (benchmarks/attention.py)
+_CACHED = 2**19  # weights at once: more leave the cache of a processor, at half the speed (benchmarks/attention.py)
 
 
 class _Relative(nn.Module, ABC):
@@ -38,19 +38,19 @@ class _Relative(nn.Module, ABC):
         x = x if mask is None else x.masked_fill(~mask[..., None], 0)  # padding may hold anything, NaN too
         q, k, v = self.qkv(x).reshape(n, length, 3, self.heads, self.channels // self.heads).permute(2, 0, 3, 1, 4)
         apart = self._distances(length, x.device)
-        bias, rows = self.bias[:, apart], max(1, _CACHED // (self.heads * max(1, length) ** 2))
+        bias, gain = self.bias[:, apart], self._gain(apart)
+        rows = max(1, _CACHED // (self.heads * max(1, length) ** 2))
         pieces = [part.split(rows) for part in (q * q.shape[-1] ** -0.5, k, v)]
         masks = [None] * len(pieces[0]) if mask is None else mask.split(rows)
-        seen = torch.cat([
-            self._weighted(self._hidden(a @ b.transpose(-1, -2) + bias, m).softmax(-1), apart) @ c
-            for a, b, c, m in zip(*pieces, masks)
-        ])  # fmt: skip
+        weights = (self._hidden((a @ b.transpose(-1, -2)).add_(bias), m).softmax(-1)
+                   for a, b, m in zip(*pieces[:2], masks))  # fmt: skip
+        seen = torch.cat([(w if gain is None else w * gain) @ c for w, c in zip(weights, pieces[2])])
         seen = self.out(seen.transpose(1, 2).reshape(x.shape))
         return seen if mask is None else seen * mask[..., None]
 
     @abstractmethod
-    def _weighted(self, weights: Tensor, apart: Tensor) -> Tensor:
-        """What multiplies the values, from the softmax (n, heads, l, l) and the index of i - j (l, l)."""
+    def _gain(self, apart: Tensor) -> Tensor | None:
+        """What the softmax is multiplied by, (heads, l, l), from the index of i - j (l, l); None for nothing."""
 
     def _hidden(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         # The lowest number, not -inf: a row of padding would become NaN, and 0 * NaN in its gradient too.
@@ -97,8 +97,8 @@ class RelativePositionAttention(_Relative):
     torch.Size([3, 10, 16])
     """
 
-    def _weighted(self, weights: Tensor, apart: Tensor) -> Tensor:
-        return weights
+    def _gain(self, apart: Tensor) -> None:
+        return None
 
 
 class UniversalRPEAttention(_Relative):
@@ -121,5 +121,5 @@ class UniversalRPEAttention(_Relative):
         super().__init__(channels, heads, reach=reach, causal=causal)
         self.gain = nn.Parameter(torch.ones(heads, 2 * self.reach + 1))
 
-    def _weighted(self, weights: Tensor, apart: Tensor) -> Tensor:
-        return weights * self.gain[:, apart]
+    def _gain(self, apart: Tensor) -> Tensor:
+        return self.gain[:, apart]

@@ -154,7 +154,8 @@ def _trained(model: Model, batches: tuple[Batch, Batch | None], plan: Plan, wher
     """The model in its best state, on its device, and what happened."""
     whole, held_out = batches
     model = model.double() if plan.precision == "float64" else model
-    model.look(whole)
+    if plan.privacy is None:
+        model.look(whole)
     if plan.devices > 1:
         history = train_shared(model, whole, held_out, plan, **settings)
     held_out = None if held_out is None else to(held_out, where)
@@ -299,19 +300,20 @@ def _mechanism(plan: Plan, model: Model, data: Dataset, scaling: object, kinds: 
     """The noise of a private plan; OptionError for whatever would tell of rows beside the gradients."""
     if plan.privacy is None:
         return None
-    looks = any(getattr(type(model), name) is not getattr(Model, name) for name in ("prepare", "look"))
     wrong = [what for what, found in (
         ("a context, whose training values a run keeps", data.context is not None),
         ("weights", data.weights is not None),
-        (f"family '{model.family}', which looks at all rows beside its training", looks),
-        (f"family '{model.family}', which has {len(model.objectives())} losses", len(model.objectives()) != 1),
+        (f"family '{model.family}', which looks at all rows beside its training", not model.unseen()),
+        (f"family '{model.family}', which has {len(model.objectives())} losses, where one is a sum over rows",
+         len(model.objectives()) != 1),
         ("kinds of columns", kinds is not None),
         ("a scaling that is fitted to rows", scaling not in (None, "standard", "identity")),
         ("a budget in seconds", plan.seconds is not None), ("several devices", plan.devices > 1),
     ) if found]
     if wrong:
         raise OptionError("cannot be trained privately", got=", ".join(wrong), do="leave it out, or leave privacy out",
-                          expected="flow, flow-matching or vae on plain rows, scaling 'standard' or 'identity', steps")
+                          expected="flow, flow-matching, diffusion with skip 'edm' or vae on plain rows, scaling "
+                          "'standard' or 'identity', steps")
     assert plan.steps is not None and plan.batch is not None  # by _with_defaults
     return Mechanism.affordable(plan.privacy, min(1.0, plan.batch / len(data)), plan.steps, scaling != "identity")
 

@@ -46,7 +46,7 @@ class Diffusion(EstimatedDensity):
     """Score-based diffusion on images (ny, nx) or (channels, ny, nx) with a U-Net, on vectors (d,) with an MLP.
 
     Everything that depends on the scale of the data (`NoiseRange`, mean, covariance) is measured by ``prepare``
-    and stored with the weights.
+    and stored with the weights; before, it is that of independent entries of mean 0 and variance 1.
 
     Example
     -------
@@ -74,9 +74,10 @@ class Diffusion(EstimatedDensity):
         self.default_batch = 1024 if len(shape) == 1 else 32
         self.gaussian = GaussianDenoiser(torch.zeros(self.grid), self._covariance(),
                                          context_dim if o.skip == "conditional" else 0)
-        start = NoiseRange.of(self.gaussian.covariance, 40.0)
         for name in NoiseRange.__dataclass_fields__:
-            self.register_buffer(name, torch.tensor(getattr(start, name)))
+            self.register_buffer(name, torch.tensor(0.0))
+        # Of d entries of unit variance a mode can have sqrt(d), and nobody has looked yet.
+        self._set_levels(NoiseRange.of(Isotropic(self.grid), 40.0 * math.prod(self.grid) ** 0.5))
         self.network = self._network()
         self.uncertainty = LevelUncertainty() if o.uncertainty else None
         self.exact = affordable(shape)  # the divergence, else by probes of random signs
@@ -110,11 +111,17 @@ class Diffusion(EstimatedDensity):
             covariance = Spectral(self.grid) if self.options.periodic else Principal(self.grid, 256)
             covariance.fit(x - self.gaussian.mean)
         # A start that knows the covariance has only the shape of the law left to forget.
-        levels = NoiseRange.of(covariance, 40.0 if self.skip == "edm" else 5.0)
-        for name in NoiseRange.__dataclass_fields__:
-            getattr(self, name).fill_(getattr(levels, name))
+        self._set_levels(NoiseRange.of(covariance, 40.0 if self.skip == "edm" else 5.0))
         if self.gaussian.by_context is not None:  # as a rule the loudest context is within the reach of all data
             self.sigma_max.clamp_(min=LOUDEST_REACH * float(self.gaussian.by_context.loudest().sqrt()))
+
+    def unseen(self) -> bool:
+        """With skip ``edm``, on rows of unit scale around 0: then the one variance is 1."""
+        return self.skip == "edm"
+
+    def _set_levels(self, levels: NoiseRange) -> None:
+        for name in NoiseRange.__dataclass_fields__:
+            getattr(self, name).fill_(getattr(levels, name))
         if self.options.noise is not None:
             self.p_mean.fill_(math.log(levels.sigma_data) + self.options.noise[0])
             self.p_std.fill_(self.options.noise[1])

@@ -17,7 +17,7 @@ from sundog.errors import OptionError, TrainingError
 from sundog.models.base import Batch, Noise, Objective
 from sundog.train.privacy.budget import Mechanism, secret_numbers
 
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE, NUMBERS_AT_ONCE = 256, 2**27  # rows, and entries of their gradients
 SAME_LOSS = 1e-3  # to which the loss of a batch is the mean over its rows
 
 
@@ -79,11 +79,11 @@ def clipped_sum(model: nn.Module, objective: Objective, batch: Batch, noise: Noi
         return total
     of_row = torch.func.vmap(torch.func.grad_and_value(
         lambda p, x, drawn: torch.func.functional_call(alone, p, (x, drawn))), in_dims=(None, 0, 0))
-    losses = []
+    losses, at_once = [], NUMBERS_AT_ONCE // sum(p.numel() for p in parameters.values())
     try:
         with torch.no_grad():
             together = float(objective.loss(batch, kept))  # type: ignore[arg-type]
-        for rows in torch.arange(len(batch.x), device=batch.x.device).split(ROWS_AT_ONCE):
+        for rows in torch.arange(len(batch.x), device=batch.x.device).split(max(1, min(ROWS_AT_ONCE, at_once))):
             g, value = of_row(parameters, batch.x[rows], tuple(part[rows] for part in kept.drawn))
             losses.append(value.detach())
             norm = torch.stack([part.reshape(len(value), -1).norm(dim=1) for part in g.values()]).norm(dim=0)
@@ -100,7 +100,7 @@ def clipped_sum(model: nn.Module, objective: Objective, batch: Batch, noise: Noi
 
 def _not_by_row(got: str) -> OptionError:
     return OptionError("this family cannot be trained privately", got=got, expected="a loss that is a mean over rows",
-                       do="use flow, flow-matching or vae, or leave privacy out")
+                       do="use flow, flow-matching, diffusion or vae, or leave privacy out")
 
 
 @dataclass
