@@ -119,7 +119,7 @@ def sculpt(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
                 def one(seed: int = seed, method: str = method, n_signal: int = n_signal) -> Row:
                     events = dijets(N - n_signal, n_signal, 30_000 + seed, angle=True)
                     found = scan(events, [REGION], method, efficiency=EFFICIENCY, folds=3, members=1, seed=seed,
-                                 settings={"members": 1} if method == "cwola" else {"check": False},
+                                 settings={} if method == "cwola" else {"check": False},
                                  pseudo_experiments=300)
                     window = found.best
                     return {"method": method, "signal": n_signal, "z local": window.z_local,

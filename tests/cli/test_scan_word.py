@@ -10,7 +10,7 @@ from sundog.cli import main
 from sundog.cli.scan import grouped
 from sundog.simulate.densities import ResonantToy
 
-QUICK = ["--method", "cwola", "--set", "members=1", "--folds", "2", "--efficiency", "0.05", "--no-control", "--toys",
+QUICK = ["--method", "cwola", "--members", "1", "--folds", "2", "--efficiency", "0.05", "--no-control", "--toys",
          "100", "-q"]
 
 

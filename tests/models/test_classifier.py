@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from sundog.errors import DataError, OptionError, ShapeError
-from sundog.models.classifier import TreeEnsemble
+from sundog.models.classifier import LEVELS, TreeEnsemble, _edges
 from sundog.train.classifier import NetworkClassifier
 from sundog.verdicts.twosample import area_under_curve
 
@@ -84,3 +85,13 @@ def test_bad_input_is_named(name):
         classifier.fit(x, y).predict_log_odds(x[:, :2])
     with pytest.raises(OptionError, match="members"):
         TreeEnsemble(members=0)
+
+
+def test_weights_count_like_rows_in_the_levels_of_trees():
+    x = torch.randn(900, 2, generator=torch.Generator().manual_seed(0)).double().numpy()
+    w = np.random.default_rng(0).integers(1, 4, 900)
+    for column in x.T:
+        levels = _edges(column, w)
+        assert len(levels) < LEVELS + 1 and np.array_equal(levels, _edges(np.repeat(column, w), np.ones(w.sum())))
+        share = np.array([w[column <= at].sum() for at in levels]) / w.sum()
+        assert np.abs(np.diff(share) - 1 / LEVELS).max() < 2 * 3 / w.sum(), "levels of equal weight"

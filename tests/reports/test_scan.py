@@ -24,7 +24,7 @@ WINDOWS = (SignalRegion(3.3, 3.7), SignalRegion(3.5, 3.9))
 @pytest.fixture(scope="module")
 def found():
     return scan(TOY.events(8000, 0.02, seed=0), WINDOWS, "cwola", efficiency=0.05, folds=2, control=False,
-                settings={"members": 1}, pseudo_experiments=100)
+                members=1, pseudo_experiments=100)
 
 
 def test_the_spectrum_shows_counts_curve_and_pulls(found):

@@ -28,7 +28,7 @@ Feature = Annotated[list[str] | None, typer.Option("--feature", "-f", help="Use 
 Unit = Annotated[str | None, typer.Option(help="Of the mass, where the file does not say; or name=unit,name=unit.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="Of the method, e.g. oversampling=2.")]
 Folds = Annotated[int, typer.Option(min=2, help="Of the cross-fitting.")]
-Members = Annotated[int, typer.Option(min=1, help="Tree ensembles per classifier; of cwola: --set members=1.")]
+Members = Annotated[int | None, typer.Option(min=1, help="Boostings averaged in each classifier; 4 unless given.")]
 Start = Annotated[float | None, typer.Option("--from", help="Lower end of the spectrum; found unless given.")]
 Stop = Annotated[float | None, typer.Option("--to", help="Upper end of the spectrum; found unless given.")]
 
@@ -53,7 +53,7 @@ def search(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for scores.npz; signal.npz and signal.png "
                                              "where the method knows the signal.")] = None,
     folds: Folds = 5,
-    members: Members = 4,
+    members: Members = None,
     start: Start = None,
     stop: Stop = None,
     seed: Seed = 0,
@@ -76,7 +76,7 @@ def search(
     plan = ScanPlan((region,), method, settings(option, "region", "seed", "out"), folds=folds, members=members,
                     seed=seed, start=start, stop=stop)
     data = checked(events, plan)
-    fit = cross_fitted(plan.maker(None), data, region, folds=folds, members=members, seed=seed)
+    fit = cross_fitted(plan.maker(None), data, region, folds=folds, members=plan.boostings, seed=seed)
     facts = _facts(fit, data, method, region)
     if out is not None:
         facts["files"] = [str(path) for path in _write(fit, data, region, out)]

@@ -97,7 +97,7 @@ def scan(
     jobs: Jobs = None,
     index: Index = None,
     folds: Folds = 5,
-    members: Members = 4,
+    members: Members = None,
     toys: Annotated[int, typer.Option(min=20, help="Background-only scans behind the p-values.")] = 1000,
     control: Annotated[bool, typer.Option(help="Test what the cut sculpts with template events.")] = True,
     start: Start = None,

@@ -15,7 +15,7 @@ from sundog.tasks.anomaly.regions import gather
 from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
-QUICK = {"efficiency": 0.05, "folds": 2, "settings": {"members": 1}, "control": False, "pseudo_experiments": 100}
+QUICK = {"efficiency": 0.05, "folds": 2, "members": 1, "control": False, "pseudo_experiments": 100}
 
 
 def joined(*parts):

@@ -25,7 +25,7 @@ from sundog.tasks.anomaly.scan.search import METHODS, ScanPlan, prepare, scan_on
 
 TOY = ResonantToy()
 WINDOWS = (SignalRegion(3.3, 3.7), SignalRegion(3.6, 4.0))
-QUICK = {"efficiency": 0.05, "folds": 2, "settings": {"members": 1}, "control": False, "pseudo_experiments": 100}
+QUICK = {"efficiency": 0.05, "folds": 2, "members": 1, "control": False, "pseudo_experiments": 100}
 
 
 class TrueBackground:
@@ -140,7 +140,7 @@ def test_a_score_that_follows_the_mass_is_not_believed():
 
 
 def test_complete_windows_are_not_searched_again(found, planted, tmp_path):
-    plan = ScanPlan(WINDOWS, "cwola", {"members": 1}, 0.05, 2, control=False)
+    plan = ScanPlan(WINDOWS, "cwola", {}, 0.05, 2, 1, control=False)
     one = scan_one(planted, plan, 1, tmp_path)
     before = (one / "window.json").stat().st_mtime_ns
     result = scan(planted, WINDOWS, "cwola", tmp_path, **QUICK)
@@ -158,7 +158,7 @@ def test_complete_windows_are_not_searched_again(found, planted, tmp_path):
 def test_a_killed_scan_goes_on_to_the_same_numbers(planted, tmp_path):
     planted.save(tmp_path / "events.npz")
     words = [sys.executable, "-m", "sundog.cli", "scan", "events.npz", "--mass", "m", "--slide", "3.2", "4.0", "0.4",
-             "--method", "cwola", "--set", "members=1", "--folds", "2", "--efficiency", "0.05", "--no-control",
+             "--method", "cwola", "--members", "1", "--folds", "2", "--efficiency", "0.05", "--no-control",
              "--toys", "100", "--out", "cut"]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not (tmp_path / "cut" / "window_000").is_dir():
@@ -179,7 +179,7 @@ def test_workers_and_job_array_give_the_numbers_of_one_process(planted, tmp_path
     assert [w.facts() | {"seconds": 0} for w in alone.windows] == [w.facts() | {"seconds": 0} for w in spread.windows]
     planted.save(tmp_path / "events.npz")
     words = ["scan", "events.npz", "--mass", "m", "--window", "3.3", "3.7", "--window", "3.6", "4", "--method",
-             "cwola", "--set", "members=1", "--folds", "2", "--efficiency", "0.05", "--no-control", "--toys", "100",
+             "cwola", "--members", "1", "--folds", "2", "--efficiency", "0.05", "--no-control", "--toys", "100",
              "--out", "scan"]
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     (tmp_path / "sundog").write_text(f"#!/bin/sh\nexec {sys.executable} -m sundog.cli \"$@\"\n")
@@ -225,9 +225,13 @@ def test_plans_are_checked_at_the_door():
         scan(TOY.background(2000, 0), WINDOWS[:1], "cwola", settings={"depth": 3})
     with pytest.raises(SampleSizeError, match="sidebands are too thin"):  # of what one fold leaves
         scan(TOY.background(6000, 0), [SignalRegion(3.6, 4.0)], "cwola", folds=2)
-    for method, name in (("ranode", "folds"), ("cathode", "members")):
+    for method, name in (("ranode", "folds"), ("cathode", "members"), ("cwola", "members")):
         with pytest.raises(OptionError, match=f"got {name} in the settings of {method}.*pass {name}=7"):
             ScanPlan(WINDOWS, method, {name: 7})
+    for method in ("ranode", "anode"):
+        with pytest.raises(OptionError, match=f"'{method}' grows no trees: got members=2"):
+            ScanPlan(WINDOWS, method, members=2)
+    assert ScanPlan(WINDOWS, "cwola", members=3).maker(None)(WINDOWS[0], 0).members == 3
     assert set(METHODS) >= {"cathode", "sigma", "ranode", "anode", "cwola"}
 
 
@@ -306,14 +310,14 @@ def test_every_window_has_a_seed_of_its_own(planted):
         seeds.append((region.lo, seed))
         return Exact(region, seed)
 
-    scan(planted, WINDOWS, watched, **QUICK | {"settings": {}, "members": 1})
+    scan(planted, WINDOWS, watched, **QUICK)
     first, second = ({seed for lo, seed in seeds if lo == region.lo} for region in WINDOWS)
     first, second = (group - {0} for group in (first, second))  # 0: the check before the work
     assert first | second and not first & second
 
 
 def test_a_folder_knows_its_events(planted, tmp_path):
-    plan = ScanPlan(WINDOWS, "cwola", {"members": 1}, 0.05, 2, control=False)
+    plan = ScanPlan(WINDOWS, "cwola", {}, 0.05, 2, 1, control=False)
     prepare(gather(planted, unit="TeV"), plan, tmp_path / "new" / "scan")  # folders are made as they are named
     prepare(gather(planted, unit="TeV"), plan, tmp_path)
     prepare(gather(planted, unit="TeV"), plan, tmp_path)  # the same again is welcome

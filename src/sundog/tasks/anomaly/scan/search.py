@@ -38,6 +38,7 @@ from sundog.tasks.anomaly.scan.found import ScanResult, joined
 
 METHODS: dict[str, Any] = {"cathode": Cathode, "sigma": Sigma, "ranode": RAnode, "anode": Anode, "cwola": CWoLa,
                            "curtains": Curtains, "radot": RadOT, "transit": Transit, "lacathode": LaCathode}
+MEMBERS = 4
 CONTROL = 3.0  # template events per data event that are sent through the cut, to see what it sculpts
 MOST_CONTROL = 200_000
 SHARED = "generator"  # folder of a model that serves all windows
@@ -54,7 +55,7 @@ class ScanPlan:
     settings : of the detector, by name
     efficiency : share of the background beside the window that the cut keeps
     folds : of the cross-fitting
-    members : boostings in each classifier on a template
+    members : boostings in each classifier, 4 when None; a method that grows no trees takes none
     control : whether to send template events through the cut, to see what it sculpts
     seed : window i uses seed + 1000 i
     start, stop : ends of the spectrum that is searched; found where None, see ``extent``
@@ -65,7 +66,7 @@ class ScanPlan:
     settings: dict[str, Any] = field(default_factory=dict)
     efficiency: float = 0.01
     folds: int = 5
-    members: int = 4
+    members: int | None = None
     control: bool = True
     seed: int = 0
     start: float | None = None
@@ -80,11 +81,15 @@ class ScanPlan:
         if not 0 < self.efficiency < 1:
             raise OptionError("background efficiency out of range", got=self.efficiency, expected="0 < efficiency < 1",
                               do="pass e.g. 0.01")
-        if self.folds < 2 or self.members < 1:
+        build = METHODS.get(self.method) if isinstance(self.method, str) else None
+        if build is not None and self.members is not None and not hasattr(build, "members"):
+            raise OptionError(f"method '{self.method}' grows no trees", got=f"members={self.members}",
+                              expected="no number of them", do="leave members out (--members)")
+        if self.folds < 2 or self.boostings < 1:
             raise OptionError("cross-fitting is unusable", got=f"folds={self.folds}, members={self.members}",
                               expected="folds >= 2, members >= 1", do="leave them out")
         for name, value in self.settings.items():
-            if name in ("folds", "members") and self.method != "cwola" and hasattr(METHODS.get(str(self.method)), name):
+            if name in ("folds", "members") and hasattr(build, name):
                 # The cross-fitting would overrule it.
                 raise OptionError("the cross-fitting decides this", got=f"{name} in the settings of {self.method}",
                                   expected=f"{name} beside the settings", do=f"pass {name}={value}, or on the command "
@@ -100,7 +105,7 @@ class ScanPlan:
         plain = json.loads(json.dumps(self.settings, default=str, sort_keys=True))
         return {"data": events.fingerprint(), "events": len(events), "method": name, "settings": plain,
                 "windows": [asdict(region) for region in self.windows], "efficiency": self.efficiency,
-                "folds": self.folds, "members": self.members, "control": self.control, "seed": self.seed,
+                "folds": self.folds, "members": self.boostings, "control": self.control, "seed": self.seed,
                 "start": self.start, "stop": self.stop}
 
     def maker(self, shared: Path | None) -> Make:
@@ -110,6 +115,8 @@ class ScanPlan:
         build, settings = METHODS[self.method], dict(self.settings)
         if self.serves_all:
             settings["out"] = shared
+        if build is CWoLa:  # it is fitted whole in every fold
+            settings["members"] = self.boostings
 
         def make(region: SignalRegion, seed: int) -> Any:
             try:
@@ -122,6 +129,11 @@ class ScanPlan:
         return make
 
     @property
+    def boostings(self) -> int:
+        """``members``, settled."""
+        return MEMBERS if self.members is None else self.members
+
+    @property
     def serves_all(self) -> bool:
         """Whether one trained model gives the templates of all windows."""
         return hasattr(METHODS.get(self.method) if isinstance(self.method, str) else None, "for_window") \
@@ -129,7 +141,7 @@ class ScanPlan:
 
 
 def scan(events: Any, windows: Sequence[SignalRegion], method: Any = "sigma", out: str | Path | None = None, *,
-         efficiency: float = 0.01, folds: int = 5, members: int = 4, settings: dict[str, Any] | None = None,
+         efficiency: float = 0.01, folds: int = 5, members: int | None = None, settings: dict[str, Any] | None = None,
          control: bool = True, pseudo_experiments: int = 1000, seed: int = 0, start: float | None = None,
          stop: float | None = None, workers: int = 0, scheduler: str | None = None, progress: bool = False
          ) -> ScanResult:
@@ -160,7 +172,7 @@ def scan(events: Any, windows: Sequence[SignalRegion], method: Any = "sigma", ou
     >>> from sundog.simulate.densities import ResonantToy
     >>> from sundog.tasks.anomaly import CWoLa
     >>> events = ResonantToy().events(8000, 0.05, seed=0)
-    >>> found = scan(events, [SignalRegion(3.3, 3.7)], "cwola", settings={"members": 1}, folds=2, control=False,
+    >>> found = scan(events, [SignalRegion(3.3, 3.7)], "cwola", members=1, folds=2, control=False,
     ...              efficiency=0.05, pseudo_experiments=200)
     >>> found.best.p_local < 0.01
     True
@@ -241,7 +253,7 @@ def search_window(path: Path, key: str, shared: tuple[Dataset, ScanPlan, Path]) 
     events, plan, model = shared
     start, index = time.process_time(), int(key.rpartition("_")[2])
     region, seed = plan.windows[index], plan.seed + 1000 * index
-    fit = cross_fitted(plan.maker(model), events, region, folds=plan.folds, members=plan.members, seed=seed)
+    fit = cross_fitted(plan.maker(model), events, region, folds=plan.folds, members=plan.boostings, seed=seed)
     thresholds = fit.thresholds(region.sidebands(events), plan.efficiency)
     arrays = {"score": fit.score.float().numpy(), "passed": (fit.score > thresholds[fit.fold]).numpy()}
     if plan.control:
