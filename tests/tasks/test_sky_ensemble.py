@@ -60,18 +60,20 @@ def small(path: Path, key: str, options: dict) -> None:
     SkyMaps(dict(zip(NAMES, values)), provenance={"seed": seed}).save(path)
 
 
-def test_an_ensemble_goes_on_and_is_not_mixed_with_another(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_an_ensemble_goes_on_and_is_not_mixed_with_another(tmp_path: Path, capsys: pytest.CaptureFixture,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sundog.tasks.sky.ensemble._one", small)
     with pytest.raises(FileError):
-        simulate_skies(range(4), tmp_path, 8, write=small)
+        simulate_skies(range(4), tmp_path, 8)
     first = [(tmp_path / f"sky_{seed:04d}" / "sky.json").stat().st_mtime_ns for seed in range(3)]
     (tmp_path / "allowed").touch()
-    made = simulate_skies(range(4), tmp_path, 8, write=small)
+    made = simulate_skies(range(4), tmp_path, 8)
     assert [path.name for path in made] == ["sky_0000", "sky_0001", "sky_0002", "sky_0003"] == \
         [path.name for path in skies_in([tmp_path])]
     assert first == [(path / "sky.json").stat().st_mtime_ns for path in made[:3]]
-    with pytest.raises(RunError, match="skies of other options"):
-        simulate_skies(range(4), tmp_path, 16, write=small)
-    assert simulate_skies(range(4), tmp_path, 8, write=small, threads=2) == made  # the same bits
+    with pytest.raises(RunError, match="pieces of other options"):
+        simulate_skies(range(4), tmp_path, 16)
+    assert simulate_skies(range(4), tmp_path, 8, threads=2) == made  # the same bits
     out = tmp_path / "covariance.npz"
     assert main(["sky", "covariance", str(tmp_path), "--lmin", "2", "--lmax", "12", "--bins", "2", "-o", str(out),
                  "--json", "-q"]) == 0
@@ -87,7 +89,7 @@ def test_an_ensemble_goes_on_and_is_not_mixed_with_another(tmp_path: Path, capsy
 
 def test_wrong_ensembles_are_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = ["--out", str(tmp_path)]
-    for words, said in ((["--seeds", "5"], "cannot read --seeds"), (["--workers", "2"], "one sky is one piece"),
+    for words, said in ((["--seeds", "5"], "cannot read --seeds"), (["--workers", "2"], "one seed is one piece"),
                         (["--seeds", "0:3", "--seed", "4"], "exclude each other"),
                         (["--seeds", "0:3", "--index", "3"], "no such piece")):
         assert main(["sky", "simulate", "--nside", "16", *words, *out]) == 2

@@ -12,23 +12,29 @@ import typer
 from sundog.cli.options import (
     AsJson,
     Columns,
+    Index,
+    Jobs,
     Key,
     Kind,
     Mask,
     Names,
     Quiet,
     Resample,
+    Scheduler,
     Seed,
+    Seeds,
     TimeStep,
     Unit,
     Weights,
     Windows,
+    Workers,
     as_options,
     before_work,
     beside,
     conditions,
     in_patches,
     load,
+    many,
     of_the_family,
     plan_of,
     resumable,
@@ -171,6 +177,11 @@ def sample(
     context: Annotated[list[str] | None, typer.Option(
         "--context", "-c", help="One value per condition, for all fakes, or a file with a row for each; default: "
         "drawn from training.")] = None,
+    seeds: Seeds = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    jobs: Jobs = None,
+    index: Index = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
     quiet: Quiet = False,
@@ -182,7 +193,10 @@ def sample(
     sundog sample run -n 10000 --out fakes.npz --seed 1
     sundog sample run -n 500 --context 3500
     sundog sample emulator --context new.csv --out predicted.npz
+    sundog sample run -n 32 --seeds 0:100 --jobs slurm --out maps
     """
+    if many(sample, locals(), "fakes.npz"):
+        return
     import sundog
 
     before_work(data=out)

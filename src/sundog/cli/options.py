@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +35,8 @@ Resample = Annotated[float | None, typer.Option(
 Workers = Annotated[int, typer.Option(min=0, help="Local processes; 0 for none.")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a dask cluster, e.g. tcp://head:8786.")]
 Jobs = Annotated[str | None, typer.Option(help="Only write a job array: slurm | htcondor | shell.")]
+Seeds = Annotated[str | None, typer.Option(
+    metavar="A:B", help="Many pieces, of seeds A to B - 1, each in a folder of its own in OUT.")]
 Index = Annotated[int | None, typer.Option(min=0, help="Make only this piece: one job of an array.")]
 Windows = Annotated[int | None, typer.Option(
     "--windows", min=2, help="Points of the series that long records are cut into, without gaps.")]
@@ -92,6 +94,83 @@ def resumable(what: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit) as stop:
         typer.echo(f"sundog: stopped; give the same command again and {what} goes on", err=True)
         raise Stopped(getattr(stop, "code", 130)) from None
+
+
+def many(make: Callable[..., Any], given: dict[str, Any], file: str | None = None, name: str = "seed", *,
+         alone: bool = False) -> bool:
+    """Whether a command was asked for many pieces by --seeds; then they were made, or the jobs that make them.
+
+    Parameters
+    ----------
+    make : what makes a piece, called with the options, ``seed`` and ``out``; importable by its name
+    given : all options of the command
+    file : what a piece is called, where --out does not say; a folder when None
+    alone : whether --workers and --scheduler have a meaning for one piece too
+    """
+    given = dict(given)
+    seeds, seed, index, jobs, out = (given.pop(word) for word in ("seeds", "seed", "index", "jobs", "out"))
+    where, quiet = {word: given.pop(word) for word in ("workers", "scheduler")}, given.pop("quiet")
+    as_json = given.pop("as_json", False)
+    if seeds is None:
+        if jobs is not None or index is not None or (any(where.values()) and not alone):
+            raise OptionError("one seed is one piece", got="--workers, --scheduler, --jobs or --index",
+                              expected="--seeds A:B", do="say which pieces: --seeds 0:100")
+        return False
+    if seed:
+        raise OptionError("--seed and --seeds exclude each other", got=f"--seed {seed} --seeds {seeds}",
+                          expected="one of them", do=f"write --seeds {seeds}")
+    if given.get("report") is not None:
+        raise OptionError("a page shows one piece", got=f"--report with --seeds {seeds}", expected="one of them",
+                          do="give --report with the --seed that it shall show")
+    which = _range(seeds)
+    if index is not None and index >= len(which):
+        raise OptionError("no such piece", got=index, expected=f"0 to {len(which) - 1}", do="see --seeds")
+    if file is not None:
+        out = Path(file) if out is None else out
+        given["file"], out = out.name if out.suffix else file, out.with_suffix("")
+    made = _pieces([] if jobs is not None else list(which) if index is None else [which[index]], out,
+                   {"make": f"{make.__module__}:{make.__name__}", **given}, name, where, quiet or jobs is not None)
+    if jobs is not None:
+        write_jobs(out, len(which), jobs, quiet)
+    elif as_json:
+        typer.echo(json.dumps({"folders": [str(path) for path in made]}))
+    elif not quiet:
+        each = f"{name}_*" if file is None else f"{name}_*/{given['file']}"
+        typer.echo(f"{len(made)} pieces in {out}: {out / each}")
+    return True
+
+
+def _pieces(seeds: list[int], out: Path, options: dict[str, Any], name: str, where: dict[str, Any],
+            quiet: bool) -> list[Path]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from sundog.data.parts import ensemble
+
+    with resumable(f"the ensemble in {out}"), Progress(console=Console(stderr=True), disable=quiet) as bar:
+        task = bar.add_task("pieces", total=len(seeds))
+        return ensemble(out, seeds, _piece, options, name=name, **where,
+                        done=lambda complete, whole: bar.update(task, completed=complete))
+
+
+def _piece(path: Path, key: str, options: dict[str, Any]) -> None:
+    """One piece of many, by the command that makes it."""
+    import importlib
+
+    from sundog.data.parts import seed_of
+
+    given = dict(options)
+    module, _, make = given.pop("make").partition(":")
+    out = path / given.pop("file") if "file" in given else path
+    getattr(importlib.import_module(module), make)(**given, seed=seed_of(key), out=out, quiet=True)
+
+
+def _range(text: str) -> range:
+    """The seeds of A:B, B not among them."""
+    first, _, end = text.partition(":")
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise OptionError("cannot read --seeds", got=text, expected="A:B with A < B", do="write e.g. --seeds 0:1000")
+    return range(int(first), int(end))
 
 
 def write_jobs(out: Path, count: int, system: str, quiet: bool) -> None:

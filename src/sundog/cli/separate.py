@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import AsJson, Quiet, Seed, before_work
+from sundog.cli.options import AsJson, Index, Jobs, Quiet, Scheduler, Seed, Seeds, Workers, before_work, many
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def separate(
     truth: Annotated[Path | None, typer.Option(help="The true signal where it is known; for the page.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="npz, h5 or fits.")] = Path("separated.fits"),
     report: Annotated[Path | None, typer.Option("--report", "-r", help="Write one self-contained HTML page.")] = None,
+    seeds: Seeds = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    jobs: Jobs = None,
+    index: Index = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -52,7 +57,10 @@ def separate(
     sundog separate mixture.npy -c noise.npz --repeats 3 --out separated.npz
     sundog separate dust.fits --observed cib.fits --loss match --loss residual
     sundog separate d.fits -c noise=noise.npz -c cib=cib.npz --report out.html
+    sundog separate mixture.npy -c noise.npz --seeds 0:20 --workers 2 --out solutions
     """
+    if many(separate, locals(), "separated.fits"):
+        return
     import torch
 
     import sundog

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sundog.checks import enough_memory
-from sundog.cli.options import Quiet, Scheduler, Seed, Workers, before_work, resumable, settings
+from sundog.cli.options import (
+    Index,
+    Jobs,
+    Quiet,
+    Scheduler,
+    Seed,
+    Seeds,
+    Workers,
+    before_work,
+    many,
+    resumable,
+    settings,
+)  # fmt: skip
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -38,8 +50,11 @@ def simulate(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default NAME.npz.")] = None,
     option: Annotated[list[str] | None, typer.Option("--set", help="Simulator option, e.g. size=64.")] = None,
     engine: Annotated[str, typer.Option(help="Of dijets: analytic, or pythia (100 a second).")] = "analytic",
+    seeds: Seeds = None,
     workers: Workers = 0,
     scheduler: Scheduler = None,
+    jobs: Jobs = None,
+    index: Index = None,
     quiet: Quiet = False,
 ) -> None:
     """Make data with known truth: events or images.
@@ -49,7 +64,10 @@ def simulate(
     sundog simulate dijets -n 20000 --seed 1 --out events.npz
     sundog simulate dijets -n 20000 --engine pythia --workers 2 --set n_signal=100
     sundog simulate gaussian-field -n 100 --set size=64
+    sundog simulate radio -n 1000 --seeds 0:50 --workers 4 --out surveys
     """
+    if many(simulate, locals(), f"{name}.npz", alone=True):
+        return
     if name == "list":
         typer.echo("\n".join(f"{word:16} {entry[0]}" for word, entry in SIMULATORS.items()))
         return

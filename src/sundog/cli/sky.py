@@ -19,11 +19,12 @@ from sundog.cli.options import (
     Quiet,
     Scheduler,
     Seed,
+    Seeds,
     Workers,
     before_work,
     load,
+    many,
     resumable,
-    write_jobs,
 )  # fmt: skip
 from sundog.errors import FileError, OptionError
 
@@ -51,8 +52,7 @@ def simulate(
     cmb: Annotated[bool, typer.Option("--cmb", help="Add cmb.npy: a CMB lensed by the kappa of this sky.")] = False,
     fits: Fits = False,
     car: Car = None,
-    seeds: Annotated[str | None, typer.Option(
-        metavar="A:B", help="Skies of seeds A to B - 1, each in a folder of its own in OUT.")] = None,
+    seeds: Seeds = None,
     workers: Workers = 0,
     scheduler: Scheduler = None,
     jobs: Jobs = None,
@@ -71,29 +71,22 @@ def simulate(
     sundog sky simulate --nside 256 --seeds 0:1000 --workers 4 --out skies
     sundog sky simulate --nside 256 --seeds 0:1000 --jobs slurm --out skies
     """
-    before_work(folder=out)
-    options: dict[str, Any] = {"nside": nside, "cosmology": cosmology, "extra": tuple(extra or ()), "cmb": cmb,
-                               "fits": fits, "car": car, "threads": threads}
-    if seeds is not None:
-        if seed:
-            raise OptionError("--seed and --seeds exclude each other", got=f"--seed {seed} --seeds {seeds}",
-                              expected="one of them", do=f"write --seeds {seeds}")
-        _many(_range(seeds), out, options, {"workers": workers, "scheduler": scheduler}, jobs, index, quiet, as_json)
+    if many(_made, locals(), name="sky"):
         return
-    if workers or scheduler is not None or jobs is not None or index is not None:
-        raise OptionError("one sky is one piece", got="--workers, --scheduler, --jobs or --index",
-                          expected="--seeds A:B", do="say which skies: --seeds 0:100")
+    before_work(folder=out)
     with resumable(f"the sky in {out}"):
-        sky, files = _made(out, seed, **options)
+        sky, files = _made(out, seed, nside=nside, cosmology=cosmology, extra=extra, cmb=cmb, fits=fits, car=car,
+                           threads=threads)
     _tell(sky, files, quiet, as_json, f"sundog sky rescale {out} --ghz 217")
 
 
-def _made(out: Path, seed: int, *, nside: int, cosmology: str, extra: tuple[str, ...], cmb: bool, fits: bool,
-          car: float | None, threads: int) -> tuple[Any, list[str]]:
+def _made(out: Path, seed: int, *, nside: int, cosmology: str, extra: list[str] | None, cmb: bool, fits: bool,
+          car: float | None, threads: int, quiet: bool = True) -> tuple[Any, list[str]]:
     """One sky, and the files that it wrote."""
     from sundog.simulate.sky import simulate_sky
 
-    sky = simulate_sky(nside, seed, cosmology, out, extra=extra, threads=threads)
+    _check_car(car)
+    sky = simulate_sky(nside, seed, cosmology, out, extra=extra or (), threads=threads)
     files = [str(out)]
     if cmb:
         import numpy as np
@@ -103,43 +96,6 @@ def _made(out: Path, seed: int, *, nside: int, cosmology: str, extra: tuple[str,
         np.save(out / "cmb.npy", lensed_cmb(sky.kappa, seed, model=cosmology, threads=threads).astype(np.float32))
         files.append(str(out / "cmb.npy"))
     return sky, files + _exported(sky, out, "uK_CMB", fits, car, threads)
-
-
-def _piece(path: Path, key: str, options: dict[str, Any]) -> None:
-    """One sky of many."""
-    _made(path, int(key.rpartition("_")[2]), **options)
-
-
-def _many(seeds: range, out: Path, options: dict[str, Any], where: dict[str, Any], jobs: str | None, index: int | None,
-          quiet: bool, as_json: bool) -> None:
-    """Skies of many seeds, or the jobs that make them, or one of these jobs."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from sundog.tasks.sky import simulate_skies
-
-    if index is not None and index >= len(seeds):
-        raise OptionError("no such piece", got=index, expected=f"0 to {len(seeds) - 1}", do="see --seeds")
-    chosen = list(seeds) if index is None else [seeds[index]]
-    with resumable(f"the ensemble in {out}"), \
-            Progress(console=Console(stderr=True), disable=quiet or jobs is not None) as bar:
-        task = bar.add_task("skies", total=len(chosen))
-        made = simulate_skies(chosen if jobs is None else [], out, write=_piece, **options, **where,
-                              done=lambda complete, whole: bar.update(task, completed=complete))
-    if jobs is not None:
-        write_jobs(out, len(seeds), jobs, quiet)
-    elif as_json:
-        typer.echo(json.dumps({"folders": [str(path) for path in made]}))
-    elif not quiet:
-        typer.echo(f"{len(made)} skies of NSIDE {options['nside']} in {out}; next: sundog sky covariance {out}")
-
-
-def _range(text: str) -> range:
-    """The seeds of A:B, B not among them."""
-    first, _, end = text.partition(":")
-    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
-        raise OptionError("cannot read --seeds", got=text, expected="A:B with A < B", do="write e.g. --seeds 0:1000")
-    return range(int(first), int(end))
 
 
 @app.command()

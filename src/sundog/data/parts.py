@@ -7,21 +7,23 @@ the other, on local worker processes, or on an existing dask cluster.
 from __future__ import annotations
 
 import glob
+import json
 import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sundog.data.atomic import write_text
-from sundog.errors import FileError, MissingExtraError, OptionError
+from sundog.errors import FileError, MissingExtraError, OptionError, RunError
 
 Write = Callable[[Path, str, Any], object]
 Done = Callable[[int, int], object]
+_MARK = "ensemble.json"
 LONGEST = "48:00:00"  # wall time asked of a batch system per piece
 
 
@@ -71,6 +73,58 @@ def write_parts(folder: str | Path, keys: Sequence[str], write: Write, shared: A
         for left in folder.glob(f".{glob.escape(key)}-*.part"):
             shutil.rmtree(left, ignore_errors=True)
     return [folder / key for key in keys]
+
+
+def ensemble(folder: str | Path, seeds: Sequence[int], write: Write, options: Mapping[str, Any], *, name: str = "seed",
+             workers: int = 0, scheduler: str | None = None, done: Done | None = None) -> list[Path]:
+    """The folders ``folder/seed_0007`` of one piece for every seed; those that are there already are kept.
+
+    Parameters
+    ----------
+    write : ``write(path, key, options)``, see `write_parts`; `seed_of` tells the seed of a key
+    options : of all pieces, remembered beside them; the number of ``threads`` changes nothing
+    name : first word of the folders
+
+    Raises
+    ------
+    RunError : the folder holds pieces of other options.
+
+    Example
+    -------
+    >>> place = Path(tempfile.mkdtemp())
+    >>> def write(path, key, options):
+    ...     _ = (path / "answer.txt").write_text(str(seed_of(key) + options["more"]))
+    >>> (ensemble(place, range(6, 8), write, {"more": 3})[1] / "answer.txt").read_text()
+    '10'
+    """
+    place = Path(folder)
+    plain = json.loads(json.dumps(dict(options), default=_told))
+    plain.pop("threads", None)
+    if (place / _MARK).exists():
+        before = json.loads((place / _MARK).read_text())
+        if before != plain:
+            other = sorted(word for word in {*before, *plain} if before.get(word) != plain.get(word))
+            raise RunError(f"{place} holds pieces of other options", got=f"other {', '.join(other)}",
+                           expected="the same options, any seeds", do="choose another folder")
+    else:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            write_text(place / _MARK, json.dumps(plain, indent=1))
+        except OSError as error:
+            raise FileError(f"cannot write {place}", got=error.strerror, expected="a writable folder",
+                            do="choose another folder") from error
+    return write_parts(place, [f"{name}_{seed:04d}" for seed in seeds], write, dict(options), workers=workers,
+                       scheduler=scheduler, done=done)
+
+
+def seed_of(key: str) -> int:
+    """The seed of a key such as ``sky_0007``."""
+    return int(key.rpartition("_")[2])
+
+
+def _told(value: Any) -> str:
+    """An option in words: of a file or folder, its age too."""
+    return f"{value} of {value.stat().st_mtime_ns}" if isinstance(value, Path) and value.exists() else str(value)
 
 
 def job_array(path: str | Path, command: Sequence[str], count: int, *, system: str = "slurm") -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,49 +11,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sundog.data.atomic import atomic_write, write_text
-from sundog.data.parts import write_parts
+from sundog.data.atomic import atomic_write
+from sundog.data.parts import ensemble, seed_of
 from sundog.errors import FileError, RunError, SampleSizeError
 from sundog.simulate.sky import SkyMaps, simulate_sky
 from sundog.tasks.sky.measure import SkySpectra, sky_spectra
 
 Array = NDArray[Any]
-_MARK = "skies.json"
 
 
 def simulate_skies(seeds: Sequence[int], out: str | Path, nside: int, *, workers: int = 0,
                    scheduler: str | None = None, done: Callable[[int, int], object] | None = None,
-                   write: Callable[..., object] | None = None, **options: Any) -> list[Path]:
+                   **options: Any) -> list[Path]:
     """The folders ``out/sky_SEED`` of a sky for every seed; those that are there already are kept.
 
     Parameters
     ----------
     options : of `simulate_sky`; another number of threads makes the same skies
     workers, scheduler, done : see `sundog.data.parts.write_parts`
-    write : (folder, key, options with the NSIDE), makes one sky; `simulate_sky` when None
 
     Raises
     ------
     RunError : ``out`` holds skies of other options.
     """
-    folder = Path(out)
-    plain = json.loads(json.dumps({"nside": nside, **options}, default=str))
-    plain.pop("threads", None)  # the bits do not depend on it
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / _MARK).exists():
-        before = json.loads((folder / _MARK).read_text())
-        if before != plain:
-            other = sorted(name for name in {*before, *plain} if before.get(name) != plain.get(name))
-            raise RunError(f"{folder} holds skies of other options", got=f"other {', '.join(other)}",
-                           expected="the same options, any seeds", do="choose another folder")
-    else:
-        write_text(folder / _MARK, json.dumps(plain, indent=1))
-    return write_parts(folder, [f"sky_{seed:04d}" for seed in seeds], write or _one, {"nside": nside, **options},
-                       workers=workers, scheduler=scheduler, done=done)
+    return ensemble(out, seeds, _one, {"nside": nside, **options}, name="sky", workers=workers, scheduler=scheduler,
+                    done=done)
 
 
 def _one(path: Path, key: str, options: Mapping[str, Any]) -> None:
-    simulate_sky(seed=int(key.rpartition("_")[2]), out=path, **options)
+    simulate_sky(seed=seed_of(key), out=path, **options)
 
 
 @dataclass(frozen=True, eq=False)
