@@ -148,6 +148,21 @@ def test_a_window_of_a_map_is_one_among_the_others() -> None:
     assert torch.cat(shuffled).median() > 5
 
 
+def test_a_lone_missing_pixel_has_a_window() -> None:
+    valid, pulls = torch.ones(48, 48, dtype=torch.bool), []
+    valid[20, 30] = False
+    for seed in range(6):
+        x = filamentary_field(1, 48, seed=seed).values.log()
+        local = Elsewhere(x, valid, True, J=3, L=4, bins=8, levels=4, smoothings=(0.0,), accuracy="fast",
+                          isotropic=True)
+        assert local.windows >= FEWEST and 10 < local.around.sum() < 80
+        wrong = x.clone()
+        wrong[:, 20, 30] = x.mean() + 8 * x.std()
+        pulls.append([float(local.energies(values[None])) for values in (x, wrong)])
+    true, wrong = torch.tensor(pulls).median(0).values
+    assert true < 3 < 10 < wrong
+
+
 @pytest.mark.slow
 def test_filled_gaps_pass_among_patches_cut_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty gaps against ninety patches; filled to the statistics of the whole map they are told apart."""

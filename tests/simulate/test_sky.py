@@ -15,7 +15,17 @@ from scipy.special import spherical_jn
 pytest.importorskip("ducc0")
 pytest.importorskip("camb")
 
-from sundog.data.sky.sphere import adjoint, analysis, angular_spectrum, gaussian_alm, pixelisation, synthesis, truncated
+from sundog.data.sky.sphere import (
+    adjoint,
+    analysis,
+    angular_spectrum,
+    gaussian_alm,
+    gaussian_beam,
+    pixelisation,
+    scaled,
+    synthesis,
+    truncated,
+)  # fmt: skip
 from sundog.errors import FileError, OptionError, ShapeError
 from sundog.simulate.sky import NAMES, SkyMaps, cosmology, simulate_sky
 from sundog.simulate.sky.cosmology import MatterPower, matter_power
@@ -254,6 +264,8 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         simulate_sky(16, seed=-1)
     with pytest.raises(OptionError, match="min_halo"):
         simulate_sky(16, min_halo=13.0)
+    with pytest.raises(OptionError, match="a beam that these pixels do not hold"):
+        simulate_sky(16, tsz_beam=5.0)
     with pytest.raises(FileError, match="no finished sky"):
         SkyMaps.load(tmp_path)
     with pytest.raises(ShapeError, match="unequal NSIDE"):
@@ -282,6 +294,21 @@ def test_same_seed_same_bits_whatever_the_threads(tmp_path: Path) -> None:
         assert a.tobytes() == np.asarray(b).tobytes() == np.asarray(c).tobytes(), name
         assert abs(np.corrcoef(a, d)[0, 1]) < 0.05, name
     assert kept.provenance == one.provenance
+
+
+@pytest.mark.slow
+def test_clusters_are_seen_with_a_beam_before_they_have_pixels() -> None:
+    beam, lmax = 240.0, 90
+    sharp, seen, fine = (simulate_sky(nside, 2, min_halo=1e14, tsz_beam=b).tsz.astype(float)
+                         for nside, b in ((32, 0.0), (32, beam), (64, beam)))
+    assert abs(seen.mean() / sharp.mean() - 1) < 2e-3 and seen.max() <= 0
+    alm, wanted, other = (analysis(x, lmax) for x in (seen, sharp, fine))
+    window = gaussian_beam(lmax, beam)
+    for low, high in ((4, 20), (20, 45)):
+        ratio = [angular_spectrum(x)[low:high].sum() for x in (alm, scaled(wanted, window), wanted)]
+        assert abs(ratio[0] / ratio[1] - 1) < 0.03 and abs(ratio[0] / ratio[2] - 1) > 0.04  # no beam: told
+    shared = angular_spectrum(alm, other)[4:60].sum() ** 2
+    assert shared > 0.9 * angular_spectrum(alm)[4:60].sum() * angular_spectrum(other)[4:60].sum()
 
 
 @pytest.mark.slow

@@ -10,12 +10,28 @@ import pytest
 pytest.importorskip("ducc0")
 
 from sundog.data.sky.healpix import UNSEEN, reordered
-from sundog.data.sky.sphere import angular_spectrum, gaussian_alm, legendre_power, legendre_sum, pixelisation, synthesis
+from sundog.data.sky.sphere import (
+    adjoint,
+    angular_spectrum,
+    gaussian_alm,
+    legendre_power,
+    legendre_sum,
+    pixelisation,
+    synthesis,
+)  # fmt: skip
 from sundog.data.sky.strips import Sources
 from sundog.data.sky.tiles import TileLayout
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
 from sundog.simulate.sky.sources import RadioCounts
-from sundog.tasks.sky import judge_skies, plausible, sky_bispectrum, sky_patches, sky_spectra, source_counts
+from sundog.tasks.sky import (
+    judge_skies,
+    plausible,
+    sky_bispectrum,
+    sky_patches,
+    sky_spectra,
+    sky_trispectrum,
+    source_counts,
+)  # fmt: skip
 from sundog.tasks.sky.judge import compare_numbers
 from sundog.tasks.sky.measure import SkySpectra, binned
 
@@ -61,6 +77,25 @@ def test_bispectrum_of_a_squared_field_is_the_known_one() -> None:
     null = np.array([s.value / s.error for s in none])
     assert abs(null.std() - 1) < 0.25
     assert (mean / scatter * math.sqrt(12)).max() > 5
+
+
+def test_trispectrum_of_points_is_their_density_and_of_gaussian_maps_zero() -> None:
+    edges, none = np.array([4, 12, 24, 40]), []
+    power = np.where(np.arange(41) >= 2, POWER[:41], 0)
+    for seed in range(30):
+        g = sky_trispectrum(synthesis(gaussian_alm(power, np.random.default_rng(seed)), 32), edges)
+        none.append(g.value / g.error)
+    assert np.abs(np.mean(none, 0)).max() < 4.5 / math.sqrt(30)  # no bias
+    assert np.abs(np.std(none, 0) - 1).max() < 0.6  # skewed: 30 maps know their scatter to some 20 %
+    density, found = 40 / (4 * math.pi), []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        where = rng.integers(0, 12 * 32**2, rng.poisson(40))
+        peaks = np.bincount(where, minlength=12 * 32**2).astype(float)
+        found.append(sky_trispectrum(synthesis(adjoint(peaks, 48), 32), edges).value)
+    values = np.array(found)
+    assert (np.abs(values.mean(0) - density) < 4.5 * values.std(0, ddof=1) / math.sqrt(12)).all()
+    assert (values.mean(0) > 0.7 * density).all() and (values.mean(0) < 1.4 * density).all()
 
 
 def test_counts_are_the_counts() -> None:

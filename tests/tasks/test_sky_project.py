@@ -53,6 +53,8 @@ def test_holes_cost_tiles_and_come_back_as_holes(tmp_path: Path, capsys: pytest.
     file = write_healpix(tmp_path / "p.fits", HealpixMap(np.where(hidden, np.float32(UNSEEN), values), "uK", "icrs"))
     out, again = tmp_path / "patches.npz", tmp_path / "again.fits"
     words = ["sky", "project", str(file), "--size", "32", "--pixel", "60", "--overlap", "12", "--mask", "missing", "-o"]
+    assert main([*words[:6], "0", *words[7:], str(out)]) == 2
+    assert "pixels without a size" in capsys.readouterr().err
     assert main([*words, str(out), "--nearest", "-q"]) == 0
     assert f"taken for missing: {hidden.sum()} of {hidden.size}" in capsys.readouterr().err
     assert 0 < len(sundog.load(out)) < LAYOUT.number // 2

@@ -49,6 +49,8 @@ def simulate(
         "sky"),
     cosmology: Annotated[str, typer.Option(help="wmap5 or planck18.")] = "wmap5",
     extra: Annotated[list[str] | None, typer.Option(help="Further component, such as free_free; repeatable.")] = None,
+    tsz_beam: Annotated[float, typer.Option(
+        "--tsz-beam", metavar="ARCMIN", help="FWHM that clusters are seen with before they get pixels.")] = 0.0,
     cmb: Annotated[bool, typer.Option("--cmb", help="Add cmb.npy: a CMB lensed by the kappa of this sky.")] = False,
     fits: Fits = False,
     car: Car = None,
@@ -75,18 +77,18 @@ def simulate(
         return
     before_work(folder=out)
     with resumable(f"the sky in {out}"):
-        sky, files = _made(out, seed, nside=nside, cosmology=cosmology, extra=extra, cmb=cmb, fits=fits, car=car,
-                           threads=threads)
+        sky, files = _made(out, seed, nside=nside, cosmology=cosmology, extra=extra, tsz_beam=tsz_beam, cmb=cmb,
+                           fits=fits, car=car, threads=threads)
     _tell(sky, files, quiet, as_json, f"sundog sky rescale {out} --ghz 217")
 
 
-def _made(out: Path, seed: int, *, nside: int, cosmology: str, extra: list[str] | None, cmb: bool, fits: bool,
-          car: float | None, threads: int, quiet: bool = True) -> tuple[Any, list[str]]:
+def _made(out: Path, seed: int, *, nside: int, cosmology: str, extra: list[str] | None, tsz_beam: float, cmb: bool,
+          fits: bool, car: float | None, threads: int, quiet: bool = True) -> tuple[Any, list[str]]:
     """One sky, and the files that it wrote."""
     from sundog.simulate.sky import simulate_sky
 
     _check_car(car)
-    sky = simulate_sky(nside, seed, cosmology, out, extra=extra or (), threads=threads)
+    sky = simulate_sky(nside, seed, cosmology, out, extra=extra or (), tsz_beam=tsz_beam, threads=threads)
     files = [str(out)]
     if cmb:
         import numpy as np
@@ -184,7 +186,8 @@ def project(
         typer.echo(f"sundog: {file.name}: pixels that are 0 are taken for missing: {(~shown).sum()} of {shown.size}",
                    err=True)
     usual = usual_layout(sky)
-    layout = TileLayout(size, pixel or usual.pixel_arcmin, max(8, size // 4) if overlap is None else overlap)
+    layout = TileLayout(size, usual.pixel_arcmin if pixel is None else pixel,
+                        max(8, size // 4) if overlap is None else overlap)
     found = flat_patches(sky, layout, mask=shown, nearest=nearest, threads=threads)
     found.save(out)
     if not quiet:
@@ -255,7 +258,7 @@ def train(
     before_work(folder=out)
     maps = [SkyMaps.load(folder) for folder in skies]
     finest = min(60 * math.degrees(math.sqrt(math.pi / 3) / sky.nside) for sky in maps)
-    layout = TileLayout(size, pixel or min(finest, 30.0), max(8, size // 6))
+    layout = TileLayout(size, min(finest, 30.0) if pixel is None else pixel, max(8, size // 6))
     there = len(maps) * sum(layout.count(row) for row in range(layout.rows))
     data = sky_patches([dict(sky) for sky in maps], min(patches, there), layout, seed=seed, threads=threads)
     budget = {"steps": steps, "seconds": seconds}

@@ -46,7 +46,10 @@ class TileLayout:
             raise OptionError("impossible tiles", got=f"size {self.size}, overlap {self.overlap}",
                               expected=f"size >= 16 and {2 * MARGIN + 4} <= overlap <= size / 2",
                               do="pass e.g. size=128, overlap=20")
-        if not 0 < self.side <= math.radians(40):
+        if not self.pixel_arcmin > 0:
+            raise OptionError("pixels without a size", got=f"{self.pixel_arcmin:g} arcmin", expected="more than 0",
+                              do="leave it out for pixels as wide as those of the map")
+        if not self.side <= math.radians(40):
             raise OptionError("tiles too large for a tangent plane", got=f"{math.degrees(self.side):.1f} degrees",
                               expected="at most 40 degrees", do="use smaller pixels or fewer of them")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, max_pool2d, pad
 
 from sundog.models.microcanonical.examples import missing_distance
 from sundog.statistics.maps.bands import BandPowers
@@ -46,7 +46,8 @@ class Elsewhere:
         gap = (~valid).to(field)
         width = 2 * float(missing_distance(~valid, True).max())
         self.smoothings = tuple(s for s in smoothings if s < width / 4)
-        self.around = (gaussian_smooth(gap[None], SEAM, periodic=True) > 0.1).to(field)
+        opened = max_pool2d(pad(gap[None], (2, 2, 2, 2), mode="circular"), 5, stride=1)  # lone pixels, smoothed, sink
+        self.around = ((gaussian_smooth(gap[None], SEAM, periodic=True) > 0.1) | (opened > 0)).to(field)
         octaves = max(1, min(J, int(math.log2(max(width, 4))) - 1))
         trusted = valid.clone()
         if not periodic:

@@ -23,7 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sundog.checks import at_least
-from sundog.data.sky.sphere import adjoint, gaussian_alm, nside_of, scaled, synthesis, truncated
+from sundog.data.sky.sphere import (
+    adjoint,
+    analysis,
+    gaussian_alm,
+    gaussian_beam,
+    nside_of,
+    scaled,
+    synthesis,
+    truncated,
+)
 from sundog.errors import OptionError
 from sundog.random import numpy_stream
 from sundog.simulate.frequency import T_CMB, sz_spectrum, thermodynamic_to_intensity
@@ -58,7 +67,7 @@ _RESOLVED = np.dtype([("pixel", np.int32), *((name, np.float32) for name in (
 
 def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5", out: str | Path | None = None, *,
                  extra: Sequence[str] = (), min_halo: float = LIGHTEST, cib_d_1000: float = CIB_D_1000,
-                 radio: RadioCounts | None = None, threads: int = 1) -> SkyMaps:
+                 radio: RadioCounts | None = None, tsz_beam: float = 0.0, threads: int = 1) -> SkyMaps:
     """A sky at 148 GHz: kappa, thermal and kinetic SZ, CIB and radio sources, correlated; uK_CMB.
 
     Same arguments, same bits, whatever the number of threads. Maps carry no beam; kappa and the Gaussian parts are
@@ -75,6 +84,8 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
         lighter ones follow the smoothed matter. 1e14 takes a third of the time and loses shot noise
     cib_d_1000 : 1000 * 1001 C_1000 / 2 pi of the CIB in uK^2; its amplitude is set, not predicted
     radio : counts of the radio sources
+    tsz_beam : FWHM in arcmin, two pixels at least, that the clusters are seen with before the map has pixels: nothing
+        rings. 0: none. (`sundog.tasks.sky.with_beam` smooths maps that have pixels.)
     threads : of the spherical transforms
 
     Raises
@@ -90,14 +101,15 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     >>> sky.nside, bool(sky.tsz.max() <= 0), bool(sky.radio.min() >= 0)
     (16, True, True)
     """
-    model = _checked(nside, seed, cosmology, min_halo)
+    model = _checked(nside, seed, cosmology, min_halo, tsz_beam)
     names = tuple(dict.fromkeys((*NAMES, *(component(name).name for name in extra))))
     radio = radio or RadioCounts()
     facts = {"simulator": "sundog.simulate.sky.simulate_sky", "seed": seed, "nside": nside, "cosmology": model.name,
-             "min_halo": min_halo, "cib_d_1000": cib_d_1000}
+             "min_halo": min_halo, "cib_d_1000": cib_d_1000, **({"tsz_beam_arcmin": tsz_beam} if tsz_beam else {})}
     unfinished = Unfinished(out, f"{facts} {model} {radio} {names}")
     with growing(out) as place:
-        builder = _Builder.start(seed, model, new_maps(place, 12 * nside**2, names), min_halo, radio, threads)
+        builder = _Builder.start(seed, model, new_maps(place, 12 * nside**2, names), min_halo, radio, tsz_beam,
+                                 threads)
         _grow(builder, cib_d_1000, unfinished)
         sky = SkyMaps(builder.maps, frequency_ghz=REFERENCE, provenance={**facts, "halos": builder.halos})
         if out is not None:
@@ -125,7 +137,7 @@ def _grow(builder: _Builder, cib_d_1000: float, unfinished: Unfinished) -> None:
             draw(builder)
 
 
-def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float) -> Cosmology:
+def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float, tsz_beam: float) -> Cosmology:
     if nside != int(nside) or nside & (int(nside) - 1) or not _SMALLEST <= nside <= _LARGEST:
         raise OptionError("cannot simulate this NSIDE", got=nside, expected="a power of two, 16 to 8192",
                           do="try 128 first; 512 takes half a minute of CPU")
@@ -133,6 +145,10 @@ def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float) -> C
     if not 1e12 <= min_halo <= 1e15:
         raise OptionError("min_halo out of range", got=min_halo, expected="1e12 to 1e15 solar masses",
                           do="pass min_halo=1e13")
+    narrowest = 120 * math.degrees(math.sqrt(math.pi / 3) / nside)
+    if tsz_beam and not narrowest <= tsz_beam < 600:
+        raise OptionError("a beam that these pixels do not hold", got=f"{tsz_beam:g} arcmin at NSIDE {nside}",
+                          expected=f"{narrowest:.3g} (two pixels) to 600 arcmin", do="use a finer map or a wider beam")
     return cosmology(name)
 
 
@@ -152,6 +168,7 @@ class _Builder:
     min_halo: float
     radio: RadioCounts
     radio_share: Array
+    tsz_beam: float
     threads: int
     resolved: dict[int, list[Array]] = field(default_factory=dict)
     sums: dict[str, Array] = field(default_factory=dict)
@@ -160,10 +177,10 @@ class _Builder:
 
     @staticmethod
     def start(seed: int, model: Cosmology, maps: dict[str, Array], min_halo: float, radio: RadioCounts,
-              threads: int) -> _Builder:
+              tsz_beam: float, threads: int) -> _Builder:
         power, layers = matter_power(model), matter.shells(model)
         return _Builder(nside_of(maps["kappa"]), seed, power, layers, maps, min_halo, radio,
-                        radio_shares(power, layers), threads)
+                        radio_shares(power, layers), tsz_beam, threads)
 
     @property
     def lmax(self) -> int:
@@ -302,18 +319,31 @@ class _Builder:
     def add_resolved_halos(self) -> None:
         """Convolve the halos larger than a pixel with their profile, one bin of angular size at a time."""
         lmax = 3 * self.nside - 1
-        smooth, bins = self.pixel_window(lmax), [np.concatenate(parts) for parts in self.resolved.values()]
+        bins = [np.concatenate(parts) for parts in self.resolved.values()]
         for name in ("tsz", "kappa", "ksz"):
-            total: Any = 0
+            beamed = name == "tsz" and self.tsz_beam > 0
+            smooth = gaussian_beam(lmax, self.tsz_beam) if beamed else self.pixel_window(lmax)
+            total: Any = scaled(self._unresolved(lmax), smooth) if beamed else 0
             for halos in bins:
                 peaks = np.zeros(12 * self.nside**2, np.float32)
                 np.add.at(peaks, halos["pixel"], halos[name])
                 alm = adjoint(peaks, lmax, threads=self.threads)
                 total = total + scaled(alm, _window(name, halos, lmax, self.power.cosmology) * smooth)
-            if bins:
+            if bins or beamed:
                 values = synthesis(total, self.nside, threads=self.threads)
                 self.maps[name] += np.minimum(values, 0) if name == "tsz" else values
-        add_nested(self.maps["tsz"], self.sums["tsz"])
+        if not self.tsz_beam:
+            add_nested(self.maps["tsz"], self.sums["tsz"])
+
+    def _unresolved(self, lmax: int) -> Array:
+        """Coefficients of the gas without a profile, points and faint halos; the latter leave their map."""
+        peaks = np.zeros_like(self.maps["tsz"])
+        add_nested(peaks, self.sums["tsz"])
+        peaks *= np.float32(self.pixel)
+        found = adjoint(peaks, lmax, threads=self.threads)
+        found += analysis(self.maps["tsz"], lmax, iterations=1, threads=self.threads)
+        self.maps["tsz"][:] = 0
+        return found
 
     def finish_dust(self, jansky: float) -> None:
         """Draw the halos too light to be placed, all shells at once: a gamma law with their mean and variance."""

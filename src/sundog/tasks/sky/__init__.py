@@ -4,7 +4,7 @@ from sundog.simulate.frequency import convert, sz_spectrum, thermodynamic_to_int
 from sundog.tasks.sky.ensemble import SkyCovariance, simulate_skies, skies_in, sky_covariance
 from sundog.tasks.sky.generate import GeneratedSky, apply_transfer, assemble, generate_sky, transfer_function
 from sundog.tasks.sky.judge import SkyVerdict, judge_skies, plausible, sky_patches
-from sundog.tasks.sky.measure import geometric_edges, sky_bispectrum, sky_spectra, source_counts
+from sundog.tasks.sky.measure import geometric_edges, sky_bispectrum, sky_spectra, sky_trispectrum, source_counts
 from sundog.tasks.sky.patches import sky_strips
 from sundog.tasks.sky.rescale import in_frame, in_unit, rescale, with_beam
 from sundog.tasks.sky.sources import find_point_sources, place_sources
@@ -32,6 +32,7 @@ __all__ = [
     "sky_patches",
     "sky_spectra",
     "sky_strips",
+    "sky_trispectrum",
     "source_counts",
     "sz_spectrum",
     "thermodynamic_to_intensity",

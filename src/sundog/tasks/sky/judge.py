@@ -19,7 +19,7 @@ from sundog.data.sky.tiles import TileLayout, read_row
 from sundog.errors import DataError, SampleSizeError, ShapeError
 from sundog.random import numpy_stream
 from sundog.simulate.sky.components import POINT_LIKE
-from sundog.tasks.sky.measure import SkySpectra, geometric_edges, sky_bispectrum, sky_spectra
+from sundog.tasks.sky.measure import SkySpectra, geometric_edges, sky_bispectrum, sky_spectra, sky_trispectrum
 from sundog.verdicts.compare import judge
 from sundog.verdicts.deciding.moderated import LEVEL, check_numbers, moderated
 from sundog.verdicts.verdict import Verdict
@@ -34,7 +34,8 @@ class SphereRow:
 
     Attributes
     ----------
-    name : "kappa x tsz" (spectrum), "r kappa x tsz" (correlation) or "bispectrum kappa"
+    name : "kappa x tsz" (spectrum), "r kappa x tsz" (correlation), "bispectrum kappa" or
+        "trispectrum kappa"
     where : the multipoles
     real, fake : means over the skies
     error : standard error of fake - real, moderated: see `moderated`
@@ -170,6 +171,9 @@ def _numbers(maps: Mapping[str, Array], edges: Array, wide: Array, threads: int)
         found = sky_bispectrum(np.asarray(values), wide, threads=threads)
         for triple, *number in zip(found.triples, found.value, found.error):
             out[f"bispectrum {name}", ",".join(str(wide[t]) for t in triple)] = tuple(number)
+        four = sky_trispectrum(np.asarray(values), wide, threads=threads)
+        for pair, *number in zip(four.pairs, four.value, four.error):
+            out[f"trispectrum {name}", ",".join(str(wide[t]) for t in pair)] = tuple(number)
     return out
 
 
