@@ -1,6 +1,7 @@
-"""Closed forms: exp2 beside Taylor and Chebyshev (docs/series.md), and a law of spectra (docs/scan.md).
+"""Closed forms: exp2 beside Taylor and Chebyshev (docs/series.md), an emulator (same page), spectra (docs/scan.md).
 
 python benchmarks/closed_forms.py exp2
+python benchmarks/closed_forms.py emulator   # the 70 runs of CAMB that come with the package
 python benchmarks/closed_forms.py spectra
 """
 
@@ -10,9 +11,12 @@ import sys
 import time
 
 import numpy as np
+import torch
 
+import sundog
 from sundog.models.symbolic import evolve_program
 from sundog.tasks.anomaly import SignalRegion, common_edges, fit_bump
+from sundog.tasks.closed_forms import closed_forms
 
 TOYS = 6
 
@@ -35,6 +39,24 @@ def exp2() -> None:
         errors = [np.abs(f / 2**fine - 1).max() for f in (taylor, chebyshev, *(p(fine) for p in best))]
         print(f"| {operations} | {errors[0]:.1e} | {errors[1]:.1e} | " + ", ".join(f"{e:.1e}" for e in errors[2:])
               + f" | `{best[0]}` |")
+
+
+def emulator() -> None:
+    """Formulas for the amplitudes of eight modes of CAMB's spectra; the runs that were held out judge both."""
+    data = sundog.load("src/sundog/data/samples/camb.npz")
+    run = sundog.fit("pod", data)
+    assert data.held_out is not None and data.held_out.context is not None
+    truth, context = data.held_out.values.double(), data.held_out.context
+    print("| operations | trials | modes | error of each | error | emulator's own std | formula to CAMB | emulator to "
+          "CAMB | CPU s |\n|---|---|---|---|---|---|---|---|---|")
+    for operations, trials in ((6, 3000), (12, 10_000), (20, 10_000)):
+        start = time.process_time()
+        found = closed_forms(run, operations=operations, trials=trials)
+        spent = time.process_time() - start
+        answers = torch.as_tensor(found(context)), run.predict(context).mean.double()
+        wrong = [float(((answer - truth) / torch.as_tensor(found.unit)).square().mean().sqrt()) for answer in answers]
+        print(f"| {operations} | {trials} | {len(found.programs)} | {', '.join(f'{e:.2g}' for e in found.errors)} | "
+              f"{found.error:.3f} | {found.own:.3f} | {wrong[0]:.3f} | {wrong[1]:.3f} | {spent:.0f} |", flush=True)
 
 
 def spectra() -> None:
@@ -69,4 +91,4 @@ def threshold(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    {"exp2": exp2, "spectra": spectra}[sys.argv[1]]()
+    {"exp2": exp2, "emulator": emulator, "spectra": spectra}[sys.argv[1]]()

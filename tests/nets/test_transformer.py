@@ -5,7 +5,7 @@ import torch
 
 import sundog
 from sundog import Dataset, Plan, fit
-from sundog.errors import OptionError
+from sundog.errors import DataError, OptionError
 from sundog.nets.transformer import Transformer
 
 
@@ -87,6 +87,18 @@ def test_sets_keep_zeros_for_what_is_not_there():
     more = torch.cat([noise, torch.full((300, 3, 1, 4), 9.0)], 3)
     torch.testing.assert_close(loss(z, noise, t), loss(longer, more, t))  # padding changes nothing
     assert int((size == 8).sum()) > 0
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda x: torch.cat([x[:90], 0 * x[90:]]), r"no event without particles: got 10 of 100"),
+    (lambda x: torch.where(x == 0, torch.nan, x), "rows of zeros where no particle is"),
+    (lambda x: torch.cat([x[..., :2], (x[..., 2:] != 0).float() * 0], 2), "particles do not vary")])
+def test_sets_say_what_they_miss(change, words):
+    x = change(jets(100, 0)[0])
+    with pytest.raises(DataError, match=words):
+        fit("sets", Dataset.from_arrays(x, time_step=1.0, held_out_fraction=0.0), plan=Plan(steps=3), parameters=5e3)
+    with pytest.raises(OptionError, match="come with a time step"):
+        fit("sets", jets(100, 0)[0], plan=Plan(steps=3))
 
 
 @pytest.mark.slow

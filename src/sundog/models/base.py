@@ -228,7 +228,9 @@ class Model(nn.Module, ABC):
             row = shape[-2:-1] == (1,)
             raise OptionError(f"family '{self.family}' draws {' or '.join(self.draws)}",
                               got=f"samples of shape {shape}", expected=", ".join(SHAPES[word] for word in self.draws),
-                              do="use another family, or cut or reshape the data"
+                              do="series and sets come with a time step: sundog.Dataset.from_arrays(x, time_step=1.0), "
+                              "--kind series" if self.draws == ("series",) and len(shape) == 2 else
+                              "use another family, or cut or reshape the data"
                               + ("; a table taken for a map loads with kind='events'" if len(shape) == 2 and not row
                                  else ""))
         if self.context_dim and not self.takes_context:

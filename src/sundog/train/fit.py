@@ -19,7 +19,7 @@ from sundog.data.atomic import alone_in
 from sundog.data.dataset import Dataset
 from sundog.data.files import as_dataset
 from sundog.data.scaling import Scaling, Standard
-from sundog.data.series.layout import laid_out, whole_series
+from sundog.data.series.layout import laid_out, whole_series, whole_sets
 from sundog.errors import DataError, OptionError, RunError, SampleSizeError, ShapeError
 from sundog.models.base import Batch, Model, RowNoise, as_often_as_weighed
 from sundog.models.emulators.base import Emulator
@@ -177,7 +177,7 @@ def _check_series(data: Dataset, family: str | type[Model]) -> None:
         raise OptionError(f"family '{model.family}' draws no series", got=f"series of {data.values.shape[1]} points",
                           expected=f"one of {takers}", do="choose one of these; for columns without an order in time "
                           "pass sundog.Dataset.from_arrays(data.values)")
-    whole_series(data, f"family '{model.family}'")
+    (whole_sets if model.family == "sets" else whole_series)(data, f"family '{model.family}'")
 
 
 def _check(plan: Plan | None, steps: int | None, out: str | Path | None) -> None:

@@ -85,3 +85,22 @@ def whole_series(data: Dataset, what: str) -> Dataset:
         raise DataError(f"{what} takes no constant series", got=f"{int(flat.sum())} of {len(data)} never change",
                         expected="series that vary", do="drop them: data[~constant]")
     return data
+
+
+def whole_sets(data: Dataset, what: str) -> Dataset:
+    """The data as sets (n, particles, features), where ``what`` can use them: no NaN, and a particle in each.
+
+    Raises
+    ------
+    DataError : NaN; a set of zeros alone, which is padding.
+    """
+    gaps = data.values.isnan().flatten(1).any(1)
+    if bool(gaps.any()):
+        raise DataError(f"{what} takes no NaN", got=f"NaN in {int(gaps.sum())} of {len(data)} sets",
+                        expected="rows of zeros where no particle is", do="pass torch.nan_to_num(values)")
+    empty = ~(data.values != 0).flatten(1).any(1)
+    if bool(empty.any()):
+        raise DataError(f"{what} takes no event without particles", got=f"{int(empty.sum())} of {len(data)} are all "
+                        "zeros", expected="a particle in each: a row of zeros is none",
+                        do="drop them: data[(data.values != 0).flatten(1).any(1)]")
+    return data
