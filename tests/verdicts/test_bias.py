@@ -1,6 +1,7 @@
 """bias_report: calibrated on resampled training data, a dropped class is named, attributes of images and steps."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 import sundog
 from sundog import Dataset, bias_report
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
-from sundog.tasks.trajectory import trajectory
+from sundog.tasks.trajectory import Trajectory, trajectory
 
 
 def rows(n, seed):
@@ -86,6 +87,20 @@ def test_shares_by_sampling_step_end_at_those_of_the_sample():
     assert len(report.steps) == len(way.levels) == len(report.levels)
     assert list(report.steps[-1]) == pytest.approx([share.fake for share in report.shares])
     assert "noise level" in str(report)
+    with pytest.raises(OptionError, match="not known at noise levels"):
+        bias_report(maps, way.sample, {"mine": (np.zeros(60), np.zeros(30))}, trajectory=way)
+
+
+def test_columns_and_context_of_a_trajectory_go_by_name():
+    x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    train = Dataset.from_arrays(x, names=("pt", "eta"), context=x[:, :1].round(), context_names=("kind",))
+    way = Trajectory(torch.tensor([1.0, 0.0]), torch.stack([x, x]), torch.stack([x + 100, x]), train)
+    report = bias_report(train, train, ("eta", "kind"), trajectory=way)
+    assert report.steps[0][:8] == (0,) * 7 + (1,)  # all beyond the last cell of eta
+    assert report.steps[0][8:] == report.steps[1][8:] and report.steps[1] == tuple(s.fake for s in report.shares)
+    other = Dataset.from_arrays(x, names=("a", "b"))
+    with pytest.raises(ShapeError, match="of other columns"):
+        bias_report(train, train, "eta", trajectory=replace(way, sample=other))
 
 
 def test_misuse_is_named():

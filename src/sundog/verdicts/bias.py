@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,8 +114,10 @@ def bias_report(train: Dataset, fake: Dataset,
 
     Raises
     ------
-    OptionError : an attribute that neither sample has. SampleSizeError : fewer than 20 rows.
-    ShapeError : an attribute of another length, or of another unit. DataError : values that are not finite.
+    OptionError : an attribute that neither sample has; with a trajectory, given values.
+    SampleSizeError : fewer than 20 rows.
+    ShapeError : an attribute of another length, or of another unit; a trajectory of other columns.
+    DataError : values that are not finite.
 
     Example
     -------
@@ -145,8 +147,15 @@ def bias_report(train: Dataset, fake: Dataset,
                    for share, q in zip(found, p))
     if trajectory is None:
         return BiasReport(shares)
+    way = trajectory.sample
+    if (way.kind, way.names, way.context_names) != (fake.kind, fake.names, fake.context_names):
+        raise ShapeError("a trajectory of other columns", got=", ".join(way.names + way.context_names),
+                         expected=", ".join(fake.names + fake.context_names), do="record that of the judged generator")
+    if fixed := [name for name, (source, _) in zip(attributes, cells) if isinstance(source, tuple)]:
+        raise OptionError("values of rows are not known at noise levels", got=", ".join(fixed),
+                          expected="names of columns, or functions of a Dataset", do="leave out trajectory=, or these")
     steps = [tuple(float(v) for source, classes in cells for v in classes.shares(
-        _of(source, str(source), Dataset.from_arrays(frame)))) for frame in trajectory.frames]
+        _of(source, str(source), replace(way, values=frame)))) for frame in trajectory.frames]
     return BiasReport(shares, tuple(map(float, trajectory.levels)), tuple(steps))
 
 
