@@ -8,7 +8,7 @@ the likelihood ratio, the bound where it is known, has 95 % power (for the other
 
     python benchmarks/judge_power.py run --results power.jsonl     # resumable: every repeat is one line
     python benchmarks/judge_power.py run --real --n 500 --data FOLDER --results power.jsonl
-    python benchmarks/judge_power.py table --results power.jsonl
+    python benchmarks/judge_power.py table --results power.jsonl [more.jsonl ...]   # samples that all files hold
 """
 
 from __future__ import annotations
@@ -184,12 +184,13 @@ def bound(law: Law | Real, how: str, n: int) -> float:
     return (low * high) ** 0.5
 
 
-def p_values(x: np.ndarray, y: np.ndarray, oracle: np.ndarray | None, seed: int, trees: bool) -> dict[str, float]:
-    """p of every test on one pair of samples."""
+def p_values(x: np.ndarray, y: np.ndarray, oracle: np.ndarray | None, seed: int, every: bool) -> dict[str, float]:
+    """p of every test on one pair of samples, or of the deciding rows alone."""
     labels = Labels(len(x), len(y), seed)
     pooled = pool(Dataset.from_arrays(x), Dataset.from_arrays(y), None, (), labels)
     deciding = deciding_rows(standardised(pooled.space), labels)
-    published = [row for row in (*moment_rows(pooled), *joint_rows(pooled)) if row.name in PUBLISHED]
+    found = [*moment_rows(pooled), *joint_rows(pooled)] if every else []
+    published = [row for row in found if row.name in PUBLISHED]
     for row in published:
         row.table.columns = 1 + labels.splits + 299
     extra = []
@@ -199,33 +200,39 @@ def p_values(x: np.ndarray, y: np.ndarray, oracle: np.ndarray | None, seed: int,
     fill(labels, list({id(t): t for t in [r.table for r in deciding] + [r.table for r in published] + extra}.values()))
     at = np.r_[0, 1 + labels.splits : 1 + labels.splits + labels.relabellings]
     t = np.array([row.statistic(row.table).numpy()[at] for row in deciding])
-    found = {"global": combined(t).p, **{f"* {r.name}": combined(t[i : i + 1]).p for i, r in enumerate(deciding)}}
+    p = {"global": combined(t).p, **{f"* {r.name}": combined(t[i : i + 1]).p for i, r in enumerate(deciding)}}
     for row in published:
         summary = (row.summary(row.parts(row.table)).abs() ** row.power).numpy()
-        found[PUBLISHED[row.name]] = combined(summary[None, np.r_[0, 1 + labels.splits : len(summary)]]).p
+        p[PUBLISHED[row.name]] = combined(summary[None, np.r_[0, 1 + labels.splits : len(summary)]]).p
     if extra:
-        found["likelihood ratio"] = float(norm.sf(float(pulls(extra[0])[0, 0])))
-    if trees:
+        p["likelihood ratio"] = float(norm.sf(float(pulls(extra[0])[0, 0])))
+    if every:
         a, b = torch.from_numpy(pooled.space).split([len(x), len(y)])
-        found["C2ST, trees"] = classifier_two_sample(a, b, seed, groups=np.arange(len(pooled.space))).p_value
-    return found
+        p["C2ST, trees"] = classifier_two_sample(a, b, seed, groups=np.arange(len(pooled.space))).p_value
+    return p
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure what is not yet in the file."""
-    path = Path(options.results)
+    path = Path(options.results[0])
     done = {tuple(json.loads(line)["key"]) for line in path.read_text().splitlines()} if path.exists() else set()
+    columns = [(kind, 0, how) for kind, how in REAL] if options.real else COLUMNS[: options.columns]
+    laws = {(kind, d): Law(kind, d) if d else Real(kind, options.data) for kind, d, _ in columns}
+    starts: dict[tuple, float] = {}
     for repeat in range(options.repeats):
-        for kind, d, how in [(kind, 0, how) for kind, how in REAL] if options.real else COLUMNS[: options.columns]:
-            law = Law(kind, d) if d else Real(kind, options.data)
-            start = bound(law, how, options.n)
+        for column in columns:
+            kind, d, how = column
+            law = laws[kind, d]
             for factor in FACTORS:
-                key = (kind, d, how, options.n, factor, repeat)
+                key = (*column, options.n, factor, repeat)
                 if key in done:
                     continue
-                rng, e, begin = numpy_stream(repeat, *key), start * factor, time.process_time()
+                if column not in starts:
+                    starts[column] = bound(law, how, options.n)
+                rng, e, begin = numpy_stream(repeat, *key), starts[column] * factor, time.process_time()
                 x, y = law.sample(options.n, rng), law.deformed(options.n, how, e, rng)
-                p = p_values(x, y, law.log_ratio(np.concatenate([x, y]), how, e), repeat, options.trees)
+                oracle = None if options.deciding else law.log_ratio(np.concatenate([x, y]), how, e)
+                p = p_values(x, y, oracle, repeat, not options.deciding)
                 line = {"key": key, "epsilon": e, "p": p, "cpu": round(time.process_time() - begin, 2)}
                 with path.open("a") as file:
                     file.write(json.dumps(line) + "\n")
@@ -241,19 +248,37 @@ def smallest(values: dict[float, list[float]]) -> float:
 
 
 def table(options: argparse.Namespace) -> None:
+    """Print the table of what is in the files."""
+    print_table(joined(options.results))
+
+
+def joined(paths: list[str]) -> list[dict]:
+    """Lines of samples that every file has, with the p of all; the judge's own rows from the last that has them."""
+    files = [{tuple(row["key"]): row for row in map(json.loads, Path(path).read_text().splitlines())} for path in paths]
+    lines = []
+    for key in (key for key in files[0] if all(key in file for file in files)):
+        p: dict[str, float] = {}
+        for file in files:
+            more = file[key]["p"]
+            p = {name: v for name, v in p.items() if "global" not in more or not ours(name)} | more
+        lines.append(files[0][key] | {"p": p, "cpu": sum(file[key]["cpu"] for file in files)})
+    return lines
+
+
+def ours(name: str) -> bool:
+    """Whether it is the judge, or one of its deciding rows."""
+    return name == "global" or name.startswith("* ")
+
+
+def print_table(lines: list[dict]) -> None:
     """Print epsilon of every test in every column, and what the global p-value needs in units of the best others."""
     held: dict[tuple, dict[str, dict[float, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    cpu = 0.0
-    for line in Path(options.results).read_text().splitlines():
-        row = json.loads(line)
-        cpu += row["cpu"]
+    cpu = sum(row["cpu"] for row in lines)
+    for row in lines:
         for name, p in row["p"].items():
             held[tuple(row["key"][:4])][name][row["epsilon"]].append(p)
     columns = {c: {name: smallest(v) for name, v in tests.items()} for c, tests in held.items()}
     names = list(dict.fromkeys(name for tests in columns.values() for name in tests))
-
-    def ours(name: str) -> bool:
-        return name == "global" or name.startswith("* ")
 
     print("| test | " + " | ".join(f"{k} {d or ''} {how}" for k, d, how, _ in columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
@@ -273,13 +298,13 @@ def main() -> None:
     """Run or print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--results", default="judge_power.jsonl")
+    parser.add_argument("--results", nargs="+", default=["judge_power.jsonl"])
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--real", action="store_true", help="columns of real events and of images")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--columns", type=int, default=12)
-    parser.add_argument("--trees", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--deciding", action="store_true", help="the deciding rows alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
     (run if options.what == "run" else table)(options)

@@ -66,6 +66,7 @@ INSIDE_FUNCTIONS = {
     "models/gaussian/by_context.py": {"sklearn"},
     "models/classifier.py": {"sklearn"},
     "models/mixture_vae.py": {"sklearn"},
+    "verdicts/deciding/mixture.py": {"sklearn"},
     "tasks/anomaly/detectors/base.py": {"sklearn"},
     "simulate/sky/cmb.py": {"camb"},
     "simulate/sky/cosmology.py": {"camb"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sparse
@@ -130,6 +131,16 @@ class Table:
     difference: Tensor = field(default_factory=lambda: torch.zeros(0))
     covariance: Tensor = field(default_factory=lambda: torch.zeros(0))
 
+    @cached_property
+    def axes(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of the correlations, and the squares (kept, columns) of D along their axes, both in units of
+        the standard deviations. Of a filled table."""
+        scale = _root(self.covariance.diagonal())
+        moving = torch.isfinite(scale)
+        values, vectors = torch.linalg.eigh((self.covariance / torch.outer(scale, scale))[moving][:, moving])
+        kept = values > SMALLEST_EIGENVALUE * values.max()
+        return values[kept], (vectors[:, kept].T @ (self.difference / scale[:, None])[moving]).square()
+
 
 def fill(labels: Labels, tables: Sequence[Table]) -> None:
     """Fill every table in one pass over the rows."""
@@ -192,13 +203,8 @@ def hotelling(table: Table, ridge: float = 0.0) -> Tensor:
 
     Source: Hotelling 1931; with a ridge, the kernel test of Harchaoui, Bach & Moulines 2008.
     """
-    scale = _root(table.covariance.diagonal())
-    moving = torch.isfinite(scale)
-    r = table.covariance / torch.outer(scale, scale)
-    values, vectors = torch.linalg.eigh(r[moving][:, moving])
-    along = vectors.T @ (table.difference / scale[:, None])[moving]
-    kept = values > SMALLEST_EIGENVALUE * values.max()
-    return (along[kept].square() / (values[kept] + ridge * values.sum())[:, None]).sum(0)
+    values, squares = table.axes
+    return (squares / (values + ridge * values.sum())[:, None]).sum(0)
 
 
 def _root(variance: Tensor) -> Tensor:
