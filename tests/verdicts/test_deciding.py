@@ -91,6 +91,15 @@ def test_small_errors_of_two_thousand_events_are_seen(error):
     assert decided(x, y).p < 1e-3
 
 
+def test_clusters_a_seventh_too_wide_are_seen_by_where_the_rows_lie():
+    """Six tight clusters, whose widths are 1 % of each column's variance."""
+    rng = np.random.default_rng(2)
+    centre = rng.normal(size=(6, 5))
+    x, y = (centre[rng.integers(0, 6, 1500)] + width * rng.normal(size=(1500, 5)) for width in (0.2, 0.23))
+    found = combined(statistics(x, y, seed=2))
+    assert found.p < 1e-6 and found.pull[5] > 1.5 + found.pull[[0, 1, 2, 3, 7, 8]].max()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("law", [gaussian, mixed])
 def test_the_law_beyond_the_relabellings_agrees_with_twenty_times_as_many(law):

@@ -74,16 +74,14 @@ def test_repeated_fakes_do_not_leak_but_would_without_groups():
     real, fake = gaussian(600, 6), gaussian(100, 7).repeat(6, 1)
     honest = classifier_two_sample(real, fake)
     leaky = classifier_two_sample(real, fake, groups=np.arange(1200))
-    assert honest.repeated == 600 and honest.auc < 0.65
+    assert honest.auc < 0.65
     assert leaky.auc > 0.8
 
 
-def test_shared_rows_are_counted_and_do_not_pull_the_area_down():
+def test_shared_rows_do_not_pull_the_area_down():
     real = gaussian(600, 8)
     found = classifier_two_sample(real, real[:300])
-    assert found.shared == 300
     assert abs(found.auc - 0.5) < 4 * found.null_error
-    assert classifier_two_sample(real, gaussian(300, 9)).shared == 0
 
 
 def test_same_seed_same_area():

@@ -36,18 +36,12 @@ class TwoSample:
     error : DeLong standard error of ``auc``
     null_error : standard error that the area has when both laws agree
     p_value : one-sided probability of an area this large if both laws agree
-    shared : rows of the fake sample that also stand in the real one (a leak: see ``classifier_two_sample``)
-    repeated : rows of either sample that have a twin within their own sample
-    n : rows of (real, fake)
     """
 
     auc: float
     error: float
     null_error: float
     p_value: float
-    shared: int
-    repeated: int
-    n: tuple[int, int]
 
 
 def area_under_curve(real: Tensor, fake: Tensor) -> tuple[float, float]:
@@ -139,8 +133,7 @@ def classifier_two_sample(
 
     Duplicates and near-duplicates (``duplicate_groups``) never stand in two folds. Without that, repeated
     fakes drive the AUC to 1 (the classifier recognises a row it was trained on) and rows shared between the
-    two samples pull it to or below 0.5 (it has learned the wrong label). Shared rows are counted in ``shared``:
-    the caller must flag them, because an overlap makes the two samples dependent.
+    two samples pull it to or below 0.5 (it has learned the wrong label).
 
     A fold is scored by a classifier that learned from the folds before it. With cross-validation, where each fold
     is scored by all others, the areas depend on each other: the null is sqrt(2) too wide, 3 to 5 % of false alarms at
@@ -182,25 +175,15 @@ def classifier_two_sample(
     if not found:  # one sample is a single repeated row, so no fold holds some of it and leaves some to learn from
         same = set(groups[labels == 0]) == set(groups[labels == 1])
         found = [(0.5 if same else 1.0, 0.0, math.sqrt((len(x) + 1) / (12 * len(real) * len(fake))), 1.0)]
-    return _outcome(np.array(found), groups, labels)
+    area, error_k, null_k, weight = np.array(found).T
+    weight = weight / null_k / (weight / null_k).sum()
+    auc, error, null = float(weight @ area), *(float(np.hypot.reduce(weight * e)) for e in (error_k, null_k))
+    return TwoSample(auc, error, null, float(norm.sf((auc - 0.5) / null)))
 
 
 def small_trees(seed: int) -> TreeEnsemble:
     """The default classifier of the test: one boosting, shallow enough to be quick and hard to overfit."""
     return TreeEnsemble(members=1, seed=key(seed, "trees") >> 224, max_iter=150, max_leaf_nodes=16, validation=0.2)
-
-
-def _outcome(found: np.ndarray, groups: np.ndarray, labels: np.ndarray) -> TwoSample:
-    """The folds (area, error, null error, weight) as one."""
-    area, error_k, null_k, weight = found.T
-    weight = weight / null_k / (weight / null_k).sum()
-    auc, error, null = float(weight @ area), float(np.hypot.reduce(weight * error_k)), float(
-        np.hypot.reduce(weight * null_k))
-    inside = np.stack([np.bincount(groups[labels == y], minlength=groups.max() + 1) for y in (0, 1)])
-    shared = int(inside[1][inside[0] > 0].sum())
-    repeated = int(inside[inside > 1].sum())
-    return TwoSample(auc, error, null, float(norm.sf((auc - 0.5) / null)), shared, repeated,
-                     (int((labels == 0).sum()), int((labels == 1).sum())))
 
 
 def _check(real: Tensor, fake: Tensor, folds: int) -> None:

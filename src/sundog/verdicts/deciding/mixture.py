@@ -2,7 +2,7 @@
 
 With r_k(x) the probability that x belongs to part k, and u_k = L_k^T (x - mu_k) its place there in standard deviations,
 
-    F(x) = (r_k, r_k u_k, r_k u_k^2),    k = 1 ... 4,
+    F(x) = (r_k, r_k u_k, r_k u_k^2),    k = 1 ... 2, 4 or 8 by the Bayesian information criterion,
 
 the derivatives of log p by the weight, place and widths of each part: differences of means of F are those of the
 best-fitting mixtures, to first order. The fit sees no labels.
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sundog.random import numpy_stream
 
-PARTS = 4
+PARTS = (2, 4, 8)
 FITTED = 5000  # rows that the mixture learns from
 LEAST_VARIANCE = 1e-3  # of a part, where all rows have 1
 
@@ -30,12 +30,14 @@ def mixture(w: np.ndarray, most: int, seed: int) -> Callable[[np.ndarray], Tenso
     """Fisher vectors of whitened rows w (N, q), of the leading components if there would be more than ``most``."""
     from sklearn.mixture import GaussianMixture
 
-    x = w[:, -max(1, (most // PARTS - 1) // 2) :]
-    rng = numpy_stream(seed, "mixture")
-    law = GaussianMixture(PARTS, reg_covar=LEAST_VARIANCE, tol=1e-2, random_state=int(rng.integers(2**31)))
+    x = w[:, -max(1, (most // min(PARTS) - 1) // 2) :]
+    rng, size = numpy_stream(seed, "mixture"), 1 + 2 * x.shape[1]
+    fitted = x[rng.permutation(len(x))[:FITTED]].astype(float)
+    laws = [GaussianMixture(k, reg_covar=LEAST_VARIANCE, tol=1e-2, random_state=int(rng.integers(2**31)))
+            for k in PARTS if k * size <= most or k == min(PARTS)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parts that coincide, where few values are distinct
-        law.fit(x[rng.permutation(len(x))[:FITTED]].astype(float))
+        law = min((law.fit(fitted) for law in laws), key=lambda law: law.bic(fitted))
     root, centre, weight = (torch.from_numpy(a).float() for a in (law.precisions_cholesky_, law.means_, law.weights_))
     height = weight.log() + root.diagonal(dim1=1, dim2=2).log().sum(1)
     rows_of = torch.from_numpy(x)

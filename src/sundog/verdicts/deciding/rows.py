@@ -4,7 +4,7 @@
     pairs          Hotelling's T^2 of x, x^2 and x_i x_j
     column shapes  Hotelling's T^2 of x, x^2, x^3, x^4 and |x| of each column
     kernel         Hotelling's T^2 of random Fourier features of whitened columns, lambda = 1e-2; fine: 1e-3
-    mixture        Hotelling's T^2 of the Fisher vector of a mixture of four Gaussians, lambda = 1e-2; coarse: 1e-1
+    mixture        Hotelling's T^2 of the Fisher vector of a mixture of Gaussians, lambda = 1e-2; coarse: 1e-1
     largest width  largest z^2 of a column's variance
     widths         sum of z^2 of the columns' variances
 
@@ -106,7 +106,7 @@ def deciding_rows(z: np.ndarray, labels: Labels) -> list[Deciding]:
         _quadratic("column shapes", "Hotelling's T² of x, x², x³, x⁴ and |x| of every column.", square, _t2),
         *(_quadratic(name, f"Hotelling's T² of random Fourier features at two bandwidths, ridge {ridge}.", kernel,
                      partial(hotelling, ridge=ridge)) for name, ridge in (("kernel", 0.01), ("fine kernel", 0.001))),
-        *(_quadratic(name, "Hotelling's T² of shares, places and widths of the parts of a mixture of four Gaussians, "
+        *(_quadratic(name, "Hotelling's T² of shares, places and widths of the parts of a mixture of Gaussians, "
                      f"ridge {ridge}.", parts, partial(hotelling, ridge=ridge))
           for name, ridge in (("mixture", 0.01), ("coarse mixture", 0.1))),
         _quadratic("largest width", "Largest z² of a column's variance.", square, lambda t: widths(t).amax(0)),
