@@ -5,12 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import sundog
 from sundog.cli.anomaly import _told, app
-from sundog.errors import DataError, ShapeError, SundogError
+from sundog.errors import DataError, OptionError, ShapeError, SundogError
 from sundog.simulate.densities import ResonantToy
+from sundog.tasks.anomaly.detectors import prior
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +100,20 @@ def test_event_weights_are_refused_with_the_reason(tmp_path):
     np.savetxt(tmp_path / "e.csv", columns, delimiter=",", header="x0,x1,x2,x3,m,w", comments="")
     done = run(str(tmp_path / "e.csv"), "--mass", "m", "--window", "3.3", "3.7", "--weights", "w")
     assert isinstance(done.exception, DataError) and "a search counts events" in str(done.exception)
+
+
+def test_a_prior_is_learned_once_and_searched_for(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(prior, "LEAST", 20)
+    events = sundog.load(file)
+    g, theta = torch.Generator().manual_seed(0), torch.linspace(-1, 1, 1200)[:, None]
+    columns = torch.cat([theta + torch.randn(1200, 4, generator=g), 3 + theta.abs().flip(0), theta], 1)
+    signals = sundog.Dataset.from_arrays(columns, names=(*events.names, "m", "at")).save(tmp_path / "signals.npz")
+    learn = ["prior", str(signals), file, "--mass", "m", "-p", "at", "-o", str(tmp_path / "p.safetensors"), "--json"]
+    learned = json.loads(CliRunner().invoke(app, learn, catch_exceptions=False).stdout)
+    assert learned["parameters"] == ["at"] and learned["members"] == prior.MOST
+    done = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "prior", "--folds", "2", "--json", "--set",
+               f"prior={learned['files'][0]}", "--members", "1")
+    facts = json.loads(done.stdout)
+    assert set(facts["parameters"]) == {"at"} and facts["told"].startswith("scored by the ") and facts["lower_bound"]
+    without = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "prior")
+    assert isinstance(without.exception, OptionError) and "--set prior=FILE" in str(without.exception)

@@ -14,7 +14,7 @@ from sundog.errors import OptionError
 
 pytest.importorskip("pythia8mc")
 pytest.importorskip("fastjet")
-from sundog.simulate.pythia import collisions, detected, dijet_truth, pythia_dijets
+from sundog.simulate.pythia import Resonance, collisions, detected, dijet_truth, pythia_dijets, pythia_signals
 
 DIJETS = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "dijets" / "lhcolike_dijets.npz"
 
@@ -37,6 +37,11 @@ def test_wrong_requests():
         next(collisions("top", 1))
     with pytest.raises(OptionError, match="m_jj_min out of range"):
         pythia_dijets(10, 0, 0, m_jj_min=1.0)
+    for wrong in ({"heavy": 0.1, "light": 0.2}, {"heavy": 2.0}, {"prongs": 3, "heavy": 0.1}):
+        with pytest.raises(OptionError, match="no such decay"):
+            Resonance(**wrong)
+    with pytest.raises(OptionError, match="number of prongs"):
+        Resonance(prongs=4)
 
 
 @pytest.mark.slow
@@ -83,3 +88,18 @@ def test_the_word_on_two_workers(tmp_path, monkeypatch):
     assert torch.equal(alone.values, two.values) and len(alone) == 80 and not list(tmp_path.glob("*.parts"))
     assert main(["simulate", "ring", "--engine", "pythia"]) == 2
     assert main([*words, "--set", "pile_up=3"]) == 2
+
+
+@pytest.mark.slow
+def test_a_family_of_signals_has_the_masses_and_prongs_asked_for():
+    asked = [Resonance(heavy=0.35, light=0.2), Resonance(mass=4.2, heavy=0.4, light=0.4, prongs=3)]
+    found = pythia_signals(asked, 150, 3)
+    assert found.context_names == ("m_jj", "heavy", "light", "prongs") and len(found) == 300
+    assert found.context[:, 1:].unique(dim=0).tolist() == pytest.approx([[0.35, 0.2, 2], [0.4, 0.4, 3]])
+    for part, r in zip((found[:150], found[150:]), asked):
+        light, apart = part.values[:, 0].median(), part.values[:, 1].median()
+        assert abs(light - r.light) < 0.05 and abs(apart - (r.heavy - r.light)) < 0.08
+        assert abs(part.context[:, 0].median() - r.mass) < 0.25
+    two, three = (part.values[:, 2:].mean() for part in (found[:150], found[150:]))
+    assert two < three, "three prongs are not two"
+    assert torch.equal(pythia_signals(asked[:1], 150, 3).values, found[:150].values), "an order of its own"

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from sundog.tasks.anomaly.regions import SignalRegion
     from sundog.tasks.anomaly.scan.crossfit import CrossFit
 
-METHODS = ("cathode", "sigma", "ranode", "anode", "cwola", "curtains", "radot", "transit", "lacathode")
+METHODS = ("cathode", "sigma", "ranode", "anode", "cwola", "curtains", "radot", "transit", "lacathode",
+           "prior")
 app = typer.Typer(no_args_is_help=True, help="Look for a resonance in a window of a mass spectrum.")
 
 File = Annotated[Path, typer.Argument(help="Events: npz, h5, csv, parquet or root.")]
@@ -65,6 +66,7 @@ def search(
     \b
     sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --out found
     sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --method sigma --set interpolation=linear
+    sundog anomaly search events.npz --mass m_jj --window 3.3 3.7 --method prior --set prior=prior.safetensors
     """
     before_work(folder=out)
     from sundog.tasks.anomaly import SignalRegion
@@ -84,6 +86,37 @@ def search(
         typer.echo(json.dumps(facts, indent=1))
     elif not quiet:
         typer.echo("\n".join(_told(fit, facts)))
+
+
+@app.command()
+def prior(
+    signals: Annotated[Path, typer.Argument(help="Simulated signals: features, the mass, and their parameters.")],
+    background: Annotated[Path, typer.Argument(help="Simulated background with the same features.")],
+    mass: Mass,
+    parameter: Annotated[list[str], typer.Option("--parameter", "-p", help="Column of a parameter; may be repeated.")],
+    feature: Feature = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("prior.safetensors"),
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn a family of signals from simulation, once; --method prior then searches for it.
+
+    \b
+    sundog anomaly prior signals.npz qcd.npz --mass m_jj -p heavy -p light -p prongs -o prior.safetensors
+    """
+    before_work(out)
+    from sundog.tasks.anomaly.detectors.prior import learn_prior
+    from sundog.tasks.anomaly.regions import ordered
+
+    known = _given(load(signals, [mass, *parameter]), [mass, *parameter])
+    found = learn_prior(ordered(known, tuple(feature or known.names)), load(background, [mass]), seed)
+    facts = {"columns": found.columns, "parameters": found.parameters, "members": len(found.grid),
+             "files": [str(found.save(out))]}
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+    elif not quiet:
+        typer.echo(f"{len(found.grid)} members of the family in {', '.join(found.parameters)}\nwrote {out}")
 
 
 @app.command()
@@ -123,8 +156,6 @@ def choose(
 def searched_events(file: Path, mass: str, feature: list[str] | None, *, key: str | None, columns: str | None,
                     weights: str | None, unit: str | None) -> Dataset:
     """The chosen features of a file with the mass as the only context, in the unit declared."""
-    from dataclasses import replace
-
     if columns is None and feature and file.suffix.lower() == ".root":
         columns = ",".join(feature)  # of a tree only the branches asked for: others may hold several numbers per event
     declared = f"{mass}={unit}" if unit is not None and "=" not in unit else unit
@@ -135,10 +166,17 @@ def searched_events(file: Path, mass: str, feature: list[str] | None, *, key: st
                          do=near(unknown[0], data.names) or "check the spelling")
     unwanted = [name for name in data.names if feature and name not in feature]
     kept = data.with_context(unwanted) if unwanted else data
-    j = kept.context_names.index(mass)
-    assert kept.context is not None  # the mass is there now
-    return replace(kept, context=kept.context[:, j : j + 1], context_names=(mass,),
-                   context_units=kept.context_units[j : j + 1])
+    return _given(kept, [mass])
+
+
+def _given(data: Dataset, names: list[str]) -> Dataset:
+    """The data with these columns, and no others, as context."""
+    from dataclasses import replace
+
+    assert data.context is not None  # the columns are there now
+    j = [data.context_names.index(name) for name in names]
+    return replace(data, context=data.context[:, j], context_names=tuple(names),
+                   context_units=tuple(data.context_units[i] for i in j))
 
 
 def _facts(fit: CrossFit, events: Dataset, method: str, region: SignalRegion) -> dict[str, Any]:
@@ -155,6 +193,8 @@ def _facts(fit: CrossFit, events: Dataset, method: str, region: SignalRegion) ->
         facts |= {"template_auc": report.auc, "template_auc_error": report.auc_error, "template_passed": report.passed}
     facts |= {"signal_fraction": found.value, "lower_bound": not counted,
               "interval_68": [found.low, found.high], "interval_95": [found.low_95, found.high_95]}
+    if hasattr(detector, "told_"):
+        facts |= {"told": detector.told_, "parameters": detector.parameters_}
     if counted:
         facts |= {"core_fraction": detector.core_fraction_.value, "fraction_evidence": detector.evidence_,
                   "core_interval_holds": detector.closure_ is None or detector.closure_.passed,
@@ -168,6 +208,7 @@ def _told(fit: CrossFit, facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['method']} in {facts['lo']:g} to {facts['hi']:g} {facts['unit']}".rstrip()]
     if getattr(detector, "template_report_", None) is not None:
         lines.append(str(detector.template_report_))
+    lines += [facts["told"]] if "told" in facts else []
     if facts["lower_bound"]:
         lines.append(f"signal fraction at least {100 * low:.3f} % at 95 %: the excess of the best hundredth of the "
                      "events, what the cut loses not added; sundog scan gives its p-value")

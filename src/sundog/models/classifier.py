@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from sundog.checks import at_least
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.models.base import Batch, Density, Noise, Objective, RowNoise
+from sundog.nets.mlp import mlp
 from sundog.random import short
 
 LEVELS = 255  # of each feature, of which trees see the histogram
@@ -159,12 +160,12 @@ class LabelNetwork(Density):
     def loss(self, batch: Batch, noise: Noise) -> Tensor:
         """Cross-entropy, summed over the members so that none learns from another."""
         assert batch.context is not None  # rows are what labels are given
-        return batch.mean(self._entropy(self.logits(batch.context), batch.x).sum(0))
+        return batch.mean(_entropy(self.logits(batch.context), batch.x).sum(0))
 
     def log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
         """log p(y | x) by the mean log-odds, of labels x (n, 1) given rows (n, d)."""
         assert context is not None
-        return -self._entropy(self.logits(context).mean(0), x)
+        return -_entropy(self.logits(context).mean(0), x)
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         return -self.log_prob(x, context).mean()
@@ -174,8 +175,71 @@ class LabelNetwork(Density):
         assert context is not None
         return (noise.uniform() < torch.sigmoid(self.logits(context).mean(0))).float()[:, None]
 
-    def _entropy(self, logits: Tensor, y: Tensor) -> Tensor:
-        return nn.functional.binary_cross_entropy_with_logits(logits, y[:, 0].expand_as(logits), reduction="none")
+
+class PairNetwork(Density):
+    """p(y | x, theta) of labels y of 0 or 1, rows (n, 1), given standardised (x, theta) as context.
+
+        log-odds = f(x) . g(theta) + a(x) + b(theta),    f and g of ``rank`` numbers each
+
+    The log-odds of n rows under k parameters are one product of matrices, (n, rank) times (rank, k).
+
+    Parameters
+    ----------
+    shape, context_dim : (1,) and the number of columns of x and theta
+    parameters : how many of them, the last, are theta
+    hidden, rank : widths of the hidden layers of either network; numbers that meet in the product
+    learning_rate, weight_decay : of the training
+    """
+
+    family: ClassVar[str] = "pair network"
+
+    def __init__(self, shape: Sequence[int] = (1,), context_dim: int = 2, *, parameters: int = 1,
+                 hidden: Sequence[int] = (128, 128), rank: int = 64, learning_rate: float = 2e-3,
+                 weight_decay: float = 1e-4) -> None:
+        super().__init__()
+        self._config: dict[str, Any] = {
+            "shape": list(shape), "context_dim": context_dim, "parameters": parameters, "hidden": list(hidden),
+            "rank": rank, "learning_rate": learning_rate, "weight_decay": weight_decay}
+        self.split = context_dim - parameters
+        self.of_rows, self.of_parameters = mlp(self.split, rank + 1, hidden), mlp(parameters, rank + 1, hidden)
+
+    def config(self) -> dict[str, Any]:
+        return dict(self._config)
+
+    def objectives(self) -> list[Objective]:
+        return [Objective("cross-entropy", list(self.parameters()), self.loss, self._config["learning_rate"],
+                          weight_decay=self._config["weight_decay"])]
+
+    def table(self, x: Tensor, theta: Tensor) -> Tensor:
+        """Log-odds (n, k) of rows x (n, d) under the parameters theta (k, p)."""
+        f, g = self.of_rows(x), self.of_parameters(theta)
+        return f[:, :-1] @ g[:, :-1].T + f[:, -1:] + g[:, -1]
+
+    def logits(self, context: Tensor) -> Tensor:
+        """Log-odds (n,) of rows (n, d + p)."""
+        f, g = self.of_rows(context[:, : self.split]), self.of_parameters(context[:, self.split :])
+        return (f[:, :-1] * g[:, :-1]).sum(1) + f[:, -1] + g[:, -1]
+
+    def loss(self, batch: Batch, noise: Noise) -> Tensor:
+        assert batch.context is not None  # rows are what labels are given
+        return batch.mean(_entropy(self.logits(batch.context), batch.x))
+
+    def log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """log p(y | x, theta) of labels x (n, 1) given rows (n, d + p)."""
+        assert context is not None
+        return -_entropy(self.logits(context), x)
+
+    def score(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return -self.log_prob(x, context).mean()
+
+    def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
+        """Labels (n, 1) drawn for rows (n, d + p)."""
+        assert context is not None
+        return (noise.uniform() < torch.sigmoid(self.logits(context))).float()[:, None]
+
+
+def _entropy(logits: Tensor, y: Tensor) -> Tensor:
+    return nn.functional.binary_cross_entropy_with_logits(logits, y[:, 0].expand_as(logits), reduction="none")
 
 
 def _threads(n: int) -> AbstractContextManager[object]:

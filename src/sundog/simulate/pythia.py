@@ -1,8 +1,9 @@
 """LHC-Olympics-like di-jet events from Pythia 8: collisions, a light detector, jets (extra ``hep``).
 
 Background: QCD di-jets of 13 TeV collisions. Signal: W' (3.5 TeV) -> X (500 GeV) Y (100 GeV), each to two quarks; the
-W and the Z of Pythia's W' -> W Z take the masses of X and Y. The generator is that of the LHC Olympics, the detector is
-a stand-in for its simulation: call the events LHCO-like, never LHCO.
+W and the Z of Pythia's W' -> W Z take the masses of X and Y. Others are a ``Resonance``: other masses, or
+Z' -> X X with X -> W q -> three quarks each, for which Pythia's top quark takes the mass of X. The generator is that of
+the LHC Olympics, the detector is a stand-in for its simulation: call the events LHCO-like, never LHCO.
 
 Source: settings after Kasieczka et al. 2021 (arXiv:2101.08320), section 2.
 """
@@ -10,8 +11,9 @@ Source: settings after Kasieczka et al. 2021 (arXiv:2101.08320), section 2.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,68 @@ CHUNK = 1000  # events of one folder: ten seconds of work
 BATCH = 250  # collisions asked of Pythia at once
 GEV = 1e3  # per TeV
 _COMMON = ("Print:quiet = on", "Beams:eCM = 13000.", "PartonLevel:MPI = off", "Random:setSeed = on")
-_NARROW = {24: (500, 20, 100), 23: (100, 4, 20)}  # PDG id: mass, width, reach of the mass on either side; GeV
+_WIDTH, _REACH = 0.04, 0.2  # of X and Y, in parts of their mass; reach on either side
 _LEFT_OUT = (12, 14, 16)  # neutrinos
+
+
+@dataclass(frozen=True)
+class Resonance:
+    """A heavy particle that decays to two jets of two prongs each, of masses heavy and light, or of three each.
+
+    Attributes
+    ----------
+    mass, heavy, light : of the resonance and of the particles that become the jets, TeV; of three prongs both are heavy
+    prongs : 2 or 3
+    """
+
+    mass: float = 3.5
+    heavy: float = 0.5
+    light: float = 0.1
+    prongs: int = 2
+
+    def __post_init__(self) -> None:
+        one_of(self.prongs, (2, 3), "number of prongs")
+        if not 0 < self.light <= self.heavy < 0.5 * self.mass or (self.prongs == 3 and self.heavy < 0.12):
+            raise OptionError("no such decay", got=str(self), expected="0 < light <= heavy < mass / 2; "
+                              "heavy >= 0.12 TeV of three prongs, which hold a W", do="pass masses in TeV")
+
+    def settings(self) -> tuple[str, ...]:
+        """Lines for Pythia."""
+        mass, three = 1e3 * self.mass, self.prongs == 3
+        who = 32 if three else 34
+        lines = [f"{who}:m0 = {mass:g}", f"{who}:doForceWidth = on", f"{who}:mWidth = {80 / 3500 * mass:g}",
+                 f"{who}:onMode = off"]
+        if three:
+            return ("NewGaugeBoson:ffbar2gmZZprime = on", "Zprime:gmZmode = 3", *lines, "32:onIfAny = 6",
+                    *_narrow(6, self.heavy)[:-2], "24:onMode = off", "24:onIfAny = 1 2 3 4 5")
+        return ("NewGaugeBoson:ffbar2Wprime = on", "Wprime:coup2WZ = 1.", *lines, "34:onIfAll = 23 24",
+                *_narrow(24, self.heavy), *_narrow(23, self.light))
+
+
+def pythia_signals(resonances: Sequence[Resonance], n: int, seed: int, *, m_jj_min: float = 3.0, angle: bool = False,
+                   folder: str | Path | None = None, workers: int = 0, scheduler: str | None = None,
+                   done: Done | None = None) -> Dataset:
+    """n events of each resonance, one after the other; context m_jj, then heavy and light [TeV] and prongs.
+
+    About 150 events per second and core. The context is what ``SignalPrior`` learns from; other parameters as in
+    ``pythia_dijets``.
+    """
+    jobs = [(f"signal-{r.prongs}-{r.mass:g}-{r.heavy:g}-{r.light:g}", i, size)
+            for r in resonances for _, i, size in _jobs("signal", at_least(n, 1, "number of events"))]
+    _pythia()
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()) if folder is None else folder)
+        paths = write_parts(place, _keys(jobs, seed, m_jj_min), write_chunk, (seed, m_jj_min),
+                            workers=workers, scheduler=scheduler, done=done)
+        table = torch.from_numpy(np.concatenate([np.load(path / "events.npy") for path in paths]))
+    width = len(COLUMNS) if angle else len(COLUMNS) - 1
+    of = torch.tensor([astuple(r)[1:] for r in resonances], dtype=torch.float64).repeat_interleave(n, 0)
+    return Dataset.from_arrays(table[:, 1:width], torch.cat([table[:, :1], of], 1), COLUMNS[1:width], UNITS[1:width],
+                               context_names=("m_jj", "heavy", "light", "prongs"),
+                               context_units=("TeV", "TeV", "TeV", ""), held_out_fraction=0.0,
+                               provenance={"simulator": "sundog.simulate.pythia.pythia_signals", "seed": seed,
+                                           "m_jj_min": m_jj_min, "n": n, "resonances": len(resonances),
+                                           "called": "LHCO-like"})
 
 
 def pythia_dijets(n_background: int, n_signal: int, seed: int, *, m_jj_min: float = 3.0, angle: bool = False,
@@ -105,12 +167,14 @@ def write_chunk(path: Path, key: str, shared: tuple[int, float]) -> None:
 def collisions(kind: str, seed: int, m_jj_min: float = 3.0, batch: int = BATCH) -> Iterator[np.ndarray]:
     """Collisions without end as the detector sees them: (batch, k, 3) pT [GeV], eta, phi, zero padded.
 
-    kind : ``qcd`` or ``signal``
+    kind : ``qcd``, ``signal``, or ``signal-PRONGS-MASS-HEAVY-LIGHT`` of another ``Resonance``
     """
-    one_of(kind, ("qcd", "signal"), "process")
+    process, *of = kind.split("-")
+    one_of(process, ("qcd", "signal"), "process")
+    signal = Resonance(*map(float, of[1:]), prongs=int(of[0])) if of else Resonance()
     module, ak = _pythia()
     pythia = module.Pythia("", False)
-    for line in (*_COMMON, f"Random:seed = {seed}", *(_qcd(m_jj_min) if kind == "qcd" else _signal())):
+    for line in (*_COMMON, f"Random:seed = {seed}", *(_qcd(m_jj_min) if process == "qcd" else signal.settings())):
         if not pythia.readString(line):
             raise OptionError("Pythia does not know a setting", got=line, expected="version 8.317",
                               do="pip install pythia8mc==8.317.2")
@@ -171,14 +235,12 @@ def _qcd(m_jj_min: float) -> tuple[str, ...]:
     return ("HardQCD:all = on", "PhaseSpace:pTHatMin = 1100.", f"PhaseSpace:mHatMin = {0.9 * GEV * m_jj_min:g}")
 
 
-def _signal() -> tuple[str, ...]:
-    lines = ["NewGaugeBoson:ffbar2Wprime = on", "Wprime:coup2WZ = 1.", "34:m0 = 3500.", "34:doForceWidth = on",
-             "34:mWidth = 80.", "34:onMode = off", "34:onIfAll = 23 24"]
-    for identity, (mass, width, reach) in _NARROW.items():
-        lines += [f"{identity}:m0 = {mass}.", f"{identity}:mMin = {mass - reach}.",
-                  f"{identity}:mMax = {mass + reach}.", f"{identity}:doForceWidth = on",
-                  f"{identity}:mWidth = {width}.", f"{identity}:onMode = off", f"{identity}:onIfAny = 1 2 3 4 5"]
-    return tuple(lines)
+def _narrow(identity: int, mass: float) -> tuple[str, ...]:
+    """A particle of another mass [TeV], to quarks."""
+    m = GEV * mass
+    return (f"{identity}:m0 = {m:g}", f"{identity}:mMin = {(1 - _REACH) * m:g}",
+            f"{identity}:mMax = {(1 + _REACH) * m:g}", f"{identity}:doForceWidth = on",
+            f"{identity}:mWidth = {_WIDTH * m:g}", f"{identity}:onMode = off", f"{identity}:onIfAny = 1 2 3 4 5")
 
 
 def _all_jobs(n_background: int, n_signal: int) -> list[tuple[str, int, int]]:

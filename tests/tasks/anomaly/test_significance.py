@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
+from sundog import Dataset
 from sundog.errors import OptionError, ShapeError
 from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
 from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
+from sundog.tasks.anomaly.scan.found import look_together
 from sundog.tasks.anomaly.scan.significance import LONE, LookElsewhere, _cells, channels, look_elsewhere
 
 WINDOWS = sliding_windows(3.2, 4.0, 0.4)
@@ -148,3 +150,36 @@ def test_channels_of_one_seed_are_independent():
     assert found.z_null[:, -1].std() == pytest.approx(1, abs=0.07)
     with pytest.raises(ShapeError, match="not scanned alike"):
         channels([looked(0), looked(1, null=null)])
+
+
+def of_cuts(seed, seconds):
+    """Scans of parts of one set of events: windows of a second number of each event, and a cut that says nothing."""
+    g = np.random.default_rng(seed)
+    m, second, score = 3 - np.log(g.uniform(0.2, 1, 6000)) / 1.6, g.uniform(size=6000), g.uniform(size=6000)
+    events = Dataset.from_arrays(np.column_stack([second, score]), m, context_names=("m",))
+    scans = []
+    for lo, hi in seconds:
+        part = events[(events.values[:, 0] > lo) & (events.values[:, 0] < hi)]
+        windows = [SimpleNamespace(region=region, passed=part.values[:, 1].numpy() < 0.3) for region in WINDOWS]
+        scans.append(SimpleNamespace(events=part, windows=windows))
+    return scans
+
+
+@pytest.mark.slow
+def test_windows_of_a_second_mass_have_one_global_p():
+    pairs = [(0, 0.5), (0.25, 0.75), (0.5, 1)]
+    p = [look_together(of_cuts(seed, pairs), 200).p_global() for seed in range(40)]
+    assert kstest(p, "uniform").pvalue > 1e-3
+    naive = [look_together(of_cuts(seed, pairs)[k : k + 1], 200).p_global() for seed in range(12) for k in range(3)]
+    best = np.reshape(naive, (-1, 3)).min(1)
+    assert np.mean(best) < np.mean(p), "the best of three is chosen"
+
+
+def test_an_event_of_two_scans_is_drawn_once():
+    once, twice = (look_together(of_cuts(3, pairs), 300) for pairs in ([(0, 0.5)], [(0, 0.5), (0, 0.5)]))
+    k = len(WINDOWS)
+    assert all(np.corrcoef(twice.z_null[:, w], twice.z_null[:, w + k])[0, 1] > 0.95 for w in range(k))
+    assert np.allclose(twice.z[:k], once.z, atol=0.01)
+    assert abs(twice.trials - once.trials) < 0.5 * once.trials, "a scan that is repeated costs no trials"
+    apart = look_together(of_cuts(3, [(0, 0.5), (0.5, 1)]), 300)
+    assert abs(np.corrcoef(apart.z_null[:, 0], apart.z_null[:, k])[0, 1]) < 4 / 300**0.5

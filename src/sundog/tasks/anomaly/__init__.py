@@ -12,13 +12,14 @@ from sundog.tasks.anomaly.detectors.anode import Anode
 from sundog.tasks.anomaly.detectors.cathode import Cathode
 from sundog.tasks.anomaly.detectors.cwola import CWoLa
 from sundog.tasks.anomaly.detectors.lacathode import LaCathode
+from sundog.tasks.anomaly.detectors.prior import FamilySearch, SignalPrior, learn_prior
 from sundog.tasks.anomaly.detectors.ranode import Profile, RAnode
 from sundog.tasks.anomaly.detectors.references import IdealisedAD, Supervised
 from sundog.tasks.anomaly.detectors.sigma import Sigma
 from sundog.tasks.anomaly.detectors.transports import Curtains, RadOT, Transit
 from sundog.tasks.anomaly.regions import SignalRegion, sliding_windows
 from sundog.tasks.anomaly.scan.bump import BumpFit, Peak, common_edges, fit_bump
-from sundog.tasks.anomaly.scan.found import ScanResult, WindowResult
+from sundog.tasks.anomaly.scan.found import ScanResult, WindowResult, look_together
 from sundog.tasks.anomaly.scan.search import ScanPlan, scan
 from sundog.tasks.anomaly.scan.significance import LookElsewhere, channels, look_elsewhere
 
@@ -28,6 +29,7 @@ __all__ = [
     "CWoLa",
     "Cathode",
     "Curtains",
+    "FamilySearch",
     "IdealisedAD",
     "InterpolationChoice",
     "LaCathode",
@@ -44,6 +46,7 @@ __all__ = [
     "SicCurve",
     "Sigma",
     "SignalFraction",
+    "SignalPrior",
     "SignalRegion",
     "Supervised",
     "Template",
@@ -57,7 +60,9 @@ __all__ = [
     "fit_bump",
     "histogram_masses",
     "kde_masses",
+    "learn_prior",
     "look_elsewhere",
+    "look_together",
     "scan",
     "sic_band",
     "sic_curve",

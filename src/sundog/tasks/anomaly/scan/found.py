@@ -14,7 +14,7 @@ from scipy.stats import norm
 from sundog.data.dataset import Dataset
 from sundog.data.files import load
 from sundog.data.formats.raw import unreadable
-from sundog.errors import OptionError
+from sundog.errors import OptionError, ShapeError
 from sundog.results import Result
 from sundog.tasks.anomaly.background.template import TemplateReport
 from sundog.tasks.anomaly.checks.fraction import SignalFraction
@@ -49,6 +49,7 @@ class WindowResult:
     signal : draws of the learned signal, where the method knows its density
     seconds : CPU time
     beside : what a resonance in another window does to this one, in words
+    told : what the method says of the signal, in words
     """
 
     region: SignalRegion
@@ -67,6 +68,7 @@ class WindowResult:
     signal: Dataset | None
     seconds: float
     beside: str = ""
+    told: str = ""
 
     @property
     def z_local(self) -> float:
@@ -99,7 +101,7 @@ class WindowResult:
         if self.template is not None and not self.template.passed:
             auc = f"{self.template.auc:.3f} +- {self.template.auc_error:.3f}"
             said.append(f"the template is {self.template.quality}: AUC {auc}; the search loses sensitivity")
-        return [*said, self.beside] if self.beside else said
+        return [*said, *filter(None, (self.told, self.beside))]
 
     @property
     def trusted(self) -> bool:
@@ -261,7 +263,8 @@ def joined(folder: Path, names: Sequence[str], events: Dataset, identity: dict[s
             regions[i], before[i], fits[i], float(p_local[i]), look.p_global(z), look.p_global_error(z),
             sculpting(mass, passed[:, i], fits[i], control), template,
             SignalFraction(**fraction) if fraction else None, claimed, locate(mass[passed[:, i]], fits[i]),
-            arrays["score"], passed[:, i], load(signal) if signal.exists() else None, facts["seconds"]))
+            arrays["score"], passed[:, i], load(signal) if signal.exists() else None, facts["seconds"],
+            told=facts.get("told", "")))
     windows = [replace(window, beside=_beside(window, windows)) for window in windows]
     return ScanResult(tuple(windows), look, events, identity)
 
@@ -311,3 +314,41 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             return facts, {name: archive[name] for name in archive.files}
     except (OSError, ValueError, KeyError) as error:
         raise unreadable(folder, f"a damaged window ({error})", "delete this folder and scan again") from error
+
+
+def look_together(scans: Sequence[ScanResult], pseudo_experiments: int = 1000, seed: int = 0) -> LookElsewhere:
+    """One look at scans of overlapping selections of the same events, such as windows of a second mass.
+
+    Its windows are those of the first scan, then of the second, and so on; ``p_global`` of it is the one p-value of the
+    search. An event that several scans saw is recognised by its numbers, and drawn once in a pseudo-experiment. For
+    selections without common events ``channels`` also looks at their sums.
+
+    Raises
+    ------
+    ShapeError : scans of other columns.
+
+    Example
+    -------
+    >>> from sundog.simulate.densities import ResonantToy
+    >>> from sundog.tasks.anomaly.scan.search import scan
+    >>> events = ResonantToy().events(9000, 0.0, seed=0)
+    >>> light, heavy = (events[events.values[:, 0] < 1], events[events.values[:, 0] > -1])
+    >>> found = look_together([scan(part, [SignalRegion(3.3, 3.7)], "cwola", settings={"members": 1}, folds=2,
+    ...                             control=False, pseudo_experiments=100) for part in (light, heavy)], 100)
+    >>> len(found.z), bool(found.p_global() > 0.01)
+    (2, True)
+    """
+    if len({scan.events.names for scan in scans}) != 1:
+        raise ShapeError("the scans are not of the same events", got=f"{len(scans)} scans, other columns",
+                         expected="selections of one set of events", do="scan parts of one Dataset, as events[mask]")
+    tables = [np.column_stack([scan.events.values.numpy(), mass_column(scan.events).numpy()]) for scan in scans]
+    rows, index = np.unique(np.concatenate(tables), axis=0, return_inverse=True)
+    of = np.split(index.ravel(), np.cumsum([len(table) for table in tables])[:-1])
+    edges = common_edges(rows[:, -1], [window.region for scan in scans for window in scan.windows])
+    fits, passed = [], []
+    for scan, mine in zip(scans, of):
+        mass = rows[mine, -1]
+        for window in scan.windows:
+            fits.append(fit_bump(mass[window.passed], window.region, edges, fit_bump(mass, window.region, edges)))
+            passed.append(np.bincount(mine[window.passed], minlength=len(rows)) > 0)
+    return look_elsewhere(fits, np.stack(passed, 1), rows[:, -1], pseudo_experiments, seed)

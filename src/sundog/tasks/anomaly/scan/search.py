@@ -29,6 +29,7 @@ from sundog.tasks.anomaly.detectors.anode import Anode
 from sundog.tasks.anomaly.detectors.cathode import Cathode
 from sundog.tasks.anomaly.detectors.cwola import CWoLa
 from sundog.tasks.anomaly.detectors.lacathode import LaCathode
+from sundog.tasks.anomaly.detectors.prior import FamilySearch
 from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.detectors.sigma import Sigma
 from sundog.tasks.anomaly.detectors.transports import Curtains, RadOT, Transit
@@ -37,7 +38,8 @@ from sundog.tasks.anomaly.scan.crossfit import Make, background_events, cross_fi
 from sundog.tasks.anomaly.scan.found import ScanResult, joined
 
 METHODS: dict[str, Any] = {"cathode": Cathode, "sigma": Sigma, "ranode": RAnode, "anode": Anode, "cwola": CWoLa,
-                           "curtains": Curtains, "radot": RadOT, "transit": Transit, "lacathode": LaCathode}
+                           "curtains": Curtains, "radot": RadOT, "transit": Transit, "lacathode": LaCathode,
+                           "prior": FamilySearch}
 MEMBERS = 4
 CONTROL = 3.0  # template events per data event that are sent through the cut, to see what it sculpts
 MOST_CONTROL = 200_000
@@ -115,7 +117,7 @@ class ScanPlan:
         build, settings = METHODS[self.method], dict(self.settings)
         if self.serves_all:
             settings["out"] = shared
-        if build is CWoLa:  # it is fitted whole in every fold
+        if build in (CWoLa, FamilySearch):  # fitted whole in every fold
             settings["members"] = self.boostings
 
         def make(region: SignalRegion, seed: int) -> Any:
@@ -263,7 +265,7 @@ def search_window(path: Path, key: str, shared: tuple[Dataset, ScanPlan, Path]) 
             arrays |= {"control_m": drawn.context[:, 0].numpy(),  # type: ignore[index]
                        "control_passed": fit.passing(drawn, thresholds, seed + 8).numpy()}
     facts: dict[str, Any] = {"window": asdict(region), "thresholds": thresholds.tolist(), "template": None,
-                             "fraction": None, "seconds": 0.0}
+                             "fraction": None, "seconds": 0.0, "told": getattr(fit.detector, "told_", "")}
     report = getattr(fit.detector, "template_report_", None)
     if report is not None:
         facts["template"] = {**asdict(report), "passed": report.passed}
