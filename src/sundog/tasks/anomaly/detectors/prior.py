@@ -227,8 +227,8 @@ class FamilySearch(Search):
     """A search for a family of signals, and a blind one beside it: what finds more gives the scores.
 
     Three quarters of the events fit, the others are counted above the curve beside the window, and so in turn;
-    ``told_`` says which found more and how much. Of too few events for that the family alone gives the scores. A signal that is
-    no member of the family is then found as well as by ``CWoLa``.
+    ``told_`` says which found more and how much. Of too few events for that the family alone gives the scores. A signal
+    that is no member of the family is then found as well as by ``CWoLa``.
 
     Parameters
     ----------
