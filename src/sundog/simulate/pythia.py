@@ -52,7 +52,7 @@ class Resonance:
     prongs: int = 2
 
     def __post_init__(self) -> None:
-        one_of(self.prongs, (2, 3), "number of prongs")
+        one_of(str(self.prongs), ("2", "3"), "number of prongs")
         if not 0 < self.light <= self.heavy < 0.5 * self.mass or (self.prongs == 3 and self.heavy < 0.12):
             raise OptionError("no such decay", got=str(self), expected="0 < light <= heavy < mass / 2; "
                               "heavy >= 0.12 TeV of three prongs, which hold a W", do="pass masses in TeV")
