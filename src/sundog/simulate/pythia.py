@@ -171,7 +171,7 @@ def collisions(kind: str, seed: int, m_jj_min: float = 3.0, batch: int = BATCH) 
     """
     process, *of = kind.split("-")
     one_of(process, ("qcd", "signal"), "process")
-    signal = Resonance(*map(float, of[1:]), prongs=int(of[0])) if of else Resonance()
+    signal = Resonance(float(of[1]), float(of[2]), float(of[3]), int(of[0])) if of else Resonance()
     module, ak = _pythia()
     pythia = module.Pythia("", False)
     for line in (*_COMMON, f"Random:seed = {seed}", *(_qcd(m_jj_min) if process == "qcd" else signal.settings())):

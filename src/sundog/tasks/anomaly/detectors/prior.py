@@ -289,7 +289,8 @@ class FamilySearch(Search):
             except SampleSizeError:
                 return  # parts are too small for a search
             scores[1, mine] = blind.score_samples(events[mine])
-        self.found_ = tuple(_excess(events, score, part, self.region) for score in scores)
+        family, other = (_excess(events, score, part, self.region) for score in scores)
+        self.found_ = family, other
         if not self.by_family_:
             self.blind_ = CWoLa(self.region, seed=self.seed, members=self.members).fit(events)
 
