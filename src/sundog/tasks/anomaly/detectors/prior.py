@@ -289,8 +289,7 @@ class FamilySearch(Search):
             except SampleSizeError:
                 return  # parts are too small for a search
             scores[1, mine] = blind.score_samples(events[mine])
-        family, other = (_excess(events, score, part, self.region) for score in scores)
-        self.found_ = family, other
+        self.found_ = (_excess(events, scores[0], part, self.region), _excess(events, scores[1], part, self.region))
         if not self.by_family_:
             self.blind_ = CWoLa(self.region, seed=self.seed, members=self.members).fit(events)
 
