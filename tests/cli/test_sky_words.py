@@ -43,6 +43,8 @@ def test_rescale_writes_maps_and_files_in_the_unit_asked_for(folder: Path, capsy
 
 def test_wrong_words_exit_with_two(folder: Path, capsys: pytest.CaptureFixture) -> None:
     for words, said in ((["sky", "simulate", "--nside", "100"], "cannot simulate this NSIDE"),
+                        (["sky", "simulate", "--nside", "16", "--cap", "10", "--cmb", "-o", str(folder.parent / "c")],
+                         "a cap has no CMB"),
                         (["sky", "rescale", str(folder), "--ghz", "1e12"], "20 to 500 GHz"),
                         (["sky", "rescale", str(folder.parent), "--ghz", "90"], "no finished sky"),
                         (["sky", "generate", str(folder)], "no tiles known")):

@@ -31,7 +31,7 @@ from sundog.simulate.sky import NAMES, SkyMaps, cosmology, simulate_sky
 from sundog.simulate.sky.cosmology import MatterPower, matter_power
 from sundog.simulate.sky.halos import HaloLaw, bias, mass_function, nfw_window, one_halo_power
 from sundog.simulate.sky.maps import Unfinished, new_maps
-from sundog.simulate.sky.points import add_nested, deposit, ring_of_nested, scatter
+from sundog.simulate.sky.points import Region, deposit, scatter
 from sundog.simulate.sky.pressure import gas_window, integrated_y, pressure_window
 from sundog.simulate.sky.shells import (
     density_power,
@@ -44,6 +44,7 @@ from sundog.simulate.sky.shells import (
     velocity_power,
 )  # fmt: skip
 from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale
+from sundog.tasks.sky import rescale
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "sky"
 
@@ -153,7 +154,8 @@ def test_spectra_that_no_lognormal_field_has_are_said() -> None:
 def test_points_are_a_poisson_process_with_the_mean_asked_for() -> None:
     rng = np.random.default_rng(0)
     mean = 60 * np.exp(rng.standard_normal(12 * 32**2))
-    drawn = [sum(np.bincount(some.pixels(32), minlength=mean.size) for some in scatter(mean, np.random.default_rng(s)))
+    drawn = [sum(np.bincount(some.pixels(32), minlength=mean.size)
+                 for some in scatter(mean, Region(32), np.random.default_rng(s)))
              for s in range(2)]
     for counts in drawn:
         chi2 = ((counts - mean) ** 2 / mean).sum()
@@ -161,7 +163,7 @@ def test_points_are_a_poisson_process_with_the_mean_asked_for() -> None:
         assert ((counts - mean[::-1]) ** 2 / mean[::-1]).sum() > 2 * mean.size  # the check can fail
     shared = ((drawn[0] - mean) * (drawn[1] - mean) / mean).mean()
     assert abs(shared) < 4 / math.sqrt(mean.size)
-    points = list(scatter(mean, np.random.default_rng(0)))
+    points = list(scatter(mean, Region(32), np.random.default_rng(0)))
     inside = np.concatenate([some.pixels(128) for some in points])
     children = np.bincount(inside % 16)
     assert children.std() < 5 * math.sqrt(children.mean())  # everywhere inside the pixels
@@ -170,17 +172,32 @@ def test_points_are_a_poisson_process_with_the_mean_asked_for() -> None:
 
 
 def test_points_on_a_fine_map_are_spread_inside_coarser_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    mean = np.repeat(np.random.default_rng(0).uniform(0, 4, 12 * 8**2), 16)  # NSIDE 32, of structure of NSIDE 8
-    monkeypatch.setattr("sundog.simulate.sky.points.FINEST", 8)
-    counts = np.zeros(12 * 32**2)
-    for some in scatter(mean, np.random.default_rng(1)):
-        assert some.nside == 8
-        deposit(counts, some.pixels(32), np.ones(len(some)))
+    region = Region(64)
+    mean = np.repeat(np.random.default_rng(0).uniform(0, 4, 12 * 16**2), 16)  # of structure of NSIDE 16
+    monkeypatch.setattr("sundog.simulate.sky.points.FINEST", 16)
+    counts = np.zeros(12 * 64**2)
+    for some in scatter(mean, region, np.random.default_rng(1)):
+        assert some.nside == 16
+        deposit(counts, some.pixels(64), np.ones(len(some)))
     assert abs(((counts - mean) ** 2 / mean).sum() - mean.size) < 5 * math.sqrt((2 + 1 / mean).sum())
     ring = np.zeros(mean.size)
-    add_nested(ring, counts)
-    at_ring, at_nested = (pixelisation(32, order).pix2vec(np.arange(mean.size)) for order in ("RING", "NEST"))
+    region.add(ring, counts)
+    at_ring, at_nested = (pixelisation(64, order).pix2vec(np.arange(mean.size)) for order in ("RING", "NEST"))
     assert np.allclose(ring @ at_ring, counts @ at_nested)
+
+
+def test_points_in_a_cap_are_those_of_the_sphere_there() -> None:
+    whole, cap = Region(32), Region(32, 0.5)
+    ring = np.random.default_rng(0).uniform(0, 3, whole.pixels)
+    there = [np.zeros(region.pixels) for region in (whole, cap)]
+    for region, counts in zip((whole, cap), there):
+        nested = np.zeros(len(region.ring))
+        for some in scatter(region.nested(ring[: region.pixels]), region, np.random.default_rng(2)):
+            deposit(nested, some.pixels(32), np.ones(len(some)))
+        region.add(counts, nested)
+    inner = Region(32, 0.4).pixels  # blocks at the edge hold less
+    same = np.corrcoef(there[0][:inner], there[1][:inner])[0, 1]
+    assert cap.pixels < whole.pixels / 10 and len(cap.ring) < len(whole.ring) / 8 and same > 0.99
 
 
 def test_points_of_one_seed_stay_when_the_resolution_changes() -> None:
@@ -188,8 +205,8 @@ def test_points_of_one_seed_stay_when_the_resolution_changes() -> None:
     alm = gaussian_alm(power, np.random.default_rng(3))
     sets = []
     for nside, lmax in ((32, 64), (64, 96)):
-        mean = np.exp(synthesis(truncated(alm, lmax), nside))[ring_of_nested(nside)]
-        drawn = scatter(2000 * mean / mean.sum(), np.random.default_rng(1))
+        mean = np.exp(synthesis(truncated(alm, lmax), nside))[Region(nside).ring]
+        drawn = scatter(2000 * mean / mean.sum(), Region(nside), np.random.default_rng(1))
         sets.append(np.concatenate([some.pixels(64) for some in drawn]))
     vectors = [pixelisation(64, "NEST").pix2vec(pixels) for pixels in sets]
     near = (vectors[0] @ vectors[1].T).max(1) > math.cos(math.radians(3))
@@ -264,6 +281,8 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         simulate_sky(16, seed=-1)
     with pytest.raises(OptionError, match="min_halo"):
         simulate_sky(16, min_halo=13.0)
+    with pytest.raises(OptionError, match="cap out of range"):
+        simulate_sky(16, cap=0.0)
     with pytest.raises(OptionError, match="a beam that these pixels do not hold"):
         simulate_sky(16, tsz_beam=5.0)
     with pytest.raises(FileError, match="no finished sky"):
@@ -294,6 +313,21 @@ def test_same_seed_same_bits_whatever_the_threads(tmp_path: Path) -> None:
         assert a.tobytes() == np.asarray(b).tobytes() == np.asarray(c).tobytes(), name
         assert abs(np.corrcoef(a, d)[0, 1]) < 0.05, name
     assert kept.provenance == one.provenance
+
+
+@pytest.mark.slow
+def test_a_cap_is_the_sky_there(tmp_path: Path) -> None:
+    whole, cap, other = (simulate_sky(64, seed, min_halo=1e14, cap=size)
+                         for seed, size in ((3, None), (3, 25.0), (4, 25.0)))
+    seen = np.isfinite(cap.kappa)
+    assert abs(seen.mean() / (0.5 - 0.5 * math.cos(math.radians(25))) - 1) < 0.03
+    assert cap.provenance["halos"] < whole.provenance["halos"] / 8
+    for name, least in {"kappa": 0.999, "tsz": 0.97, "ksz": 0.995, "cib": 0.99, "radio": 0.85}.items():
+        assert np.corrcoef(whole[name][seen], cap[name][seen])[0, 1] > least, name
+        assert np.isnan(cap[name][~seen]).all() and abs(np.corrcoef(whole[name][seen], other[name][seen])[0, 1]) < 0.3
+    assert np.isnan(rescale(cap, 217.0).cib[~seen]).all()
+    simulate_sky(64, 3, out=tmp_path, min_halo=1e14, cap=25.0)
+    assert all(np.array_equal(a, b, equal_nan=True) for (_, a), (_, b) in zip(cap, SkyMaps.load(tmp_path)))
 
 
 @pytest.mark.slow

@@ -51,6 +51,8 @@ def simulate(
     extra: Annotated[list[str] | None, typer.Option(help="Further component, such as free_free; repeatable.")] = None,
     tsz_beam: Annotated[float, typer.Option(
         "--tsz-beam", metavar="ARCMIN", help="FWHM that clusters are seen with before they get pixels.")] = 0.0,
+    cap: Annotated[float | None, typer.Option(
+        metavar="DEGREES", help="Only what is within so many degrees of the north pole.")] = None,
     cmb: Annotated[bool, typer.Option("--cmb", help="Add cmb.npy: a CMB lensed by the kappa of this sky.")] = False,
     fits: Fits = False,
     car: Car = None,
@@ -77,18 +79,22 @@ def simulate(
         return
     before_work(folder=out)
     with resumable(f"the sky in {out}"):
-        sky, files = _made(out, seed, nside=nside, cosmology=cosmology, extra=extra, tsz_beam=tsz_beam, cmb=cmb,
-                           fits=fits, car=car, threads=threads)
+        sky, files = _made(out, seed, nside=nside, cosmology=cosmology, extra=extra, tsz_beam=tsz_beam, cap=cap,
+                           cmb=cmb, fits=fits, car=car, threads=threads)
     _tell(sky, files, quiet, as_json, f"sundog sky rescale {out} --ghz 217")
 
 
-def _made(out: Path, seed: int, *, nside: int, cosmology: str, extra: list[str] | None, tsz_beam: float, cmb: bool,
-          fits: bool, car: float | None, threads: int, quiet: bool = True) -> tuple[Any, list[str]]:
+def _made(out: Path, seed: int, *, nside: int, cosmology: str, extra: list[str] | None, tsz_beam: float,
+          cap: float | None, cmb: bool, fits: bool, car: float | None, threads: int,
+          quiet: bool = True) -> tuple[Any, list[str]]:
     """One sky, and the files that it wrote."""
     from sundog.simulate.sky import simulate_sky
 
     _check_car(car)
-    sky = simulate_sky(nside, seed, cosmology, out, extra=extra or (), tsz_beam=tsz_beam, threads=threads)
+    if cap is not None and (cmb or car is not None):
+        raise OptionError("a cap has no CMB and no CAR image", got="--cap with --cmb or --car", expected="one of them",
+                          do="leave --cap out, or cut patches: sundog sky project")
+    sky = simulate_sky(nside, seed, cosmology, out, extra=extra or (), tsz_beam=tsz_beam, cap=cap, threads=threads)
     files = [str(out)]
     if cmb:
         import numpy as np
@@ -389,17 +395,22 @@ def _exported(sky: Any, out: Path, unit: str, fits: bool, car: float | None, thr
 
 
 def _healpix_files(maps: dict[str, Any], out: Path, unit: str, frame: str) -> list[str]:
-    from sundog.data.sky.healpix import HealpixMap, write_healpix
+    import numpy as np
 
+    from sundog.data.sky.healpix import UNSEEN, HealpixMap, observed, write_healpix
+
+    whole = {name: np.where(observed(values), values, np.float32(UNSEEN)) for name, values in maps.items()}
     return [str(write_healpix(out / f"{name}.fits", HealpixMap(values, "1" if name == "kappa" else unit, frame)))
-            for name, values in maps.items()]
+            for name, values in whole.items()]
 
 
 def _tell(sky: Any, files: list[str], quiet: bool, as_json: bool, following: str) -> None:
+    from sundog.data.sky.healpix import observed
+
     if as_json:
         typer.echo(json.dumps({"files": files, "nside": sky.nside, "ghz": sky.frequency_ghz, **sky.provenance}))
     elif not quiet:
-        lines = [f"  {name:6} rms {float(values.std()):.4g}" for name, values in sky]
+        lines = [f"  {name:6} rms {float(values[observed(values)].std()):.4g}" for name, values in sky]
         typer.echo("\n".join([f"sky of NSIDE {sky.nside} at {sky.frequency_ghz:g} GHz in {', '.join(files)}", *lines]))
         if following:
             typer.echo(f"next: {following}")

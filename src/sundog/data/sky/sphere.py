@@ -86,16 +86,17 @@ def pixelisation(nside: int, scheme: str = "RING") -> Any:
 
 
 @lru_cache(maxsize=8)
-def _rings(nside: int) -> dict[str, Any]:
-    return pixelisation(nside).sht_info()
+def _rings(nside: int, rings: int | None = None) -> dict[str, Any]:
+    return {name: values[:rings] for name, values in pixelisation(nside).sht_info().items()}
 
 
-def synthesis(alm: Array, nside: int, *, threads: int = 1, out: Array | None = None) -> Array:
+def synthesis(alm: Array, nside: int, *, rings: int | None = None, threads: int = 1, out: Array | None = None) -> Array:
     """HEALPix map of the coefficients, (12 NSIDE^2,), sampled at the pixel centres (no pixel window).
 
     Parameters
     ----------
     alm : (n,) complex64 or complex128
+    rings : only the first so many, from the north pole on, at their share of the cost
     out : the array to fill, of the precision of ``alm``; it must be contiguous
 
     Example
@@ -107,15 +108,18 @@ def synthesis(alm: Array, nside: int, *, threads: int = 1, out: Array | None = N
     lmax = lmax_of(alm)
     target = None if out is None else out.reshape(1, -1)
     values = ducc().sht.synthesis(alm=alm.reshape(1, -1), spin=0, lmax=lmax, nthreads=threads, map=target,
-                                  **_rings(nside))
+                                  **_rings(nside, rings))
     return values[0]
 
 
-def adjoint(values: Array, lmax: int, *, threads: int = 1) -> Array:
-    """sum over pixels of x_p Y*_lm(n_p): the exact coefficients of Dirac peaks of weight x_p at the pixel centres."""
+def adjoint(values: Array, lmax: int, *, nside: int | None = None, rings: int | None = None, threads: int = 1) -> Array:
+    """sum over pixels of x_p Y*_lm(n_p): the exact coefficients of Dirac peaks of weight x_p at the pixel centres.
+
+    nside, rings : of a map of the first rings alone
+    """
     values = np.ascontiguousarray(values)
     found = ducc().sht.adjoint_synthesis(map=values.reshape(1, -1), spin=0, lmax=lmax, nthreads=threads,
-                                         **_rings(nside_of(values)))
+                                         **_rings(nside or nside_of(values), rings))
     return found[0]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sundog.data.sky.sphere import gaussian_alm, synthesis
+from sundog.data.sky.sphere import gaussian_alm
 from sundog.simulate.frequency import thermodynamic_to_rayleigh_jeans
 from sundog.simulate.sky.indices import REFERENCE, Band
 
@@ -55,6 +55,6 @@ def draw_free_free(sky: Any) -> None:
     ell = np.arange(sky.lmax + 1)
     power = np.maximum(ell, LOWEST) ** INDEX * (ell > 0)
     power *= LOG_WIDTH**2 * 4 * math.pi / ((2 * ell + 1) * power).sum()
-    log_em = synthesis(gaussian_alm(power, sky.rng("free-free"), np.complex64), sky.nside, threads=sky.threads)
+    log_em = sky.synthesis(gaussian_alm(power, sky.rng("free-free"), np.complex64))
     em = MEAN_EM * np.exp(log_em - 0.5 * LOG_WIDTH**2)
     sky.maps["free_free"] += free_free_uk(em, REFERENCE) / np.float32(thermodynamic_to_rayleigh_jeans(REFERENCE))

@@ -109,15 +109,17 @@ class HaloLaw:
         number[[0, -1]] /= 2
         return HaloLaw(x, number, bias(power, np.exp(x), shell.z))
 
-    def around(self, g: Array) -> HalosAround:
-        """The halos around a field g of any shape."""
+    def around(self, g: Array, pixels: int | None = None, variance: float | None = None) -> HalosAround:
+        """The halos around a field g of any shape; of part of the sky, with the number of pixels and the variance of g
+        on the whole, where the mean of exp(b g) is exp(b^2 var / 2)."""
         low, high = float(g.min()), float(g.max())
         step = max(high - low, 1e-6) / (_LEVELS - 1)
         where = ((g - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)).astype(np.int16)
         levels = low + step * np.arange(_LEVELS)
         share = np.bincount(where.ravel(), minlength=_LEVELS) / where.size
         weight = np.exp(np.outer(levels, self.bias))
-        expected = self.number * weight / (share @ weight) / where.size
+        mean = share @ weight if variance is None else np.exp(0.5 * self.bias**2 * variance)
+        expected = self.number * weight / mean / (pixels or where.size)
         t, rows = np.arange(_TOP * _PER_UNIT + 2) / _PER_UNIT, np.linspace(0, _LEVELS - 1, _ROWS).astype(int)
         edges = np.concatenate([self.log_mass[:1], 0.5 * (self.log_mass[1:] + self.log_mass[:-1]), self.log_mass[-1:]])
         table = np.stack([np.interp(t, _exponent(expected[row]), edges) for row in rows])

@@ -7,6 +7,7 @@ that of another NSIDE, moves points by little, adds few and takes few away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,12 +17,63 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import poisson
 
-from sundog.data.sky.sphere import nside_of, pixelisation
+from sundog.data.sky.sphere import pixelisation
 
 Array = NDArray[Any]
 FINEST = 512  # NSIDE at which points are placed; below, they are spread inside its pixels
-_BLOCKS = 16  # NSIDE of the blocks, at most
+_BLOCKS = 16  # NSIDE of the blocks
 _AT_ONCE, _PIXELS = 50_000, 2**18  # points, pixels: few enough for the cache
+
+
+@dataclass(frozen=True)
+class Region:
+    """The part of a map that is drawn: all of it, or what is nearer to the north pole than ``radius`` (radians).
+
+    In RING order it is the first pixels of the map. In NESTED order it is all pixels of the blocks, of NSIDE 16, that
+    it touches, numbered on through them: what is said here to be NESTED.
+
+    Example
+    -------
+    >>> Region(64).pixels, Region(64, 0.2).pixels, len(Region(64, 0.2).blocks), len(Region(64, 0.2).ring)
+    (49152, 480, 60, 960)
+    """
+
+    nside: int
+    radius: float = math.pi
+
+    @property
+    def rings(self) -> int | None:
+        """Number of its rings; None for all."""
+        return None if self.radius >= math.pi else _rings_within(self.nside, self.radius)
+
+    @property
+    def pixels(self) -> int:
+        """Number of its RING pixels."""
+        return 12 * self.nside**2 if self.rings is None else _pixels_of(self.nside, self.rings)
+
+    @property
+    def blocks(self) -> Array:
+        """NESTED numbers of its blocks on the sphere."""
+        return _blocks(self.radius)
+
+    @property
+    def ring(self) -> Array:
+        """RING number of each of its NESTED pixels."""
+        return _ring_of_nested(self.nside, self.radius)
+
+    def nested(self, values: Array) -> Array:
+        """A RING map in NESTED order, 0 beyond its rings."""
+        if self.rings is None:
+            return values[self.ring]
+        return np.where(self.ring < len(values), values[np.minimum(self.ring, len(values) - 1)], 0)
+
+    def add(self, target: Array, nested: Array) -> None:
+        """Add a NESTED map to a RING map."""
+        for start in range(0, len(nested), _PIXELS):
+            ring, values = self.ring[start : start + _PIXELS], nested[start : start + _PIXELS]
+            if self.rings is not None:
+                ring, values = ring[ring < len(target)], values[ring < len(target)]
+            target[ring] += values
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +82,9 @@ class Points:
 
     Attributes
     ----------
-    nside : where they were placed; pixel : (n,) NESTED there
+    nside : where they were placed; pixel : (n,) NESTED there, see `Region`
     bits : (n,) uint64 random numbers, of which the highest 40 bits made the place
-    height, ends : (n,) and (12 nside^2 + 1,) the cumulated mean at each point and at the edges of the pixels
+    height, ends : (n,) and (pixels + 1,) the cumulated mean at each point and at the edges of the pixels
     """
 
     nside: int
@@ -58,31 +110,30 @@ class Points:
         return ((bits & np.uint64(2**24 - 1)).astype(np.float32) + np.float32(1)) * np.float32(2**-24)
 
 
-def scatter(expected: Array, rng: np.random.Generator) -> Iterator[Points]:
-    """Points of a Poisson process, its mean in each NESTED pixel being ``expected`` (12 NSIDE^2,); some at a time.
+def scatter(expected: Array, region: Region, rng: np.random.Generator) -> Iterator[Points]:
+    """Points of a Poisson process, its mean in each NESTED pixel of a region being ``expected``; some at a time.
 
     Placed in pixels of NSIDE 512 at most.
 
     Example
     -------
     >>> mean = np.where(np.arange(3072) < 1536, 2.0, 0.0)
-    >>> drawn = np.concatenate([some.pixels(16) for some in scatter(mean, np.random.default_rng(0))])
+    >>> drawn = np.concatenate([some.pixels(16) for some in scatter(mean, Region(16), np.random.default_rng(0))])
     >>> bool(abs(len(drawn) - 3072) < 4 * 3072**0.5), bool(drawn.max() < 1536)
     (True, True)
     """
-    nside = min(nside_of(expected), FINEST)
-    if nside < nside_of(expected):
-        expected = expected.reshape(12 * nside**2, -1).sum(1, dtype=np.float64)
-    blocks = 12 * min(nside, _BLOCKS) ** 2
-    key, quantile = np.uint64(rng.integers(2**63)), rng.random(blocks)
+    nside = min(region.nside, FINEST)
+    if nside < region.nside:
+        expected = expected.reshape(-1, (region.nside // nside) ** 2).sum(1, dtype=np.float64)
+    blocks, size = region.blocks, (nside // _BLOCKS) ** 2
+    key, quantile = np.uint64(rng.integers(2**63)), rng.random(12 * _BLOCKS**2)[blocks]
     ends = np.concatenate([[0.0], np.cumsum(expected, dtype=np.float64)])
-    size = len(expected) // blocks
     edges = ends[::size]
     counts = poisson.ppf(quantile, np.maximum(np.diff(edges), 1e-300)).astype(np.int64)
     last = np.cumsum(counts)
-    parts = np.unique(np.searchsorted(last, np.arange(0, last[-1] + _AT_ONCE, _AT_ONCE)).clip(0, blocks - 1) + 1)
+    parts = np.unique(np.searchsorted(last, np.arange(0, last[-1] + _AT_ONCE, _AT_ONCE)).clip(0, len(blocks) - 1) + 1)
     for start, stop in zip([0, *parts[:-1]], parts):
-        block, number = np.arange(start, stop, dtype=np.uint64), counts[start:stop]
+        block, number = blocks[start:stop].astype(np.uint64), counts[start:stop]
         # Counted inside its block: what other blocks hold does not matter.
         counter = np.repeat((block << np.uint64(32)) - (np.cumsum(number) - number).astype(np.uint64), number)
         counter += np.arange(len(counter), dtype=np.uint64)
@@ -102,14 +153,6 @@ def deposit(target: Array, pixels: Array, values: Array) -> None:
     low = int(pixels.min(initial=len(target)))
     found = np.bincount(pixels - low, weights=values)
     target[low : low + len(found)] += found
-
-
-def add_nested(target: Array, nested: Array) -> None:
-    """Add a NESTED map to a RING map."""
-    ring = ring_of_nested(nside_of(target))
-    for start in range(0, len(ring), _PIXELS):
-        some = slice(start, start + _PIXELS)
-        target[ring[some]] += nested[some]
 
 
 def _found(ends: Array, height: Array, start: int, number: Array, size: int) -> Array:
@@ -136,7 +179,23 @@ def hashed(counter: Array) -> Array:
     return z
 
 
+def _rings_within(nside: int, radius: float) -> int:
+    return max(4, int(np.searchsorted(pixelisation(nside).sht_info()["theta"], radius)))
+
+
+def _pixels_of(nside: int, rings: int) -> int:
+    told = pixelisation(nside).sht_info()
+    return int(told["ringstart"][rings - 1] + told["nphi"][rings - 1])
+
+
 @lru_cache(maxsize=4)
-def ring_of_nested(nside: int) -> Array:
-    """RING number of each NESTED pixel."""
-    return pixelisation(nside, "NEST").nest2ring(np.arange(12 * nside**2)).astype(np.int32)
+def _blocks(radius: float) -> Array:
+    theta = pixelisation(_BLOCKS, "NEST").pix2ang(np.arange(12 * _BLOCKS**2))[:, 0]
+    return np.flatnonzero(theta < radius + 1.5 / _BLOCKS)  # its corners are nearer to the middle of a block
+
+
+@lru_cache(maxsize=4)
+def _ring_of_nested(nside: int, radius: float) -> Array:
+    size = (nside // _BLOCKS) ** 2
+    pixels = _blocks(radius)[:, None] * size + np.arange(size)
+    return pixelisation(nside, "NEST").nest2ring(pixels.ravel()).astype(np.int32)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,8 @@ from numpy.typing import NDArray
 from sundog.checks import at_least
 from sundog.data.sky.sphere import (
     adjoint,
-    analysis,
     gaussian_alm,
     gaussian_beam,
-    nside_of,
     scaled,
     synthesis,
     truncated,
@@ -51,7 +49,7 @@ from sundog.simulate.sky.halos import (
     virial_radius,
 )  # fmt: skip
 from sundog.simulate.sky.maps import SkyMaps, Unfinished, growing, new_maps
-from sundog.simulate.sky.points import FINEST, add_nested, deposit, ring_of_nested, scatter
+from sundog.simulate.sky.points import FINEST, Region, deposit, scatter
 from sundog.simulate.sky.pressure import faint_gas, gas_window, integrated_y, pressure_window
 from sundog.simulate.sky.shells import Shell
 from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale, halo_flux, radio_shares
@@ -60,6 +58,7 @@ Array = NDArray[Any]
 RESOLVED = 0.75  # R200c in pixels above which a halo is given its profile
 CIB_D_1000 = 3.0  # uK^2 at 148 GHz: about 2 clustered and 1 of shot noise, near what SPT and ACT measure
 _SMALLEST, _LARGEST = 16, 8192
+_MARGIN = 2.0  # degrees around a cap, from which clusters reach into it
 _NODES = 256  # of tables of ln M
 _RESOLVED = np.dtype([("pixel", np.int32), *((name, np.float32) for name in (
     "log_mass", "radius", "z", "tsz", "kappa", "ksz"))])
@@ -67,7 +66,8 @@ _RESOLVED = np.dtype([("pixel", np.int32), *((name, np.float32) for name in (
 
 def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5", out: str | Path | None = None, *,
                  extra: Sequence[str] = (), min_halo: float = LIGHTEST, cib_d_1000: float = CIB_D_1000,
-                 radio: RadioCounts | None = None, tsz_beam: float = 0.0, threads: int = 1) -> SkyMaps:
+                 radio: RadioCounts | None = None, tsz_beam: float = 0.0, cap: float | None = None,
+                 threads: int = 1) -> SkyMaps:
     """A sky at 148 GHz: kappa, thermal and kinetic SZ, CIB and radio sources, correlated; uK_CMB.
 
     Same arguments, same bits, whatever the number of threads. Maps carry no beam; kappa and the Gaussian parts are
@@ -86,6 +86,8 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     radio : counts of the radio sources
     tsz_beam : FWHM in arcmin, two pixels at least, that the clusters are seen with before the map has pixels: nothing
         rings. 0: none. (`sundog.tasks.sky.with_beam` smooths maps that have pixels.)
+    cap : only what lies within so many degrees of the north pole, at little more than its share of the cost; NaN
+        elsewhere. It is the whole sky's but for the number of halos, which is not held to the mass function
     threads : of the spherical transforms
 
     Raises
@@ -101,17 +103,20 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     >>> sky.nside, bool(sky.tsz.max() <= 0), bool(sky.radio.min() >= 0)
     (16, True, True)
     """
-    model = _checked(nside, seed, cosmology, min_halo, tsz_beam)
+    model = _checked(nside, seed, cosmology, min_halo, tsz_beam, cap)
     names = tuple(dict.fromkeys((*NAMES, *(component(name).name for name in extra))))
     radio = radio or RadioCounts()
     facts = {"simulator": "sundog.simulate.sky.simulate_sky", "seed": seed, "nside": nside, "cosmology": model.name,
-             "min_halo": min_halo, "cib_d_1000": cib_d_1000, **({"tsz_beam_arcmin": tsz_beam} if tsz_beam else {})}
+             "min_halo": min_halo, "cib_d_1000": cib_d_1000, **({"tsz_beam_arcmin": tsz_beam} if tsz_beam else {}),
+             **({} if cap is None else {"cap_degrees": cap})}
+    region = Region(nside) if cap is None else Region(nside, math.radians(cap + _MARGIN))
     unfinished = Unfinished(out, f"{facts} {model} {radio} {names}")
     with growing(out) as place:
-        builder = _Builder.start(seed, model, new_maps(place, 12 * nside**2, names), min_halo, radio, tsz_beam,
-                                 threads)
+        builder = _Builder.start(seed, model, new_maps(place if cap is None else None, region.pixels, names), region,
+                                 min_halo, radio, tsz_beam, threads)
         _grow(builder, cib_d_1000, unfinished)
-        sky = SkyMaps(builder.maps, frequency_ghz=REFERENCE, provenance={**facts, "halos": builder.halos})
+        maps = builder.maps if cap is None else _alone(builder.maps, Region(nside, math.radians(cap)), place)
+        sky = SkyMaps(maps, frequency_ghz=REFERENCE, provenance={**facts, "halos": builder.halos})
         if out is not None:
             sky.save(out)
     unfinished.forget()
@@ -137,7 +142,17 @@ def _grow(builder: _Builder, cib_d_1000: float, unfinished: Unfinished) -> None:
             draw(builder)
 
 
-def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float, tsz_beam: float) -> Cosmology:
+def _alone(maps: dict[str, Array], cap: Region, place: Path | None) -> dict[str, Array]:
+    """Whole maps that are NaN outside a cap."""
+    out = new_maps(place, 12 * cap.nside**2, maps)
+    for name, values in out.items():
+        values[:] = np.nan
+        values[: cap.pixels] = maps[name][: cap.pixels]
+    return out
+
+
+def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float, tsz_beam: float,
+             cap: float | None) -> Cosmology:
     if nside != int(nside) or nside & (int(nside) - 1) or not _SMALLEST <= nside <= _LARGEST:
         raise OptionError("cannot simulate this NSIDE", got=nside, expected="a power of two, 16 to 8192",
                           do="try 128 first; 512 takes half a minute of CPU")
@@ -149,6 +164,9 @@ def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float, tsz_
     if tsz_beam and not narrowest <= tsz_beam < 600:
         raise OptionError("a beam that these pixels do not hold", got=f"{tsz_beam:g} arcmin at NSIDE {nside}",
                           expected=f"{narrowest:.3g} (two pixels) to 600 arcmin", do="use a finer map or a wider beam")
+    if cap is not None and not 1 <= cap <= 90:
+        raise OptionError("cap out of range", got=f"{cap:g} degrees", expected="1 to 90 degrees from the north pole",
+                          do="leave it out for the whole sky")
     return cosmology(name)
 
 
@@ -160,7 +178,7 @@ class _Builder:
     the end; ``done`` counts the shells.
     """
 
-    nside: int
+    region: Region
     seed: int
     power: MatterPower
     shells: tuple[Shell, ...]
@@ -176,11 +194,15 @@ class _Builder:
     done: int = 0
 
     @staticmethod
-    def start(seed: int, model: Cosmology, maps: dict[str, Array], min_halo: float, radio: RadioCounts,
-              tsz_beam: float, threads: int) -> _Builder:
+    def start(seed: int, model: Cosmology, maps: dict[str, Array], region: Region, min_halo: float,
+              radio: RadioCounts, tsz_beam: float, threads: int) -> _Builder:
         power, layers = matter_power(model), matter.shells(model)
-        return _Builder(nside_of(maps["kappa"]), seed, power, layers, maps, min_halo, radio,
+        return _Builder(region, seed, power, layers, maps, min_halo, radio,
                         radio_shares(power, layers), tsz_beam, threads)
+
+    @property
+    def nside(self) -> int:
+        return self.region.nside
 
     @property
     def lmax(self) -> int:
@@ -195,29 +217,38 @@ class _Builder:
         """Random numbers of one purpose of this sky."""
         return numpy_stream(self.seed, "sky", *stream)
 
+    def synthesis(self, alm: Array) -> Array:
+        """The part of the map of coefficients that this sky has."""
+        return synthesis(alm, self.nside, rings=self.region.rings, threads=self.threads)
+
     def add(self, shell: Shell, dust: DustShell, jansky: float, velocity: Array) -> None:
         """Everything that one shell contributes."""
         power = matter.lognormal_power(self.two_halo_power(shell))
         alm = gaussian_alm(power, self.rng(shell.index, "density"), np.complex64)
-        contrast = _exponential(synthesis(alm, self.nside, threads=self.threads), 1.0, matter.variance(power))
+        contrast = _exponential(self.synthesis(alm), 1.0, matter.variance(power))
         contrast -= 1
         window = matter.smoothing(shell, self.lmax)
         smooth = _cut(alm, window)
         del alm
-        layer = Layer(self, shell, synthesis(smooth, self.nside, threads=self.threads),
-                      matter.variance(power[: len(window)] * window**2))
+        layer = Layer(self, shell, self.synthesis(smooth), matter.variance(power[: len(window)] * window**2))
         self._faint_halos(layer, dust, jansky)
         for name in self.maps:
             if trace := COMPONENTS[name].layer:
                 trace(self, layer)
-        coarse = placement_nside(shell, self.nside)
-        tracer = layer.tracer if coarse == self.nside else synthesis(smooth, coarse, threads=self.threads)
-        around = HaloLaw.of(self.power, shell, self.min_halo).around(tracer[ring_of_nested(coarse)])
-        mean = around if coarse == self.nside else around.law.around(layer.tracer[ring_of_nested(self.nside)])
+        places = replace(self.region, nside=placement_nside(shell, self.nside))
+        same = places == self.region
+        tracer = layer.tracer if same else synthesis(smooth, places.nside, rings=places.rings, threads=self.threads)
+        around = self._around(layer, tracer, places)
+        mean = around if same else self._around(layer, layer.tracer, self.region)
         del layer, tracer
-        halos, large = self._placed(shell, around, mean, jansky)
-        add_nested(contrast, halos)
+        halos, large = self._placed(shell, around, mean, places, jansky)
+        self.region.add(contrast, halos)
         self._matter(shell, contrast, large, velocity)
+
+    def _around(self, layer: Layer, tracer: Array, region: Region) -> HalosAround:
+        """The halos of a shell around its smoothed matter, NESTED."""
+        law, g = HaloLaw.of(self.power, layer.shell, self.min_halo), region.nested(tracer)
+        return law.around(g) if region.rings is None else law.around(g, 12 * region.nside**2, layer.seen)
 
     def two_halo_power(self, shell: Shell) -> Array:
         """C_l of the contrast of a shell, less what the halos will add to it in these maps."""
@@ -245,7 +276,8 @@ class _Builder:
         y, y_bias = faint_gas(self.power, layer.shell, self.min_halo)
         self.maps["tsz"] += np.float32(y * _micro_kelvin_per_y()) * layer.density(y_bias)
 
-    def _placed(self, shell: Shell, around: HalosAround, mean: HalosAround, jansky: float) -> tuple[Array, Array]:
+    def _placed(self, shell: Shell, around: HalosAround, mean: HalosAround, places: Region, jansky: float
+                ) -> tuple[Array, Array]:
         """Contrast of the small halos of a shell less that of all given the matter, NESTED; and the large halos.
 
         Dust of all and gas of the small ones go into the maps.
@@ -257,9 +289,9 @@ class _Builder:
         size, per_pixel = virial_angle(shell, model), np.float32(1 / self.pixel)
         contrast = mean.mass()
         contrast *= np.float32(-1 / (unit * self.pixel))
-        held = self.sums.setdefault("tsz", np.zeros_like(contrast))
+        cib, gas = (self.sums.setdefault(name, np.zeros_like(contrast)) for name in ("cib", "tsz"))
         kept = []
-        for points in scatter(around.number(), self.rng(shell.index, "halos")):
+        for points in scatter(around.number(), places, self.rng(shell.index, "halos")):
             log_mass, at = around.masses(points.pixel, points.uniform()), points.pixels(self.nside)
             closeness = shell_closeness(shell, points.uniform(1))
             radius = size * closeness * np.exp(log_mass * np.float32(1 / 3))
@@ -272,8 +304,8 @@ class _Builder:
                                   mass[large]))
             tsz[large] = mass[large] = 0
             self.halos += len(at)
-            deposit(self.maps["cib"], at, flux)  # NESTED until its end
-            deposit(held, at, tsz)
+            deposit(cib, at, flux)
+            deposit(gas, at, tsz)
             deposit(contrast, at, mass * per_pixel)
         return contrast, np.concatenate(kept)
 
@@ -282,9 +314,10 @@ class _Builder:
 
         The large ones go into their bins of angular size (factors of two).
         """
-        speed = synthesis(velocity, self.nside, threads=self.threads)
+        speed = self.synthesis(velocity)
         speed *= np.float32(-T_CMB * 1e6 * matter.optical_depth(self.power.cosmology, shell))
-        large["pixel"] = ring_of_nested(self.nside)[large["pixel"]]
+        large["pixel"] = self.region.ring[large["pixel"]]
+        large = large[large["pixel"] < self.region.pixels]
         large["ksz"] *= speed[large["pixel"]]
         size = np.floor(np.log2(large["radius"] / self.resolution)).astype(int)
         for b in np.unique(size):
@@ -314,7 +347,7 @@ class _Builder:
         z_max = float(self.power.cosmology.redshift(self.shells[-1].high))
         power = matter.far_lensing_power(self.power, z_max, self.lmax)
         alm = gaussian_alm(power, self.rng("far"), np.complex64)
-        self.maps["kappa"] += synthesis(alm, self.nside, threads=self.threads)
+        self.maps["kappa"] += self.synthesis(alm)
 
     def add_resolved_halos(self) -> None:
         """Convolve the halos larger than a pixel with their profile, one bin of angular size at a time."""
@@ -325,33 +358,33 @@ class _Builder:
             smooth = gaussian_beam(lmax, self.tsz_beam) if beamed else self.pixel_window(lmax)
             total: Any = scaled(self._unresolved(lmax), smooth) if beamed else 0
             for halos in bins:
-                peaks = np.zeros(12 * self.nside**2, np.float32)
+                peaks = np.zeros_like(self.maps[name])
                 np.add.at(peaks, halos["pixel"], halos[name])
-                alm = adjoint(peaks, lmax, threads=self.threads)
-                total = total + scaled(alm, _window(name, halos, lmax, self.power.cosmology) * smooth)
+                window = smooth * _window(name, halos, lmax, self.power.cosmology)
+                total = total + scaled(self._adjoint(peaks, lmax), window)
             if bins or beamed:
-                values = synthesis(total, self.nside, threads=self.threads)
+                values = self.synthesis(total)
                 self.maps[name] += np.minimum(values, 0) if name == "tsz" else values
         if not self.tsz_beam:
-            add_nested(self.maps["tsz"], self.sums["tsz"])
+            self.region.add(self.maps["tsz"], self.sums["tsz"])
 
     def _unresolved(self, lmax: int) -> Array:
-        """Coefficients of the gas without a profile, points and faint halos; the latter leave their map."""
-        peaks = np.zeros_like(self.maps["tsz"])
-        add_nested(peaks, self.sums["tsz"])
-        peaks *= np.float32(self.pixel)
-        found = adjoint(peaks, lmax, threads=self.threads)
-        found += analysis(self.maps["tsz"], lmax, iterations=1, threads=self.threads)
+        """Coefficients of the gas without a profile, points and faint halos, which leave their map."""
+        self.region.add(self.maps["tsz"], self.sums["tsz"])
+        found = self._adjoint(self.maps["tsz"] * np.float32(self.pixel), lmax)
         self.maps["tsz"][:] = 0
         return found
+
+    def _adjoint(self, peaks: Array, lmax: int) -> Array:
+        return adjoint(peaks, lmax, nside=self.nside, rings=self.region.rings, threads=self.threads)
 
     def finish_dust(self, jansky: float) -> None:
         """Draw the halos too light to be placed, all shells at once: a gamma law with their mean and variance."""
         mean, shot = self.sums["dust"], self.sums["dust shot"]
         drawn = self.rng("dust").standard_gamma(mean**2 / shot, dtype=np.float32)
         drawn *= shot / mean
-        add_nested(drawn, self.maps["cib"])
-        self.maps["cib"][:] = drawn
+        self.region.add(drawn, self.sums["cib"])
+        self.maps["cib"] += drawn
         self.maps["cib"] /= np.float32(thermodynamic_to_intensity(REFERENCE))
 
     def gather(self, name: str, values: Array) -> None:
@@ -366,7 +399,7 @@ class _Builder:
 class Layer:
     """One shell of matter, for tracers of it.
 
-    tracer : (12 NSIDE^2,) the smoothed Gaussian field; seen : its variance
+    tracer : (pixels,) the smoothed Gaussian field; seen : its variance
     """
 
     sky: _Builder
@@ -375,14 +408,14 @@ class Layer:
     seen: float
 
     def density(self, bias: float) -> Array:
-        """(12 NSIDE^2,) float32 of tracers with a linear bias, mean 1."""
+        """(pixels,) float32 of tracers with a linear bias, mean 1."""
         return _exponential(self.tracer.copy(), bias, self.seen)
 
 
 def placement_nside(shell: Shell, nside: int) -> int:
     """NSIDE at which the halos of a shell are placed: its pixels stay below 0.7 of the smoothing length."""
     wanted = math.sqrt(math.pi / 3) / (0.7 * shell.smoothing_angle)
-    return min(nside, FINEST, 2 ** math.ceil(math.log2(max(wanted, 8))))
+    return min(nside, FINEST, 2 ** math.ceil(math.log2(max(wanted, 16))))
 
 
 def _resolved(shell: Shell, at: Array, log_mass: Array, radius: Array, tsz: Array, mass: Array) -> Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sundog.simulate.frequency import greybody, thermodynamic_to_intensity
 from sundog.simulate.sky.cosmology import MatterPower
 from sundog.simulate.sky.halos import HEAVIEST, LIGHTEST, bias, mass_function
-from sundog.simulate.sky.points import add_nested, deposit, ring_of_nested, scatter
+from sundog.simulate.sky.points import deposit, scatter
 from sundog.simulate.sky.shells import Shell, density_power, smoothing
 
 Array = NDArray[Any]
@@ -143,10 +143,10 @@ def draw_radio(sky: Any) -> None:
     Of the others, 19 of 20, the sum in a pixel follows a gamma law of their mean and variance.
     """
     counts, density, low = sky.radio, sky.maps["radio"], _placed(sky.radio)
-    expected = density[ring_of_nested(sky.nside)]
-    expected *= np.float32(4 * math.pi * counts.per_steradian(low) / expected.sum(dtype=float))
+    expected = sky.region.nested(density)
+    expected *= np.float32(sky.pixel * counts.per_steradian(low))
     drawn = np.zeros_like(expected)
-    for points in scatter(expected, sky.rng("radio")):
+    for points in scatter(expected, sky.region, sky.rng("radio")):
         deposit(drawn, points.pixels(sky.nside), counts.fluxes(points.uniform(), low) / sky.pixel)
     mean, square = (counts.moment(power, counts.faintest, low) for power in (1, 2))
     faint: Any = 0.0
@@ -155,7 +155,7 @@ def draw_radio(sky: Any) -> None:
         faint = sky.rng("faint radio").standard_gamma(density * np.float32(mean / scale), dtype=np.float32)
         faint *= np.float32(scale)
     density[:] = faint
-    add_nested(density, drawn)
+    sky.region.add(density, drawn)
     density *= np.float32(1 / float(thermodynamic_to_intensity(148.0)))
 
 

@@ -1,0 +1,93 @@
+"""Small scales of simulated skies, on caps: convergence against the non-linear spectrum, kinetic SZ, cost of a cap.
+
+Maps of caps are apodised, and their pseudo-spectra compared with those of Gaussian caps drawn from the non-linear
+spectrum of the convergence with the same pixels, window and band limit. Each seed leaves a json file in the folder of
+--out and is not run again.
+
+    OMP_NUM_THREADS=1 python benchmarks/sky_caps.py --nside 2048 --cap 5 --seeds 0 1 2 3 4 5 6 7 --out DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from sundog.data.sky.sphere import adjoint, angular_spectrum, gaussian_alm, pixelisation, synthesis
+from sundog.simulate.sky import simulate_sky
+from sundog.simulate.sky.cosmology import cosmology, matter_power
+from sundog.simulate.sky.points import Region
+from sundog.simulate.sky.shells import lensing_power
+
+BANDS = [400, 600, 800, 1000, 1250, 1500, 1750, 2000, 2500, 3000, 3500, 4000, 4500, 5000]
+
+
+def pseudo(values: np.ndarray, cap: Region, lmax: int) -> np.ndarray:
+    """C_l of a map times a cosine window, over the mean square of the window."""
+    theta = pixelisation(cap.nside).pix2ang(np.arange(cap.pixels))[:, 0]
+    window = np.cos(0.5 * math.pi * theta / theta.max()).astype(np.float32) ** 2
+    area = 4 * math.pi / (12 * cap.nside**2)
+    mean = (values * window).sum() / window.sum()
+    alm = adjoint((values - mean) * window * np.float32(area), lmax, nside=cap.nside, rings=cap.rings)
+    return angular_spectrum(alm) * 4 * math.pi / ((window**2).sum() * area)
+
+
+def banded(power: np.ndarray) -> list[float]:
+    weight = 2 * np.arange(len(power)) + 1
+    return [float((power * weight)[a:b].sum() / weight[a:b].sum()) for a, b in zip(BANDS, BANDS[1:]) if b < len(power)]
+
+
+def measured(nside: int, degrees: float, seed: int) -> dict:
+    start = time.process_time()
+    sky = simulate_sky(nside, seed, cap=degrees)
+    spent, memory = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    cap, lmax = Region(nside, math.radians(degrees)), 5 * nside // 2
+    alm = gaussian_alm(lensing_power(matter_power(cosmology()), lmax), np.random.default_rng(seed), np.complex64)
+    gaussian = synthesis(alm, nside, rings=cap.rings)
+    found = {"kappa": sky.kappa, "ksz": sky.ksz, "gaussian": gaussian}
+    return {"cpu": spent, "rss_gb": memory, "ksz_rms": float(sky.ksz[: cap.pixels].std()),
+            **{name: banded(pseudo(values[: cap.pixels], cap, lmax)) for name, values in found.items()}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nside", type=int, default=2048)
+    parser.add_argument("--cap", type=float, default=5.0, help="degrees")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4, 5, 6, 7])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    o = parser.parse_args()
+    o.out.mkdir(parents=True, exist_ok=True)
+    path = lambda seed: o.out / f"cap_{o.nside}_{o.cap:g}_{seed}.json"  # noqa: E731
+    if o.one is not None:
+        path(o.one).write_text(json.dumps(measured(o.nside, o.cap, o.one)))
+        return
+    for seed in o.seeds:
+        if not path(seed).exists():
+            subprocess.run([sys.executable, __file__, "--nside", str(o.nside), "--cap", str(o.cap), "--out", str(o.out),
+                            "--one", str(seed)], check=True)
+    runs = [json.loads(path(seed).read_text()) for seed in o.seeds]
+    get = lambda name: np.array([run[name] for run in runs])  # noqa: E731
+    print(f"NSIDE {o.nside}, caps of {o.cap:g} degrees: CPU s {get('cpu').round(1).tolist()}, "
+          f"GB {get('rss_gb').max():.2f}, kSZ rms {get('ksz_rms').mean():.3f} uK")
+    print("\n| l | kappa over target | D_l of kSZ, uK^2 |\n|---|---|---|")
+    root = math.sqrt(len(runs))
+    gaussian = get("gaussian").mean(0)
+    share = np.hypot(get("kappa").std(0, ddof=1), get("gaussian").std(0, ddof=1)) / root / gaussian
+    for i, (low, high) in enumerate(zip(BANDS, BANDS[1:])):
+        if i < len(gaussian):
+            middle = 0.5 * (low + high)
+            d = get("ksz")[:, i] * middle * (middle + 1) / (2 * math.pi)
+            print(f"| {low}-{high} | {get('kappa')[:, i].mean() / gaussian[i]:.3f} +- {share[i]:.3f} | "
+                  f"{d.mean():.3f} +- {d.std(ddof=1) / root:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
