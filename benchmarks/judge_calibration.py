@@ -77,12 +77,33 @@ KINDS: dict[str, tuple[Callable[[int, torch.Generator], Dataset], int, int]] = {
     "30 times as many fakes": (mixed, 60, 1800), "heavy tails": (heavy, 200, 200), "integers": (integers, 200, 200),
     "weighted": (gaussian, 0, 0), "negative weights": (gaussian, 0, 0), "maps": (maps, 60, 60),
     "images": (images, 40, 40), "events and train=": (gaussian, 200, 200), "maps and train=": (maps, 60, 60),
+    "masked maps": (maps, 30, 60),
 }
+SKIES = {"tiles apart, white": (0, True), "tiles apart, red": (2, True), "tiles that overlap, white": (0, False),
+         "tiles that overlap, red": (2, False)}  # C_l ~ (1 + l)^-index; not independent rows, made when asked for
+
+
+def tiles(index: float, apart: bool, g: torch.Generator) -> tuple[Dataset, Dataset, Tensor]:
+    """Tiles of two skies of NSIDE 32, seen beyond 17 degrees from the equator, and their masks."""
+    from sundog.data.sky.sphere import gaussian_alm, pixelisation, synthesis
+    from sundog.tasks.sky.project import projected
+
+    power = (1 + np.arange(65.0)) ** -index
+    power[0] = 0
+    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=g)))
+    skies = [Dataset.from_arrays(synthesis(gaussian_alm(power, rng), 32).astype(np.float32)[None, None],
+                                 provenance={"sphere": {"nside": 32}}) for _ in range(2)]
+    seen = np.abs(pixelisation(32).pix2vec(np.arange(12288))[:, 2]) > 0.3
+    (real, fake), masks = projected(*skies, mask=seen, apart=apart, sizes=(64, 32) if apart else (64,))
+    return real, fake, torch.from_numpy(np.asarray(masks))
 
 
 def pair(kind: str, toy: int) -> tuple[Dataset, Dataset, dict[str, Any]]:
-    """Truth, honest fakes, and what else the judge is told: weights of the fakes, or training data of the same law."""
+    """Truth, honest fakes, and what else the judge is told: weights, masks, or training data of the same law."""
     g = stream(toy, "judge calibration", kind)
+    if kind in SKIES:
+        real, fake, masks = tiles(*SKIES[kind], g)
+        return real, fake, {"mask": masks}
     if kind in ("weighted", "negative weights"):
         real = torch.randn(400, 3, generator=g)
         if kind == "weighted":  # an importance sampler 1.4 times as wide in one column
@@ -93,7 +114,10 @@ def pair(kind: str, toy: int) -> tuple[Dataset, Dataset, dict[str, Any]]:
             w = torch.where(torch.rand(1000, generator=g) < 0.2, -1.0, 1.0)
         return Dataset.from_arrays(real), Dataset.from_arrays(fake), {"fake_weights": w}
     draw, n, m = KINDS[kind]
-    return draw(n, g), draw(m, g), {"train": draw(n, g)} if kind.endswith("train=") else {}
+    real, fake = draw(n, g), draw(m, g)
+    if kind == "masked maps":  # another one for each map, two fakes with that of each real one
+        return real, fake, {"mask": torch.rand(n, 16, 16, generator=g) > 0.15}
+    return real, fake, {"train": draw(n, g)} if kind.endswith("train=") else {}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -146,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--toys", type=int, default=1000)
-    parser.add_argument("--kinds", nargs="*", choices=list(KINDS))
+    parser.add_argument("--kinds", nargs="*", choices=[*KINDS, *SKIES])
     parser.add_argument("--rows", action="store_true", help="measure the explaining rows too")
     parser.add_argument("--results", default="judge_calibration.jsonl")
     options = parser.parse_args()

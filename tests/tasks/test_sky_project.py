@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from sundog.data.sky.healpix import UNSEEN, HealpixMap, read_healpix, write_heal
 from sundog.data.sky.sphere import gaussian_alm, pixelisation, synthesis
 from sundog.data.sky.tiles import TileLayout
 from sundog.errors import DataError, ShapeError
-from sundog.tasks.sky.project import flat_patches, on_sphere, stitched, write_sphere
+from sundog.tasks.sky.project import flat_patches, on_sphere, projected, stitched, write_sphere
 
 POWER = np.where(np.arange(33) > 0, 1 / (1 + np.arange(33.0)) ** 2.5, 0)
 LAYOUT = TileLayout(32, 60.0, 12)
@@ -111,3 +112,43 @@ def test_files_of_the_sphere_go_through_the_words_as_they_are(files: tuple[Path,
     for file in files:
         assert main(["separate", str(file), "-c", str(other), "--out", str(tmp_path / "s.fits")]) == 2
         assert "sundog sky project" in capsys.readouterr().err
+
+
+def test_a_sky_is_judged_beside_the_galaxy_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    height = pixelisation(16).pix2vec(np.arange(3072))[:, 2]
+    seen = np.abs(height) > 0.3
+    skies = [synthesis(gaussian_alm(np.ones(33), np.random.default_rng(seed)), 16).astype(np.float32)
+             for seed in range(2)]
+    made = {"real": skies[0], "honest": skies[1],
+            "hidden": np.where(seen, skies[1], np.float32(50)), "missing": np.where(seen, skies[1], np.float32(UNSEEN)),
+            "shown": np.where(height > 0.3, 2 * skies[1], skies[1])}
+    place = {name: write_healpix(tmp_path / f"{name}.fits", HealpixMap(x, "", "icrs")) for name, x in made.items()}
+    loaded = {name: sundog.load(place[name]) for name in ("real", "honest", "hidden", "shown")}
+
+    def p(fake: str, mask: np.ndarray | None) -> float:
+        (a, b), shown = projected(loaded["real"], loaded[fake], mask=mask, apart=True, sizes=(32,))
+        return sundog.judge(a, b, mask=shown, splits=4, statistics="deciding").p_value
+
+    honest = p("honest", seen)
+    assert honest > 0.01 and p("hidden", seen) == honest
+    assert p("shown", seen) < 0.01
+    assert main(["judge", str(place["real"]), str(place["missing"]), "--mask", "missing", "-s", "deciding", "--json",
+                 "-", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["p_value"] == pytest.approx(honest, rel=0.2)
+
+
+def test_tiles_apart_share_no_pixels_and_masks_lie_as_they_do() -> None:
+    values = np.arange(3072, dtype=np.float32)[None, None]
+    sky = sundog.Dataset.from_arrays(values, provenance={"sphere": {"nside": 16}})
+    mask = np.arange(3072) > 1000
+    (tiles,), shown = projected(sky, mask=mask, sizes=(32,))
+    (alone,), beside = projected(sky, mask=mask, apart=True, sizes=(32,))
+    assert shown is not None and beside is not None and len(tiles) > len(alone) == len(beside)
+    told = alone.provenance["tiles"]
+    layout = TileLayout(told["size"], told["pixel_arcmin"], told["overlap"])
+    read = [layout.directions(row) for row, _ in told["places"]]
+    places = [np.stack([a, np.mod(b + layout.longitudes(row)[k], 2 * np.pi)], -1)
+              for (a, b), (row, k) in zip(read, told["places"])]
+    assert all((mask[pixelisation(16).ang2pix(place)] == part).all() for place, part in zip(places, beside))
+    fine = [set(pixelisation(64).ang2pix(place).ravel()) for place in places]
+    assert max(len(one & other) / len(one) for i, one in enumerate(fine) for other in fine[:i]) < 0.2  # corners

@@ -25,6 +25,8 @@ from sundog.cli.options import (
     before_work,
     in_patches,
     load,
+    of_the_sphere,
+    seen,
 )
 from sundog.errors import FileError, ShapeError
 
@@ -45,7 +47,8 @@ def judge(
     columns: Columns = None,
     weights: Weights = None,
     unit: Unit = None,
-    mask: Mask = None,
+    mask: Annotated[str | None, typer.Option(help="Map that is 0 where pixels are not judged, of the plane or of the "
+                                             "sphere; or 'missing': where one of the maps holds no number.")] = None,
     time_step: TimeStep = None,
     resample: Resample = None,
     windows: Windows = None,
@@ -79,16 +82,22 @@ def judge(
     fakes = sundog.load_run(fake) if (fake / "run.json").exists() else \
         _fakes(fake, None, {"key": key, "weights": weights}, how)
     assert truth is not None
-    truth, *rest = in_patches(truth, *(part for part in (learned, fakes) if isinstance(part, sundog.Dataset)))
+    given = [part for part in (truth, learned, fakes) if isinstance(part, sundog.Dataset)]
+    # Of what a run has learned from all tiles, those held out are known by their number.
+    (truth, *rest), shown = in_patches(*given, mask=seen(mask, *given), apart=not held_out,
+                                        sizes=(64, 32) if all(map(of_the_sphere, given)) and fakes in given else (64,))
     fakes = rest.pop() if isinstance(fakes, sundog.Dataset) else fakes
     learned = rest.pop() if rest else None
+    if held_out and shown is not None and len(shown) == len(truth) and shown.ndim == 3:  # one mask for each row
+        shown = sundog.Dataset.from_arrays(shown, held_out_fraction=truth.held_out_fraction).held_out.values.numpy()
     if held_out:
         truth, learned = truth.held_out, truth.train if learned is None else learned
     if worth is not None and (learned is None or not isinstance(fakes, Run)):
         raise OptionError("--worth fits the run again", got="no run, or nothing to fit it to",
                           expected="the folder of a run as FAKE, and its training data",
                           do="add --held-out or --train FILE")
-    verdict = sundog.judge(truth, fakes, statistics=statistics or "all", train=learned, seed=seed, progress=not quiet)
+    verdict = sundog.judge(truth, fakes, statistics=statistics or "all", train=learned, mask=shown, seed=seed,
+                           progress=not quiet)
     if learned is not None and isinstance(fakes, Run) and worth is not None:
         verdict = replace(verdict, worth=amplification(fakes, learned, generators=worth, seed=seed))
     if report is not None:
@@ -133,7 +142,7 @@ def bias(
     before_work(None if as_json in (None, "-") else Path(str(as_json)))
     how: dict[str, Any] = {"kind": kind, "columns": columns, "unit": unit, "mask": mask}
     learned = load(train, context, key=key, weights=weights, **how)
-    learned, fakes = in_patches(learned, _fakes(fake, context, {"key": key, "weights": weights}, how))
+    (learned, fakes), _ = in_patches(learned, _fakes(fake, context, {"key": key, "weights": weights}, how))
     asked = attribute or list(KNOWN if learned.kind == "images" else (*learned.names, *learned.context_names))
     found = sundog.bias_report(learned, fakes, asked)
     if as_json == "-":

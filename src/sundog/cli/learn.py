@@ -155,7 +155,7 @@ def fit(
     if family == "scattering" and "sphere" in data.provenance:
         options.setdefault("domain", "sphere")
     else:
-        data = in_patches(data)[0]
+        data = in_patches(data)[0][0]
     with resumable(f"the run in {out}"):
         run = sundog.fit(
             family, data, context=context or None, plan=plan_of(plan, settings), seed=seed, device=device, out=out,

@@ -15,6 +15,8 @@ import typer
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from sundog.data.dataset import Dataset
     from sundog.train.plan import Plan
 
@@ -236,19 +238,51 @@ def of_the_sphere(data: Dataset) -> bool:
     return on_sphere(data)
 
 
-def in_patches(*data: Dataset) -> list[Dataset]:
-    """The datasets; single maps of the sphere among them, HEALPix or CAR, cut into flat patches, which is said."""
+def seen(mask: str | None, *data: Dataset) -> np.ndarray | None:
+    """What --mask says of the pixels of maps, 0 where they are hidden: of a file, or where a map holds no number.
+
+    Raises
+    ------
+    DataError : missing pixels, which are 0 by now, cannot be told from others.
+    """
+    import numpy as np
+
+    from sundog.errors import DataError
+
+    if mask is None:
+        return None
+    if mask != "missing":
+        held = load(Path(mask), kind="images", mask="missing", say=False).values.numpy()
+        return np.asarray(held if held.ndim == 3 else held.any(1))
+    shown = np.ones(data[0].values.shape[-2:], bool)
+    for maps in data:
+        told = [int(found[1]) for note in maps.provenance.get("notes", ())
+                if (found := re.match(r"(\d+) of \d+ pixels hold no number", note))]
+        zero = (maps.values == 0).numpy()
+        if told and zero.sum() != sum(told):
+            raise DataError("missing pixels cannot be told from zeros", got=f"{zero.sum()} zeros, {sum(told)} missing",
+                            expected="as many", do="pass a map that is 0 in missing pixels, --mask mask.fits")
+        shown &= ~zero.reshape(-1, *shown.shape).any(0) if told else True
+    return shown
+
+
+def in_patches(*data: Dataset, mask: np.ndarray | None = None, apart: bool = False, sizes: Sequence[int] = (64,),
+               ) -> tuple[list[Dataset], np.ndarray | None]:
+    """The datasets, single maps of the sphere among them, HEALPix or CAR, cut into flat patches; and the mask.
+
+    That they were cut is said; ``apart`` and ``sizes`` as in `projected`.
+    """
     if not any(map(of_the_sphere, data)):
-        return list(data)
+        return list(data), mask
     from sundog.tasks.sky.project import projected
 
-    found = projected(*data)
+    found, mask = projected(*data, mask=mask, apart=apart, sizes=sizes)
     for before, after in zip(data, found):
         if before is not after:
             typer.echo(f"sundog: a map of the sphere was cut into {len(after)} flat patches of "
                        f"{after.values.shape[-1]} pixels of {after.pixel_arcmin:.4g} arcmin; other sizes: sundog sky "
                        "project", err=True)
-    return found
+    return found, mask
 
 
 def _units(text: str | None) -> str | dict[str, str] | None:

@@ -39,7 +39,7 @@ from sundog.verdicts.explaining.rows import (
 )
 from sundog.verdicts.explaining.special import classifier_row, closeness, neighbour_rows, support_row
 from sundog.verdicts.explaining.where import Region, regions, telling
-from sundog.verdicts.pooled.admission import Side, admitted, aligned, check_sizes
+from sundog.verdicts.pooled.admission import Side, admitted, aligned, check_sizes, hidden
 from sundog.verdicts.pooled.bend import Bend
 from sundog.verdicts.pooled.sample import Pooled, bent, pool
 from sundog.verdicts.twosample import duplicate_groups
@@ -70,6 +70,7 @@ def judge(
     train: Any = None,
     real_weights: Any = None,
     fake_weights: Any = None,
+    mask: Any = None,
     seed: int = 0,
     splits: int = SPLITS,
     draws: float = 10.0,
@@ -94,6 +95,8 @@ def judge(
         turned or mirrored, becomes part of the verdict
     real_weights, fake_weights : one per row, of either sign; by default those of the Dataset. Differences of weighted
         means are judged, and each sample is resampled by itself for the null
+    mask : of maps: (ny, nx), or (n, ny, nx) with one for each real map and, again and again, for the fakes, or a file;
+        0 where pixels are hidden. Nothing that stands there is judged, every number is of the pixels that are seen
     seed : of everything drawn; same seed, same verdict
     splits : random splits of the truth behind the bands of real against real
     draws : fakes per real row when ``fake`` is a generator
@@ -120,15 +123,16 @@ def judge(
     given = admitted(real, fake, train, (real_weights, fake_weights), draws, seed)
     notes = list(given.notes)
     check_sizes(given)
-    truth, fakes, learned = aligned(given, notes)
+    truth, fakes, learned, seen = hidden(*aligned(given, notes), mask)
     wanted, words, left_out = _chosen(truth, given.weights is not None, statistics)
     _check_memory(truth, len(truth) + len(fakes))
     columns = torch.cat([truth.values, fakes.values])
     truth, fakes, learned, bend = bent(truth, fakes, learned)
     labels = Labels(len(truth), len(fakes), seed, given.weights, splits=splits)
-    pooled = pool(truth, fakes, learned, wanted, labels)
+    pooled = pool(truth, fakes, learned, wanted, labels, seen)
     groups = _groups(pooled)
     notes += bend.notes() + left_out + _notes_on(pooled, groups)
+    notes += [] if seen is None else [f"the mask hides {float((~seen).double().mean()):.1%} of the pixels: not judged"]
     rows, p = _rows(pooled, groups, words, progress)
     rows.sort(key=lambda row: (row.p_value, -abs(row.pull)))
     boxes = _where(pooled, columns) if "where" in words else ()

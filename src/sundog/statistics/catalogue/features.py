@@ -72,11 +72,12 @@ def raw_features(x: Tensor, frame: Frame) -> Tensor:
     return by_channel(_image_features)(x, frame)
 
 
-def _image_features(x: Tensor, frame: Frame) -> Tensor:
-    mean, std, skewness, kurtosis = moment_vectors(x, frame).T
+def _image_features(x: Tensor, frame: Frame, seen: Tensor | None = None) -> Tensor:
+    mean, std, skewness, kurtosis = moment_vectors(x, frame, seen).T
     level = (mean - frame.mean) / frame.std
     level = torch.where(level.abs() > ROUNDING, level, 0.0)  # of maps whose means were taken out, digits of rounding
     z = [level, torch.log10(std / frame.std + 1e-6), skewness, torch.asinh(kurtosis)]
-    power = torch.log10(spectrum_vectors(x, frame) / frame.std**2 + 1e-8)
-    contours = minkowski_vectors(x, frame, FEATURE_THRESHOLDS)
-    return torch.cat([torch.stack(z, 1), power, contours, peak_vectors(x, frame), shape_vectors(x, frame)], 1)
+    power = torch.log10(spectrum_vectors(x, frame, seen) / frame.std**2 + 1e-8)
+    contours = minkowski_vectors(x, frame, seen, FEATURE_THRESHOLDS)
+    return torch.cat([torch.stack(z, 1), power, contours, peak_vectors(x, frame, seen),
+                      shape_vectors(x, frame, seen)], 1)

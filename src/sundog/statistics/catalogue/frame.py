@@ -28,6 +28,8 @@ class Frame:
     periodic: whether images wrap around.
     names: of the features or channels; made up when none were given.
     sample: a few hundred samples of the truth, from which `features` takes its scale.
+    masked: whether NaN in images are pixels that a mask hides, which no statistic of the catalogue then sees; else an
+        error.
 
     Example
     -------
@@ -44,23 +46,26 @@ class Frame:
     periodic: bool
     names: tuple[str, ...]
     sample: Tensor
+    masked: bool = False
 
     @staticmethod
-    def of(x: Tensor, *, periodic: bool = False, names: Sequence[str] = (), series: bool = False) -> Frame:
+    def of(x: Tensor, *, periodic: bool = False, names: Sequence[str] = (), series: bool = False,
+           masked: bool = False) -> Frame:
         """Return the frame of a true sample: events (n, d), or images (n, ny, nx) or (n, c, ny, nx).
 
         With ``series`` the images are series, (n, 1, t) or (n, c, 1, t).
         """
-        kind = _series(x) if series else kind_of(x)
-        rows = rows_of(x.detach())  # (channels, values)
+        kind = _series(x) if series else kind_of(x, masked)
+        rows = [row[~row.isnan()] for row in rows_of(x.detach())]
         names = tuple(names) or tuple(f"{'x' if kind == 'events' else 'channel '}{i + 1}" for i in range(len(rows)))
         if len(names) != len(rows):
             raise ShapeError("names do not fit the data", got=f"{len(names)} names", expected=len(rows),
                              do="pass one name per feature or channel")
-        std = rows.std(1, unbiased=False)
-        std = torch.where(std > 1e-12 * rows.abs().amax(1), std, 1.0)
+        mean, std, size = (torch.stack(list(part)) for part in zip(*(
+            (row.mean(), row.std(unbiased=False), row.abs().amax()) for row in rows)))
+        std = torch.where(std > 1e-12 * size, std, 1.0)
         some = x[:: -(-len(x) // 400)].detach()  # enough to fix a median
-        return Frame(kind, rows.mean(1), std, *_limits(rows), periodic, names, some)
+        return Frame(kind, mean, std, *_limits(rows), periodic, names, some, masked)
 
     def channel(self, i: int) -> Frame:
         """Return the frame of one feature or channel alone."""
@@ -70,7 +75,7 @@ class Frame:
 
     def admit(self, x: Tensor) -> Tensor:
         """Return x; a ShapeError unless it has the kind and the number of features or channels of the truth."""
-        kind = _series(x) if self.kind == "series" else kind_of(x)
+        kind = _series(x) if self.kind == "series" else kind_of(x, self.masked)
         width = 1 if x.ndim == 3 else x.shape[1]
         if kind != self.kind or width != len(self.mean):
             what = "features" if kind == "events" else "channels"
@@ -109,13 +114,13 @@ class Statistic:
     source: str = "definition"
 
 
-def kind_of(x: Tensor) -> str:
+def kind_of(x: Tensor, masked: bool = False) -> str:
     """Return "events" for (n, d), "images" for (n, ny, nx) or (n, c, ny, nx); anything else is a ShapeError."""
     if x.ndim == 2:
         checked_events(x)
         return "events"
     if x.ndim in (3, 4):
-        checked_images(x)
+        checked_images(torch.where(x.isnan(), torch.zeros_like(x), x) if masked else x)
         return "images"
     raise ShapeError("neither events nor images", got=f"shape {tuple(x.shape)}",
                      expected="(n, d), (n, ny, nx) or (n, channels, ny, nx)", do="reshape first")
@@ -136,12 +141,12 @@ def rows_of(x: Tensor) -> Tensor:
     return x.reshape(1, -1).double() if x.ndim == 3 else x.transpose(0, 1).flatten(1).double()
 
 
-def _limits(rows: Tensor) -> tuple[Tensor, Tensor]:
-    n = rows.shape[1]
-    cut = round(0.001 * (n - 1))
-    low = torch.stack([row.kthvalue(1 + cut).values for row in rows])
-    high = torch.stack([row.kthvalue(n - cut).values for row in rows])
+def _limits(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    cut = [round(0.001 * (len(row) - 1)) for row in rows]
+    low = torch.stack([row.kthvalue(1 + k).values for row, k in zip(rows, cut)])
+    high = torch.stack([row.kthvalue(len(row) - k).values for row, k in zip(rows, cut)])
+    least, most = (torch.stack(list(ends)) for ends in zip(*(row.aminmax() for row in rows)))
     narrow = high <= low
-    low, high = torch.where(narrow, rows.amin(1), low), torch.where(narrow, rows.amax(1), high)
+    low, high = torch.where(narrow, least, low), torch.where(narrow, most, high)
     narrow = high <= low
     return torch.where(narrow, low - 0.5, low), torch.where(narrow, high + 0.5, high)

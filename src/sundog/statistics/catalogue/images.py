@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sundog.statistics.catalogue.frame import Frame, Shape, Statistic
-from sundog.statistics.maps.morphology import gaussian_smooth, minkowski_functionals, structure_functions
+from sundog.statistics.maps.morphology import minkowski_functionals, smoothed_where_seen, structure_functions
 from sundog.statistics.maps.peaks import peak_mask
 from sundog.statistics.maps.spectra import cross_spectrum, power_spectrum
 from sundog.statistics.objects.shapes import shape_features
@@ -22,22 +22,30 @@ PEAK_LEVELS = (1.0, 3.0)
 SMOOTHING = 1.0  # pixels, before Minkowski functionals and peaks: pixel noise would own both
 CHUNK_PIXELS = 1 << 18  # pixels measured at once: 2 MB in float64 stay in the cache
 
-One = Callable[..., Tensor]  # (n, ny, nx), frame of that channel -> (n, k)
+One = Callable[..., Tensor]  # (n, ny, nx), frame of that channel, which pixels are seen where not all -> (n, k)
 Names = Callable[[Shape, Frame], tuple[str, ...]]
 Axis = Callable[[Shape, Frame], Tensor]
 
 
 def by_channel(one: One) -> One:
-    """Return a measure of (n, [c,] ny, nx) that applies ``one`` to each channel, in chunks, and concatenates."""
+    """Return a measure of (n, [c,] ny, nx) that applies ``one`` to each channel, in chunks, and concatenates.
+
+    Pixels without a number are hidden: ``one`` gets the mean of the frame there, and which are seen.
+    """
 
     def measure(x: Tensor, frame: Frame) -> Tensor:
         x = frame.admit(x)
         channels = [x] if x.ndim == 3 else list(x.unbind(1))
         size = max(1, CHUNK_PIXELS // (x.shape[-1] * x.shape[-2]))
-        return torch.cat([torch.cat([one(part.double(), frame.channel(i)) for part in channel.split(size)])
+        return torch.cat([torch.cat([_of_seen(one, part.double(), frame.channel(i)) for part in channel.split(size)])
                           for i, channel in enumerate(channels)], 1)
 
     return measure
+
+
+def _of_seen(one: One, x: Tensor, frame: Frame) -> Tensor:
+    hidden = x.isnan()
+    return one(torch.where(hidden, frame.mean, x), frame, ~hidden) if bool(hidden.any()) else one(x, frame)
 
 
 def _named(labels: Names) -> Names:
@@ -68,9 +76,13 @@ def _histogram_edges(frame: Frame) -> Tensor:
     return torch.cat([-ends, inner, ends])
 
 
-def histogram_vectors(x: Tensor, frame: Frame) -> Tensor:
+def histogram_vectors(x: Tensor, frame: Frame, seen: Tensor | None = None) -> Tensor:
     """Return the share of values in each bin: (n, 24)."""
-    return histogram(x, _histogram_edges(frame), dim=(1, 2))
+    return histogram(x, _histogram_edges(frame), dim=(1, 2), weights=_flat(seen))
+
+
+def _flat(weights: Tensor | None) -> Tensor | None:
+    return None if weights is None else weights.flatten(1)
 
 
 def histogram_centres(shape: Shape, frame: Frame) -> Tensor:
@@ -84,16 +96,16 @@ def histogram_names(what: str) -> Names:
     return lambda shape, frame: tuple(f"{what} near {c:.3g}" for c in histogram_centres(shape, frame).tolist())
 
 
-def moment_vectors(x: Tensor, frame: Frame) -> Tensor:
+def moment_vectors(x: Tensor, frame: Frame, seen: Tensor | None = None) -> Tensor:
     """Return mean, standard deviation, skewness and excess kurtosis of each image: (n, 4)."""
-    m = moments(x, dim=(1, 2))
+    m = moments(x, dim=(1, 2), weights=_flat(seen))
     # The offset keeps the gradient of the square root finite on constant images.
     return torch.stack([m.mean, (m.variance + 1e-30).sqrt(), m.skewness, m.kurtosis], 1)
 
 
-def spectrum_vectors(x: Tensor, frame: Frame) -> Tensor:
+def spectrum_vectors(x: Tensor, frame: Frame, seen: Tensor | None = None) -> Tensor:
     """Return the power of each image in logarithmic rings: (n, b)."""
-    return power_spectrum(x, bins=SPECTRUM_BINS, periodic=frame.periodic).power
+    return power_spectrum(x, bins=SPECTRUM_BINS, periodic=frame.periodic, mask=seen).power
 
 
 def _spectrum_axis(shape: Shape, frame: Frame) -> Tensor:
@@ -105,10 +117,11 @@ def _spectrum_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
     return tuple(f"P(k={k:.3g})" for k in _spectrum_axis(shape, frame).tolist())
 
 
-def minkowski_vectors(x: Tensor, frame: Frame, thresholds: tuple[float, ...] = THRESHOLDS) -> Tensor:
+def minkowski_vectors(x: Tensor, frame: Frame, seen: Tensor | None = None, thresholds: tuple[float, ...] = THRESHOLDS,
+                      ) -> Tensor:
     """Return V0, V1 and V2 at mean + t std for every t, after smoothing by one pixel: (n, 3 t)."""
     levels = frame.mean + frame.std * torch.tensor(thresholds, dtype=torch.float64)
-    m = minkowski_functionals(x, levels, sigma_pixel=SMOOTHING, periodic=frame.periodic)
+    m = minkowski_functionals(x, levels, sigma_pixel=SMOOTHING, periodic=frame.periodic, mask=seen)
     return torch.cat([m.v0, m.v1, m.v2], -1)
 
 
@@ -126,9 +139,10 @@ def _lags(shape: Shape) -> list[int]:
     return [2**i for i in range(16) if 2**i <= max(1, side // 4)]
 
 
-def _structure(x: Tensor, frame: Frame) -> Tensor:
+def _structure(x: Tensor, frame: Frame, seen: Tensor | None = None) -> Tensor:
     """S_p(r)^(1/p) / std, by order and then lag: all orders on one scale, whatever the tails."""
-    s = structure_functions((x - frame.mean) / frame.std, _lags(x.shape), orders=ORDERS, periodic=frame.periodic).value
+    z, lags = (x - frame.mean) / frame.std, _lags(x.shape)
+    s = structure_functions(z, lags, orders=ORDERS, periodic=frame.periodic, mask=seen).value
     # The offset keeps the gradient of the root finite on constant images.
     return torch.cat([(s[..., i] + 1e-30) ** (1 / p) for i, p in enumerate(ORDERS)], -1)
 
@@ -141,17 +155,24 @@ def _structure_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
     return tuple(f"S{p}(r={r})" for p in ORDERS for r in _lags(shape))
 
 
-def peak_vectors(x: Tensor, frame: Frame) -> Tensor:
-    """Return the number of peaks above 1 and 3 sigma and the mean height of the former in sigma (0 without): (n, 3)."""
-    z = (gaussian_smooth(x.detach(), SMOOTHING, periodic=frame.periodic) - frame.mean) / frame.std
-    mask = peak_mask(z, periodic=frame.periodic)
-    counts = [(mask & (z >= level)).sum((1, 2)).double() for level in PEAK_LEVELS]
-    heights = torch.where(mask & (z >= PEAK_LEVELS[0]), z, 0.0).sum((1, 2)) / counts[0].clamp_min(1.0)
+def peak_vectors(x: Tensor, frame: Frame, seen: Tensor | None = None) -> Tensor:
+    """Return the number of peaks above 1 and 3 sigma and the mean height of the former in sigma (0 without): (n, 3).
+
+    Numbers are those of a whole image: counted where pixel and neighbours are seen, over the share of such places.
+    """
+    smooth, seen = smoothed_where_seen(x.detach(), SMOOTHING, seen, periodic=frame.periodic)
+    z = (smooth - frame.mean) / frame.std
+    peaks = peak_mask(z, periodic=frame.periodic, mask=seen)
+    counts = [(peaks & (z >= level)).sum((1, 2)).double() for level in PEAK_LEVELS]
+    heights = torch.where(peaks & (z >= PEAK_LEVELS[0]), z, 0.0).sum((1, 2)) / counts[0].clamp_min(1.0)
+    if seen is not None:
+        beside = torch.nn.functional.max_pool2d((~seen).double()[:, None], 3, 1, 1)
+        counts = [count / (1 - beside).mean((1, 2, 3)).clamp_min(1e-9) for count in counts]
     return torch.stack([*counts, heights], 1)
 
 
-def shape_vectors(x: Tensor, frame: Frame) -> Tensor:
-    """Return the shape features of the light above the frame's mean: (n, 11)."""
+def shape_vectors(x: Tensor, frame: Frame, seen: Tensor | None = None) -> Tensor:
+    """Return the shape features of the light above the frame's mean, none where pixels are hidden: (n, 11)."""
     return torch.stack(list(shape_features((x - frame.mean) / frame.std).values()), 1)
 
 
@@ -159,10 +180,11 @@ def _shape_names(shape: Shape, frame: Frame) -> tuple[str, ...]:
     return tuple(shape_features(torch.zeros(1, 2, 2)))
 
 
-def band_vectors(x: Tensor, frame: Frame) -> Tensor:
+def band_vectors(x: Tensor, frame: Frame, seen: Tensor | None = None) -> Tensor:
     """Return skewness and excess kurtosis of each image in bands an octave wide: (n, 2 b)."""
-    smooth = [x, *(gaussian_smooth(x, s, periodic=frame.periodic) for s in _band_scales(x.shape))]
-    bands = [moments(fine - coarse, dim=(1, 2)) for fine, coarse in zip(smooth, smooth[1:])]
+    smooth = [(x, seen), *(smoothed_where_seen(x, s, seen, periodic=frame.periodic) for s in _band_scales(x.shape))]
+    bands = [moments(fine - coarse, dim=(1, 2), weights=_flat(sure))
+             for (fine, _), (coarse, sure) in zip(smooth, smooth[1:])]
     return torch.stack([m.skewness for m in bands] + [m.kurtosis for m in bands], 1)
 
 
@@ -190,8 +212,11 @@ def _cross(x: Tensor, frame: Frame) -> Tensor:
 
 def _cross_chunk(x: Tensor, frame: Frame) -> Tensor:
     z = (x - frame.mean[:, None, None]) / frame.std[:, None, None]
+    seen = ~z.isnan()
+    whole = bool(seen.all())
     spectra = [
-        cross_spectrum(z[:, i], z[:, j], bins=SPECTRUM_BINS, periodic=frame.periodic)
+        cross_spectrum(z[:, i], z[:, j], bins=SPECTRUM_BINS, periodic=frame.periodic,
+                       mask=None if whole else seen[:, i] & seen[:, j])
         for i, j in channel_pairs(x.shape)
     ]
     return torch.cat([spectrum.power for spectrum in spectra], 1)

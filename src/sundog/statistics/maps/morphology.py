@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sundog.errors import OptionError
-from sundog.statistics.samples.admission import checked_images
+from sundog.statistics.samples.admission import checked_images, checked_masked
+
+SURE = 0.9  # share of the smoothing kernel that must be seen
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class StructureFunctions:
 
 
 def minkowski_functionals(
-    images: Tensor, thresholds: Sequence[float] | Tensor, *, sigma_pixel: float = 0.0, periodic: bool = False
+    images: Tensor, thresholds: Sequence[float] | Tensor, *, sigma_pixel: float = 0.0, periodic: bool = False,
+    mask: Tensor | None = None,
 ) -> Minkowski:
     """Return the Minkowski functionals of the excursion sets {x > nu} of every image, per pixel.
 
@@ -52,6 +56,8 @@ def minkowski_functionals(
     sigma_pixel: Gaussian smoothing before the cut; unsmoothed pixel noise dominates V2 (use 1 to 2 pixels).
     periodic: whether maps wrap around; otherwise sets end at the border (a bias of the order perimeter/area for a
         field cut from a larger one, none for an object on an empty background).
+    mask: (..., ny, nx), 0 where pixels are hidden, whatever they hold. Pixels, pairs and squares are counted where all
+        of them are seen, per such pixel, pair and square: sets go on beyond the border and below the mask.
 
     Not differentiable (counts). Errors: OptionError for no threshold or a negative smoothing length.
     Source: Schmalzing & Gorski 1998, MNRAS 297, 355, eq. 1-9; Adler 1981. Oracle in the tests: scikit-image.
@@ -63,7 +69,8 @@ def minkowski_functionals(
     >>> (64 * m.v0).item(), (64 * m.v2).item()
     (9.0, 1.0)
     """
-    x = gaussian_smooth(checked_images(images).detach(), sigma_pixel, periodic=periodic)
+    x, seen = smoothed_where_seen(images, sigma_pixel, mask, periodic=periodic)
+    x = x.detach()
     nu = torch.as_tensor(thresholds, dtype=x.dtype).reshape(-1)
     if nu.numel() == 0:
         raise OptionError("no threshold", expected="at least one number", do="pass thresholds=[0.0, 1.0]")
@@ -71,22 +78,32 @@ def minkowski_functionals(
     # A pixel's level is the number of thresholds below it. Minima over pairs and squares commute with that, so every
     # count is "how many levels exceed t", whatever the number of thresholds.
     level = torch.bucketize(x, nu, out_int32=True).to(torch.int16)
+    level = level if seen is None else level * seen  # what is hidden exceeds nothing
     right, down = _neighbour(level, -1, periodic), _neighbour(level, -2, periodic)
     across, along = torch.minimum(*right), torch.minimum(*down)
+    high = torch.maximum(*right), torch.maximum(*down)
     squares = torch.minimum(*_neighbour(across, -2, periodic))
-    n_above, t = _exceedances(level, len(nu)), len(nu)
-    edges_across, edges_along = _exceedances(across, t), _exceedances(along, t)
-    pixels, pairs_across, pairs_along = (max(1, f.shape[-1] * f.shape[-2]) for f in (level, across, along))
-    straddling = (_exceedances(torch.maximum(*right), t) - edges_across) / pairs_across
-    straddling = straddling + (_exceedances(torch.maximum(*down), t) - edges_along) / pairs_along
-    euler = n_above - edges_across - edges_along + _exceedances(squares, t)
+    counts: list[Any] = [max(1, f.shape[-1] * f.shape[-2]) for f in (level, across, along)]
+    counts.append(counts[0])
+    if seen is not None:
+        pairs = [torch.logical_and(*_neighbour(seen, axis, periodic)) for axis in (-1, -2)]
+        high = high[0] * pairs[0], high[1] * pairs[1]
+        whole = (seen, *pairs, torch.logical_and(*_neighbour(pairs[0], -2, periodic)))
+        counts = [f.sum((-2, -1))[..., None].clamp_min(1) for f in whole]
+        counts = counts if level.ndim == seen.ndim else [count.expand(*level.shape[:-2], 1) for count in counts]
+    n, t = counts, len(nu)
+    above, edges_across, edges_along, faces = (_exceedances(f, t) for f in (level, across, along, squares))
+    straddling = (_exceedances(high[0], t) - edges_across) / n[1] + (_exceedances(high[1], t) - edges_along) / n[2]
+    euler = (above - edges_across - edges_along + faces) / n[0] if seen is None else \
+        above / n[0] - edges_across / n[1] - edges_along / n[2] + faces / n[3]
     back = order.argsort()
-    values = [v[..., back].to(x.dtype) for v in (n_above / pixels, math.pi / 16 * straddling, euler / pixels)]
+    values = [v[..., back].to(x.dtype) for v in (above / n[0], math.pi / 16 * straddling, euler)]
     return Minkowski(nu[back], *values)
 
 
 def structure_functions(
-    images: Tensor, lags: Sequence[int], *, orders: Sequence[int] = (1, 2, 3, 4), periodic: bool = False
+    images: Tensor, lags: Sequence[int], *, orders: Sequence[int] = (1, 2, 3, 4), periodic: bool = False,
+    mask: Tensor | None = None,
 ) -> StructureFunctions:
     """Return S_p(r) = < |x(s + r) - x(s)|^p >, averaged over both axes, for every image.
 
@@ -97,6 +114,8 @@ def structure_functions(
     ----------
     images: (..., ny, nx).
     lags: separations in whole pixels, at least 1 and below both sides.
+    mask: (..., ny, nx), 0 where pixels are hidden, whatever they hold: pairs of which both are seen are averaged; where
+        an image has none at a lag, S_p is 0.
 
     Errors: OptionError for a lag that does not fit.
     Source: Kolmogorov 1941; Frisch 1995, Turbulence, ch. 8.
@@ -107,7 +126,7 @@ def structure_functions(
     >>> structure_functions(ramp, [1, 2], orders=[2]).value.flatten()
     tensor([0.5000, 2.0000])
     """
-    x = checked_images(images)
+    x, seen = checked_masked(images, mask)
     sides = x.shape[-2:]
     if not lags or not orders or any(not 1 <= r < min(sides) for r in lags):
         raise OptionError("structure function lags", got=f"{list(lags)} pixels", expected=f"1 to {min(sides) - 1}",
@@ -115,7 +134,9 @@ def structure_functions(
     rows = []
     for r in lags:
         steps = [_increment(x, r, axis, periodic).abs() for axis in (-2, -1)]
-        rows.append(torch.stack([(_power_mean(steps[0], p) + _power_mean(steps[1], p)) / 2 for p in orders], -1))
+        share = [None if seen is None else _both(seen, r, axis, periodic) for axis in (-2, -1)]
+        rows.append(torch.stack([(_power_mean(steps[0], p, share[0]) + _power_mean(steps[1], p, share[1])) / 2
+                                 for p in orders], -1))
     return StructureFunctions(torch.tensor(lags), torch.tensor(orders), torch.stack(rows, -2))
 
 
@@ -136,6 +157,28 @@ def gaussian_smooth(images: Tensor, sigma_pixel: float, *, periodic: bool = Fals
         return x
     rows, columns = (_smoothing_matrix(n, sigma_pixel, periodic).to(x) for n in x.shape[-2:])
     return rows @ x @ columns.T
+
+
+def smoothed_where_seen(images: Tensor, sigma_pixel: float, mask: Tensor | None, *, periodic: bool = False,
+                        ) -> tuple[Tensor, Tensor | None]:
+    """Return images smoothed over the pixels that a mask shows, and where (..., ny, nx) nine tenths of the kernel are.
+
+    Without a mask these are `gaussian_smooth` and None. Where an image has no such place, all its pixels shown count.
+
+    Example
+    -------
+    >>> hole = torch.ones(9, 9); hole[4, 4] = 0
+    >>> x, seen = smoothed_where_seen(torch.full((9, 9), 2.0) / hole, 1.0, hole)
+    >>> bool((x - 2).abs().max() < 1e-5), bool(seen[4, 4]), bool(seen[0, 0])
+    (True, False, True)
+    """
+    x, seen = checked_masked(images, mask)
+    if seen is None:
+        return gaussian_smooth(x, sigma_pixel, periodic=periodic), None
+    share = gaussian_smooth(seen.to(x), sigma_pixel, periodic=periodic)
+    sure = seen & (share > SURE)
+    sure = torch.where(sure.flatten(-2).any(-1)[..., None, None], sure, seen)
+    return gaussian_smooth(x, sigma_pixel, periodic=periodic) / share.clamp_min(1e-6), sure
 
 
 def _smoothing_matrix(n: int, sigma: float, periodic: bool) -> Tensor:
@@ -171,9 +214,17 @@ def _increment(x: Tensor, lag: int, axis: int, periodic: bool) -> Tensor:
     return x.narrow(axis, lag, kept) - x.narrow(axis, 0, kept)
 
 
-def _power_mean(step: Tensor, p: int) -> Tensor:
+def _both(seen: Tensor, lag: int, axis: int, periodic: bool) -> Tensor:
+    """Weights of the pairs at a lag, the same for all whose two pixels are seen, of mean 1 over the map."""
+    both = _increment(seen.double(), lag, axis, periodic) == 0
+    shifted = seen.roll(-lag, axis) if periodic else seen.narrow(axis, lag, seen.shape[axis] - lag)
+    both = both & shifted
+    return both / both.double().mean((-2, -1), keepdim=True).clamp_min(1e-30)
+
+
+def _power_mean(step: Tensor, p: int, weights: Tensor | None) -> Tensor:
     """< step^p > over the map, with products instead of a slow general power."""
     product = step if p % 2 else step * step
     for _ in range((p - 1) // 2):
         product = product * step * step
-    return product.mean((-2, -1))
+    return (product if weights is None else product * weights.to(product)).mean((-2, -1))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sundog.errors import OptionError, SampleSizeError
-from sundog.statistics.samples.admission import checked_images
+from sundog.statistics.samples.admission import checked_images, checked_masked
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ class Profile:
     pixels: Tensor
 
 
-def peak_mask(images: Tensor, *, periodic: bool = False) -> Tensor:
+def peak_mask(images: Tensor, *, periodic: bool = False, mask: Tensor | None = None) -> Tensor:
     """Return True where a pixel is strictly higher than all 8 neighbours: (..., ny, nx).
 
-    Plateaus are no peaks. Without ``periodic``, border pixels lack neighbours and are no peaks either.
+    Plateaus are no peaks. Without ``periodic``, border pixels lack neighbours and are no peaks either; nor are pixels
+    beside one that a mask hides (0 there).
 
     Example
     -------
@@ -48,17 +49,19 @@ def peak_mask(images: Tensor, *, periodic: bool = False) -> Tensor:
     >>> peak_mask(image).nonzero().tolist()
     [[1, 2]]
     """
-    x = checked_images(images).detach()
+    x, seen = checked_masked(images, mask)
+    x = x.detach() if seen is None else torch.where(seen, x.detach(), torch.inf)
     if periodic:
         x = torch.cat([x[..., -1:, :], x, x[..., :1, :]], -2)
         x = torch.cat([x[..., -1:], x, x[..., :1]], -1)
-    mask = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+    found = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
     if min(x.shape[-2:]) >= 3:
         sides = torch.maximum(x[..., :-2], x[..., 2:])  # left and right
         three = torch.maximum(sides, x[..., 1:-1])
         around = torch.maximum(torch.maximum(three[..., :-2, :], three[..., 2:, :]), sides[..., 1:-1, :])
-        mask[..., 1:-1, 1:-1] = x[..., 1:-1, 1:-1] > around
-    return mask[..., 1:-1, 1:-1] if periodic else mask
+        found[..., 1:-1, 1:-1] = x[..., 1:-1, 1:-1] > around
+    found = found[..., 1:-1, 1:-1] if periodic else found
+    return found if seen is None else found & seen
 
 
 def find_peaks(images: Tensor, threshold: float | None = None, *, periodic: bool = False) -> Peaks:

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from sundog.checks import at_least, one_of, positive
 from sundog.errors import OptionError, ShapeError
-from sundog.statistics.samples.admission import checked_images
+from sundog.statistics.maps.morphology import gaussian_smooth
+from sundog.statistics.samples.admission import checked_masked
 
 ARCMIN = math.pi / (180 * 60)  # radians
 WINDOWS = {"hann": 1.0, "tukey": 0.25}  # share of a half side over which the window rises
+TAPER = 1.5  # pixels, of the Gaussian over which a window falls towards a mask
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,12 @@ class Spectrum:
 
 
 def power_spectrum(
-    images: Tensor, *, bins: int | Tensor | None = None, periodic: bool = True, window: str = "hann"
+    images: Tensor, *, bins: int | Tensor | None = None, periodic: bool = True, window: str = "hann",
+    mask: Tensor | None = None,
 ) -> Spectrum:
     """Return the power spectrum of each image, averaged in rings of |k|.
 
-    P(k) = < |FFT(x)|^2 > / (ny nx). With ``periodic=False``: x -> (x - mean_w) w, P -> P / <w^2>.
+    P(k) = < |FFT(x)|^2 > / (ny nx). With ``periodic=False`` or a mask: x -> (x - mean_w) w, P -> P / <w^2>.
 
     Parameters
     ----------
@@ -49,6 +52,8 @@ def power_spectrum(
         too small to fill them), or the edges in cycles per pixel.
     periodic: whether the maps wrap around.
     window: "hann" or "tukey" (25 % cosine flanks), used when ``periodic`` is False.
+    mask: (..., ny, nx), 0 where pixels are hidden, whatever they hold; w falls to 0 there over some three pixels. The
+        spectrum is smeared by that of w: steep ones are too high where they are lowest.
 
     Errors: OptionError for an unknown window or unusable bins; DataError on NaN or Inf.
     Source: the periodogram; windows as in Harris 1978, Proc. IEEE 66, 51.
@@ -59,12 +64,12 @@ def power_spectrum(
     >>> bool((power_spectrum(noise).power.mean(0) - 1).abs().max() < 0.1)
     True
     """
-    images = checked_images(images)
-    return cross_spectrum(images, images, bins=bins, periodic=periodic, window=window)
+    return cross_spectrum(images, images, bins=bins, periodic=periodic, window=window, mask=mask)
 
 
 def cross_spectrum(
-    first: Tensor, second: Tensor, *, bins: int | Tensor | None = None, periodic: bool = True, window: str = "hann"
+    first: Tensor, second: Tensor, *, bins: int | Tensor | None = None, periodic: bool = True, window: str = "hann",
+    mask: Tensor | None = None,
 ) -> Spectrum:
     """Return the real part of the cross spectrum of two maps, Re < conj(FFT a) FFT b > / (ny nx).
 
@@ -76,15 +81,15 @@ def cross_spectrum(
     >>> torch.allclose(cross_spectrum(a, -2 * a).power, -2 * power_spectrum(a).power)
     True
     """
-    a = checked_images(first)
-    b = a if second is first else checked_images(second)
+    a, seen = checked_masked(first, mask)
+    b = a if second is first else checked_masked(second, mask)[0]
     if a.shape[-2:] != b.shape[-2:]:
         raise ShapeError("two maps differ in size", got=f"{tuple(a.shape[-2:])} and {tuple(b.shape[-2:])}",
                          expected="equal sizes", do="cut both to the same patch")
     ny, nx = a.shape[-2:]
     rings = _rings(ny, nx, bins, a)
-    fa = _transform(a, periodic, window)
-    fb = fa if b is a else _transform(b, periodic, window)
+    fa = _transform(a, periodic, window, seen)
+    fb = fa if b is a else _transform(b, periodic, window, seen)
     product = fa.real * fb.real + fa.imag * fb.imag
     return Spectrum(rings.k, rings.average(product), rings.modes)
 
@@ -229,15 +234,27 @@ def rising(edges: Tensor) -> bool:
     return edges.ndim == 1 and len(edges) > 1 and bool((edges.diff() > 0).all())
 
 
-def windowed(images: Tensor, window: str) -> tuple[Tensor, Tensor]:
-    """Maps less their weighted mean under a window, and the window (ny, nx)."""
-    w = apodising_window(images.shape[-2], images.shape[-1], window).to(images)
-    return (images - (images * w).sum((-2, -1), keepdim=True) / w.sum()) * w, w
+def windowed(images: Tensor, window: str, *, periodic: bool = False, seen: Tensor | None = None,
+             ) -> tuple[Tensor, Tensor]:
+    """Maps less their weighted mean under a window, and the window (..., ny, nx), 0 where pixels are not seen."""
+    ny, nx = images.shape[-2:]
+    w = (torch.ones(ny, nx) if periodic else apodising_window(ny, nx, window)).to(images)
+    w = w if seen is None else w * _tapered(seen.to(images), periodic)
+    total = w.sum((-2, -1), keepdim=True)
+    return (images - (images * w).sum((-2, -1), keepdim=True) / total) * w, w
 
 
-def _transform(images: Tensor, periodic: bool, window: str) -> Tensor:
+def _tapered(seen: Tensor, periodic: bool) -> Tensor:
+    """Weights (..., ny, nx) that fall smoothly to 0 at hidden pixels; of an image with nothing but small islands, 1."""
+    # Eroding before smoothing: the window has fallen to a few per cent where the data end.
+    inside = seen * (gaussian_smooth(seen, TAPER, periodic=periodic) > 0.9)
+    inside = torch.where(inside.sum((-2, -1), keepdim=True) > 0, inside, seen)
+    return gaussian_smooth(inside, TAPER, periodic=periodic) * seen
+
+
+def _transform(images: Tensor, periodic: bool, window: str, seen: Tensor | None) -> Tensor:
     """The half-plane FFT, divided by sqrt(ny nx <w^2>)."""
-    if periodic:
+    if periodic and seen is None:
         return torch.fft.rfft2(images, norm="ortho")
-    seen, w = windowed(images, window)
-    return torch.fft.rfft2(seen, norm="ortho") / w.square().mean().sqrt()
+    x, w = windowed(images, window, periodic=periodic, seen=seen)
+    return torch.fft.rfft2(x, norm="ortho") / w.square().mean((-2, -1), keepdim=True).sqrt()

@@ -46,6 +46,22 @@ def checked_images(images: Tensor) -> Tensor:
     return _axes(images, images.ndim >= 2, "images", "(..., ny, nx)", "reshape to (n, ny, nx)")
 
 
+def checked_masked(images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return images whose hidden pixels, which may hold anything, are 0, and which are seen: (..., ny, nx) or None.
+
+    Errors: ShapeError for a mask of another size, DataError for one that hides a whole image.
+    """
+    if mask is None:
+        return checked_images(images), None
+    seen = mask != 0
+    if seen.shape[-2:] != images.shape[-2:]:
+        raise ShapeError("mask of another size", got=tuple(seen.shape), expected=tuple(images.shape[-2:]),
+                         do="cut it to the maps")
+    if not bool(seen.flatten(-2).any(-1).all()):
+        raise DataError("the mask hides every pixel", got="all zeros", expected="some ones", do="1 marks valid pixels")
+    return checked_images(torch.where(seen, images, torch.zeros_like(images))), seen
+
+
 def checked_singles(images: Tensor) -> Tensor:
     """Return images (n, ny, nx) of one channel; a single map (ny, nx) gets an axis in front."""
     x = checked_images(images)

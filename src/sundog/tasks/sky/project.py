@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from sundog.errors import DataError, ShapeError
 
 Array = NDArray[Any]
 _BLOCK = 100_000  # pixels put together at once
+APART = 0.95  # sides between centres of tiles that do not overlap but for their corners
+ENOUGH = 40  # tiles for a verdict
 _SPLINE, _EDGE = 5, 6  # order of splines in CAR maps, and pixels of them continued beyond an edge
 
 
@@ -253,22 +255,83 @@ def _directions(facts: Mapping[str, Any], shape: tuple[int, ...]) -> Iterator[tu
         yield part, theta, phi
 
 
-def usual_layout(sky: Dataset) -> TileLayout:
+def usual_layout(sky: Dataset, size: int = 64) -> TileLayout:
     """Tiles of 64 pixels as wide as those of a map of the sphere, at most half a degree."""
     if "sphere" in sky.provenance:
         pixel = 60 * math.degrees(math.sqrt(math.pi / 3) / nside_of(sky.values[0].numpy()))
     else:
         pixel = _Grid(sky.provenance).step
-    return TileLayout(64, min(pixel, 30.0), 16)
+    return TileLayout(size, min(pixel, 30.0), max(12, size // 4))
 
 
-def projected(*skies: Dataset) -> list[Dataset]:
-    """The datasets; maps of the sphere among them cut into patches of one layout, that of the coarsest.
+def projected(*skies: Dataset, mask: Array | None = None, apart: bool = False, sizes: Sequence[int] = (64,),
+              ) -> tuple[list[Dataset], Array | None]:
+    """The datasets, maps of the sphere among them cut into patches of one layout, that of the coarsest; and the mask.
 
     The channel of a map that has one is called "map": files call it as they like.
+
+    Parameters
+    ----------
+    mask : (pixels,) of the same sphere, 0 where it hides. Tiles stay of which half is seen, and the mask is cut as they
+        are, (tiles, size, size): what `sundog.judge` takes as ``mask``. Hidden pixels have the mean of the others
+        before patches are read
+    apart : only tiles that do not overlap, as a judge must have them: rows that share pixels are no independent rows.
+    sizes : of tiles in pixels, the next where there would be fewer than 40
     """
-    layouts = [usual_layout(sky) for sky in skies if on_sphere(sky)]
-    coarsest = max(layouts, key=lambda layout: layout.pixel_arcmin, default=None)
-    cut = [flat_patches(sky, coarsest) if on_sphere(sky) else sky for sky in skies]
-    return [replace(found, names=("map",)) if found is not sky and len(found.names) == 1 else found
-            for sky, found in zip(skies, cut)]
+    spheres = [sky for sky in skies if on_sphere(sky)]
+    if not spheres:
+        return list(skies), mask
+    coarsest = max(spheres, key=lambda sky: usual_layout(sky).pixel_arcmin)
+    for size in sizes:
+        layout = usual_layout(coarsest, size)
+        cut = [flat_patches(_covered(sky, mask), layout) if on_sphere(sky) else sky for sky in skies]
+        shown = None if mask is None else _cut_mask(spheres[0], mask, layout)
+        like = next(found for found, sky in zip(cut, skies) if found is not sky)
+        kept = np.ones(len(like), bool) if shown is None else shown.mean((1, 2)) >= 0.5
+        if apart:
+            kept[kept] = _apart(layout, np.array(like.provenance["tiles"]["places"])[kept])
+        if kept.sum() >= ENOUGH:
+            break
+    if not kept.any():
+        raise DataError("the mask hides every tile", got=f"{len(kept)} tiles", expected="one of which half is seen",
+                        do="cut smaller tiles, sundog sky project --size, and their mask")
+    chosen = torch.from_numpy(kept)
+    found = [sky if patches is sky else replace(patches[chosen], names=("map",) if len(sky.names) == 1 else sky.names,
+                                                provenance=_chosen(patches.provenance, kept))
+             for sky, patches in zip(skies, cut)]
+    return found, None if shown is None else shown[kept]
+
+
+def _cut_mask(like: Dataset, mask: Array, layout: TileLayout) -> Array:
+    """A mask of the sphere as tiles of booleans."""
+    where = replace(like, values=torch.from_numpy(np.reshape(mask, (1, *like.values.shape[-2:])) != 0).float(),
+                    names=("mask",), units=("",))
+    return flat_patches(where, layout, nearest=True).values.numpy() > 0
+
+
+def _apart(layout: TileLayout, places: Array) -> Array:
+    """Which of the tiles at (row, number) do not overlap any before them that was chosen, one after the other."""
+    theta = np.array([layout.theta(int(row)) for row, _ in places])
+    phi = np.array([layout.longitudes(int(row))[k] for row, k in places])
+    centres = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], 1)
+    chosen = np.zeros(len(places), bool)
+    for i, centre in enumerate(centres):
+        chosen[i] = not (centres[chosen] @ centre > math.cos(APART * layout.side)).any()
+    return chosen
+
+
+def _chosen(facts: Mapping[str, Any], kept: Array) -> dict[str, Any]:
+    places = [place for place, stays in zip(facts["tiles"]["places"], kept) if stays]
+    return {**facts, "tiles": {**facts["tiles"], "places": places}}
+
+
+def _covered(sky: Dataset, mask: Array | None) -> Dataset:
+    """The map with the mean of what is seen in hidden pixels."""
+    if mask is None:
+        return sky
+    if np.size(mask) != math.prod(sky.values.shape[-2:]):
+        raise ShapeError("mask and map differ in size", got=np.shape(mask), expected=tuple(sky.values.shape[-2:]),
+                         do="bring the mask to the pixels of the map")
+    seen = torch.from_numpy(np.reshape(mask, sky.values.shape[-2:]) != 0)
+    mean = sky.values[..., seen].mean(-1)[..., None, None]
+    return replace(sky, values=torch.where(seen, sky.values, mean))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.data.files import load
@@ -116,10 +117,63 @@ def aligned(given: Side, notes: list[str]) -> tuple[Dataset, Dataset, Dataset | 
     if mute:
         notes.append(f"only one sample gives the unit of {', '.join(mute)}: taken to agree")
     notes += _other_scales(real, fake)
+    return real, fake, train
+
+
+def hidden(real: Dataset, fake: Dataset, train: Dataset | None, mask: Any,
+           ) -> tuple[Dataset, Dataset, Dataset | None, Tensor | None]:
+    """The samples with one number, the mean of all that is seen, wherever a mask hides; and which pixels are seen.
+
+    The latter are (n + m, ny, nx), or None without a mask.
+    """
+    seen = None
+    if mask is not None:
+        shown = _mask(real, mask)
+        of_real, of_fake = (_of_rows(shown, data) for data in (real, fake))
+        seen = torch.cat([of_real, of_fake])
+        fill = _mean_seen(torch.cat([real.values, fake.values]), seen)
+        real, fake = (_covered(data, rows, fill) for data, rows in ((real, of_real), (fake, of_fake)))
+        train = None if train is None else _covered(train, _of_rows(shown, train), fill)
     if float(torch.cat([real.values, fake.values]).flatten(1).std(0).max()) == 0:
         raise DataError("nothing varies", got="one row, repeated", expected="values that differ between rows",
-                        do="check that the right file was read")
-    return real, fake, train
+                        do="check that the right file was read" + ("" if mask is None else ", and the right mask"))
+    return real, fake, train, seen
+
+
+def _mask(real: Dataset, mask: Any) -> Tensor:
+    """Where (rows, ny, nx) a mask is not 0; one row for all, or one for each of the truth."""
+    if real.kind != "images":
+        raise OptionError("only maps have a mask", got=f"mask= for {real.kind}", expected="images",
+                          do="leave mask out")
+    x = load(mask, kind="images", mask="missing").values if isinstance(mask, str | Path) else torch.as_tensor(mask)
+    x = x.reshape(-1, *x.shape[-2:])
+    if len(x) not in (1, len(real)) or x.shape[1:] != real.values.shape[-2:]:
+        raise ShapeError("mask and maps differ in size", got=tuple(x.shape), do="cut the mask as the maps were cut",
+                         expected=f"{tuple(real.values.shape[-2:])}, or one for each of the {len(real)} real maps")
+    return x != 0
+
+
+def _of_rows(shown: Tensor, data: Dataset) -> Tensor:
+    """The mask of each row: of many fakes per real row, as of many draws at its context, again and again."""
+    if len(data) % len(shown):
+        raise ShapeError("not one mask for each map", got=f"{len(shown)} masks for {len(data)} maps",
+                         expected="as many, or a multiple of them", do="pass one mask (ny, nx) for all")
+    return shown.repeat(len(data) // len(shown), 1, 1)
+
+
+def _mean_seen(values: Tensor, seen: Tensor) -> Tensor:
+    """Mean of what is seen, by channel, shaped as a row's axes."""
+    if not bool(seen.flatten(1).any(1).all()):
+        raise DataError("the mask hides a whole map", got=f"{int((~seen.flatten(1).any(1)).sum())} of {len(seen)}",
+                        expected="some pixels of each", do="leave such maps out; 1 marks pixels to judge")
+    w = (seen if values.ndim == 3 else seen[:, None]).double()
+    axes = (0, -2, -1)
+    return ((values.double() * w).sum(axes, keepdim=True) / w.sum(axes, keepdim=True))[0]
+
+
+def _covered(data: Dataset, seen: Tensor, fill: Tensor) -> Dataset:
+    shown = seen if data.values.ndim == 3 else seen[:, None]
+    return replace(data, values=torch.where(shown, data.values, fill.to(data.values)))
 
 
 def _other_scales(real: Dataset, fake: Dataset) -> list[str]:

@@ -66,11 +66,16 @@ class Pooled:
 
 
 def pool(real: Dataset, fake: Dataset, train: Dataset | None, statistics: tuple[Statistic, ...],
-         labels: Labels) -> Pooled:
-    """Both samples on one ruler: frame, scale and bent columns are those of all rows together."""
+         labels: Labels, seen: Tensor | None = None) -> Pooled:
+    """Both samples on one ruler: frame, scale and bent columns are those of all rows together.
+
+    Of images pixels that are not ``seen``, (n + m, ny, nx), enter nothing.
+    """
     series = real.kind == "series"
-    x = torch.cat([laid_out(real).values, laid_out(fake).values])
-    frame = Frame.of(x, periodic=real.periodic, names=real.names, series=series)
+    whole = x = torch.cat([laid_out(real).values, laid_out(fake).values])
+    if seen is not None:
+        x = torch.where(seen if x.ndim == 3 else seen[:, None], x, torch.nan)
+    frame = Frame.of(x, periodic=real.periodic, names=real.names, series=series, masked=seen is not None)
     space, names, units = features(x, frame), feature_names(x, frame), real.units
     if real.kind != "events":
         units = ("",) * len(names)
@@ -87,7 +92,7 @@ def pool(real: Dataset, fake: Dataset, train: Dataset | None, statistics: tuple[
         tuple(s for s in statistics if vectors[s.name].shape[1] > 0),
         {s.name: s.components(shape, frame) for s in statistics},
         {s.name: None if s.axis is None else s.axis(shape, frame) for s in statistics},
-        _scaled(x, frame), None if train is None else _scaled(laid_out(train).values, frame), shape[1:],
+        _scaled(whole, frame), None if train is None else _scaled(laid_out(train).values, frame), shape[1:],
     )
 
 
