@@ -2,13 +2,15 @@
 
 python benchmarks/closed_forms.py exp2
 python benchmarks/closed_forms.py emulator   # the 70 runs of CAMB that come with the package
-python benchmarks/closed_forms.py spectra
+python benchmarks/closed_forms.py spectra [FILE of results, one line per toy; those that are there are skipped]
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,20 +64,30 @@ def emulator() -> None:
 def spectra() -> None:
     """Toys without a signal: Z of the count in the window, with and without the evolved law."""
     region = SignalRegion(3.3, 3.7)
-    print("| spectrum | laws | mean of Z | spread of Z | median p of the fit | evolved law best |")
-    print("|---|---|---|---|---|---|")
-    for name, draw in (("falling", falling), ("threshold", threshold)):
-        for evolved in (False, True):
-            z, p, first = [], [], 0
-            for seed in range(TOYS):
+    path = Path(sys.argv[2]) if len(sys.argv) > 2 else Path.home() / ".cache" / "sundog" / "bench-spectra.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = {(row["name"], row["evolved"], row["seed"]): row for row in lines}
+    for seed in range(TOYS):
+        for name, draw in (("threshold", threshold), ("falling", falling)):
+            for evolved in (False, True):
+                if (name, evolved, seed) in rows:
+                    continue
                 m = draw(20_000, np.random.default_rng(seed))
                 fit = fit_bump(m, region, common_edges(m, [region]), evolved=evolved, seed=seed)
-                z.append(fit.significance)
-                p.append(fit.p_fit)
-                first += fit.laws[0].name.startswith("ln density")
-            print(f"| {name} | {'with' if evolved else 'without'} evolved | {np.mean(z):+.2f} | {np.std(z):.2f} | "
-                  f"{np.median(p):.2f} | {first} of {TOYS} |", flush=True)
-    print(fit.laws[0])
+                row = {"name": name, "evolved": evolved, "seed": seed, "z": fit.significance, "p": fit.p_fit,
+                       "first": fit.laws[0].name}
+                rows[name, evolved, seed] = row
+                with path.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+    print("| spectrum | laws | toys | mean of Z | spread of Z | median p of the fit | evolved law best |")
+    print("|---|---|---|---|---|---|---|")
+    for name in ("falling", "threshold"):
+        for evolved in (False, True):
+            some = [row for key, row in rows.items() if key[:2] == (name, evolved)]
+            z, first = [row["z"] for row in some], sum(row["first"].startswith("ln density") for row in some)
+            print(f"| {name} | {'with' if evolved else 'without'} evolved | {len(some)} | {np.mean(z):+.2f} | "
+                  f"{np.std(z):.2f} | {np.median([row['p'] for row in some]):.2f} | {first} |")
 
 
 def falling(n: int, rng: np.random.Generator) -> np.ndarray:

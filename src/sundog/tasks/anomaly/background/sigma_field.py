@@ -21,12 +21,14 @@ from sundog.models.matching import FlowMatching
 from sundog.tasks.anomaly.background.flatten import FlatRun, Flattening
 from sundog.tasks.anomaly.background.spectrum import mass_law
 from sundog.tasks.anomaly.background.template import (
+    PASSES,
     Template,
     TemplateReport,
     bounds,
     compared,
     fit_generator,
     fit_template,
+    shortened,
 )
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.train.plan import Plan
@@ -55,13 +57,17 @@ def fit_everything(events: Dataset, *, seed: int = 0, plan: Plan | None = None, 
     scaling : ``flat`` (None), see ``Flattening``, or one of ``sundog.fit``
     check : whether to keep a tenth of the events away, to test templates on
     """
-    plan = (plan or PLAN).with_(seed=seed)
+    plan = (plan or _plan(events)).with_(seed=seed)
     data = replace(events, held_out_fraction=UNSEEN if check else 0.0)
     given = {"plan": plan, "out": out, **OPTIONS, **options}
     if scaling not in (None, "flat"):
         return fit_generator(data, seed=seed, scaling=_scaling(scaling), **given)
     flat = _flattening(data.train)
     return FlatRun.of(fit_generator(flat.applied(data), seed=seed, scaling="standard", **given), flat)
+
+
+def _plan(events: Dataset) -> Plan:
+    return shortened(PLAN, PASSES["flow-matching"], len(events))
 
 
 def _scaling(given: Scaling | str | None) -> Scaling | None:
@@ -170,8 +176,8 @@ def control_template(events: Dataset, region: SignalRegion, *, seed: int = 0, pl
                      scaling: Scaling | str | None = None, law: str = "smooth", check: bool = True, out: Any = None,
                      **options: Any) -> Template:
     """The control: the same network trained on the sidebands alone, for this window alone."""
-    settings = {"family": "flow-matching", "seed": seed, "plan": plan or PLAN, "law": law, "check": check, "out": out,
-                **OPTIONS, **CONTROL, **options}
+    settings = {"family": "flow-matching", "seed": seed, "plan": plan or _plan(events), "law": law, "check": check,
+                "out": out, **OPTIONS, **CONTROL, **options}
     if scaling not in (None, "flat"):
         return fit_template(events, region, scaling=_scaling(scaling), **settings)
     flat = _flattening(events[region.sidebands(events)])

@@ -55,8 +55,6 @@ class LaCathode(GeneratedSearch):
     (torch.Size([5]), torch.Size([5, 4]))
     """
 
-    template: str = "flow"
-
     def view(self, events: Dataset) -> Tensor:
         return encoded(self.fitted_template.run, events)
 

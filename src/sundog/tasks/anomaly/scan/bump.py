@@ -30,7 +30,7 @@ from scipy.stats import chi2, norm
 from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.tasks.anomaly.background.spectrum import legendre_basis, spread_edges
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
-from sundog.tasks.anomaly.scan.closed import closed_form
+from sundog.tasks.anomaly.scan.closed import evolved_laws
 from sundog.tasks.anomaly.scan.laws import PENALTY, LawFit, envelope, laws, table
 
 BINS = 60  # of the spectrum up to its 99.5 % quantile
@@ -142,9 +142,9 @@ def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = 
     choice is part of the error; the efficiency of a cut is a polynomial of degree 3, see above.
 
     before : fit of the spectrum before the cut; its relative error is added to that of this fit
-    evolved : profile over one law more, a closed form evolved beside the window (``closed.py``, some CPU seconds); its
-        name in ``laws`` is its formula in u, ln m mapped to [-1, 1]
-    seed : of that search
+    evolved : profile over closed forms as well, evolved beside the window (``closed.py``, ten CPU seconds); the name of
+        each in ``laws`` is its formula in u, ln m mapped to [-1, 1]
+    seed : of those searches
 
     Raises
     ------
@@ -167,13 +167,10 @@ def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = 
         raise SampleSizeError("too few events pass the cut beside the window", got=beside,
                               expected=f"at least {FEWEST_BESIDE}", do="cut at a larger background efficiency")
     shape = shape_before(before, edges)
-    more = {}
     if evolved and (before is not None or edges[0] <= 0):
         raise OptionError("no law can be evolved here", got="a spectrum after a cut" if before is not None else
                           f"masses from {edges[0]:g}", expected="masses above 0, before a cut", do="leave evolved out")
-    if evolved:
-        name, basis = closed_form(counts, edges, inside, seed)
-        more = {name: basis}
+    more = evolved_laws(counts, edges, inside, seed) if evolved else None
     fits = fit_curves(counts[None], edges, inside, shape, more)
     background, degree = fits.background[0], int(fits.degree[0])
     p_fit = _goodness(counts[~inside], background[~inside], degree)

@@ -18,8 +18,7 @@ from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SundogError
 from sundog.random import stream
 from sundog.tasks.anomaly.background.spectrum import smooth_masses
-from sundog.tasks.anomaly.background.template import fit_template
-from sundog.tasks.anomaly.detectors.base import ClassifierSearch, TemplateSearch, deal, fit_ratio
+from sundog.tasks.anomaly.detectors.base import ClassifierSearch, deal, fit_ratio
 from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.detectors.sigma import Sigma
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
@@ -109,8 +108,9 @@ def refitted(detector: Any) -> bool:
     return not isinstance(detector, ClassifierSearch | RAnode)
 
 
-def background_events(fit: CrossFit, events: Dataset, region: SignalRegion, n: int, seed: int) -> Dataset | None:
-    """n background events over the whole spectrum, from the detector's template; a flow where it has none.
+def background_events(fit: CrossFit, events: Dataset, region: SignalRegion, n: int, seed: int,
+                      other: Sigma | None = None) -> Dataset | None:
+    """n background events over the whole spectrum, from the detector's template; from ``other`` where it has none.
 
     Masses beside the window are those of the data, inside they come from the smooth law. None where the template
     cannot be asked for events beside the window.
@@ -121,15 +121,12 @@ def background_events(fit: CrossFit, events: Dataset, region: SignalRegion, n: i
     drawn = masses[torch.randint(len(masses), (n - n_inside,), generator=stream(seed, "masses beside"))]
     m = torch.cat([drawn, law.sample(n_inside, seed)])
     try:
-        if isinstance(fit.detector, Sigma):  # beside the window nothing is interpolated
-            outside = fit.detector.template_for(region, "none").sample(n - n_inside, seed, m[: n - n_inside])
-            return _joined(outside, fit.detector.sample_background(n_inside, m[n - n_inside :], seed=seed))
-        if isinstance(fit.detector, TemplateSearch):
-            return fit.detector.sample_background(n, m, seed=seed)
         template: Any = getattr(fit.detector, "template_", None)
-        if not hasattr(template, "sample"):
-            template = fit_template(events, region, family="flow", seed=seed, check=False)
-        return template.sample(n, seed, m)
+        detector = fit.detector if hasattr(template, "sample") else other
+        if isinstance(detector, Sigma):  # beside the window nothing is interpolated
+            outside = detector.template_for(region, "none").sample(n - n_inside, seed, m[: n - n_inside])
+            return _joined(outside, detector.sample_background(n_inside, m[n - n_inside :], seed=seed))
+        return None if detector is None else template.sample(n, seed, m)
     except (SundogError, TypeError):
         return None
 

@@ -22,6 +22,7 @@ from sundog.tasks.anomaly.checks.sculpting import Sculpting, sculpting
 from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.tasks.anomaly.scan.bump import BumpFit, Peak, common_edges, fit_bump, locate
+from sundog.tasks.anomaly.scan.closed import EVOLVED
 from sundog.tasks.anomaly.scan.significance import LookElsewhere, look_elsewhere
 
 POOR_FIT = 1e-3  # p-value below which no smooth curve describes a spectrum
@@ -101,6 +102,8 @@ class WindowResult:
         if self.template is not None and not self.template.passed:
             auc = f"{self.template.auc:.3f} +- {self.template.auc_error:.3f}"
             said.append(f"the template is {self.template.quality}: AUC {auc}; the search loses sensitivity")
+        if self.before.laws and self.before.laws[0].name.startswith(EVOLVED):
+            said.append(f"no law of the list describes the spectrum: its curve was evolved, {self.before.laws[0].name}")
         return [*said, *filter(None, (self.told, self.beside))]
 
     @property
@@ -245,7 +248,7 @@ def joined(folder: Path, names: Sequence[str], events: Dataset, identity: dict[s
     regions = [SignalRegion(**facts["window"]) for facts, _ in parts]
     mass = mass_column(events)
     edges = common_edges(mass, regions)
-    before = [fit_bump(mass, region, edges) for region in regions]
+    before = [_described(mass, region, edges, identity["seed"]) for region in regions]
     passed = np.stack([arrays["passed"] for _, arrays in parts], 1)
     fits = [fit_bump(mass[passed[:, i]], region, edges, before[i]) for i, region in enumerate(regions)]
     look = look_elsewhere(fits, passed, mass.numpy(), pseudo_experiments, seed=identity["seed"])
@@ -267,6 +270,12 @@ def joined(folder: Path, names: Sequence[str], events: Dataset, identity: dict[s
             told=facts.get("told", "")))
     windows = [replace(window, beside=_beside(window, windows)) for window in windows]
     return ScanResult(tuple(windows), look, events, identity)
+
+
+def _described(mass: Any, region: SignalRegion, edges: np.ndarray, seed: int) -> BumpFit:
+    """The fit of a whole spectrum, by evolved laws where no law of the list describes it."""
+    fit = fit_bump(mass, region, edges)
+    return fit if fit.p_fit >= POOR_FIT or edges[0] <= 0 else fit_bump(mass, region, edges, evolved=True, seed=seed)
 
 
 def _beside(window: WindowResult, windows: Sequence[WindowResult]) -> str:

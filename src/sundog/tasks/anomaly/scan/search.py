@@ -141,6 +141,15 @@ class ScanPlan:
         return hasattr(METHODS.get(self.method) if isinstance(self.method, str) else None, "for_window") \
             and self.settings.get("interpolation") != "sidebands"
 
+    def shared_model(self, folder: Path) -> Sigma | None:
+        """A detector whose one model in ``folder`` serves all windows: the method, or what its control borrows."""
+        detector = self.maker(folder)(self.windows[0], self.seed)
+        if self.serves_all:
+            return detector
+        known = isinstance(detector, RAnode) and callable(detector.background)  # a density that cannot be drawn from
+        return Sigma(self.windows[0], self.seed, check=False, out=folder) \
+            if self.control and (known or refitted(detector)) else None
+
 
 def scan(events: Any, windows: Sequence[SignalRegion], method: Any = "sigma", out: str | Path | None = None, *,
          efficiency: float = 0.01, folds: int = 5, members: int | None = None, settings: dict[str, Any] | None = None,
@@ -239,8 +248,8 @@ def prepare(events: Dataset, plan: ScanPlan, folder: Path) -> None:
                            expected="the same events, windows and settings", do="choose another folder")
     else:
         write_text(marked, json.dumps(identity, indent=1))
-    if plan.serves_all and not (folder / SHARED / "fitted").exists():
-        detector = plan.maker(folder / SHARED)(plan.windows[0], plan.seed)
+    detector = plan.shared_model(folder / SHARED)
+    if detector is not None and not (folder / SHARED / "fitted").exists():
         detector.make_template(events)
         write_text(folder / SHARED / "fitted", "")
 
@@ -260,7 +269,11 @@ def search_window(path: Path, key: str, shared: tuple[Dataset, ScanPlan, Path]) 
     arrays = {"score": fit.score.float().numpy(), "passed": (fit.score > thresholds[fit.fold]).numpy()}
     if plan.control:
         n = min(round(CONTROL * len(events)), MOST_CONTROL)
-        drawn = background_events(fit, events, region, n, seed + 7)
+        borrowed = None if plan.serves_all else plan.shared_model(model)
+        if borrowed is not None:
+            borrowed.region = region
+            borrowed.template_ = borrowed.make_template(events)  # its model is read from the folder
+        drawn = background_events(fit, events, region, n, seed + 7, borrowed)
         if drawn is not None:
             arrays |= {"control_m": drawn.context[:, 0].numpy(),  # type: ignore[index]
                        "control_passed": fit.passing(drawn, thresholds, seed + 8).numpy()}
