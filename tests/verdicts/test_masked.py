@@ -12,7 +12,13 @@ from scipy.stats import kstest
 import sundog
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.simulate.fields import gaussian_field, lognormal_field
-from sundog.statistics import minkowski_functionals, power_spectrum, structure_functions
+from sundog.statistics import (
+    WaveletScattering,
+    bispectrum,
+    minkowski_functionals,
+    power_spectrum,
+    structure_functions,
+)
 from sundog.statistics.catalogue.frame import Frame
 from sundog.statistics.catalogue.table import catalogue
 
@@ -54,6 +60,7 @@ def test_functions_of_maps_see_nothing_under_a_mask() -> None:
     wild = torch.where(mask > 0, x, torch.nan)
     for periodic in (True, False):
         for of in (lambda y, m, p=periodic: power_spectrum(y, periodic=p, mask=m).power,
+                   lambda y, m, p=periodic: bispectrum(y, bins=3, periodic=p, mask=m).power,
                    lambda y, m, p=periodic: minkowski_functionals(y, [0.0], sigma_pixel=1.0, periodic=p, mask=m).v2,
                    lambda y, m, p=periodic: structure_functions(y, [1, 4], periodic=p, mask=m).value):
             assert torch.equal(of(wild, mask), of(x, mask)) and not torch.equal(of(x, mask), of(x, torch.ones(24, 24)))
@@ -62,6 +69,23 @@ def test_functions_of_maps_see_nothing_under_a_mask() -> None:
         power_spectrum(x, mask=torch.zeros(24, 24))
     with pytest.raises(ShapeError, match="another size"):
         power_spectrum(x, mask=torch.ones(20, 24))
+
+
+def test_third_order_and_wavelets_of_masked_maps_have_the_law_of_whole_ones() -> None:
+    x = lognormal_field(200, SIDE, lambda k: (k + 0.1) ** -1.0, seed=2, std=0.3).values
+    wild = torch.where(MASK > 0, x, torch.nan)
+    for boundary in ("periodic", "edge-mask"):
+        def wavelets(mask: torch.Tensor | None, b: str = boundary) -> WaveletScattering:
+            return WaveletScattering((SIDE, SIDE), J=2, boundary=b, mask=mask)
+
+        both = wavelets(MASK)(wild).vector, wavelets(None)(x).vector
+        pull = (both[0] - both[1]).mean(0) * len(x) ** 0.5 / torch.hypot(both[0].std(0), both[1].std(0))
+        assert pull.abs().max() < 4 and torch.equal(both[0], wavelets(MASK)(x).vector)
+        filled = wavelets(None)(torch.where(MASK > 0, x, 5.0)).vector
+        assert ((filled - both[1]).mean(0) * len(x) ** 0.5 / both[1].std(0)).abs().max() > 8
+        b, c = (bispectrum(y, bins=2, periodic=boundary == "periodic", mask=m).value.double()
+                for y, m in ((wild, MASK), (x, None)))
+        assert ((b - c).mean(0) * len(x) ** 0.5 / torch.hypot(b.std(0), c.std(0)))[1:].abs().max() < 4
 
 
 @pytest.fixture(scope="module")

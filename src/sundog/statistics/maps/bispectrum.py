@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sundog.errors import OptionError, ShapeError
 from sundog.statistics.maps.spectra import half_plane, logarithmic_edges, rising, windowed
-from sundog.statistics.samples.admission import checked_images
+from sundog.statistics.samples.admission import checked_masked
 
 TOP = 1 / 3  # cycles per pixel
 
@@ -76,7 +76,8 @@ def gaussian_error(bispectrum: Bispectrum, pixels: int) -> Tensor:
     return (s * pixels * bispectrum.power[..., bands].prod(-1) / bispectrum.triangles).sqrt()
 
 
-def bispectrum(images: Tensor, *, bins: int | Tensor = 6, periodic: bool = True, window: str = "hann") -> Bispectrum:
+def bispectrum(images: Tensor, *, bins: int | Tensor = 6, periodic: bool = True, window: str = "hann",
+               mask: Tensor | None = None) -> Bispectrum:
     """Return the bispectrum of each image in bands of |k|, for every combination of bands that closes a triangle.
 
     B(b1, b2, b3) = sum over k1 in b1, k2 in b2, k3 = -k1-k2 in b3 of x(k1) x(k2) x(k3) / (ny nx), divided by the number
@@ -89,6 +90,7 @@ def bispectrum(images: Tensor, *, bins: int | Tensor = 6, periodic: bool = True,
         cycles per pixel, at most 1/3.
     periodic : whether the maps wrap around; if not, x -> (x - mean_w) w, and B and P are divided by <w^3> and <w^2>.
     window : "hann" or "tukey", used when ``periodic`` is False.
+    mask : (..., ny, nx), 0 where pixels are hidden, whatever they hold; w falls to 0 there, as in `power_spectrum`.
 
     Errors: OptionError for unusable bins or an unknown window; DataError on NaN or Inf.
     Source: Scoccimarro 2015, PRD 92, 083532, section on FFT estimators.
@@ -100,7 +102,7 @@ def bispectrum(images: Tensor, *, bins: int | Tensor = 6, periodic: bool = True,
     >>> bool((bispectrum(x, bins=3).value.mean(0) / third - 1).abs().max() < 0.3)
     True
     """
-    images = checked_images(images)
+    images, seen = checked_masked(images, mask)
     ny, nx = images.shape[-2:]
     k, copies = (part.to(images.device) for part in half_plane((ny, nx)))
     edges = _band_edges(k, bins)
@@ -115,7 +117,7 @@ def bispectrum(images: Tensor, *, bins: int | Tensor = 6, periodic: bool = True,
             triangles.append(closed)
     if not triples:
         raise OptionError("no three bands close a triangle", got=f"edges {edges.tolist()}", do="pass wider bands")
-    f, cubic = _transform(images, periodic, window)
+    f, cubic = _transform(images, periodic, window, seen)
     passed = [torch.fft.irfft2(f * mask, s=(ny, nx), norm="forward") for mask in masks]
     total = torch.tensor(triangles, dtype=images.dtype, device=images.device)
     sums = torch.stack([(passed[a] * passed[b] * passed[c]).mean((-2, -1)) for a, b, c in triples], -1)
@@ -126,13 +128,13 @@ def bispectrum(images: Tensor, *, bins: int | Tensor = 6, periodic: bool = True,
     return Bispectrum(size, power, bands, sums / (total * ny * nx * cubic), total)
 
 
-def _transform(images: Tensor, periodic: bool, window: str) -> tuple[Tensor, float]:
-    """The half-plane FFT of maps whose power needs no correction, and what divides triple products."""
-    if periodic:
-        return torch.fft.rfft2(images), 1.0
-    seen, w = windowed(images, window)
-    square, cube = float(w.square().mean()), float((w**3).mean())
-    return torch.fft.rfft2(seen) / square**0.5, cube / square**1.5
+def _transform(images: Tensor, periodic: bool, window: str, seen: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The half-plane FFT of maps whose power needs no correction, and what divides triple products, (..., 1)."""
+    if periodic and seen is None:
+        return torch.fft.rfft2(images), images.new_ones(1)
+    x, w = windowed(images, window, periodic=periodic, seen=seen)
+    square, cube = (w.pow(p).mean((-2, -1)) for p in (2, 3))
+    return torch.fft.rfft2(x) / square.sqrt()[..., None, None], (cube / square**1.5)[..., None]
 
 
 def _band_edges(k: Tensor, bins: int | Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from sundog.checks import one_of
 from sundog.errors import FileError, OptionError, ShapeError
-from sundog.statistics.samples.admission import checked_images
+from sundog.statistics.samples.admission import checked_masked
 from sundog.statistics.scattering.labels.storage import load_columns, save_columns
+from sundog.statistics.scattering.moments.masked import checked_mask, far_weights
 from sundog.statistics.scattering.rwst import AngularFit, fit_angles
 from sundog.statistics.wavelets.filters import (
     ACCURACY,
@@ -132,7 +133,7 @@ class WaveletScattering:
 
     Parameters
     ----------
-    shape, J, L, wavelet, accuracy : as in `ScatteringCovariance`.
+    shape, J, L, wavelet, boundary, mask, accuracy : as in `ScatteringCovariance`; S2 keeps the distance of j2.
 
     Source: Mallat 2012, Comm. Pure Appl. Math. 65, 1331; Allys et al. 2019, A&A 629, A115.
 
@@ -151,21 +152,30 @@ class WaveletScattering:
         L: int = 4,
         wavelet: str = "morlet",
         *,
+        boundary: str = "periodic",
+        mask: Tensor | None = None,
         accuracy: str = "default",
     ) -> None:
+        one_of(boundary, ("periodic", "edge-mask"), "boundary")
         quality, _ = ACCURACY[one_of(accuracy, ACCURACY, "accuracy")]
         self.shape = (int(shape[0]), int(shape[1]))
         self.J = default_scales(self.shape) if J is None else J
         self.L, self.wavelet = L, one_of(wavelet, WAVELETS, "wavelet")
         check_bank(self.shape, self.J, L)
         self._filters = [octave_filters(self.shape, wavelet, j, L, quality) for j in range(self.J)]
+        self._valid = None if mask is None and boundary == "periodic" else checked_mask(mask, self.shape)
+        self._weights = None if self._valid is None else far_weights(
+            self._valid, self._valid[None].double(), boundary == "periodic",
+            [tuple(psi.shape[1:]) for psi in self._filters])
 
     def __call__(self, x: Tensor) -> ScatteringMeans:
         """Coefficients of maps x (..., ny, nx), differentiable."""
-        x = checked_images(x)
         if tuple(x.shape[-2:]) != self.shape:
             raise ShapeError("maps of another size", got=tuple(x.shape[-2:]), expected=self.shape,
                              do="build a new transform")
+        x, seen = checked_masked(x, self._valid)
+        if seen is not None:
+            x = torch.where(seen, x, (x.sum((-2, -1)) / seen.sum())[..., None, None])
         J, L = self.J, self.L
         f = torch.fft.fft2(x.reshape(-1, *self.shape), norm="forward")
         s1: list[Tensor] = []
@@ -175,11 +185,15 @@ class WaveletScattering:
             psi = bank.to(f)
             for j1, spectrum in enumerate(spectra):
                 small = crop_frequencies(spectrum.flatten(0, 1), tuple(psi.shape[1:]))
-                second = safe_modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward")).mean((-2, -1))
+                second = self._mean(safe_modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward")), j2)
                 s2[:, j1, :, j2, :] = second.view(-1, L, L)
             small = crop_frequencies(f, tuple(psi.shape[1:]))
             modulus = safe_modulus(torch.fft.ifft2(small[:, None] * psi, norm="forward"))
-            s1.append(modulus.mean((-2, -1)))
+            s1.append(self._mean(modulus, j2))
             spectra.append(torch.fft.fft2(modulus, norm="forward"))
         batch = x.shape[:-2]
         return ScatteringMeans(torch.stack(s1, 1).reshape(*batch, J, L), s2.reshape(*batch, J, L, J, L), self.wavelet)
+
+    def _mean(self, modulus: Tensor, j: int) -> Tensor:
+        return modulus.mean((-2, -1)) if self._weights is None else \
+            (modulus * self._weights[j].to(modulus)).sum((-2, -1))
