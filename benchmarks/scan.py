@@ -6,7 +6,8 @@
     python benchmarks/scan.py power     with an injected signal: methods beside hunts that know no features
     python benchmarks/scan.py speed     CPU seconds of one scan of 100,000 simulated collisions in seven windows
     python benchmarks/scan.py blind     two resonances that nothing here was tuned on, mass and window unknown
-    python benchmarks/scan.py sculpt    a feature tied to the mass: what CWoLa carves, what is noticed
+    python benchmarks/scan.py sculpt    a feature tied to the mass at four strengths: what CWoLa carves, what is noticed
+    python benchmarks/scan.py copies    null scans of CWoLa where 30 % of the events are there twice
     python benchmarks/scan.py pythia    simulated collisions judged against real and shared events
     python benchmarks/scan.py show      the tables
 
@@ -22,6 +23,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,8 +35,8 @@ from scipy.stats import kstest, norm
 
 from sundog import Dataset, Plan, judge
 from sundog.simulate.densities import ResonantToy
-from sundog.simulate.dijets import dijet_truth, dijets
-from sundog.tasks.anomaly import scan, sliding_windows
+from sundog.simulate.dijets import dijet_truth
+from sundog.tasks.anomaly import CWoLa, scan, sliding_windows
 from sundog.tasks.anomaly.detectors.base import FeatureSearch
 from sundog.tasks.anomaly.regions import SignalRegion
 from sundog.tasks.anomaly.scan.bump import (
@@ -150,22 +152,57 @@ def speed(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
                 folds=5, members=None)}
 
 
+class TiedBackground:
+    """Background of the toy with a feature that follows the mass: strength (m - 3.5) / 0.4 plus unit noise."""
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+    def sample(self, n: int, seed: int, m: Any = None) -> Dataset:
+        events = TOY.background(n, seed) if m is None else None
+        mass = torch.as_tensor(m).double().reshape(-1, 1) if events is None else events.context.double()
+        noise = torch.randn(len(mass), 3, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
+        return Dataset.from_arrays(noise + self.strength * (mass - 3.5) / 0.4 * torch.tensor([1.0, 0, 0]), mass,
+                                   context_names=("m",))
+
+
+class Tied(CWoLa):
+    """CWoLa with the true background for the control, where a flow would be borrowed."""
+
+    template_: Any = None
+
+
 def sculpt(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """Di-jet background with delta_r among the features, which follows m_jj; no signal, and with 1 %."""
-    for seed in range(2):
-        for method in ("cwola", "lacathode"):
-            for n_signal in (0, 200):
-                def one(seed: int = seed, method: str = method, n_signal: int = n_signal) -> Row:
-                    events = dijets(N - n_signal, n_signal, 30_000 + seed, angle=True)
-                    found = scan(events, [REGION], method, efficiency=EFFICIENCY, folds=3, members=1, seed=seed,
-                                 settings={} if method == "cwola" else {"check": False},
-                                 pseudo_experiments=300)
-                    window = found.best
-                    return {"method": method, "signal": n_signal, "z local": window.z_local,
-                            "sculpted": window.sculpting.sculpted, "spurious": window.sculpting.spurious,
-                            "spurious error": window.sculpting.spurious_error, "evidence": found.evidence,
-                            "excess": window.fit.excess, "correlated": window.sculpting.correlated}
-                yield f"{method} {seed} {n_signal}", one
+    """CWoLa on background with one feature of three tied to the mass, at four strengths, with its control."""
+    for seed in range(12):
+        for strength in (0.0, 0.5, 1.0, 2.0):
+            def one(seed: int = seed, strength: float = strength) -> Row:
+                background = TiedBackground(strength)
+
+                def make(region: SignalRegion, seed: int) -> Tied:
+                    detector = Tied(region, seed, members=1)
+                    detector.template_ = background
+                    return detector
+
+                found = scan(background.sample(20_000, 30_000 + seed), [REGION], make, efficiency=EFFICIENCY, folds=3,
+                             seed=seed, pseudo_experiments=200)
+                shape, fit = found.best.sculpting, found.best.fit
+                return {"strength": strength, "z": fit.significance, "sculpted": shape.sculpted,
+                        "beside": replace(shape, spurious=None).sculpted, "correlated": shape.correlated,
+                        "trusted": found.best.trusted, "evidence": found.evidence}
+            yield f"tied {seed} {strength}", one
+
+
+def copies(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """CWoLa on background of which 30 % stand in the file twice."""
+    for seed in range(24):
+        def one(seed: int = seed) -> Row:
+            events = TOY.background(N, 50_000 + seed)
+            twice = torch.cat([torch.arange(N), torch.arange(int(0.3 * N))])
+            found = scan(events[twice], WINDOWS, "cwola", efficiency=EFFICIENCY, folds=3, members=1, seed=seed,
+                         control=False, pseudo_experiments=200)
+            return {"z": [w.fit.significance for w in found.windows], "evidence": found.evidence}
+        yield f"copies {seed}", one
 
 
 def pythia(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
@@ -286,21 +323,23 @@ def show(folder: Path) -> None:
         print(f"w {100 * w:.2f} %, {len(some)} scans, about {np.median([r['signal'] for r in some]):.0f} signal: "
               f"global z median {np.median(z):.1f}, {np.quantile(z, 0.16):.1f} to {np.quantile(z, 0.84):.1f}, evidence "
               f"{sum(row['evidence'] for row in some)}")
-    for method in ("cwola", "lacathode"):
-        for n in (0, 200):
-            some = [row for row in rows["sculpt"].values() if row["method"] == method and row["signal"] == n]
-            if some:
-                print(f"{method}, {n} signal: z {[round(r['z local'], 1) for r in some]}, spurious "
-                      f"{[None if r['spurious'] is None else round(r['spurious']) for r in some]} +- "
-                      f"{[None if r['spurious'] is None else round(r['spurious error']) for r in some]}, sculpted "
-                      f"{sum(r['sculpted'] for r in some)}, evidence {sum(r['evidence'] for r in some)}, CPU s "
-                      f"{np.median([r['cpu'] for r in some]):.0f}")
+    for strength in sorted({row["strength"] for row in rows["sculpt"].values()}):
+        some = [row for row in rows["sculpt"].values() if row["strength"] == strength]
+        z, n = np.array([row["z"] for row in some]), len(some)
+        print(f"tied {strength:g}, {n} scans: z median {np.median(z):.1f} ({np.quantile(z, 0.16):.1f} to "
+              f"{np.quantile(z, 0.84):.1f}), above 3: {(z > 3).sum()}, noticed {sum(r['sculpted'] for r in some)}, "
+              f"beside the window alone {sum(r['beside'] for r in some)}, correlated "
+              f"{sum(r['correlated'] for r in some)}, evidence {sum(r['evidence'] for r in some)}")
+    if rows["copies"]:
+        z = np.array([row["z"] for row in rows["copies"].values()])
+        print(f"30 % of the events twice, {len(z)} null scans: z mean {z.mean():+.2f}, std {z.std():.2f}, evidence "
+              f"{sum(row['evidence'] for row in rows['copies'].values())}")
     for row in rows["pythia"].values():
         print(json.dumps(row, indent=1))
 
 
 PARTS: dict[str, Callable[[Path], Iterator[tuple[str, Callable[[], Row]]]]] = {
-    "fits": fits, "null": null, "collisions": collisions, "power": power, "speed": speed, "sculpt": sculpt,
+    "fits": fits, "null": null, "collisions": collisions, "power": power, "speed": speed, "sculpt": sculpt, "copies": copies,
     "pythia": pythia}
 
 
