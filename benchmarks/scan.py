@@ -173,9 +173,9 @@ class Tied(CWoLa):
 
 
 def sculpt(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """CWoLa on background with one feature of three tied to the mass, at four strengths, with its control."""
+    """CWoLa on background with one feature of three tied to the mass at four strengths, and not, with its control."""
     for seed in range(12):
-        for strength in (0.0, 0.5, 1.0, 2.0):
+        for strength in (0.0, 0.5, 1.0, 1.5, 2.0):
             def one(seed: int = seed, strength: float = strength) -> Row:
                 background = TiedBackground(strength)
 
@@ -339,8 +339,8 @@ def show(folder: Path) -> None:
 
 
 PARTS: dict[str, Callable[[Path], Iterator[tuple[str, Callable[[], Row]]]]] = {
-    "fits": fits, "null": null, "collisions": collisions, "power": power, "speed": speed, "sculpt": sculpt, "copies": copies,
-    "pythia": pythia}
+    "fits": fits, "null": null, "collisions": collisions, "power": power, "speed": speed, "sculpt": sculpt,
+    "copies": copies, "pythia": pythia}
 
 
 def _read(path: Path) -> dict[str, Row]:

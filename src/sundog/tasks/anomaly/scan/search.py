@@ -148,7 +148,7 @@ class ScanPlan:
             return detector
         known = isinstance(detector, RAnode) and callable(detector.background)  # a density that cannot be drawn from
         return Sigma(self.windows[0], self.seed, check=False, out=folder) \
-            if self.control and (known or refitted(detector)) else None
+            if self.control and (known or (refitted(detector) and not hasattr(detector, "template_"))) else None
 
 
 def scan(events: Any, windows: Sequence[SignalRegion], method: Any = "sigma", out: str | Path | None = None, *,
