@@ -83,7 +83,9 @@ def test_choose_tells_the_interpolations_apart(file, monkeypatch):
 def test_clear_errors(file, tmp_path):
     words = [file, "--mass", "m", "--window", "3.3", "3.7"]
     for more, match in ((["--method", "magic"], "unknown method"), (["--method", "cwola", "--set", "scaling=logit"],
-                        "method 'cwola' does not take this"), (["--set", "seed=3"], "--set seed cannot be"),
+                        "unknown setting of cwola"), (["--set", "plan=5"], "unknown setting of ranode"),
+                        (["--method", "sigma", "--set", "plan=5"],
+                        "no plan of a training"), (["--set", "seed=3"], "--set seed cannot be"),
                         (["-f", "x9"], "no feature 'x9'")):
         wrong = run(*words, *more)
         assert isinstance(wrong.exception, SundogError) and match in str(wrong.exception)

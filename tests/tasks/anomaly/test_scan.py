@@ -221,8 +221,11 @@ def test_plans_are_checked_at_the_door():
             ScanPlan(**{"windows": WINDOWS, **wrong})
     with pytest.raises(OptionError, match="several units"):
         ScanPlan((WINDOWS[0], SignalRegion(3300, 3700, "GeV")))
-    with pytest.raises(OptionError, match="method 'cwola' does not take this"):
+    with pytest.raises(OptionError, match=r"unknown setting of cwola: got 'depth', expected reach, members"):
         scan(TOY.background(2000, 0), WINDOWS[:1], "cwola", settings={"depth": 3})
+    with pytest.raises(OptionError, match="no plan of a training"):
+        scan(TOY.background(2000, 0), WINDOWS[:1], "cathode", settings={"plan": 5})
+    assert ScanPlan(WINDOWS, "cathode", {"plan": {"steps": 7}}).maker(None)(WINDOWS[0], 0).plan == Plan(steps=7)
     with pytest.raises(SampleSizeError, match="sidebands are too thin"):  # of what one fold leaves
         scan(TOY.background(6000, 0), [SignalRegion(3.6, 4.0)], "cwola", folds=2)
     for method, name in (("ranode", "folds"), ("cathode", "members"), ("cwola", "members")):

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from sundog.checks import one_of
 from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
 from sundog.data.parts import write_parts
@@ -36,6 +37,7 @@ from sundog.tasks.anomaly.detectors.transports import Curtains, RadOT, Transit
 from sundog.tasks.anomaly.regions import SignalRegion, gather
 from sundog.tasks.anomaly.scan.crossfit import Make, background_events, cross_fitted, deal, refitted
 from sundog.tasks.anomaly.scan.found import ScanResult, joined
+from sundog.train.plan import Plan
 
 METHODS: dict[str, Any] = {"cathode": Cathode, "sigma": Sigma, "ranode": RAnode, "anode": Anode, "cwola": CWoLa,
                            "curtains": Curtains, "radot": RadOT, "transit": Transit, "lacathode": LaCathode,
@@ -115,6 +117,14 @@ class ScanPlan:
         if not isinstance(self.method, str):
             return self.method
         build, settings = METHODS[self.method], dict(self.settings)
+        taken = [f.name for f in fields(build) if f.init and f.name not in ("region", "seed", "out")]
+        for name in settings:
+            one_of(name, taken, f"setting of {self.method}")
+        if isinstance(settings.get("plan"), dict):  # of the command line
+            settings["plan"] = Plan(**settings["plan"])
+        if not isinstance(settings.get("plan"), Plan | None):
+            raise OptionError("this is no plan of a training", got=repr(settings["plan"]), expected="Plan(steps=500), "
+                              "or on the command line a JSON object", do="""write --set 'plan={"steps": 500}'""")
         if self.serves_all:
             settings["out"] = shared
         if build in (CWoLa, FamilySearch):  # fitted whole in every fold
@@ -126,7 +136,8 @@ class ScanPlan:
                 return build(region, seed=self.seed if self.serves_all else seed, **settings)
             except TypeError as error:
                 raise OptionError(f"method '{self.method}' does not take this", got=str(error),
-                                  expected="its own settings", do=f"see help({build.__name__})") from error
+                                  expected=f"its own settings: {', '.join(taken)}",
+                                  do="check their types") from error
 
         return make
 
