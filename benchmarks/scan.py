@@ -137,7 +137,7 @@ def power(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
                         hunts: bool = name == "true background") -> Row:
                     events = TOY.events(N, w, 20_000 + seed)
                     row = {"w": w, "signal": int(TOY.truth(N, w, 20_000 + seed).sum()),
-                           **_scanned(events, seed, method, settings=settings)}
+                           **_scanned(events, seed, method, settings=settings, control=method != "cwola")}
                     return row | _without_features(events, seed) if hunts else row
                 yield f"{name} {seed} {w}", one
 

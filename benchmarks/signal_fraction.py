@@ -2,6 +2,7 @@
 
     python benchmarks/signal_fraction.py run toy       the analytic toy, exact background density
     python benchmarks/signal_fraction.py run dijets    LHCO-like di-jets, a flow learned beside the window, shared
+    python benchmarks/signal_fraction.py oracle        built-in di-jets: each part of the estimate replaced by the truth
     python benchmarks/signal_fraction.py show          the table of docs/anomaly_methods.md
 
 60,000 events inside the window, S/B 0.3, 0.6, 1.2 % in turn. The background of di-jets is drawn anew for each injection
@@ -15,7 +16,7 @@ import argparse
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,19 @@ from sundog.data.dataset import Dataset
 from sundog.data.scaling.chain import named_scaling
 from sundog.models.mixture.signal import find_signal, split_signal
 from sundog.random import numpy_stream
+from sundog.simulate import dijets as builtin
 from sundog.simulate.densities import ResonantToy
-from sundog.tasks.anomaly import SignalRegion, smooth_masses
+from sundog.tasks.anomaly import RAnode, SignalRegion, smooth_masses
 from sundog.tasks.anomaly.background.template import fit_template
 from sundog.tasks.anomaly.checks.counted import (
+    EFFICIENCIES,
     Closure,
     ScoreCounts,
     closure,
     counted_fraction,
+    efficiency_curves,
     least_fraction,
+    score_bins,
     spectrum_counts,
     template_counts,
 )
@@ -199,6 +204,54 @@ def estimates(some: list[dict[str, Any]], rows: list[dict[str, Any]]) -> dict[st
             "1 - inf r": [infimum(c["template"]) for c in counts]}
 
 
+def oracle(seeds: int) -> None:
+    """Built-in di-jets, 39,600 + 400: w / true where the expectation, the efficiency, or both are the true ones.
+
+    Scores: R-ANODE with all defaults for seed 0; for every seed the supervised ratio, the best that features allow.
+    """
+    fresh = builtin.dijets(100_000, 20_000, 999)
+    is_fresh_signal = builtin.dijet_truth(100_000, 20_000, 999)
+    best = fit_ratio(fresh.values[is_fresh_signal], fresh.values[~is_fresh_signal], members=2)
+    fine = builtin.dijets(0, 60_000, 998)
+    fine_inside = REGION.contains(fine)
+    for seed in range(seeds):
+        events = gather(builtin.dijets(39_600, 400, seed))
+        is_signal = builtin.dijet_truth(39_600, 400, seed)
+        inside, beside = REGION.contains(events).numpy(), REGION.sidebands(events).numpy()
+        folds = deal(len(events), FOLDS, seed).numpy()
+        scores = {"supervised": (best.predict_log_odds(events.values).numpy(), folds)}
+        if seed == 0:
+            search = RAnode(REGION, seed=0).fit(events)
+            score, fold = search.scored(events)
+            scores["R-ANODE"] = score.numpy(), fold.numpy()
+        for name, (score, fold) in scores.items():
+            where = score_bins(beside, score, fold)
+            counts = spectrum_counts(events, score, fold, REGION)
+            bins = len(counts.observed)
+            signal = np.bincount(where[inside & is_signal.numpy()], minlength=bins)
+            background = np.bincount(where[inside & ~is_signal.numpy()], minlength=bins).astype(float)
+            q = signal / signal.sum()
+            if name == "supervised":  # the share of each bin from many events: that of 319 is the answer itself
+                of_many = best.predict_log_odds(fine.values[fine_inside]).numpy()
+                levels = np.quantile(score[beside], 1 - np.array(EFFICIENCIES[1:bins]))
+                q = np.bincount(np.searchsorted(levels, of_many), minlength=bins) / len(of_many)
+            exact = replace(counts, expected=background, covariance=np.diag(background * 1e-6))
+            true = signal.sum() / inside.sum()
+            found = {"default": counted_fraction(counts), "true background": counted_fraction(exact),
+                     "true efficiency": known(counts, q), "both true": known(exact, q)}
+            print(f"seed {seed}, {name}: true {100 * true:.2f} %; " + "; ".join(
+                f"{what} {f.value / true:.2f} (95 %: {f.low_95 / true:.2f} to {f.high_95 / true:.2f})"
+                for what, f in found.items()))
+            efficiency = np.cumsum(q[::-1])[::-1]
+            curves = np.cumsum(efficiency_curves()[:, ::-1], 1)[:, ::-1]
+            print("  signal kept (share of the family of curves that keeps less): " + ", ".join(
+                f"{100 * e:.0f} % at {100 * level:g} % ({100 * (curves[:, i] < e).mean():.0f} %)"
+                for i, (e, level) in enumerate(zip(efficiency, EFFICIENCIES)) if i))
+            print("  expected over true background: " + ", ".join(
+                f"{e / b:.2f} +- {c**0.5 / b:.2f}" for e, b, c in zip(counts.expected, background,
+                                                                      np.diag(counts.covariance))), flush=True)
+
+
 def known(counts: ScoreCounts, share: np.ndarray) -> SignalFraction:
     """Weighted least squares of the counts for known shares of the signal."""
     above, lift = counts.observed - counts.expected, share - counts.expected / counts.expected.sum()
@@ -230,15 +283,15 @@ def as_lists(counts: ScoreCounts | Closure) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "show"])
+    parser.add_argument("what", choices=["run", "oracle", "show"])
     parser.add_argument("which", nargs="?", choices=["toy", "dijets"], default="toy")
     parser.add_argument("--injections", type=int, default=102)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--results", type=Path, default=Path("runs/signal-fraction"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    if given.what == "show":
-        show(given.results)
+    if given.what != "run":
+        show(given.results) if given.what == "show" else oracle(given.injections)
         return
     given.results.mkdir(parents=True, exist_ok=True)
     path = given.results / f"{given.which}.jsonl"

@@ -390,6 +390,31 @@ def test_two_resonances_are_told_apart_by_the_range():
         assert scan(events, [window], KnownRatio, **settings, **ends).evidence
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_deficit_beside_a_resonance_is_explained_and_no_warning_is_heard():
+    background, signal = TOY.background(20_000, 5), TOY.signal(300, 6)
+    events = Dataset.from_arrays(*(torch.cat([getattr(part, what) for part in (background, signal)])
+                                   for what in ("values", "context")), context_names=("m",))
+    windows = [SignalRegion(3.3, 3.7), SignalRegion(3.1, 3.3), SignalRegion(3.7, 4.1)]
+    found = scan(events, windows, KnownRatio, folds=2, efficiency=0.02, control=False, pseudo_experiments=100)
+    assert found.verdict == "evidence" and found.windows[0].z_global > 10 and not found.windows[0].beside
+    for window in found.windows[1:]:
+        assert window.fit.significance < -3 and window.beside.endswith("through its sidebands: so the deficit")
+        assert window.beside in str(found)
+
+
+def test_ten_sigma_are_never_called_no_excess(found):
+    """Evidence, or not trusted with the reason; "no excess" below three global standard deviations alone."""
+    best = found.best
+    crooked = replace(best, fit=replace(best.fit, p_fit=1e-5))
+    sculpted = replace(best, sculpting=replace(best.sculpting, spurious=100.0, spurious_error=1.0))
+    for window, word in ((best, "evidence for a resonance"), (crooked, "excess that is not trusted"),
+                         (sculpted, "excess that is not trusted"), (replace(best, p_global=0.01), "no excess"),
+                         (replace(crooked, p_global=0.01), "no excess")):
+        told = replace(found, windows=(window, *found.windows[1:])).summary()
+        assert told.startswith(word) and ("because" in told) == ("What to do" in told) == ("not trusted" in word)
+
+
 @pytest.mark.parametrize("window, match", [
     ((2.9, 3.3), "sidebands are too thin"), ((4.3, 4.7), "sidebands are too thin"),
     ((4.55, 4.57), "too few events in the signal region"),

@@ -79,20 +79,26 @@ def spectrum_counts(m: Any, score: Any, fold: Any, region: SignalRegion) -> Scor
 
     m, score, fold : (n,) of all events
     """
-    mass, score, fold = mass_column(m).numpy(), np.asarray(score), np.asarray(fold)
-    beside, where = region.sidebands(mass).numpy(), np.empty(len(score), int)
-    used = _levels(int(beside.sum()))
-    for k in np.unique(fold):
-        mine = fold == k
-        where[mine] = _bins(score[mine], np.quantile(score[mine & beside], 1 - used))
+    mass = mass_column(m).numpy()
+    where = score_bins(region.sidebands(mass).numpy(), score, fold)
     edges = common_edges(mass, [region])
     before = fit_bump(mass, region, edges)
-    fits = [fit_bump(mass[where == i], region, edges, before) for i in range(len(used) + 1)]
+    fits = [fit_bump(mass[where == i], region, edges, before) for i in range(where.max() + 1)]
     expected = np.array([fit.expected for fit in fits])
     common = before.expected_error / before.expected  # of the curve of all events, in every bin alike
     alone = np.array([max(fit.expected_error**2 - (common * fit.expected) ** 2, 0.0) for fit in fits])
     return ScoreCounts(np.array([fit.observed for fit in fits]), expected,
                        np.diag(alone) + common**2 * np.outer(expected, expected), whole=False)
+
+
+def score_bins(beside: np.ndarray, score: Any, fold: Any) -> np.ndarray:
+    """The bin (n,) of the score of each event: between levels that keep fixed shares of the events ``beside`` (n,)."""
+    score, fold = np.asarray(score), np.asarray(fold)
+    where, used = np.empty(len(score), int), _levels(int(beside.sum()))
+    for k in np.unique(fold):
+        mine = fold == k
+        where[mine] = _bins(score[mine], np.quantile(score[mine & beside], 1 - used))
+    return where
 
 
 def _bins(score: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

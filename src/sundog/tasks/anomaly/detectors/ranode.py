@@ -28,7 +28,6 @@ from sundog.tasks.anomaly.background.spectrum import MassLaw, mass_law
 from sundog.tasks.anomaly.background.template import Template, TemplateReport, fit_template
 from sundog.tasks.anomaly.checks.counted import (
     Closure,
-    ScoreCounts,
     closure,
     counted_fraction,
     spectrum_counts,
@@ -139,7 +138,7 @@ class RAnode(Search):
         ratio, self.fold_, self._laws = self._cross_fitted(self._z, self._log_b)
         self.core_fraction_ = signal_fraction(ratio.numpy())
         self.closure_ = self._closure(events[self.region.sidebands(events)])
-        self.fraction_ = counted_fraction(self._counts(events))
+        self.fraction_ = counted_fraction(spectrum_counts(events, *self.scored(events), self.region))
         self.control_ = self._control()
 
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
@@ -313,14 +312,14 @@ class RAnode(Search):
             ratio[mine] = laws[-1].signal.log_prob(z[mine]) - log_b[mine]
         return ratio, fold, laws
 
-    def _counts(self, events: Dataset) -> ScoreCounts:
-        """Events inside, in bins of the score, above the curves through the spectra beside."""
+    def scored(self, events: Dataset) -> tuple[Tensor, Tensor]:
+        """Score and fold (n,) of the events that were fitted, each by a scorer that never saw it."""
         fold = torch.randperm(len(events), generator=stream(self.seed, "folds beside")) % self.folds
         fold[self.region.contains(events)] = self.folded
         score = torch.empty(len(events), dtype=torch.float64)
         for k, scorer in enumerate(self.scorers()):
             score[fold == k] = scorer(events[fold == k])
-        return spectrum_counts(events, score.numpy(), fold.numpy(), self.region)
+        return score, fold
 
     def _closure(self, beside: Dataset) -> Closure | None:
         """How far the template is from events beside the window, in bins of the score; None where it has no draws."""
