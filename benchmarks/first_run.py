@@ -109,7 +109,7 @@ def gaussian_fakes(images: sundog.Dataset, components: int, n: int, seed: int) -
 def dust(data: Path, report: Path) -> None:
     """Patches of simulated dust maps against a Gaussian surrogate with the same spectrum."""
     paths = [need(data / "fields" / f"mhd_dust_I_{i}.npy") for i in (1, 2, 3)]
-    maps = sundog.load(paths, unit="arbitrary", names=["I"], periodic=True)
+    maps = sundog.load(paths, kind="images", unit="arbitrary", names=["I"], periodic=True)
     real, fake = cut(maps, 64), cut(phase_randomised(maps, seed=0), 64)
     print(real)
     with clock("judge the Gaussian surrogate"):
