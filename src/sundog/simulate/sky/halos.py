@@ -25,6 +25,7 @@ DELTA_C = 1.686
 _MASSES = 100  # nodes of ln M
 _LEVELS, _ROWS = 2048, 65  # values of g that are told apart, for numbers of halos and for their masses
 _TOP, _PER_UNIT = 24, 16  # table of ln M: up to one halo in e^24
+_AT_ONCE = 2**18  # pixels: few enough for the cache
 _DEPTHS = 3  # distances in a shell, for the mean over them
 # Tinker et al. 2008, ApJ 688, 709, table 2: overdensity over the mean, and A, a, b, c at z = 0.
 _DELTA = np.log10([200, 300, 400, 600, 800, 1200, 1600, 2400, 3200])
@@ -110,15 +111,17 @@ class HaloLaw:
         return HaloLaw(x, number, bias(power, np.exp(x), shell.z))
 
     def around(self, g: Array, pixels: int | None = None, variance: float | None = None) -> HalosAround:
-        """The halos around a field g of any shape; of part of the sky, with the number of pixels and the variance of g
-        on the whole, where the mean of exp(b g) is exp(b^2 var / 2)."""
+        """The halos around a field g, (pixels,); of part of the sky, with the number of pixels and the variance of g on
+        the whole, where the mean of exp(b g) is exp(b^2 var / 2)."""
         low, high = float(g.min()), float(g.max())
         step = max(high - low, 1e-6) / (_LEVELS - 1)
-        where = ((g - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)).astype(np.int16)
-        levels = low + step * np.arange(_LEVELS)
-        share = np.bincount(where.ravel(), minlength=_LEVELS) / where.size
-        weight = np.exp(np.outer(levels, self.bias))
-        mean = share @ weight if variance is None else np.exp(0.5 * self.bias**2 * variance)
+        where, count = np.empty(len(g), np.int16), np.zeros(_LEVELS)
+        for start in range(0, len(g), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            where[some] = (g[some] - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)
+            count += np.bincount(where[some], minlength=_LEVELS)
+        weight = np.exp(np.outer(low + step * np.arange(_LEVELS), self.bias))
+        mean = count @ weight / where.size if variance is None else np.exp(0.5 * self.bias**2 * variance)
         expected = self.number * weight / mean / (pixels or where.size)
         t, rows = np.arange(_TOP * _PER_UNIT + 2) / _PER_UNIT, np.linspace(0, _LEVELS - 1, _ROWS).astype(int)
         edges = np.concatenate([self.log_mass[:1], 0.5 * (self.log_mass[1:] + self.log_mass[:-1]), self.log_mass[-1:]])
