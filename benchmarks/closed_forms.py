@@ -45,7 +45,7 @@ def exp2() -> None:
 
 def emulator() -> None:
     """Formulas for the amplitudes of eight modes of CAMB's spectra; the runs that were held out judge both."""
-    data = sundog.load("src/sundog/data/samples/camb.npz")
+    data = sundog.load("src/sundog/data/samples/camb.npz", held_out_fraction=0.2)
     run = sundog.fit("pod", data)
     assert data.held_out is not None and data.held_out.context is not None
     truth, context = data.held_out.values.double(), data.held_out.context
@@ -56,7 +56,8 @@ def emulator() -> None:
         found = closed_forms(run, operations=operations, trials=trials)
         spent = time.process_time() - start
         answers = torch.as_tensor(found(context)), run.predict(context).mean.double()
-        wrong = [float(((answer - truth) / torch.as_tensor(found.unit)).square().mean().sqrt()) for answer in answers]
+        unit = torch.as_tensor(found.unit).reshape(truth.shape[1:])
+        wrong = [float(((answer - truth) / unit).square().mean().sqrt()) for answer in answers]
         print(f"| {operations} | {trials} | {len(found.programs)} | {', '.join(f'{e:.2g}' for e in found.errors)} | "
               f"{found.error:.3f} | {found.own:.3f} | {wrong[0]:.3f} | {wrong[1]:.3f} | {spent:.0f} |", flush=True)
 

@@ -59,8 +59,8 @@ def data() -> sundog.Dataset:
     return sundog.Dataset.from_arrays(leading_jets(), names=("ln pt", "eta", "phi"), time_step=1.0)
 
 
-def fit(attention: bool, folder: Path) -> None:
-    run = sundog.fit("sets", data(), plan=sundog.Plan(steps=600, batch=128), attention=attention, parameters=1e5,
+def fit(attention: bool, folder: Path, steps: int) -> None:
+    run = sundog.fit("sets", data(), plan=sundog.Plan(steps=steps, batch=128), attention=attention, parameters=1e5,
                      out=folder / f"attention-{attention}".lower())
     print(run)
 
@@ -70,6 +70,8 @@ def table(folder: Path) -> None:
     real = features(torch.cat([jets.held_out.values]))
     sides = {"held out": real, "trained on": features(jets.train.values)}
     for word in ("true", "false"):
+        if not (folder / f"attention-{word}").exists():
+            continue
         run = Run.load(folder / f"attention-{word}")
         sides["with attention" if word == "true" else "without"] = features(run.sample(1000, seed=1).values)
     print("| jets | " + " | ".join(NAMES) + " | classifier AUC | p of the verdict |")
@@ -89,9 +91,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=("fit", "table"))
     parser.add_argument("--attention", default="true")
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--out", type=Path, default=Path("particle-sets"))
     asked = parser.parse_args()
     if asked.what == "fit":
-        fit(asked.attention == "true", asked.out)
+        fit(asked.attention == "true", asked.out, asked.steps)
     else:
         table(asked.out)

@@ -1,12 +1,14 @@
 """Real series: how rough volatility is, and which generators of daily returns are told from later ones.
 
-The series come with the packages arch and statsmodels (pip install arch statsmodels).
+The series come with the packages arch, statsmodels, PyWavelets and aeon, which is not imported
+(pip install arch statsmodels PyWavelets; pip install --no-deps aeon).
 
     python benchmarks/series_real.py hurst                     Hurst exponents with intervals
     python benchmarks/series_real.py learned                   H of log volatility beside its measurement error
     python benchmarks/series_real.py eras                      whether early and late returns have one law
     python benchmarks/series_real.py fit NAME                  fit a generator to two years in four, keep its fakes
     python benchmarks/series_real.py judge                     judge all fakes kept against the other years
+    python benchmarks/series_real.py short                     sets of short series: motions, days of power demand
 
 S&P 500 and Nasdaq, daily, 1999-2018. Windows of 64 returns, each over its own root mean square, so that calm and wild
 years have one law; judged as paths, whose increments are the returns.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +42,18 @@ def volatility(name: str) -> torch.Tensor:
 
 def hurst() -> None:
     from arch.data import vix
+    from pywt.data import nino
     from statsmodels.datasets import nile
 
     levels = torch.tensor(np.log(vix.load()["vix"].dropna()).tolist(), dtype=torch.float64)
     flow = torch.tensor(nile.load_pandas().data["volume"].tolist(), dtype=torch.float64)
+    warmth = torch.from_numpy(nino()[1].astype(float))
     cases = {"log VIX, 2014-2018": (levels, None), "log range of the S&P 500": (volatility("sp500"), None),
              "the same, lags 4 to 32": (volatility("sp500"), (4, 8, 16, 32)),
              "log range of the Nasdaq": (volatility("nasdaq"), None),
              "the same, lags 4 to 32 ": (volatility("nasdaq"), (4, 8, 16, 32)),
-             "Nile flow, running sum, 1871-1970": ((flow - flow.mean()).cumsum(0), None)}
+             "Nile flow, running sum, 1871-1970": ((flow - flow.mean()).cumsum(0), None),
+             "El Niño, warmth of the sea each season, running sum": ((warmth - warmth.mean()).cumsum(0), None)}
     print("| series | points | H | 95 % interval |\n|---|---|---|---|")
     for name, (x, lags) in cases.items():
         value, low, high = hurst_exponent(x, lags=lags)
@@ -135,6 +141,36 @@ def fit(name: str) -> None:
         np.save(file, GENERATORS[name](learned_from().float()).numpy())
 
 
+def bundled(name: str) -> torch.Tensor:
+    """All series (n, t) of a set that aeon ships, in an order that mixes its classes."""
+    (root,) = find_spec("aeon").submodule_search_locations  # type: ignore[union-attr, misc]
+    rows = []
+    for part in ("TRAIN", "TEST"):
+        text = (Path(root) / "datasets" / "data" / name / f"{name}_{part}.ts").read_text().split("@data")[1]
+        rows += [[float(v) for v in line.split(":")[0].split(",")] for line in text.split()]
+    x = torch.tensor(rows)
+    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
+
+
+def short() -> None:
+    """Half of each set learned from, the other half judged by; days of 24 hours as rows of 24 columns."""
+    print("| series | generator | p of the verdict | classifier AUC (real against real) |\n|---|---|---|---|")
+    for name, words in (("GunPoint", "motions of a hand, 200 x 150"), ("ItalyPowerDemand", "days of power, 1096 x 24")):
+        half, real = bundled(name).chunk(2)
+        made = (lambda x: records(x)) if half.shape[1] >= 32 else \
+            (lambda x: sundog.Dataset.from_arrays(x, held_out_fraction=0.0))
+        white = torch.randn(FAKES, len(half), generator=torch.Generator().manual_seed(0)) / len(half) ** 0.5
+        fakes = {"the other half": half, "Gaussian, same covariance": half.mean(0) + white @ (half - half.mean(0))}
+        for family, options in (("diffusion", {"skip": "covariance"}), ("flow-matching", {})):
+            run = sundog.fit(family, records(half), steps=600, parameters=5e4, seed=0, **options)  # type: ignore[arg-type]
+            fakes[f"{family}, 1-D"] = run.sample(FAKES, seed=1).values
+        for generator, fake in fakes.items():
+            verdict = sundog.judge(made(real), made(fake.to(real)))
+            row = verdict["classifier AUC"]
+            print(f"| {words} | {generator} | {verdict.p_value:.2g} | {row.value:.3f} ({row.null_low:.3f} to "
+                  f"{row.null_high:.3f}) |", flush=True)
+
+
 def eras() -> None:
     early, late = (records(paths(returns("sp500", *years, LENGTH))) for years in ((1999, 2011), (2012, 2018)))
     verdict = sundog.judge(late, early, statistics=ROWS)
@@ -157,4 +193,5 @@ def judge() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"hurst": hurst, "learned": learned, "eras": eras, "fit": fit, "judge": judge}[sys.argv[1]](*sys.argv[2:])
+    {"hurst": hurst, "learned": learned, "eras": eras, "fit": fit, "judge": judge,
+     "short": short}[sys.argv[1]](*sys.argv[2:])

@@ -103,3 +103,20 @@ def test_bad_input_is_refused_by_name(paths):
         lstd(torch.cat([phi, phi], -1), r, discount=RHO, dt=DT)
     with pytest.raises(DataError, match="NaN"):
         martingale_loss(torch.full_like(r, math.nan), r, discount=RHO, dt=DT)
+
+
+def test_a_rule_that_stops_is_worth_the_discounted_payoff():
+    """1 where Brownian motion leaves (-1, 1): J = cosh(k x) / cosh(k b), k = (2 rho)^(1/2); seen at steps of dt alone,
+    the barrier stands at b = 1 + 0.5826 dt^(1/2) (Chernoff 1965; Siegmund 1979)."""
+    dt, k, n = 0.01, math.sqrt(2 * RHO), 3000
+    g = torch.Generator().manual_seed(0)
+    start = 1.9 * torch.rand(n, 1, generator=g, dtype=torch.float64) - 0.95
+    steps = dt**0.5 * torch.randn(n, 1000, generator=g, dtype=torch.float64)
+    x = torch.cat([start, start + steps.cumsum(1)], 1)
+    left = (x.abs() >= 1).int().cummax(1).values.bool()
+    phi = torch.stack([torch.cosh(k * x), torch.ones_like(x)], -1) * ~left[..., None]
+    payoff = (left[:, 1:] & ~left[:, :-1]).double() / dt
+    theta = lstd(phi, payoff, discount=RHO, dt=dt)
+    truth = 1 / math.cosh(k * (1 + 0.5826 * dt**0.5))
+    assert float(theta @ torch.tensor([1.0, 1.0], dtype=theta.dtype)) == pytest.approx(truth, abs=0.015)  # J(0)
+    assert float(lstd(phi, 1.5 * payoff, discount=RHO, dt=dt).sum()) > truth + 0.1  # another payoff, another worth

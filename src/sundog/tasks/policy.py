@@ -19,6 +19,9 @@ def lstd(features: Tensor, rewards: Tensor, *, discount: float, dt: float, trace
     sum_i xi_i . (phi_{i+1} theta - phi_i theta + (r_i - rho phi_i theta) dt) = 0, with test functions
     xi_i = sum_{j <= i} lambda^{i-j} phi_j: linear in theta, solved at once. Error O(dt) from the time step.
 
+    A rule that stops, at tau with payoff g: features 0 from tau on, and as reward of the step that ends there g / dt;
+    J is then E[e^{-rho (tau - t)} g(X_tau)] with what is earned before.
+
     Never minimise the mean-square TD error sum (J_{i+1} - J_i + (r_i - rho J_i) dt)^2 instead: as dt -> 0 it becomes
     the quadratic variation of J(X), smallest for a constant J. See docs/series.md for what that does.
 
