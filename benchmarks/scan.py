@@ -175,7 +175,7 @@ class Tied(CWoLa):
 def sculpt(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
     """CWoLa on background with one feature of three tied to the mass at four strengths, and not, with its control."""
     for seed in range(12):
-        for strength in (0.0, 0.5, 1.0, 1.5, 2.0):
+        for strength in (0.0, 1.0, 1.5, 2.0, 3.0):
             def one(seed: int = seed, strength: float = strength) -> Row:
                 background = TiedBackground(strength)
 
@@ -186,8 +186,8 @@ def sculpt(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
 
                 found = scan(background.sample(20_000, 30_000 + seed), [REGION], make, efficiency=EFFICIENCY, folds=3,
                              seed=seed, pseudo_experiments=200)
-                shape, fit = found.best.sculpting, found.best.fit
-                return {"strength": strength, "z": fit.significance, "sculpted": shape.sculpted,
+                shape = found.best.sculpting
+                return {"strength": strength, "z": found.best.z_local, "sculpted": shape.sculpted,
                         "beside": replace(shape, spurious=None).sculpted, "correlated": shape.correlated,
                         "trusted": found.best.trusted, "evidence": found.evidence}
             yield f"tied {seed} {strength}", one
@@ -348,10 +348,10 @@ def show(folder: Path) -> None:
     for strength in sorted({row["strength"] for row in rows["sculpt"].values()}):
         some = [row for row in rows["sculpt"].values() if row["strength"] == strength]
         z, n = np.array([row["z"] for row in some]), len(some)
-        print(f"tied {strength:g}, {n} scans: z median {np.median(z):.1f} ({np.quantile(z, 0.16):.1f} to "
+        print(f"tied {strength:g}, {n} scans: local z median {np.median(z):.1f} ({np.quantile(z, 0.16):.1f} to "
               f"{np.quantile(z, 0.84):.1f}), above 3: {(z > 3).sum()}, noticed {sum(r['sculpted'] for r in some)}, "
               f"beside the window alone {sum(r['beside'] for r in some)}, correlated "
-              f"{sum(r['correlated'] for r in some)}, evidence {sum(r['evidence'] for r in some)}")
+              f"{sum(r['correlated'] for r in some)}, not trusted {sum(not r['trusted'] for r in some)}, evidence {sum(r['evidence'] for r in some)}")
     if rows["copies"]:
         z = np.array([row["z"] for row in rows["copies"].values()])
         print(f"30 % of the events twice, {len(z)} null scans: z mean {z.mean():+.2f}, std {z.std():.2f}, evidence "

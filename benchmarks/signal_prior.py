@@ -7,7 +7,7 @@
 Background: ``dijets/lhcolike_dijets.npz`` in the data folder (--data or SUNDOG_DATA). The prior learns from 100,000
 events; an injection takes 100,000 others at random (two of them share a seventh), with the signal of the file (0.5 and
 0.1 TeV, no member of the family but between its members), or one that lies outside. ``--noise``: as many columns of
-noise as features, in simulation and data.
+noise as features, in simulation and data. Method ``known``: the family of one member, with the true masses, a bound.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from sundog import Dataset, load
 from sundog.random import numpy_stream
 from sundog.simulate.dijets import COLUMNS, UNITS
 from sundog.tasks.anomaly import SignalRegion, common_edges, fit_bump
-from sundog.tasks.anomaly.detectors.prior import learn_prior
+from sundog.tasks.anomaly.detectors.prior import SignalPrior, learn_prior
 from sundog.tasks.anomaly.regions import mass_column
 from sundog.tasks.anomaly.scan.crossfit import cross_fitted
 from sundog.tasks.anomaly.scan.search import ScanPlan, checked
@@ -91,7 +92,11 @@ def injected(qcd: np.ndarray, signal: np.ndarray, n_signal: int, seed: int, nois
 def searched(events: Dataset, method: str, prior: Path, seed: int) -> dict[str, Any]:
     """Significances as ``scan`` finds them, at several cuts."""
     start = time.process_time()
-    plan = ScanPlan((REGION,), method, {"prior": prior} if method == "prior" else {}, folds=3, members=2)
+    settings: dict[str, Any] = {} if method == "cwola" else {"prior": prior}
+    if method == "known":
+        known = SignalPrior.load(prior)
+        settings = {"prior": replace(known, grid=torch.tensor([[0.5, 0.1, 2.0]])), "blind": False}
+    plan = ScanPlan((REGION,), "cwola" if method == "cwola" else "prior", settings, folds=3, members=2)
     data = checked(events, plan)
     fit, mass = cross_fitted(plan.maker(None), data, REGION, folds=3, seed=seed), mass_column(data).numpy()
     edges = common_edges(mass, [REGION])

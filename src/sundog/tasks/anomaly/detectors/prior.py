@@ -44,8 +44,8 @@ FEWEST = 1000  # simulated events of either kind
 LARGEST = 12.0  # of ln r: a network knows no more of the rarest background
 ROUNDS = 16  # of the bisection for w
 LEAD = 0.5  # standard deviations by which a blind search must find more: it is the noisier one
-PARTS = 4  # of the events, in turn scored by what the others fit
-FIRM = 2.0  # standard deviations below which nothing is said of a signal
+PARTS = 3  # of the events, in turn scored by what the others fit
+FIRM = 1.5  # below, nothing is said of a signal
 CUT, KEPT = 0.003, 60  # share of the background where family and blind search are compared, and fewest events kept
 EPOCHS, LEAST, BATCH, VALIDATION = 60, 1200, 512, 0.2  # of the training: epochs, but no fewer steps than LEAST
 
@@ -226,9 +226,9 @@ def carried(beside: Tensor, inside: Tensor) -> Tensor:
 class FamilySearch(Search):
     """A search for a family of signals, and a blind one beside it: what finds more gives the scores.
 
-    Three quarters of the events fit, the others are counted above the curve beside the window, and so in turn;
-    ``told_`` says which found more and how much. Of too few events for that the family alone gives the scores. A signal
-    that is no member of the family is then found as well as by ``CWoLa``.
+    Two thirds of the events fit, the others are counted above the curve beside the window, and so in turn; ``told_``
+    says which found more and how much. Of too few events for that the family alone gives the scores. A signal that is
+    no member of the family is then found as well as by ``CWoLa``.
 
     Parameters
     ----------
@@ -295,8 +295,8 @@ class FamilySearch(Search):
 
     @property
     def by_family_(self) -> bool:
-        """Whether the blind search finds no more than the family, but for ``LEAD``."""
-        return self.found_ is None or self.found_[0] + LEAD >= self.found_[1]
+        """Whether the blind search finds nothing firm, or no more than the family but for ``LEAD``."""
+        return self.found_ is None or self.found_[1] < max(FIRM, self.found_[0] + LEAD)
 
     @property
     def parameters_(self) -> dict[str, tuple[float, float]]:
@@ -318,8 +318,9 @@ class FamilySearch(Search):
         family, blind = self.found_
         by = f"family of signals ({family:.1f} sigma; blind {blind:.1f})" if self.by_family_ else \
             f"blind search ({blind:.1f} sigma; family {family:.1f})"
-        said = where if self.by_family_ else "a signal here is outside the family"
-        return f"scored by the {by}: {said if max(family, blind) > FIRM else 'neither finds much'}"
+        said = "a signal here is outside the family" if not self.by_family_ else where if family > FIRM else \
+            "neither finds much"
+        return f"scored by the {by}: {said}"
 
     def score_samples(self, x: Any, m: Any = None) -> Tensor:
         """ln of the mean ratio to background over the family, or the log-odds of ``CWoLa``, float64 (n,)."""
