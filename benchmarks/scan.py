@@ -347,11 +347,11 @@ def show(folder: Path) -> None:
               f"{sum(row['evidence'] for row in some)}")
     for strength in sorted({row["strength"] for row in rows["sculpt"].values()}):
         some = [row for row in rows["sculpt"].values() if row["strength"] == strength]
-        z, n = np.array([row["z"] for row in some]), len(some)
-        print(f"tied {strength:g}, {n} scans: local z median {np.median(z):.1f} ({np.quantile(z, 0.16):.1f} to "
-              f"{np.quantile(z, 0.84):.1f}), above 3: {(z > 3).sum()}, noticed {sum(r['sculpted'] for r in some)}, "
-              f"beside the window alone {sum(r['beside'] for r in some)}, correlated "
-              f"{sum(r['correlated'] for r in some)}, not trusted {sum(not r['trusted'] for r in some)}, evidence {sum(r['evidence'] for r in some)}")
+        z = np.array([row["z"] for row in some])
+        said = ", ".join(f"{name} {sum(map(bool, (row[name] for row in some)))}" for name in
+                         ("correlated", "sculpted", "beside", "trusted", "evidence"))
+        print(f"tied {strength:g}, {len(some)} scans: local z median {np.median(z):.1f} ({np.quantile(z, 0.16):.1f} to "
+              f"{np.quantile(z, 0.84):.1f}), above 3: {(z > 3).sum()}; {said}")
     if rows["copies"]:
         z = np.array([row["z"] for row in rows["copies"].values()])
         print(f"30 % of the events twice, {len(z)} null scans: z mean {z.mean():+.2f}, std {z.std():.2f}, evidence "

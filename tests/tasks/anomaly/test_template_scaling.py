@@ -67,3 +67,16 @@ def test_events_beyond_the_sidebands_keep_a_density():
     off = {scaling: float((fit_template(events, REGION, scaling=scaling, check=False, **SMALL).log_prob(inside)
                            - truth).std()) for scaling in (SCALINGS["flow"], "logit")}
     assert off[SCALINGS["flow"]] < 0.5 < 1 < off["logit"]
+
+
+@pytest.mark.parametrize("scaling", ["logit", "normal-scores"])
+def test_a_density_is_that_of_the_event_alone(scaling):
+    """An outlier among outliers has the density that it has among none."""
+    fitted = fit_template(jets(4000, 0), REGION, scaling=scaling, check=False,
+                          **{**SMALL, "plan": Plan(steps=5), "layers": 1, "hidden": (8,)})
+    far = torch.tensor([[90.0, 40.0]])
+    others = torch.cat([far, far + torch.arange(20.0).reshape(10, 2), torch.ones(5, 2)])
+    one, many = (Dataset.from_arrays(x, torch.full((len(x), 1), 3.5), context_names=("m",), held_out_fraction=0.0)
+                 for x in (far, others))
+    found = fitted.log_prob(many)
+    assert torch.equal(fitted.log_prob(one), found[:1]) and torch.isfinite(found).all() and found[0] < found[-1]
