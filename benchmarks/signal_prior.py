@@ -96,9 +96,9 @@ def searched(events: Dataset, method: str, prior: Path, seed: int) -> dict[str, 
     if method == "known":
         known = SignalPrior.load(prior)
         settings = {"prior": replace(known, grid=torch.tensor([[0.5, 0.1, 2.0]])), "blind": False}
-    plan = ScanPlan((REGION,), "cwola" if method == "cwola" else "prior", settings, folds=3, members=2)
+    plan = ScanPlan((REGION,), "cwola" if method == "cwola" else "prior", settings, folds=5, members=2)
     data = checked(events, plan)
-    fit, mass = cross_fitted(plan.maker(None), data, REGION, folds=3, seed=seed), mass_column(data).numpy()
+    fit, mass = cross_fitted(plan.maker(None), data, REGION, folds=5, seed=seed), mass_column(data).numpy()
     edges = common_edges(mass, [REGION])
     before, z = fit_bump(mass, REGION, edges), []
     for efficiency in CUTS:
