@@ -2,7 +2,6 @@
 
     python benchmarks/anomaly.py lhco      idealised detector and supervised classifier on the real LHC Olympics window
     python benchmarks/anomaly.py toy       every method on the resonant toy, ratio to the idealised detector
-    python benchmarks/anomaly.py dijets    the same on LHC-Olympics-like events made with Pythia
     python benchmarks/anomaly.py coverage  R-ANODE with the exact background: w, intervals, null toys
     python benchmarks/anomaly.py show      the tables of a results file
 
@@ -32,7 +31,6 @@ from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.detectors.references import IdealisedAD, Supervised
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.train.plan import Plan
-from sundog.verdicts.twosample import classifier_two_sample
 
 REGION = SignalRegion(3.3, 3.7)
 TOY = ResonantToy()
@@ -77,47 +75,6 @@ def lhco(folder: Path, seeds: range) -> Iterator[Row]:
         model.fit(np.concatenate([qcd[:, 1:], shuffled[:half, 1:]]), np.repeat([0, 1], [len(qcd), half]))
         yield sic_row(curve_of(model, test[0], table(shuffled[half:])), what="lhco", method="Supervised", seed=seed,
                       cpu=since(start))
-
-
-def dijets(folder: Path, seeds: range, keep: Path) -> Iterator[Row]:
-    """LHC-Olympics-like events: 121,352 background and 772 signal events in the window, four features."""
-    with np.load(folder / "dijets" / "lhcolike_dijets.npz") as file:
-        qcd, signal = file["qcd"][:, :5], file["signal"][:, :5]
-    for seed in seeds:
-        generator = np.random.default_rng(seed)
-        qcd, signal = generator.permutation(qcd), generator.permutation(signal)
-        cut, injected = first_rows(qcd, 121_352), first_rows(signal, 772)
-        events = table(np.concatenate([qcd[:cut], signal[:injected]]))
-        rest = in_window(qcd[cut:])
-        tests = table(rest[: len(rest) // 2]), table(in_window(signal[injected:]))
-        facts = {"what": "dijets", "w": 772 / 122_124, "seed": seed}
-        start = time.process_time()
-        ideal = IdealisedAD(REGION, seed=100 * seed).fit(events, background=table(rest[len(rest) // 2 :]))
-        yield sic_row(curve_of(ideal, *tests), **facts, method="IdealisedAD", cpu=since(start))
-        start = time.process_time()
-        cathode = Cathode(REGION, seed=100 * seed, template="flow", out=keep / f"dijets-{seed}").fit(events)
-        report = cathode.template_report_
-        assert report is not None  # check is on
-        drawn = cathode.sample_background(len(rest), seed=1)
-        area = classifier_two_sample(torch.from_numpy(rest[:, 1:]), drawn.values, seed, folds=2)
-        yield sic_row(curve_of(cathode, *tests), **facts, method="Cathode", cpu=since(start),
-                      **{"auc": round(report.auc, 4), "auc inside": round(area.auc, 4)})
-        start = time.process_time()
-        search = RAnode(REGION, seed=seed, background=cathode).fit(events)
-        yield sic_row(curve_of(search, *tests), **facts, method="RAnode", cpu=since(start), **fraction_row(search))
-        start = time.process_time()
-        search = RAnode(REGION, seed=seed, background=cathode).fit(table(qcd[:cut]))
-        yield {"what": "learned dijets", "method": "RAnode", "w": 0.0, "seed": seed, "cpu": since(start),
-               **fraction_row(search)}
-
-
-def first_rows(rows: np.ndarray, inside: int) -> int:
-    """How many rows hold that many events inside the window."""
-    return int(np.searchsorted(np.cumsum((rows[:, 0] > REGION.lo) & (rows[:, 0] < REGION.hi)), inside)) + 1
-
-
-def in_window(rows: np.ndarray) -> np.ndarray:
-    return rows[(rows[:, 0] > REGION.lo) & (rows[:, 0] < REGION.hi)]
 
 
 def table(rows: np.ndarray) -> Dataset:
@@ -237,7 +194,7 @@ def show(rows: list[Row]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["lhco", "toy", "coverage", "dijets", "show"])
+    parser.add_argument("what", choices=["lhco", "toy", "coverage", "show"])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--results", type=Path, default=Path("runs/anomaly.jsonl"))
     parser.add_argument("--seeds", type=int, default=5)
@@ -250,7 +207,6 @@ def main() -> None:
         given.results.parent.mkdir(parents=True, exist_ok=True)
         keep = given.results.parent / "anomaly-templates"  # trained once: a second start goes on from there
         work = {"lhco": lambda: lhco(given.data, seeds), "toy": lambda: toy(given.w[0], seeds, keep, given.signals),
-                "dijets": lambda: dijets(given.data, seeds, keep),
                 "coverage": lambda: coverage(given.w, seeds)}[given.what]()
         with given.results.open("a") as file:
             for row in work:

@@ -191,7 +191,8 @@ def measure(trial: Trial, method: str) -> dict[str, Any]:
     if isinstance(detector, RAnode):
         core = detector.core_fraction_
         assert core is not None  # of a fitted search
-        row |= {"w": core.value, "w_interval": (core.low_95, core.high_95), "evidence": detector.evidence_}
+        row |= {"w": core.value, "w_interval": (core.low_95, core.high_95), "evidence": detector.evidence_,
+                "control": None if detector.control_ is None else detector.control_.value}
     trial.folder.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(row))
     return row
