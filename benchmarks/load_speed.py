@@ -1,12 +1,15 @@
-"""How long does `sundog.load` take beside the bare libraries? From a file of 10^6 x 10 to float32 rows, best of 5.
+"""How long does `sundog.load` take beside the bare libraries, and how much memory? Files of 10^6 x 10, float32 rows.
 
     python benchmarks/load_speed.py
 
-Prints CPU seconds of csv, parquet and HDF5 and the ratio to the fastest other library.
+Prints CPU seconds of csv, parquet, HDF5, npz and npy, the least of 7, the ratio to the fastest other library, and
+the peak of the memory above what was held before, over the 40 MB of the rows (Linux).
 """
 
 from __future__ import annotations
 
+import gc
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,44 +19,61 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.csv as arrow
 
 import sundog
 
 
+def seconds(read: Callable[[], Any]) -> float:
+    start = time.process_time()
+    read()
+    return time.process_time() - start
+
+
+def memory(read: Callable[[], Any]) -> float:
+    """Most megabytes that this process held while reading, above those before."""
+    def held(kind: str) -> float:
+        return int(re.findall(rf"{kind}:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024e-6
+
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = held("VmRSS")
+    rows = read()
+    peak = held("VmHWM") - before
+    del rows
+    return peak
+
+
+def from_hdf5(path: Path) -> np.ndarray:
+    with h5py.File(path) as file:
+        return file["x"][()]
+
+
 def main() -> None:
     x = np.random.default_rng(0).normal(size=(10**6, 10)).astype("f4")
     frame = pd.DataFrame(x, columns=[f"c{i}" for i in range(10)])
-
-    def best(read: Callable[[], Any]) -> float:
-        times = []
-        for _ in range(5):
-            start = time.process_time()
-            read()
-            times.append(time.process_time() - start)
-        return min(times)
-
-    def from_hdf5(path: Path) -> np.ndarray:
-        with h5py.File(path) as file:
-            return file["x"][()]
-
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sundog.Dataset.from_arrays(x[:9]).save(folder / "warm.csv")
-        sundog.load(folder / "warm.csv")  # imports are not timed
         frame.to_csv(folder / "a.csv", index=False)
         frame.to_parquet(folder / "a.parquet")
         with h5py.File(folder / "a.h5", "w") as file:
             file["x"] = x
+        np.savez(folder / "a.npz", x=x)
+        np.save(folder / "a.npy", x)
         bare = {"csv": {"pandas": lambda p: pd.read_csv(p).to_numpy("f4"),
                         "pyarrow": lambda p: arrow.read_csv(p).to_pandas().to_numpy("f4")},
-                "parquet": {"pandas": lambda p: pd.read_parquet(p).to_numpy("f4")}, "h5": {"h5py": from_hdf5}}
+                "parquet": {"pandas": lambda p: pd.read_parquet(p).to_numpy("f4")}, "h5": {"h5py": from_hdf5},
+                "npz": {"numpy": lambda p: np.load(p)["x"]}, "npy": {"numpy": np.load}}
         for kind, others in bare.items():
             path = folder / f"a.{kind}"
-            own = best(lambda path=path: sundog.load(path))
-            rest = {label: best(lambda path=path, read=read: read(path)) for label, read in others.items()}
-            print(f"{kind:8} sundog {own:.2f} s  " + "  ".join(f"{label} {t:.2f} s" for label, t in rest.items())
-                  + f"  ratio to the fastest {own / min(rest.values()):.2f}")
+            jobs = {"sundog": sundog.load, **others}
+            spent = {label: min(seconds(lambda read=read, path=path: read(path)) for _ in range(7))
+                     for label, read in jobs.items()}
+            peaks = {label: memory(lambda read=read, path=path: read(path)) / 40 for label, read in jobs.items()}
+            print(f"{kind:8}" + "  ".join(f"{label} {spent[label]:.4f} s {peaks[label]:.2f} x" for label in jobs)
+                  + f"  ratio to the fastest {spent['sundog'] / min(spent[label] for label in others):.2f}")
 
 
 if __name__ == "__main__":

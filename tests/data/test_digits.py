@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from load_speed import memory
 
 import sundog
 from sundog.data.dataset import Dataset
@@ -128,3 +132,38 @@ def test_codes_of_maps_on_a_monopole_decode_to_their_digits() -> None:
     back = decoded(run, codes, maps[:4].context)
     assert back.values.dtype == torch.float64
     assert len(back.values.unique()) > 200  # of 256; float32 knows one in 0.25 uK
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize(("late", "kind"), [
+    (2**24 + 1, torch.float64), (1.7e9 + 0.25, torch.float32), (7, torch.float32)], ids=["id", "one of many", "none"])
+def test_a_number_far_down_decides_what_was_begun_in_float32(suffix: str, late: float, kind, tmp_path) -> None:
+    x = np.c_[np.arange(20_000) % 1000, RNG.normal(size=20_000).round(6)]
+    x[-1, 0] = late
+    frame = pd.DataFrame(x, columns=["i", "x"])
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    data = load(tmp_path / f"a{suffix}")
+    assert data.values.dtype == kind == Dataset.from_arrays(x).values.dtype
+    assert np.array_equal(data.values.numpy(), x.astype(data.values.numpy().dtype))
+
+
+def test_text_of_long_rows_and_of_gaps_is_read_in_blocks(tmp_path) -> None:
+    wide = RNG.normal(size=(3, 20_000)).round(3)  # rows longer than a block
+    pd.DataFrame(wide, columns=[f"c{i}" for i in range(20_000)]).to_csv(tmp_path / "w.csv.gz", index=False)
+    assert np.allclose(load(tmp_path / "w.csv.gz").values.numpy(), wide, atol=1e-6)
+    (tmp_path / "b.csv").write_text("a,b\n" + "1,2\n" * 40_000 + "1,\n")
+    with pytest.raises(DataError, match="1 of 40001 rows"):
+        load(tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_text("a,b\n" + "1,2\n" * 40_000 + "1e300,2\n")
+    with pytest.raises(DataError, match="too large for float32"):
+        load(tmp_path / "c.csv")
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone tells the peak")
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_reading_takes_little_memory_beside_the_rows(suffix: str, tmp_path) -> None:
+    frame = pd.DataFrame(RNG.normal(size=(100_000, 10)).round(6), columns=list("abcdefghij"))
+    frame.to_csv(tmp_path / "a.csv", index=False) if suffix == ".csv" else frame.to_parquet(tmp_path / "a.parquet")
+    load(tmp_path / f"a{suffix}")
+    assert memory(lambda: load(tmp_path / f"a{suffix}")) < 20  # MB of which the rows are 4; tables in float64: 30

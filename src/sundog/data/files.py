@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _READERS: dict[str, _Reader] = {
     **dict.fromkeys((".fits", ".fit", ".fts"), fits.read), **_TEXT,
     **dict.fromkeys((".parquet", ".pq"), tables.read_parquet), ".root": root.read, **_PICTURES,
 }
+_NARROWING = (tables.read_csv, tables.read_parquet)  # which choose between float32 and float64 while they read
 _PACKED = {**dict.fromkeys((".gz", ".bz2"), (*_TEXT, ".fits", ".fit", ".fts")), ".zst": tuple(_TEXT),
            ".fz": (".fits", ".fit", ".fts")}
 _WRITERS: dict[str, Callable[[Raw, Path], Path]] = {
@@ -128,7 +130,7 @@ def load(
     try:
         columns = (columns,) if isinstance(columns, str) else columns
         wanted = None if columns is None or names is not None else [*columns, *([weights] if weights else [])]
-        found = [raw_of(held, wanted)] if not files else [_read(file, key, wanted) for file in files]
+        found = [raw_of(held, wanted)] if not files else [_read(file, key, wanted, kind == "series") for file in files]
         told = [_with_facts(raw, given) for raw in found]
         parts = [series_of(raw, time, resample, columns) if kind == "series" else shaped(raw, kind) for raw in told]
         raw = joined(parts, files).noted(left)
@@ -250,7 +252,8 @@ def _suffix(path: Path) -> str:
     return inner if inner in _PACKED.get(last, ()) else last
 
 
-def _read(path: Path, key: str | None, columns: Sequence[str] | None) -> Raw:
+def _read(path: Path, key: str | None, columns: Sequence[str] | None, exact: bool) -> Raw:
+    """What its reader finds in a file; ``exact``: with all digits, as times need them."""
     reader = _READERS.get(_suffix(path))
     if reader is None:
         raise FileError(f"unknown kind of file {path}", got=f"suffix {path.suffix!r}", expected=", ".join(_READERS),
@@ -258,7 +261,8 @@ def _read(path: Path, key: str | None, columns: Sequence[str] | None) -> Raw:
     if path.stat().st_size == 0:
         raise FileError(f"{path} is empty", got="0 bytes", expected="data", do="fetch or write the file again")
     try:
-        return reader(path, key, columns)
+        return partial(reader, exact=True)(path, key, columns) if exact and reader in _NARROWING \
+            else reader(path, key, columns)
     except (SundogError, MemoryError, ImportError):
         raise
     except Exception as error:  # of damaged files, libraries raise whatever they stumble over

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from sundog.checks import UNSEEN, positive, unseen
 from sundog.data.exchange import Exchange
+from sundog.data.formats.blocks import exactly, needs_double
 from sundog.data.formats.raw import with_notes
 from sundog.data.objects import raw_of
 from sundog.errors import DataError, OptionError, ShapeError
@@ -32,7 +33,6 @@ from sundog.random import short
 
 Split = tuple["Dataset", ...]
 LARGEST = float(np.finfo(np.float32).max)
-SAMPLED = 4096  # numbers of a column that say whether float32 is enough
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,21 +278,14 @@ def tensor_of(values: Any, what: str, exact: bool = False, owned: bool = False) 
     DataError : no numbers; beyond the range of float32; whole numbers that not even float64 tells apart.
     """
     array = _array(values, what)
-    with np.errstate(over="ignore"):
-        x = _held(array, np.float32, owned)
     if array.dtype.kind == "b" or array.dtype.itemsize <= (4 if array.dtype.kind == "f" else 2):
-        return torch.from_numpy(x)
-    extremes = np.array([array.min(initial=0), array.max(initial=0)])
-    if array.dtype.kind == "f" and not (np.abs(extremes) <= LARGEST).all() and (np.isinf(x) & np.isfinite(array)).any():
-        raise DataError(f"{what} are too large for float32", got=f"{float(np.abs(array).max()):.3g}",
+        return torch.from_numpy(_held(array, np.float32, owned))
+    largest = max(abs(float(array.min(initial=0))), abs(float(array.max(initial=0))))
+    if array.dtype.kind == "f" and not largest <= LARGEST and (np.isfinite(array) & (np.abs(array) > LARGEST)).any():
+        raise DataError(f"{what} are too large for float32", got=f"{largest:.3g}",
                         expected="at most 3.4e38", do="use a larger unit")
-    wide = _held(array, np.float64, owned)
-    if array.dtype.kind in "iu" and np.abs(wide).max(initial=0) > 2**53 and (wide.astype(array.dtype) != array).any():
-        raise DataError(f"{what} have more digits than float64", got=f"whole numbers up to {np.abs(wide).max():.3g}",
-                        expected="at most 2^53 = 9.0e15", do="subtract an offset, or leave identifiers out")
-    if bool((x == wide).all()):
-        return torch.from_numpy(x)
-    return torch.from_numpy(wide if exact or any(map(_needs_double, *_as_columns(wide, x))) else x)
+    kind = np.float64 if needs_double(exactly(array, what), exact) else np.float32
+    return torch.from_numpy(_held(array, kind, owned))
 
 
 def _held(array: np.ndarray, kind: type, owned: bool) -> np.ndarray:
@@ -315,22 +308,6 @@ def _array(values: Any, what: str) -> np.ndarray:
         raise DataError(f"{what} are not real numbers", got=f"type {array.dtype}", expected="float or integer arrays",
                         do="convert text columns and split complex maps into two channels first")
     return array
-
-
-def _as_columns(*arrays: np.ndarray) -> list[list[np.ndarray]]:
-    """The columns or channels of each array, flat."""
-    return [[x[:, j].reshape(-1) for j in range(x.shape[1])] if x.ndim in (2, 4) else [x.reshape(-1)] for x in arrays]
-
-
-def _needs_double(wide: np.ndarray, single: np.ndarray) -> bool:
-    """Whether a column (n,) of float64 numbers loses too much in float32; judged by up to 4,096 of them."""
-    part = np.linspace(0, len(wide) - 1, min(len(wide), SAMPLED)).astype(int)
-    a, b = wide[part], single[part].astype(np.float64)
-    if (a == np.rint(a)).all() and (wide == np.rint(wide)).all():
-        return bool((wide != single).any())
-    low, high = np.quantile(a, [0.16, 0.84])
-    moved = np.median(np.abs(a - b)) > 1e-6 * (high - low) > 0
-    return bool(moved or len(np.unique(a)) - len(np.unique(b)) > 0.002 * len(a))
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

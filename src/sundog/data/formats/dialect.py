@@ -14,6 +14,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _THREE = re.compile(r"[+-]?\d{1,3},\d{3}")
 MISSING = ("", "na", "nan", "n/a", "null", "none", "-nan", "#n/a", "inf", "-inf", "+inf", "infinity")
+ROWS = 50  # that tell the dialect
 _NO_HEADER = "there is no header: columns are named x0, x1 ..."
 
 
@@ -55,8 +56,8 @@ def dialect_of(lines: Sequence[str], path: Path) -> Dialect:
     rows = [(i, line) for i, line in enumerate(lines) if line.strip() and not is_comment(line)]
     if not rows:
         raise unreadable(path, "no rows", "check how the file was written")
-    separator = _separator([line for _, line in rows[:50]])
-    cells = [split(line, separator) for _, line in rows[:50]]
+    separator = _separator([line for _, line in rows[:ROWS]])
+    cells = [split(line, separator) for _, line in rows[:ROWS]]
     decimal, notes = _decimal(cells, separator)
     first, start = cells[0], rows[0][0]
     width = len(cells[1]) if len(cells) > 1 else len(first)
@@ -100,7 +101,7 @@ def _headed(header: list[str], rows: list[list[str]], path: Path, dialect: Diale
 def _separator(lines: list[str]) -> str:
     """The first of tab, semicolon, bar and comma that all lines hold equally often; else white space, if it splits."""
     for mark in "\t;|,":
-        counts = {len(split(line, mark)) for line in lines[1:] or lines}
+        counts = {len(split(line, mark)) if mark in line else 1 for line in lines[1:] or lines}
         if min(counts) > 1 and (len(counts) == 1 or mark != ","):
             return mark
     last = [line.split() for line in lines[-5:]]

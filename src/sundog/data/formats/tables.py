@@ -6,19 +6,19 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sundog.data.atomic import atomic_write, write_text
-from sundog.data.formats.dialect import MISSING, Dialect, dialect_of
+from sundog.data.formats.blocks import beside, exactly, gathered, lined_up
+from sundog.data.formats.dialect import MISSING, ROWS, Dialect, dialect_of, is_comment
 from sundog.data.formats.raw import (
     INDEX,
     LATER,
     Raw,
-    beside,
     facts_from_json,
     facts_to_json,
     guard,
@@ -31,6 +31,7 @@ from sundog.errors import ShapeError
 _MARK = "# sundog "
 _WITH_UNIT = re.compile(r"(.*\S)\s*\[([^\[\]]*)\]\s*", re.DOTALL)
 _HEAD = 1 << 20  # bytes from which the dialect is told
+_BLOCK = 1 << 17  # bytes of text that become numbers in one go
 # How numbers are written: what matches, what is replaced by what, and the words for it.
 _WRITTEN = (
     (r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|Inf", (), ""),
@@ -41,8 +42,10 @@ _WRITTEN = (
 )
 
 
-def read_csv(path: Path, key: str | None = None, columns: Sequence[str] | None = None) -> Raw:
+def read_csv(path: Path, key: str | None = None, columns: Sequence[str] | None = None, exact: bool = False) -> Raw:
     """Columns of numbers of a text table in any common dialect, see ``dialect.dialect_of``; .gz, .bz2 and .zst too.
+
+    In float32 where that loses nothing that the numbers need, or, ``exact``, in float64.
 
     Raises
     ------
@@ -54,12 +57,14 @@ def read_csv(path: Path, key: str | None = None, columns: Sequence[str] | None =
         head, encoding = _head(path)
         if head.startswith(_MARK):
             said = head.split("\n", 1)[0][len(_MARK):]
-            return _ours(_arrow(path, Dialect(",", 1, ()), encoding), said, path, single='"float64"' not in said)
-        lines = re.split(r"\r\n|\n|\r", head)
-        dialect = dialect_of(lines[:-1] if len(lines) > 1 and len(head) > _HEAD // 2 else lines, path)
+            return _ours(_texts(path, Dialect(",", 1, ()), encoding), said, path, single='"float64"' not in said)
+        lines = _lines(head)
+        dialect = dialect_of(lines, path)
         named = [name_and_unit(name) for name in dialect.names]
         _all_different([name for name, _ in named if name], dialect.names)
-        table = _arrow(path, dialect, encoding)
+        block = max(_BLOCK, 8 * max(map(len, lines)))  # bytes, of some rows at least
+        table = _cells(path, dialect, encoding, block, path.stat().st_size * len(lines) // sum(map(len, lines)),
+                       exact)
     except MemoryError:  # one of Arrow's own errors too
         raise
     except (ValueError, OSError, EOFError, UnicodeError, csv.Error, pa.ArrowException) as error:
@@ -67,33 +72,45 @@ def read_csv(path: Path, key: str | None = None, columns: Sequence[str] | None =
     return _columns_of(table, named, dialect, path, columns)
 
 
-def read_parquet(path: Path, key: str | None = None, columns: Sequence[str] | None = None) -> Raw:
-    """Columns of numbers, with the ``unit`` of each column's metadata; pandas' stored index is left out."""
+def read_parquet(path: Path, key: str | None = None, columns: Sequence[str] | None = None, exact: bool = False) -> Raw:
+    """Columns of numbers, with the ``unit`` of each column's metadata; pandas' stored index is left out.
+
+    In float32 where that loses nothing that the numbers need, or, ``exact``, in float64.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=_BLOCK) as file:
             schema = file.schema_arrow
             metadata = schema.metadata or {}
-            ours = metadata[b"sundog"].decode() if b"sundog" in metadata else None
-            wanted = [name for name in schema.names if columns is None or name in columns]
-            guard(path, file.metadata.num_rows * len(wanted) * 4)
-            table = file.read(None if ours is not None or not wanted else wanted)
+            if b"sundog" in metadata:
+                guard(path, file.metadata.num_rows * len(schema.names) * 4)
+                return _ours(file.read(), metadata[b"sundog"].decode(), path)
+            _all_different(schema.names, schema.names)
+            index = [name for name in json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
+                     if isinstance(name, str) and name in schema.names and name not in (columns or ())]
+            wanted = [name for name in schema.names if name not in index and (columns is None or name in columns)] \
+                or schema.names
+            empty = schema.empty_table()
+            numbers = [name for name in wanted if number_column(empty[name]) is not None]
+            guard(path, file.metadata.num_rows * len(numbers) * 4)
+            whole = lined_up(lambda name: _column(file, name, path), numbers, file.metadata.num_rows, exact)
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise unreadable(path, str(error).splitlines()[0]) from error
-    if ours is not None:
-        return _ours(table, ours, path)
-    _all_different(schema.names, schema.names)
-    index = [name for name in json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
-             if isinstance(name, str) and name in table.column_names and name not in (columns or ())]
-    found = {name: number_column(table[name]) for name in table.column_names if name not in index}
+    found = {**dict.fromkeys(wanted), **dict(zip(numbers, whole.T))}
     units = {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in schema}
     why = {name: str(schema.field(name).type) for name, x in found.items() if x is None}
-    raw = table_of(found, path, columns, units, why)
+    raw = table_of(found, path, columns, units, why, whole)
     return raw.noted(*(f"left out pandas' index {name!r}" for name in index))
+
+
+def _column(file: Any, name: str, path: Path) -> np.ndarray:
+    found = number_column(file.read([name], use_pandas_metadata=False)[name])
+    assert found is not None
+    return exactly(found, f"numbers of {name!r} in {path}")
 
 
 def write_csv(raw: Raw, path: Path) -> Path:
@@ -146,27 +163,68 @@ def _head(path: Path) -> tuple[str, str]:
     return text, encoding
 
 
-def _arrow(path: Path, dialect: Dialect, encoding: str) -> Any:
-    """The cells as an Arrow table: numbers where a column holds nothing else, text elsewhere."""
-    import pyarrow as pa
-    from pyarrow import csv as arrow
+def _lines(head: str) -> list[str]:
+    """Whole lines of the beginning of a text; enough of them to tell the dialect."""
+    for size in (1 << 15, len(head)):
+        lines = re.split(r"\r\n|\n|\r", head[:size])
+        if (len(lines) > 1 and size > _HEAD // 2) or size < len(head):
+            del lines[-1]
+        if sum(not is_comment(line) for line in lines) > ROWS:
+            break
+    return lines
 
-    parse = arrow.ParseOptions(delimiter=dialect.separator, newlines_in_values=not dialect.names)
-    labels = [str(i) for i in range(len(dialect.names))]
-    read = arrow.ReadOptions(skip_rows=dialect.skip, column_names=labels or None, encoding=encoding,
-                             block_size=_HEAD << 3)
-    tries = [(kind, clean) for clean in (dialect.separator == " ", True) for kind in (pa.float64(), pa.string())]
-    for kind, clean in tries if dialect.names else tries[:1]:
-        convert = arrow.ConvertOptions(
-            column_types=dict.fromkeys(labels, kind), decimal_point=dialect.decimal, strings_can_be_null=False)
-        with _cleaned(path, dialect) if clean else pa.input_stream(str(path), compression="detect") as stream:
-            try:
-                return arrow.read_csv(stream, read, parse, convert)
-            except pa.ArrowInvalid as caught:
-                error = caught
-        if kind == pa.string() and (clean or not _has_remarks(path)):
+
+def _cells(path: Path, dialect: Dialect, encoding: str, block: int, rows: int, exact: bool) -> Any:
+    """The cells as an array (rows, columns) where all are numbers, else as an Arrow table of text."""
+    import pyarrow as pa
+
+    for clean in (dialect.separator == " ", True):
+        try:
+            return gathered(lambda: _numbers(path, dialect, encoding, block, clean), len(dialect.names),  # noqa: B023
+                            rows + rows // 16 + 99, exact)
+        except pa.ArrowInvalid:
+            pass
+        try:
+            return _texts(path, dialect, encoding, clean)
+        except pa.ArrowInvalid as caught:
+            error = caught
+        if clean or not _has_remarks(path):
             break
     raise error
+
+
+def _numbers(path: Path, dialect: Dialect, encoding: str, block: int, clean: bool) -> Iterator[np.ndarray]:
+    """Some rows (m, columns) after the other, NaN where a cell is empty."""
+    from pyarrow import csv as arrow
+
+    read, parse, convert = _how(dialect, encoding, "float64", block)
+    with _stream(path, dialect, clean) as stream, arrow.open_csv(stream, read, parse, convert) as batches:
+        for batch in batches:
+            yield batch.to_tensor(null_to_nan=True).to_numpy()
+
+
+def _texts(path: Path, dialect: Dialect, encoding: str, clean: bool = False) -> Any:
+    """The cells as an Arrow table of text; without names in the dialect, of what Arrow finds."""
+    from pyarrow import csv as arrow
+
+    with _stream(path, dialect, clean) as stream:
+        return arrow.read_csv(stream, *_how(dialect, encoding, "string", _HEAD << 3))
+
+
+def _how(dialect: Dialect, encoding: str, kind: str, block: int) -> tuple[Any, Any, Any]:
+    from pyarrow import csv as arrow
+
+    labels = [str(i) for i in range(len(dialect.names))]
+    return (arrow.ReadOptions(skip_rows=dialect.skip, column_names=labels or None, encoding=encoding, block_size=block),
+            arrow.ParseOptions(delimiter=dialect.separator, newlines_in_values=not labels),
+            arrow.ConvertOptions(column_types=dict.fromkeys(labels, kind), decimal_point=dialect.decimal,
+                                 strings_can_be_null=False, null_values=[""]))  # other words for it are text
+
+
+def _stream(path: Path, dialect: Dialect, clean: bool) -> Any:
+    import pyarrow as pa
+
+    return _cleaned(path, dialect) if clean else pa.input_stream(str(path), compression="detect")
 
 
 def _cleaned(path: Path, dialect: Dialect) -> Any:
@@ -198,30 +256,29 @@ def _columns_of(table: Any, named: list[tuple[str, str]], dialect: Dialect, path
     units: dict[str, str] = {}
     why: dict[str, str] = {}
     notes = list(dialect.notes)
+    numbers = isinstance(table, np.ndarray)
     for i, (name, unit) in enumerate(named):
-        if not name and table[i].null_count + _blank(table[i]) == len(table):
+        if not name and (np.isnan(table[:, i]).all() if numbers else _blank(table[i])):
             notes.append(f"left out the empty column {i + 1}")
             continue
         if not name and i:
             raise unreadable(path, f"no name for column {i + 1}", "name it in the header")
         name = name or "Unnamed: 0"
-        found[name], said = _number_column(table[i])
+        found[name], said = (table[:, i], "") if numbers else _number_column(table[i])
         units[name] = unit
         why |= {name: said} if found[name] is None else {}
         notes += [f"column {name!r}: {said}"] if found[name] is not None and said else []
     if found.get("Unnamed: 0") is None and "Unnamed: 0" in found and "Unnamed: 0" not in (columns or ()):
         del found["Unnamed: 0"]
         notes.append("left out the labels of the rows in the first column, which has no name")
-    return table_of(found, path, columns, units, why).noted(*notes)
+    return table_of(found, path, columns, units, why, table if numbers else None).noted(*notes)
 
 
-def _blank(column: Any) -> int:
-    import pyarrow as pa
+def _blank(column: Any) -> bool:
+    """Whether a column of text holds nothing."""
     import pyarrow.compute as pc
 
-    if column.type != pa.string():
-        return 0
-    return int(pc.sum(pc.equal(pc.utf8_trim_whitespace(column), "")).as_py() or 0)
+    return pc.all(pc.equal(pc.utf8_trim_whitespace(column), "")).as_py() is not False
 
 
 def _number_column(column: Any) -> tuple[np.ndarray | None, str]:
@@ -229,8 +286,6 @@ def _number_column(column: Any) -> tuple[np.ndarray | None, str]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if column.type != pa.string():
-        return number_column(column), ""
     text = pc.utf8_trim_whitespace(column)
     nothing = pc.is_in(pc.utf8_lower(text), pa.array([word for word in MISSING if "inf" not in word]))
     text = pc.if_else(nothing, None, text)
