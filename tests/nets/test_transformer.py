@@ -1,10 +1,13 @@
 """The small transformer: masks, permutations, both families that take it."""
 
+import warnings
+
 import pytest
 import torch
 
 import sundog
 from sundog import Dataset, Plan, fit
+from sundog.data.series.layout import whole_series
 from sundog.errors import DataError, OptionError
 from sundog.nets.transformer import Transformer
 
@@ -99,6 +102,16 @@ def test_sets_say_what_they_miss(change, words):
         fit("sets", Dataset.from_arrays(x, time_step=1.0, held_out_fraction=0.0), plan=Plan(steps=3), parameters=5e3)
     with pytest.raises(OptionError, match="come with a time step"):
         fit("sets", jets(100, 0)[0], plan=Plan(steps=3))
+
+
+def test_padding_is_not_taken_for_values_in_silence():
+    with pytest.warns(UserWarning, match="of 100 series end in them.*family 'sets'"):
+        whole_series(Dataset.from_arrays(jets(100, 0)[0], time_step=1.0), "the judge")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rain = torch.randn(100, 30, 1, generator=torch.Generator().manual_seed(0)).clamp(min=-0.3) + 0.3
+        for quiet in (jets(100, 0)[0] + 0.1, rain.repeat(1, 1, 2)):
+            whole_series(Dataset.from_arrays(quiet, time_step=1.0), "the judge")
 
 
 @pytest.mark.slow

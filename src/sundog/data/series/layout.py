@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import torch
@@ -69,6 +70,8 @@ def windows(data: Dataset, length: int, stride: int | None = None) -> Dataset:
 def whole_series(data: Dataset, what: str) -> Dataset:
     """The data, where ``what`` can use them: no gaps, and no series that is constant.
 
+    Warns where series of several channels end in zeros as padded sets of particles do: they count as values.
+
     Raises
     ------
     DataError : NaN; a series whose points are all equal.
@@ -84,6 +87,12 @@ def whole_series(data: Dataset, what: str) -> Dataset:
     if bool(flat.any()):
         raise DataError(f"{what} takes no constant series", got=f"{int(flat.sum())} of {len(data)} never change",
                         expected="series that vary", do="drop them: data[~constant]")
+    nothing = (data.values == 0).all(2) if data.values.ndim == 3 else torch.zeros(len(data), 1)  # in all channels
+    last = nothing.flip(1).int().cumprod(1).sum(1)  # how many such points end each
+    if bool((last > 0).double().mean() > 0.5) and len(last.unique()) > 2:
+        warnings.warn(f"{what} takes zeros for values, and {int((last > 0).sum())} of {len(data)} series end in them, "
+                      "as padded sets of particles do: those are fitted by family 'sets', and judged by their features",
+                      stacklevel=3)
     return data
 
 
