@@ -4,9 +4,11 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import sundog
 from sundog import cli
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, SampleSizeError
@@ -119,3 +121,18 @@ def test_the_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs(bend).save(tmp_path / "runs.npz")
     assert cli.main(["emulate", str(tmp_path / "runs.npz"), "--family", "pod", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["best"] == "pod"
+
+
+def test_failed_runs_are_named_and_left_out_on_request(tmp_path):
+    rng = np.random.default_rng(0)
+    c = rng.uniform(size=(30, 2))
+    y = np.sin(c[:, :1] * np.linspace(0, 3, 20)) * np.exp(c[:, 1:])
+    y[[3, 17], 4], c[20, 1] = np.nan, np.inf
+    with pytest.raises(DataError, match="rows 3, 17; drop_failed=True"):
+        Dataset.from_arrays(y, c)
+    np.savez(tmp_path / "runs.npz", values=y, context=c, context_names=["a", "b"])
+    runs = sundog.load(tmp_path / "runs.npz", drop_failed=True)
+    assert len(runs) == 27 and runs.context_names == ("a", "b")
+    assert "3 of 30 rows left out, which hold NaN or Inf: rows 3, 17, 20" in runs.provenance["notes"]
+    good = np.delete(np.arange(30), [3, 17, 20])
+    assert np.allclose(runs.context, c[good])

@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from sundog.cli.options import AsJson, Columns, Key, Names, Seed, Unit, before_work, load
+from sundog.cli.options import (
+    AsJson,
+    Columns,
+    DropFailed,
+    Key,
+    Names,
+    Reparametrise,
+    Seed,
+    Unit,
+    before_work,
+    formulas_of,
+    load,
+    of_the_family,
+)
 
 
 def emulate(
@@ -17,6 +30,10 @@ def emulate(
     family: Annotated[list[str] | None, typer.Option(
         "--family", help="pod, ntk, random-features, deeponet; may be repeated. Default: the first three.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 5,
+    option: Annotated[list[str] | None, typer.Option(
+        "--set", help="Option of every family, e.g. warp=true; `sundog families pod` lists them.")] = None,
+    reparametrise: Reparametrise = None,
+    drop_failed: DropFailed = False,
     key: Key = None,
     columns: Columns = None,
     unit: Unit = None,
@@ -37,10 +54,11 @@ def emulate(
     from sundog.tasks.emulate import emulate as compared
 
     before_work(report)
-    data = load(file, context, key=key, columns=columns, unit=unit)
-    found = compared(data, seed, families=family or FAMILIES_TRIED, folds=folds)
+    data = load(file, context, key=key, columns=columns, unit=unit, drop_failed=drop_failed)
+    options = {**of_the_family(option), "reparametrise": formulas_of(reparametrise)}
+    found = compared(data, seed, families=family or FAMILIES_TRIED, folds=folds, **options)
     if report is not None and not found.best.baseline and found.runs >= 2 * FEWEST:
-        found = replace(found, curve=learning_curve(data, found.best.name, seed, folds=folds))
+        found = replace(found, curve=learning_curve(data, found.best.name, seed, folds=folds, **options))
     typer.echo(json.dumps(found.facts()) if as_json else str(found))
     if report is not None:
         page = found.report(report)

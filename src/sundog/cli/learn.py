@@ -12,6 +12,7 @@ import typer
 from sundog.cli.options import (
     AsJson,
     Columns,
+    DropFailed,
     Index,
     Jobs,
     Key,
@@ -19,6 +20,7 @@ from sundog.cli.options import (
     Mask,
     Names,
     Quiet,
+    Reparametrise,
     Resample,
     Scheduler,
     Seed,
@@ -32,6 +34,7 @@ from sundog.cli.options import (
     before_work,
     beside,
     conditions,
+    formulas_of,
     in_patches,
     load,
     many,
@@ -53,6 +56,7 @@ def info(
     time_step: TimeStep = None,
     resample: Resample = None,
     windows: Windows = None,
+    drop_failed: DropFailed = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a file holds: shape, names, units, range of every column, and how it was understood; or a run's folder.
@@ -68,7 +72,7 @@ def info(
     from sundog.data.describe import column_kinds
 
     data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit, mask=mask,
-                time_step=time_step, resample=resample, windows=windows, say=False)
+                time_step=time_step, resample=resample, windows=windows, drop_failed=drop_failed, say=False)
     facts = {"file": str(file), "kind": data.kind, "shape": list(data.values.shape), "names": list(data.names),
              "units": list(data.units), "context_names": list(data.context_names),
              "context_units": list(data.context_units), "weighted": data.weights is not None,
@@ -117,6 +121,8 @@ def fit(
     plan: Annotated[Path | None, typer.Option(help="JSON or YAML file of plan settings; options above win.")] = None,
     low_fidelity: Annotated[Path | None, typer.Option(
         help="Of emulators: runs of a cheaper simulator, same inputs and outputs, that FILE corrects.")] = None,
+    reparametrise: Reparametrise = None,
+    drop_failed: DropFailed = False,
     scaling: Annotated[str | None, typer.Option(
         help="auto, standard, logit, asinh, log-modulus, normal-scores or identity.")] = None,
     kind: Kind = "auto",
@@ -151,7 +157,7 @@ def fit(
     options = of_the_family(option)
     data = load(file, kind=kind, key=key, columns=columns, weights=weights, unit=unit,
                 mask=mask if mask is not None else options.get("mask"), time_step=time_step, resample=resample,
-                windows=windows)
+                windows=windows, drop_failed=drop_failed)
     if family == "scattering" and "sphere" in data.provenance:
         options.setdefault("domain", "sphere")
     else:
@@ -159,8 +165,9 @@ def fit(
     with resumable(f"the run in {out}"):
         run = sundog.fit(
             family, data, context=context or None, plan=plan_of(plan, settings), seed=seed, device=device, out=out,
-            scaling=scaling, progress=not quiet, **options,
-            low_fidelity=None if low_fidelity is None else load(low_fidelity, key=key, columns=columns),
+            scaling=scaling, progress=not quiet, reparametrise=formulas_of(reparametrise), **options,
+            low_fidelity=None if low_fidelity is None else
+            load(low_fidelity, key=key, columns=columns, drop_failed=drop_failed),
         )
     if as_json:
         facts = {"folder": str(out), "family": run.family, "identity": run.identity,

@@ -27,6 +27,11 @@ Key = Annotated[str | None, typer.Option(help="Array, group, tree or extension i
 Columns = Annotated[str | None, typer.Option(help="Columns or channels to take, in this order: m_jj,tau21,pt.")]
 Weights = Annotated[str | None, typer.Option(help="Column of event weights.")]
 Unit = Annotated[str | None, typer.Option(help="Of all columns or channels, or name=unit,name=unit.")]
+DropFailed = Annotated[bool, typer.Option(
+    "--drop-failed", help="Leave out rows that hold NaN or Inf, such as failed runs; says which.")]
+Reparametrise = Annotated[list[str] | None, typer.Option(
+    "--reparametrise", help="What a model is told of the inputs: 'tau=log(tau)' in place of tau, 'bend=tau^2' beside, "
+    "'tau=' without; may be repeated.")]
 Mask = Annotated[str | None, typer.Option(
     help="Map that is 0 where pixels hold no number, or 'missing' for wherever they hold none.")]
 Kind = Annotated[str, typer.Option(help="auto, events, images (a 1-D file is then one signal) or series.")]
@@ -190,7 +195,7 @@ def write_jobs(out: Path, count: int, system: str, quiet: bool) -> None:
 def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto", *, key: str | None = None,
          columns: str | None = None, weights: str | None = None, unit: str | None = None, mask: Any = None,
          time_step: str | None = None, resample: float | None = None, windows: int | None = None,
-         say: bool = True) -> Dataset:
+         drop_failed: bool = False, say: bool = True) -> Dataset:
     """The file as a Dataset; a path that is not there is looked for below SUNDOG_DATA too.
 
     What was left out or changed on the way in is said on stderr.
@@ -205,7 +210,7 @@ def load(file: Path, context: Sequence[str] | None = None, kind: str = "auto", *
         wanted += [name for name in context if name not in wanted]
     data = sundog.load(shared if not file.exists() and shared.exists() else file, kind=kind, key=key, columns=wanted,
                        weights=weights, units=_units(unit), mask=mask, resample=resample, windows=windows,
-                       **_clock(time_step))
+                       drop_failed=drop_failed, **_clock(time_step))
     for note in data.provenance.get("notes", ()) if say else ():
         typer.echo(f"sundog: {file.name}: {as_options(note)}", err=True)
     return data.with_context(context) if context else data
@@ -224,6 +229,7 @@ def _clock(text: str | None) -> dict[str, Any]:
 def as_options(text: str) -> str:
     """Advice in the words of the command line: ``columns=['a', 'b']`` is ``--columns a,b`` there."""
     text = re.sub(r"\bcolumns=\[([^\]]*)\]", lambda x: "--columns " + re.sub(r"['\"]|(?<=,) ", "", x[1]), text)
+    text = text.replace("drop_failed=True", "--drop-failed of fit, emulate and info")
     text = re.sub(r"\b(resample|time_step|windows)=(\w*)",
                   lambda x: f"--{x[1].replace('_', '-')} {x[2]}".rstrip(), text)
     return re.sub(r"\b(key|kind|unit|weights|mask)=('[^']*'|(?= ))", lambda x: f"--{x[1]} " + x[2].strip("'"), text)
@@ -290,6 +296,21 @@ def _units(text: str | None) -> str | dict[str, str] | None:
         return text
     pairs = (pair.partition("=") for pair in text.split(","))
     return {name.strip(): unit.strip() for name, _, unit in pairs}
+
+
+def formulas_of(given: Sequence[str] | None) -> dict[str, str | None] | None:
+    """{name: formula} of the words of --reparametrise.
+
+    Example
+    -------
+    >>> formulas_of(["tau=log(tau)", "h="])
+    {'tau': 'log(tau)', 'h': None}
+    """
+    pairs = [text.partition("=") for text in given or ()]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise OptionError("cannot read --reparametrise", got=wrong[0], expected="name=formula",
+                          do="write e.g. --reparametrise 'tau=log(tau)'")
+    return {name.strip(): formula.strip() or None for name, _, formula in pairs} or None
 
 
 def plan_of(path: Path | None, settings: dict[str, Any]) -> Plan:

@@ -59,6 +59,7 @@ def load(
     time_unit: str | None = None,
     resample: float | None = None,
     windows: int | None = None,
+    drop_failed: bool = False,
 ) -> Dataset:
     """Dataset from a file, a folder, a pattern or a list of files - or from an object in memory.
 
@@ -97,6 +98,7 @@ def load(
     time_step, time_unit : between two points of series; from the column of times when not given
     resample : time step at which irregular series are interpolated, linearly; gaps become NaN
     windows : points of the series that long records are cut into, one after the other, those with gaps left out
+    drop_failed : leave out rows that hold NaN or Inf, such as failed runs of a simulator; a note says which
 
     Raises
     ------
@@ -138,7 +140,7 @@ def load(
         if (raw.values.ndim > 2 and not series) or not (mask is None or (isinstance(mask, str) and mask == "missing")):
             raw = observed_only(raw, load(mask, kind="images", mask="missing").values[0].numpy()
                                 if isinstance(mask, str | Path) and mask != "missing" else mask)
-        data = _dataset(raw, None if kind == "series" else columns, context, weights, files)
+        data = _dataset(raw, None if kind == "series" else columns, context, weights, files, drop_failed)
         return data if windows is None else layout.windows(data, windows)
     except SundogError as error:
         raise _naming(error, files) from error
@@ -271,7 +273,7 @@ def _read(path: Path, key: str | None, columns: Sequence[str] | None, exact: boo
 
 
 def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | str | None, weights: str | None,
-             files: Sequence[Path]) -> Dataset:
+             files: Sequence[Path], drop_failed: bool) -> Dataset:
     facts: Mapping[str, Any] = raw.facts
     values, names, units = raw.values, facts.get("names"), facts.get("units")
     event_weights = raw.weights
@@ -297,7 +299,7 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
         context_units=facts.get("context_units"), pixel_arcmin=facts.get("pixel_arcmin"),
         periodic=bool(facts.get("periodic", False)), held_out_fraction=facts.get("held_out_fraction", 0.2),
         provenance=with_notes(stated, raw.notes), exact=raw.ours, owned=bool(files), time_step=facts.get("time_step"),
-        time_unit=facts.get("time_unit") or "")
+        time_unit=facts.get("time_unit") or "", drop_failed=drop_failed)
     return data if context is None else _with_context(data, context)
 
 

@@ -109,6 +109,7 @@ class Dataset(Exchange):
         time_unit: str = "",
         exact: bool = False,
         owned: bool = False,
+        drop_failed: bool = False,
     ) -> Dataset:
         """Dataset from anything that `sundog.load` takes from memory; names and units that it brings are kept.
 
@@ -116,7 +117,8 @@ class Dataset(Exchange):
 
         Numbers are kept in float32, or in float64 where that would lose digits they need (``tensor_of``); with
         ``exact`` wherever float32 would change any number. They are copied, unless they are ``owned``: nobody else
-        holds the arrays.
+        holds the arrays. With ``drop_failed`` rows that hold NaN or Inf, such as runs of a simulator that failed, are
+        left out, and ``provenance["notes"]`` says which.
 
         Raises
         ------
@@ -132,12 +134,17 @@ class Dataset(Exchange):
         x = tensor_of(held.values, "values", exact, owned)
         c = None if given is None else tensor_of(given.values, "context", exact, owned)
         c = c[:, None] if c is not None and c.ndim == 1 else c
+        w = None if weights is None else tensor_of(_flat(raw_of(weights).values), "weights").float()
+        notes = [*held.notes, *(given.notes if given else ())]
+        if drop_failed and bool((bad := _failed(x, c, w)).any()):
+            x, c, w = x[~bad], None if c is None else c[~bad], None if w is None else w[~bad]
+            notes.append(f"{int(bad.sum())} of {len(bad)} rows left out, which hold NaN or Inf: {_rows(bad)}")
         n_names = _width(x, time_step is not None)
         n_context = 0 if c is None or c.ndim != 2 else c.shape[1]
         return Dataset(
             values=x,
             context=c,
-            weights=None if weights is None else tensor_of(_flat(raw_of(weights).values), "weights").float(),
+            weights=w,
             names=_labels(names, n_names, "x" if x.ndim == 2 or time_step is not None else "map"),
             units=_units(units, n_names),
             context_names=_labels(context_names, n_context, "context"),
@@ -145,7 +152,7 @@ class Dataset(Exchange):
             pixel_arcmin=pixel_arcmin,
             periodic=periodic,
             held_out_fraction=held_out_fraction,
-            provenance=with_notes(provenance or {}, (*held.notes, *(given.notes if given else ()))),
+            provenance=with_notes(provenance or {}, notes),
             time_step=time_step,
             time_unit=time_unit,
         )
@@ -352,7 +359,7 @@ def _check_numbers(data: Dataset) -> None:
             bad = ~torch.isfinite(part).reshape(len(part), -1).all(1)
             raise DataError(f"{what} contain NaN or Inf", got=f"{int(bad.sum())} of {len(part)} rows",
                             expected="finite numbers",
-                            do=f"drop or repair {_rows(bad)}")
+                            do=f"drop or repair {_rows(bad)}; drop_failed=True leaves them out")
     if data.kind == "images" and unseen(float(data.values.min())):
         raise DataError("maps hold UNSEEN pixels", got=f"{int((data.values < 0.99 * UNSEEN).sum())} of "
                         f"{data.values.numel()} pixels of {UNSEEN:g}", expected="numbers",
@@ -365,6 +372,12 @@ def _check_numbers(data: Dataset) -> None:
                         f"{float(data.weights.min()):.3g}", expected="numbers >= 0: no row is drawn less than never",
                         do="resample to positive weights first, sharing each negative one among its neighbours; "
                         "dropping the rows would change the law")
+
+
+def _failed(*parts: Tensor | None) -> Tensor:
+    """(n,) which rows of values, context or weights hold a number that is not finite."""
+    rows = [~part.isfinite().reshape(len(part), -1).all(1) for part in parts if part is not None]
+    return torch.stack([part for part in rows if len(part) == len(rows[0])]).any(0)
 
 
 def _rows(bad: Tensor) -> str:

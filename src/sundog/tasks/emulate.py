@@ -134,8 +134,8 @@ class EmulationResult(Result):
         return "\n".join([*lines, *self.notes])
 
 
-def emulate(dataset: Dataset, seed: int = 0, *, families: Sequence[str] = FAMILIES_TRIED, folds: int = 5
-            ) -> EmulationResult:
+def emulate(dataset: Dataset, seed: int = 0, *, families: Sequence[str] = FAMILIES_TRIED, folds: int = 5,
+            **options: Any) -> EmulationResult:
     """Every emulator cross-validated on the runs, beside four baselines; says which is best, and whether surely.
 
     Baselines: the mean of the runs, the nearest run, linear POD, and scikit-learn's Gaussian processes on the
@@ -147,6 +147,7 @@ def emulate(dataset: Dataset, seed: int = 0, *, families: Sequence[str] = FAMILI
     seed : of the folds and of the fits
     families : to try, beside the baselines
     folds : each is predicted by emulators of the others
+    **options : of `fit` and of every family tried, not of the baselines: ``warp=True``, ``reparametrise={...}``
 
     Raises
     ------
@@ -164,7 +165,7 @@ def emulate(dataset: Dataset, seed: int = 0, *, families: Sequence[str] = FAMILI
         _emulator(family)
     data, unit, parts = _folded(dataset, folds, seed)
     tried: dict[str, Callable[[Dataset, Tensor], Answer]] = {
-        **{family: partial(_family, family, seed) for family in families},
+        **{family: partial(_family, family, seed, **options) for family in families},
         "(mean)": _mean, "(nearest run)": _nearest, "(linear POD)": partial(_family, "pod", seed, degree=1),
         "(GP on modes)": partial(_gaussian_process, seed)}
     rows, notes = [], []
@@ -212,8 +213,11 @@ class LearningCurve:
         return f"runs: error {shown}; {more} (extrapolated)"
 
 
-def learning_curve(dataset: Dataset, family: str, seed: int = 0, *, folds: int = 5) -> LearningCurve:
+def learning_curve(dataset: Dataset, family: str, seed: int = 0, *, folds: int = 5, **options: Any
+                   ) -> LearningCurve:
     """Error of one emulator when it learns 40, 60, 80 and all of the runs that the folds leave it, in per cent.
+
+    ``options`` are those of `emulate`.
 
     Raises
     ------
@@ -227,7 +231,7 @@ def learning_curve(dataset: Dataset, family: str, seed: int = 0, *, folds: int =
     for size in sizes:
         def answer(runs: Dataset, inputs: Tensor, size: int = size) -> Answer:
             kept = torch.randperm(len(runs), generator=stream(seed, "curve"))[:size]
-            return _family(family, seed, runs[kept], inputs)
+            return _family(family, seed, runs[kept], inputs, **options)
 
         rows.append(_row(family, answer, data, parts, unit))
     slope, offset = np.polyfit(np.log(sizes), np.log([max(row.error, 1e-16) for row in rows]), 1)

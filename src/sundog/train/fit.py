@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sundog.checks import one_of
 from sundog.data.atomic import alone_in
 from sundog.data.dataset import Dataset
 from sundog.data.files import as_dataset
-from sundog.data.scaling import Scaling, Standard
+from sundog.data.scaling import Formula, Reparametrised, Scaling, Standard
 from sundog.data.series.layout import laid_out, whole_series, whole_sets
 from sundog.errors import DataError, OptionError, RunError, SampleSizeError, ShapeError
 from sundog.models.base import Batch, Model, RowNoise, as_often_as_weighed
@@ -52,6 +52,7 @@ def fit(
     kinds: Kinds = None,
     init_from: Run | str | Path | None = None,
     low_fidelity: Any = None,
+    reparametrise: Mapping[str, Formula] | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Run:
@@ -78,6 +79,10 @@ def fit(
         random ones (transfer learning). The scaling is fitted to the new data all the same.
     low_fidelity : of emulators in closed form: runs of a cheaper simulator with the same inputs and outputs, elsewhere
         and many more, which the emulator of ``dataset`` then corrects
+    reparametrise : what the model is told of the context, {name: formula of the columns}: the name of a column replaces
+        it, None leaves it out, another name adds one; ``{"tau": "log(tau)", "bend": "(tau - 0.05)^2"}``. Formulas know
+        + - * / ^ ( ) exp log sqrt abs sin cos; or a function of {column: tensor}, in runs that are not kept. What is
+        asked and drawn keeps the columns; extrapolated is what lies outside the box of the formulas
     progress : show a progress bar
     **options : of the family, e.g. ``hidden=(64, 64)``
 
@@ -104,7 +109,7 @@ def fit(
     given = dataset.train.with_context(context) if context else dataset.train
     _check_series(given, family)
     data = laid_out(given)
-    shape, width = tuple(data.values.shape[1:]), 0 if data.context is None else data.context.shape[1]
+    shape, width = tuple(data.values.shape[1:]), _width(data, reparametrise, out)
     cheap = None if low_fidelity is None else _cheap_runs(low_fidelity, context, data)
     options = options if cheap is None else {**options, "low_fidelity": True}
     with torch.random.fork_rng(devices=[]):
@@ -122,8 +127,8 @@ def fit(
     cheap = None if cheap is None else _that_weigh(cheap, model)
     private = _mechanism(plan, model, data, scaling, kinds)
     fitted = _scaling(data, model, private, scaling, kinds)
-    context_scaling = _context_scaling(data if cheap is None else cheap)
-    identity = _identity(model.family, model, plan, data, fitted, start, cheap)
+    context_scaling = _context_scaling(data if cheap is None else cheap, reparametrise)
+    identity = _identity(model.family, model, plan, data, fitted, start, cheap, reparametrise)
     folder = None if out is None else Path(out)
     if folder is not None and (folder / RUN).exists():
         return _finished(folder, identity, plan)
@@ -220,10 +225,25 @@ def _contexts(data: Dataset) -> Tensor | None:
     return data.context[as_often_as_weighed(data.weights, len(data))]
 
 
-def _context_scaling(data: Dataset) -> Scaling | None:
+def _width(data: Dataset, formulas: Mapping[str, Formula] | None, out: str | Path | None) -> int:
+    """How many numbers the model is told of a context."""
+    if formulas is None:
+        return 0 if data.context is None else data.context.shape[1]
+    if data.context is None:
+        raise OptionError("reparametrise without a context", got="no context", expected="columns to write formulas of",
+                          do="name them with context=[...], or leave reparametrise out")
+    seen = Reparametrised(data.context_names, formulas)
+    if out is not None:
+        seen.to_json()  # functions cannot be kept: said before the work
+    return seen.columns(data.context).shape[1]
+
+
+def _context_scaling(data: Dataset, formulas: Mapping[str, Formula] | None) -> Scaling | Reparametrised | None:
     if data.context is None:
         return None
     try:
+        if formulas is not None:
+            return Reparametrised.fitted(data.context, data.weights, data.context_names, formulas)
         return Standard().fit(data.context, data.weights, data.context_names)
     except DataError as error:
         raise DataError(f"the context {error.what}", got=error.got, expected="at least two values to condition on",
@@ -242,7 +262,7 @@ def _with_defaults(plan: Plan, model: Model) -> Plan:
     return plan.with_(**{"steps": steps, "batch": plan.batch or model.default_batch, **model.fixes})
 
 
-def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | None, plan: Plan
+def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | Reparametrised | None, plan: Plan
                   ) -> tuple[Batch, Batch | None]:
     """Training and validation rows in standardised units; weights scaled to mean one."""
     dtype = torch.float64 if plan.precision == "float64" else torch.float32
@@ -337,12 +357,13 @@ def _cheap_runs(given: Any, context: Sequence[str] | str | None, data: Dataset) 
 
 
 def _identity(family: str, model: Model, plan: Plan, data: Dataset, scaling: Scaling, start: Run | None,
-              cheap: Dataset | None) -> str:
+              cheap: Dataset | None, formulas: Mapping[str, Formula] | None) -> str:
     """Hash of everything that decides the result; two fits with the same one may continue each other."""
     settings = plan.model_dump(exclude={"checkpoint_seconds", "device", "devices"})
     facts: list[Any] = [family, model.config(), settings]
     facts += [data.fingerprint(), scaling.to_json()] if plan.privacy is None else [len(data)]  # a hash tells of rows
     facts += [] if cheap is None else [cheap.fingerprint()]
+    facts += [] if formulas is None else [{name: str(formula) for name, formula in formulas.items()}]
     text = json.dumps(facts if start is None else [*facts, start.identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

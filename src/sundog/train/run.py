@@ -24,7 +24,7 @@ from sundog.checks import enough_memory
 from sundog.data.atomic import write_text
 from sundog.data.dataset import Dataset
 from sundog.data.sample import tensor_of
-from sundog.data.scaling import Scaling, scaling_from_json
+from sundog.data.scaling import Reparametrised, Scaling, inputs_from_json, scaling_from_json
 from sundog.data.series.layout import as_series, laid_out
 from sundog.errors import DataError, OptionError, RunError, ShapeError
 from sundog.models.base import Density, EstimatedDensity, Model, RowNoise, Translator, in_parts
@@ -67,7 +67,7 @@ class Run:
 
     model: Model
     scaling: Scaling
-    context_scaling: Scaling | None
+    context_scaling: Scaling | Reparametrised | None
     contexts: Tensor | None
     labels: Mapping[str, Any]
     plan: Plan
@@ -455,7 +455,7 @@ def _rebuilt(folder: Path, facts: dict[str, Any], device: str) -> Run:
     history = {**past, "best_score": best, "scores": scores}
     return make_run(
         model=model.to(choose_device(device)).eval(), scaling=scaling_from_json(facts["scaling"]),
-        context_scaling=None if given is None else scaling_from_json(given), contexts=tensors.get("contexts"),
+        context_scaling=None if given is None else inputs_from_json(given), contexts=tensors.get("contexts"),
         labels={k: tuple(v) if isinstance(v, list) else v for k, v in facts["labels"].items()},
         plan=Plan(**facts["plan"]), history=History(**history), provenance=facts["provenance"],
         identity=facts["identity"], precise=facts.get("precise", False),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sundog.checks import near
 from sundog.data.dataset import Dataset
-from sundog.data.scaling import ByKind, Chain, Scaling, default_scaling, named_scaling
+from sundog.data.scaling import ByKind, Chain, Reparametrised, Scaling, default_scaling, named_scaling
 from sundog.data.scaling.chain import AT_ONCE
 from sundog.errors import OptionError
 from sundog.models.base import RowNoise
@@ -91,12 +91,13 @@ def _words(kinds: Kinds, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(kinds.get(name, "") for name in names)
 
 
-def placed(scaling: Scaling, x: Tensor, rows: Tensor, cells: RowNoise, dtype: torch.dtype) -> Tensor:
+def placed(scaling: Scaling | Reparametrised, x: Tensor, rows: Tensor, cells: RowNoise, dtype: torch.dtype) -> Tensor:
     """Rows of x in standardised units, values that many rows share at random places of their cells.
 
     A few at a time: a scaling holds several copies in float64.
     """
-    z = torch.empty(len(rows), *x.shape[1:], dtype=dtype)
+    shape = (len(scaling.told),) if isinstance(scaling, Reparametrised) else x.shape[1:]
+    z = torch.empty(len(rows), *shape, dtype=dtype)
     size, done = max(1, AT_ONCE // x[0].numel()), 0
     for part, some in zip(z.split(size), rows.split(size)):
         at = cells.part(done, len(some)).uniform(x.shape[1]) if scaling.kinds else None

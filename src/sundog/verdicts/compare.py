@@ -162,10 +162,10 @@ def _check_memory(real: Dataset, rows: int) -> None:
 def _chosen(real: Dataset, weighted: bool, names: str | Sequence[str],
             ) -> tuple[tuple[Statistic, ...], tuple[str, ...], list[str]]:
     """Catalogue statistics and words of other rows among the names; what cannot be measured, in a note."""
-    known = [s.name for s in catalogue(real.kind)]
+    known = [s.name for s in catalogue(real.kind, on_request=True)]
     words = [*known, *GROUPS, *(row for rows in GROUPS.values() for row in rows), *DECIDING, "deciding"]
-    asked = tuple([*known, *GROUPS] if names == "all" else (names,) if isinstance(names, str)
-                  else several(names, "statistics"))
+    usual = [*(s.name for s in catalogue(real.kind)), *GROUPS]
+    asked = tuple(usual if names == "all" else (names,) if isinstance(names, str) else several(names, "statistics"))
     unknown = [name for name in asked if name not in words]
     if unknown or not asked:
         raise OptionError(f"unknown statistic of {real.kind}", got=", ".join(map(str, unknown)) or "no name at all",

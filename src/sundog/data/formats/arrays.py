@@ -13,6 +13,8 @@ import numpy as np
 from sundog.data.atomic import atomic_write
 from sundog.data.formats.raw import FACTS, LATER, Raw, facts_to_json, guard, no_pickles, read_one, unreadable
 
+_PARTS = ("values", "context", "weights")
+_RUNS = {*_PARTS, "names", "units", "context_names", "context_units"}
 _BAD = (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zipfile.zlib.error)  # type: ignore[attr-defined]
 
 
@@ -37,6 +39,8 @@ def read_npz(path: Path, key: str | None = None, columns: Sequence[str] | None =
             shapes, texts = _shapes(archive, path)
             if key in (None, "values") and "values" in shapes and set(FACTS) - set(LATER) <= set(archive.files):
                 return _ours(archive, path)
+            if key is None and {"values", "context"} <= set(shapes) and set(archive.files) <= _RUNS:
+                return _runs(archive, path)
             return read_one(shapes, texts, key, path, "array", columns, lambda name: _entry(archive, name, path))
     except _BAD as error:
         raise unreadable(path, f"a truncated or damaged archive ({error})") from error
@@ -66,6 +70,14 @@ def write_npz(raw: Raw, path: Path) -> Path:
     return atomic_write(path, write)
 
 
+def _runs(archive: Any, path: Path) -> Raw:
+    """Inputs and outputs of runs, from a script that knows these names alone."""
+    facts = {name: tuple(str(v) for v in archive[name]) for name in _RUNS - {*_PARTS} if name in archive.files}
+    values, context, weights = (_entry(archive, name, path) if name in archive.files else None for name in _PARTS)
+    assert values is not None
+    return Raw(values, context, weights, facts=facts, notes=("values are taken given context, row by row",))
+
+
 def _ours(archive: Any, path: Path) -> Raw:
     facts: dict[str, Any] = {}
     for name in ("names", "units", "context_names", "context_units"):
@@ -76,8 +88,7 @@ def _ours(archive: Any, path: Path) -> Raw:
               "provenance": json.loads(str(archive["provenance"])), **LATER}
     if "time_step" in archive.files:
         facts |= {"time_step": float(archive["time_step"]), "time_unit": str(archive["time_unit"])}
-    values, context, weights = (_entry(archive, name, path) if name in archive.files else None
-                                for name in ("values", "context", "weights"))
+    values, context, weights = (_entry(archive, name, path) if name in archive.files else None for name in _PARTS)
     assert values is not None
     return Raw(values, context, weights, facts=facts, ours=True)
 

@@ -18,9 +18,10 @@ For ``NormalScores`` |dx/dz| is the largest between the two knots, not that at x
 
 from __future__ import annotations
 
-from sundog.data.scaling.chain import Chain, default_scaling, named_scaling, scaling_from_json
+from sundog.data.scaling.chain import Chain, default_scaling, inputs_from_json, named_scaling, scaling_from_json
 from sundog.data.scaling.contract import Scaling
 from sundog.data.scaling.curved import Asinh, ClippedLogit, LogModulus, ScaledTanh
+from sundog.data.scaling.formulas import Formula, Reparametrised
 from sundog.data.scaling.kinds import ByKind
 from sundog.data.scaling.linear import Identity, MinMaxPerImage, MinMaxPerSet, Standard
 from sundog.data.scaling.scores import NormalScores
@@ -30,15 +31,18 @@ __all__ = [
     "ByKind",
     "Chain",
     "ClippedLogit",
+    "Formula",
     "Identity",
     "LogModulus",
     "MinMaxPerImage",
     "MinMaxPerSet",
     "NormalScores",
+    "Reparametrised",
     "ScaledTanh",
     "Scaling",
     "Standard",
     "default_scaling",
+    "inputs_from_json",
     "named_scaling",
     "scaling_from_json",
 ]

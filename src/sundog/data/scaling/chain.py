@@ -12,6 +12,7 @@ from torch import Tensor
 from sundog.data.scaling.columns import double, like
 from sundog.data.scaling.contract import Scaling
 from sundog.data.scaling.curved import Asinh, ClippedLogit, LogModulus, ScaledTanh
+from sundog.data.scaling.formulas import Reparametrised
 from sundog.data.scaling.kinds import ByKind
 from sundog.data.scaling.linear import Identity, MinMaxPerImage, MinMaxPerSet, Standard
 from sundog.data.scaling.scores import NormalScores
@@ -130,6 +131,15 @@ def named_scaling(name: str) -> Scaling:
 def default_scaling(kind: str, names: Sequence[str] = ()) -> Scaling:
     """The unfitted scaling that ``fit`` uses when none is asked for: ``auto`` for events, ``standard`` for images."""
     return named_scaling("auto" if kind == "events" else "standard")
+
+
+def inputs_from_json(facts: Mapping[str, Any]) -> Scaling | Reparametrised:
+    """What ``to_json`` of the scaling of a context described; OptionError as `scaling_from_json`."""
+    if facts.get("kind") != "Reparametrised":
+        return scaling_from_json(facts)
+    standard = scaling_from_json(facts["standard"])
+    assert isinstance(standard, Standard)
+    return Reparametrised(tuple(facts["names"]), facts["formulas"], standard)
 
 
 def scaling_from_json(facts: Mapping[str, Any]) -> Scaling:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sundog.errors import DataError, OptionError, SampleSizeError
 from sundog.models.base import Batch, Model, Objective, RowNoise
@@ -17,6 +17,7 @@ from sundog.models.emulators.warp import fitted_warp, products, stretched
 from sundog.models.options import Options, option
 
 FEWEST_RUNS = 3
+MOST_CHANNELS = 32  # learned one by one where outputs are cut
 NEAR = 1e-9  # of the width of the box: rounding of a query on its edge
 
 
@@ -63,14 +64,18 @@ class Emulator(Model):
         """
         assert context is not None
         _check_runs(x, context, self.family)
+        w = x.new_ones(len(x)).double() if weights is None else weights.double() / weights.double().mean()
+        self.learn(context.double(), self._placed(x, context, w), w)
+
+    def _placed(self, x: Tensor, context: Tensor, w: Tensor) -> Tensor:
+        """Outputs (n, d) centred and of unit spread, once box, centre and unit are those of these runs."""
         y = x.flatten(1).double()
-        w = y.new_ones(len(y)) if weights is None else weights.double() / weights.double().mean()
         self.low, self.high = context.double().aminmax(dim=0)
         self.centre = (w @ y) / len(y)
         spread = (w @ (y - self.centre).square() / len(y)).sqrt()
         # What rounding leaves of a constant is no spread.
         self.unit = torch.where(spread > 1e-14 * y.abs().amax(0), spread, 0.0)
-        self.learn(context.double(), (y - self.centre) / self._divisor(), w)
+        return (y - self.centre) / self._divisor()
 
     def _divisor(self) -> Tensor:
         return torch.where(self.unit > 0, self.unit, 1.0)
@@ -113,8 +118,22 @@ class LinearOptions(Options):
     """Options of every `LinearEmulator`."""
 
     warp: bool = option(False, "outputs are stretched along their last axis, before they are learned, by a factor that "
-                        "depends on the input, found from the runs: for features that move, as peaks of a spectrum")
+                        "depends on the input, found from the runs: for features that move, as peaks of a spectrum; "
+                        "kept where it leaves less error on runs left out")
+    cuts: tuple[int, ...] = option(None, "places at which outputs are cut along their last axis: every stretch of "
+                                   "every channel is learned on its own, the last one alone warped; [] parts the "
+                                   "channels only. For few numbers that go with the input as no other does", least=1)
     low_fidelity: bool = option(False, "it corrects an emulator of a cheaper simulator; `fit` is given those runs")
+
+    def for_data(self, shape: tuple[int, ...], context_dim: int) -> Self:
+        if self.cuts is not None and (len(shape) > 2 or math.prod(shape[:-1]) > MOST_CHANNELS):
+            raise OptionError("cuts need outputs along an axis", got=f"outputs of shape {shape}", do="leave cuts out",
+                              expected=f"(L,), or (channels, L) of at most {MOST_CHANNELS} channels")
+        if self.cuts and (list(self.cuts) != sorted(set(self.cuts)) or self.cuts[-1] >= shape[-1]):
+            raise OptionError("cuts do not part the outputs", got=self.cuts,
+                              expected=f"rising places below {shape[-1]}, the numbers along the axis",
+                              do="pass e.g. cuts=[30]: the first 30 numbers, and the rest")
+        return self
 
 
 class LinearEmulator(Emulator):
@@ -131,7 +150,7 @@ class LinearEmulator(Emulator):
     from its own runs, delta from the dear ones, and rho one number by least squares on these (Kennedy, O'Hagan 2000).
 
     coefficients: B (p, d); residuals: R (r, d); warped: of the stretch (`sundog.models.emulators.warp`), empty if none;
-    rho: (); cheap: the emulator of the cheaper simulator
+    rho: (); cheap: the emulator of the cheaper simulator; parts: where outputs are cut, the emulators of the stretches
     """
 
     options: LinearOptions
@@ -142,6 +161,8 @@ class LinearEmulator(Emulator):
     warped: Tensor
     rho: Tensor
     cheap: LinearEmulator
+    parts: nn.ModuleList
+    left_out: Tensor  # known while it learns
 
     def __init__(self, shape: tuple[int, ...], context_dim: int = 0, **options: Any) -> None:
         super().__init__(shape, context_dim, **options)
@@ -151,6 +172,11 @@ class LinearEmulator(Emulator):
         self.register_buffer("rho", torch.zeros(()))
         if self.options.low_fidelity:
             self.cheap = type(self)(shape, context_dim, **{**options, "low_fidelity": False})
+        plain = {**options, "cuts": None, "low_fidelity": False}
+        self.parts = nn.ModuleList(
+            type(self)((learned.stop - learned.start,), context_dim,
+                       **{**plain, "warp": self.options.warp and learned.stop == self.shape[-1]})
+            for _, learned, _ in self._stretches())
 
     def prepare(self, x: Tensor, context: Tensor | None, weights: Tensor | None = None) -> None:
         """As `Emulator.prepare`; of two fidelities ``cheap`` has been prepared before."""
@@ -161,11 +187,49 @@ class LinearEmulator(Emulator):
             base, wanted = ((y - (w @ y) / w.sum()) for y in (low.flatten(1), x.flatten(1).double()))
             self.rho = (w @ (base * wanted)).sum() / (w @ base.square()).sum().clamp(min=1e-300)
             x = x - self.rho * low
-        if self.options.warp:
-            c, y = context.double(), x.double()
-            self.warped = fitted_warp(c, y, w)
-            x = stretched(y, -products(c) @ self.warped)
-        super().prepare(x, context, weights)
+        if self.options.cuts is None:
+            super().prepare(x, context, weights)
+            if self.options.warp:
+                self._warp_if_better(x.double(), context.double(), w)
+            return
+        self._placed(x, context, w / w.mean())
+        for part, (channel, learned, _) in zip(self.parts, self._stretches()):
+            part.prepare(x.reshape(len(x), -1, self.shape[-1])[:, channel, learned], context, weights)  # type: ignore
+
+    def _warp_if_better(self, y: Tensor, c: Tensor, w: Tensor) -> None:
+        """Learn the outputs stretched too, and keep that where it leaves less of runs left out.
+
+        Counted are the places that no stretch reads beyond the end for.
+        """
+        plain, unit, error = dict(self.named_buffers(recurse=False)), self._divisor(), self.left_out
+        warped = fitted_warp(c, y, w)
+        log_s = products(c) @ warped
+        super().prepare(stretched(y, -log_s), c, w)
+        apart = (self.left_out * (self._divisor() / unit).square() - error).reshape(-1, self.shape[-1])
+        if apart[:, : math.ceil(self.shape[-1] * math.exp(float(log_s.min() - log_s.max())))].sum() < 0:
+            self.warped = warped
+            return
+        for name, held in plain.items():
+            setattr(self, name, held)
+
+    def _stretches(self) -> list[tuple[int, slice, slice]]:
+        """Of each part its channel, the places that it learns, and those of them that it answers for.
+
+        A warp reads before the cut, so where there is one the last stretch is learned with all that lies before.
+        """
+        if self.options.cuts is None:
+            return []
+        length = self.shape[-1]
+        edges = [0, *self.options.cuts, length]
+        return [(channel, slice(0 if self.options.warp and b == length else a, b), slice(a, b))
+                for channel in range(math.prod(self.shape[:-1])) for a, b in zip(edges[:-1], edges[1:])]
+
+    def _joined(self, answers: Sequence[Tensor]) -> Tensor:
+        """Outputs (n, *shape) of the answers of the parts."""
+        whole = answers[0].new_empty(len(answers[0]), math.prod(self.shape[:-1]), self.shape[-1])
+        for answer, (channel, learned, kept) in zip(answers, self._stretches()):
+            whole[:, channel, kept] = answer[:, kept.start - learned.start :]
+        return whole.reshape(-1, *self.shape)
 
     def _shaped(self, y: Tensor, context: Tensor) -> Tensor:
         """Outputs (n, d) as the simulator gives them, their stretch undone: (n, *shape)."""
@@ -181,8 +245,9 @@ class LinearEmulator(Emulator):
         """g(c) of inputs and their features: (n,), or (n, r) where rows of R differ in it."""
 
     def _keep_best(self, fits: list[dict[str, Tensor]]) -> None:
-        """Keep, of fits by name of buffer, the one with the least leave-one-out ``error``."""
-        best = min(fits, key=lambda fit: float(fit["error"]))
+        """Keep, of fits by name of buffer, the one with the least leave-one-out ``error``, (d,) squares over runs."""
+        best = min(fits, key=lambda fit: float(fit["error"].sum()))
+        self.left_out = best["error"]
         for name in best.keys() - {"error"}:
             setattr(self, name, best[name])
 
@@ -198,10 +263,17 @@ class LinearEmulator(Emulator):
         return self.centre + self.unit * (phi @ self.coefficients), \
             g if g.ndim == 2 else g[:, None].expand(-1, len(self.residuals))
 
-    def predict(self, context: Tensor) -> tuple[Tensor, Tensor]:
+    def _alone(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, without what a cheaper simulator says."""
+        if self.options.cuts is not None:
+            means, stds = zip(*(part.predict(context) for part in self.parts))  # type: ignore[operator]
+            return self._joined(means), self._joined(stds)
         mean, g = self._law(context)
         std = self.unit * (g.square() @ self.residuals.square()).sqrt()
-        mean, std = self._shaped(mean, context), self._shaped(std, context)
+        return self._shaped(mean, context), self._shaped(std, context)
+
+    def predict(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = self._alone(context)
         if not self.options.low_fidelity:
             return mean, std
         low, spread = self.cheap.predict(context)
@@ -212,11 +284,14 @@ class LinearEmulator(Emulator):
         return self.cheap.outside(context) if self.options.low_fidelity else super().outside(context)
 
     def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
-        """Mean and a normal error, correlated along the output; rows are independent of each other."""
+        """Mean and a normal error, correlated along the output, not across cuts; rows are independent of each other."""
         assert context is not None
-        mean, g = self._law(context)
-        error = (g * noise.normal(len(self.residuals)).to(self.residuals)) @ self.residuals
-        drawn = self._shaped(mean + self.unit * error, context)
+        if self.options.cuts is not None:
+            drawn = self._joined([part.draw(noise, context) for part in self.parts])  # type: ignore[operator]
+        else:
+            mean, g = self._law(context)
+            error = (g * noise.normal(len(self.residuals)).to(self.residuals)) @ self.residuals
+            drawn = self._shaped(mean + self.unit * error, context)
         return drawn + self.rho * self.cheap.draw(noise, context) if self.options.low_fidelity else drawn
 
 

@@ -86,7 +86,7 @@ class NTKEmulator(LinearEmulator):
         inverse = (v * f) @ v.T
         alpha, own = inverse @ y, inverse.diagonal()[:, None]
         return {"inverse": inverse, "level": e.new_tensor(level), "coefficients": alpha,
-                "residuals": alpha / own.sqrt() / math.sqrt(len(y)), "error": (alpha / own).square().sum()}
+                "residuals": alpha / own.sqrt() / math.sqrt(len(y)), "error": (alpha / own).square().sum(0)}
 
     def _with_bias(self, context: Tensor) -> Tensor:
         return torch.cat([context, context.new_full((len(context), 1), self.options.bias)], 1)

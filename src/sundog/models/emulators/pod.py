@@ -46,6 +46,7 @@ class PODOptions(LinearOptions):
         if self.branch == "gp" and (self.degree or self.power):
             raise OptionError("processes have no degree", got="branch='gp' with degree or power",
                               expected="one of both", do="leave degree and power out, or pass branch='polynomial'")
+        super().for_data(shape, context_dim)
         return self
 
 
@@ -110,7 +111,7 @@ class PODEmulator(LinearEmulator):
         o = self.options
         if o.branch or o.degree or o.power:
             return o.branch == "gp"
-        exact = min((float(fit["error"]) for fit in fits), default=1.0) < EXACT**2 * y.numel()
+        exact = min((float(fit["error"].sum()) for fit in fits), default=1.0) < EXACT**2 * y.numel()
         return not exact and len(y) <= MOST_RUNS and self.context_dim <= MOST_INPUTS
 
     def features(self, context: Tensor) -> Tensor:
@@ -165,7 +166,7 @@ def _polynomials(powers: Tensor, context: Tensor, modes: Tensor, y: Tensor, root
     along = u.T @ (root * modes)
     missed = root * y - u @ along
     return {"powers": powers, "whitening": whitening, "coefficients": whitening @ along, "lengths": y.new_zeros(0),
-            "residuals": missed / free.sqrt() / math.sqrt(len(y)), "error": (missed / free).square().sum()}
+            "residuals": missed / free.sqrt() / math.sqrt(len(y)), "error": (missed / free).square().sum(0)}
 
 
 def _processes(context: Tensor, amplitudes: Tensor, modes: Tensor, y: Tensor, weights: Tensor) -> dict[str, Tensor]:
@@ -179,4 +180,4 @@ def _processes(context: Tensor, amplitudes: Tensor, modes: Tensor, y: Tensor, we
     root = weights.sqrt()[:, None]
     residuals = torch.cat([modes, root * beside / math.sqrt(len(y))])
     return {**{field.name: getattr(found, field.name) for field in fields(Processes)}, "coefficients": modes,
-            "residuals": residuals, "error": (root * (left_out @ modes + beside)).square().sum()}
+            "residuals": residuals, "error": (root * (left_out @ modes + beside)).square().sum(0)}

@@ -88,7 +88,7 @@ class RandomFeatureEmulator(LinearEmulator):
             residuals = scaled / own.sqrt() / math.sqrt(p * len(y))
             fits.append({"band": s.new_tensor(band), "axes": v.T, "shrunk": kept, "level": s.new_tensor(p),
                          "coefficients": v.T @ ((s / (s.square() + p))[:, None] * inside),
-                         "residuals": residuals, "error": (scaled / own).square().sum()})
+                         "residuals": residuals, "error": (scaled / own).square().sum(0)})
         return fits
 
     def features(self, context: Tensor) -> Tensor:
