@@ -11,6 +11,7 @@ import torch
 from scipy.stats import qmc
 
 from sundog.checks import at_least
+from sundog.data.scaling import Reparametrised
 from sundog.errors import DataError, OptionError, ShapeError
 from sundog.models.symbolic import Program, evolve_program
 from sundog.random import numpy_stream
@@ -136,9 +137,12 @@ def _found(x: np.ndarray, a: np.ndarray, own: float, operations: int, trials: in
 
 def _box(run: EmulatorRun) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest inputs of the runs learned, (c,) each, in their units."""
-    assert run.context_scaling is not None
+    assert run.context_scaling is not None and run.contexts is not None
     model: Any = run.model.cheap if getattr(run.model, "cheap", None) is not None else run.model
-    ends = run.context_scaling.inverse(torch.stack([model.low, model.high])).double()
+    if isinstance(run.context_scaling, Reparametrised):
+        ends = run.contexts.double()
+    else:
+        ends = run.context_scaling.inverse(torch.stack([model.low, model.high])).double()
     low, high = ends.amin(0).numpy(), ends.amax(0).numpy()
     if not bool((high > low).all()):
         raise DataError("an input of the runs never changes", got=f"{int((high <= low).sum())} of {len(low)} inputs",

@@ -151,7 +151,7 @@ def learn_prior(signals: Dataset, background: Dataset, seed: int = 0) -> SignalP
     each = max(1, round((1 - VALIDATION) * len(x) / BATCH))
     run = fit(PairNetwork, labelled, scaling="identity", kinds="continuous", parameters=theta.shape[1], plan=Plan(
         steps=max(EPOCHS * each, LEAST), batch=BATCH, validation_fraction=VALIDATION, validate_every=each, seed=seed))
-    assert isinstance(run.model, PairNetwork) and run.context_scaling is not None
+    assert isinstance(run.model, PairNetwork) and isinstance(run.context_scaling, Scaling)
     grid = theta.unique(dim=0)
     grid = grid[torch.randperm(len(grid), generator=g)[:MOST].sort().values]
     return SignalPrior(run.model, run.context_scaling, grid, signals.names,
