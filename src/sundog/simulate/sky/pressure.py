@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sundog.simulate.sky.cosmology import Cosmology, MatterPower
-from sundog.simulate.sky.halos import LIGHTEST, bias, mass_function, virial_radius
-from sundog.simulate.sky.shells import Shell
+from sundog.simulate.sky.halos import LIGHTEST, HaloLaw, bias, mass_function, virial_radius
+from sundog.simulate.sky.shells import Shell, optical_depth, variance, velocity_power
 
 Array = NDArray[Any]
 FAINTEST = 1e12  # solar masses: lighter halos hold a few per cent of the pressure
@@ -77,6 +77,28 @@ def gas_window(ell: Array, theta: float, mass: float, z: float) -> Array:
     weight[3 / 200 * np.cumsum(weight) > 1] = 0
     scale = np.sinc(np.outer(np.asarray(ell) * theta, _X) / math.pi)
     return scale @ weight / weight.sum()
+
+
+def mean_gas_window(power: MatterPower, shells: tuple[Shell, ...], lmax: int, largest: float,
+                    lightest: float = LIGHTEST) -> Array:
+    """(lmax + 1,) rms of `gas_window` over the halos with R200c below ``largest`` (radians).
+
+    Each counts by what it adds to the C_l of the kinetic SZ: tau^2 <v^2> n M^2 / V^2.
+    """
+    ell = np.unique(np.geomspace(1, max(lmax, 2), 60).astype(int))
+    found, total = np.zeros(len(ell)), 0.0
+    for shell, velocity in zip(shells, np.einsum("lss->sl", velocity_power(power, shells))):
+        law = HaloLaw.of(power, shell, lightest)
+        scattered = optical_depth(power.cosmology, shell) ** 2 * variance(velocity) / shell.volume**2
+        mass = np.exp(law.log_mass)
+        theta = virial_radius(power.cosmology, mass, shell.z) * (1 + shell.z) / shell.distance
+        for i in np.flatnonzero(theta < largest)[::4]:
+            share = scattered * law.number[i] * mass[i] ** 2
+            found += share * gas_window(ell, theta[i], mass[i], shell.z) ** 2
+            total += share
+    if not total:
+        return np.ones(lmax + 1)
+    return np.interp(np.arange(lmax + 1), ell, np.sqrt(found / total))
 
 
 def faint_gas(power: MatterPower, shell: Shell, lightest: float = LIGHTEST) -> tuple[float, float]:

@@ -50,7 +50,7 @@ from sundog.simulate.sky.halos import (
 )  # fmt: skip
 from sundog.simulate.sky.maps import SkyMaps, Unfinished, growing, new_maps
 from sundog.simulate.sky.points import FINEST, Region, deposit, scatter
-from sundog.simulate.sky.pressure import faint_gas, gas_window, integrated_y, pressure_window
+from sundog.simulate.sky.pressure import faint_gas, gas_window, integrated_y, mean_gas_window, pressure_window
 from sundog.simulate.sky.shells import Shell
 from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale, halo_flux, radio_shares
 
@@ -241,9 +241,11 @@ class _Builder:
         around = self._around(layer, tracer, places)
         mean = around if same else self._around(layer, layer.tracer, self.region)
         del layer, tracer
-        halos, large = self._placed(shell, around, mean, places, jansky)
-        self.region.add(contrast, halos)
-        self._matter(shell, contrast, large, velocity)
+        small, large = self._placed(shell, around, places, jansky)
+        expected = mean.mass()
+        expected *= np.float32(-1 / (self.unit(shell) * self.pixel))
+        self.region.add(contrast, expected)
+        self._matter(shell, contrast, small, large, velocity)
 
     def _around(self, layer: Layer, tracer: Array, region: Region) -> HalosAround:
         """The halos of a shell around its smoothed matter, NESTED."""
@@ -276,19 +278,20 @@ class _Builder:
         y, y_bias = faint_gas(self.power, layer.shell, self.min_halo)
         self.maps["tsz"] += np.float32(y * _micro_kelvin_per_y()) * layer.density(y_bias)
 
-    def _placed(self, shell: Shell, around: HalosAround, mean: HalosAround, places: Region, jansky: float
-                ) -> tuple[Array, Array]:
-        """Contrast of the small halos of a shell less that of all given the matter, NESTED; and the large halos.
+    def unit(self, shell: Shell) -> float:
+        """Solar masses per steradian of a shell."""
+        return self.power.cosmology.density * shell.volume / (4 * math.pi)
+
+    def _placed(self, shell: Shell, around: HalosAround, places: Region, jansky: float) -> tuple[Array, Array]:
+        """Contrast of the halos of a shell that are smaller than a pixel, NESTED; and the larger ones.
 
         Dust of all and gas of the small ones go into the maps.
         """
         model, small = self.power.cosmology, np.float32(self.resolution)
-        unit = model.density * shell.volume / (4 * math.pi)  # solar masses per steradian of the shell
         flux_of = Table(lambda m: halo_flux(m, shell.z, shell.distance) * jansky)
         y_of = Table(lambda m: integrated_y(model, m, shell.z, shell.distance) * -_micro_kelvin_per_y())
         size, per_pixel = virial_angle(shell, model), np.float32(1 / self.pixel)
-        contrast = mean.mass()
-        contrast *= np.float32(-1 / (unit * self.pixel))
+        contrast = np.zeros(len(self.region.ring), np.float32)
         cib, gas = (self.sums.setdefault(name, np.zeros_like(contrast)) for name in ("cib", "tsz"))
         kept = []
         for points in scatter(around.number(), places, self.rng(shell.index, "halos")):
@@ -298,7 +301,7 @@ class _Builder:
             nearness = closeness * closeness * per_pixel
             flux = flux_of(log_mass) * nearness
             flux[flux > self.radio.cut / self.pixel] = 0  # found and masked, as radio sources are
-            tsz, mass = y_of(log_mass) * -nearness, np.exp(log_mass) * np.float32(1 / unit)
+            tsz, mass = y_of(log_mass) * -nearness, np.exp(log_mass) * np.float32(1 / self.unit(shell))
             large = np.flatnonzero(radius >= small)
             kept.append(_resolved(shell, at[large], log_mass[large], radius[large], tsz[large] * np.float32(self.pixel),
                                   mass[large]))
@@ -309,10 +312,11 @@ class _Builder:
             deposit(contrast, at, mass * per_pixel)
         return contrast, np.concatenate(kept)
 
-    def _matter(self, shell: Shell, contrast: Array, large: Array, velocity: Array) -> None:
-        """Lensing and scattering by the contrast with the small halos in it, which is changed in place.
+    def _matter(self, shell: Shell, contrast: Array, small: Array, large: Array, velocity: Array) -> None:
+        """Lensing and scattering by the contrast, which is changed in place, and by halos.
 
-        The large ones go into their bins of angular size (factors of two).
+        The large ones go into their bins of angular size (factors of two), the gas of the small ones waits for its
+        profile, which reaches further than their mass.
         """
         speed = self.synthesis(velocity)
         speed *= np.float32(-T_CMB * 1e6 * matter.optical_depth(self.power.cosmology, shell))
@@ -322,8 +326,12 @@ class _Builder:
         size = np.floor(np.log2(large["radius"] / self.resolution)).astype(int)
         for b in np.unique(size):
             self.resolved.setdefault(int(b), []).append(large[size == b])
+        points = np.zeros_like(contrast)
+        self.region.add(points, small)
+        self.gather("ksz", points * speed)
         speed *= contrast
         self.maps["ksz"] += speed
+        contrast += points
         contrast *= np.float32(shell.weight)
         self.maps["kappa"] += contrast
 
@@ -357,12 +365,15 @@ class _Builder:
             beamed = name == "tsz" and self.tsz_beam > 0
             smooth = gaussian_beam(lmax, self.tsz_beam) if beamed else self.pixel_window(lmax)
             total: Any = scaled(self._unresolved(lmax), smooth) if beamed else 0
+            if name == "ksz":
+                window = mean_gas_window(self.power, self.shells, lmax, self.resolution, self.min_halo)
+                total = scaled(self._adjoint(self.sums["ksz"] * np.float32(self.pixel), lmax), window)
             for halos in bins:
                 peaks = np.zeros_like(self.maps[name])
                 np.add.at(peaks, halos["pixel"], halos[name])
                 window = smooth * _window(name, halos, lmax, self.power.cosmology)
                 total = total + scaled(self._adjoint(peaks, lmax), window)
-            if bins or beamed:
+            if bins or beamed or name == "ksz":
                 values = self.synthesis(total)
                 self.maps[name] += np.minimum(values, 0) if name == "tsz" else values
         if not self.tsz_beam:
@@ -458,15 +469,19 @@ class Table:
 
 
 def _window(name: str, halos: Array, lmax: int, model: Cosmology) -> Array:
-    """Transform of the profile of a bin of halos, at their weighted mean size, mass and redshift."""
-    # Where halos of both signs meet (kSZ), their mass decides.
-    weight = np.abs(halos["kappa" if name == "ksz" else name])
-    theta, mass, z = (float(np.average(v, weights=weight))
-                      for v in (halos["radius"], np.exp(halos["log_mass"]), halos["z"]))
-    ell = np.arange(lmax + 1)
-    if name == "kappa":
-        return nfw_window(ell, theta, concentration(model, mass, z))
-    return (pressure_window if name == "tsz" else gas_window)(ell, theta, mass, z)
+    """Transform of the profile of a bin of halos: the rms over eight groups of rising size and equal power."""
+    law = {"tsz": pressure_window, "ksz": gas_window,
+           "kappa": lambda ell, theta, mass, z: nfw_window(ell, theta, concentration(model, mass, z))}[name]
+    ell, order = np.unique(np.geomspace(1, lmax, 120).astype(int)), np.argsort(halos["radius"])
+    weight = halos[name][order].astype(float) ** 2
+    ends = np.searchsorted(np.cumsum(weight), np.linspace(0, weight.sum(), 9)[1:-1])
+    found = np.zeros(len(ell))
+    for rows, share in zip(np.split(order, ends), np.split(weight, ends)):
+        if share.sum():
+            theta, mass, z = (float(np.average(v, weights=share))
+                              for v in (halos["radius"][rows], np.exp(halos["log_mass"][rows]), halos["z"][rows]))
+            found += share.sum() * law(ell, theta, mass, z) ** 2
+    return np.interp(np.arange(lmax + 1), ell, np.sqrt(found / weight.sum()))
 
 
 def _exponential(g: Array, bias: float, variance: float) -> Array:
