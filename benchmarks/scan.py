@@ -4,6 +4,7 @@
     python benchmarks/scan.py null      whole scans of background alone: classifiers, cross-fitting, look-elsewhere
     python benchmarks/scan.py collisions   the same on disjoint slices of simulated collisions, with CWoLa
     python benchmarks/scan.py power     with an injected signal: methods beside hunts that know no features
+    python benchmarks/scan.py plans     how long a template's generator has to learn
     python benchmarks/scan.py speed     CPU seconds of one scan of 100,000 simulated collisions in seven windows
     python benchmarks/scan.py blind     two resonances that nothing here was tuned on, mass and window unknown
     python benchmarks/scan.py sculpt    a feature tied to the mass at four strengths: what CWoLa carves, what is noticed
@@ -37,8 +38,10 @@ from sundog import Dataset, Plan, judge
 from sundog.simulate.densities import ResonantToy
 from sundog.simulate.dijets import dijet_truth
 from sundog.tasks.anomaly import CWoLa, RAnode, scan, sliding_windows
+from sundog.tasks.anomaly.background.sigma_field import fit_everything, window_template
+from sundog.tasks.anomaly.background.template import compared, fit_template
 from sundog.tasks.anomaly.detectors.base import FeatureSearch
-from sundog.tasks.anomaly.regions import SignalRegion
+from sundog.tasks.anomaly.regions import SignalRegion, gather
 from sundog.tasks.anomaly.scan.bump import (
     bins_inside,
     common_edges,
@@ -249,6 +252,27 @@ def _ks(a: Any, b: Any) -> float:
     return float(ks_2samp(np.asarray(a), np.asarray(b)).statistic)
 
 
+def plans(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """How long a generator has to learn from 100,000 events: area of its template against independent collisions."""
+    region = SignalRegion(3.4, 3.8, "TeV")
+    tried = [("sigma", 2000, 4096), ("sigma", 2000, 1024), ("sigma", 1000, 4096), ("sigma", 500, 4096),
+             ("flow", 500, 1024), ("flow", 1000, 512), ("flow-matching", 2000, 1024)]
+    for family, steps, batch in tried:
+        def one(family: str = family, steps: int = steps, batch: int = batch) -> Row:
+            plan = Plan(steps=steps, batch=batch)
+            events, fresh = gather(_qcd(data, 0, 99_700, 300)), gather(_qcd(data, 300_000, 700_000))
+            inside, start = fresh[region.contains(fresh)][:60_000], time.process_time()
+            if family == "sigma":
+                run = fit_everything(events, plan=plan.with_(precision="bf16"))
+                seconds, template = time.process_time() - start, window_template(run, events, region)
+            else:
+                template = fit_template(events, region, family=family, plan=plan, check=False)
+                seconds = time.process_time() - start
+            found = compared(inside, template.sample(len(inside), 3, inside.context), 0)
+            return {"area": found.auc, "error": found.auc_error, "training": seconds}
+        yield f"{family} {steps} x {batch}", one
+
+
 def blind(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
     """300 events of a resonance that nothing here knows, among 100,000 simulated collisions that no other part uses."""
     from sundog.simulate.pythia import Resonance, pythia_signals
@@ -326,25 +350,20 @@ def show(folder: Path) -> None:
     for row in rows["fits"].values():
         print(f"{row['efficiency']:16} {row['n']:6}  mean z {row['mean z']:+.2f}  std {row['std z']:.2f}  "
               f"p < 5 %: {100 * row['below 5 %']:.1f} %  p < 1 %: {100 * row['below 1 %']:.1f} %")
-    toys = list(rows["null"].values())
-    if toys:
-        for name, p in (("local, each window", np.ravel([t["p local"] for t in toys])),
-                        ("local, first window", np.array([t["p local"][0] for t in toys])),
-                        ("global", np.array([t["p global"] for t in toys])),
-                        ("best local taken for global", np.array([t["p naive"] for t in toys]))):
-            print(f"null, {len(toys)} scans, {name}: uniform p = {kstest(p, 'uniform').pvalue:.2g}; below "
-                  f"5 %: {100 * (p < 0.05).mean():.1f} %, 10 %: {100 * (p < 0.1).mean():.1f} %, 50 %: "
-                  f"{100 * (p < 0.5).mean():.1f} %")
-        z = np.array([t["z"] for t in toys])
-        print(f"std of z {z.std(0).round(2)}, mean {z.mean(0).round(2)}, evidence {sum(t['evidence'] for t in toys)}, "
-              f"sculpted {np.sum([t['sculpted'] for t in toys])} of {z.size}, CPU s per scan "
-              f"{np.median([t['cpu'] for t in toys]):.1f}")
-    for w in sorted({row["w"] for row in rows["power"].values()}):
-        some = [row for row in rows["power"].values() if row["w"] == w]
-        z = np.array([row["z global"] for row in some])
-        print(f"w {100 * w:.2f} %, {len(some)} scans, about {np.median([r['signal'] for r in some]):.0f} signal: "
-              f"global z median {np.median(z):.1f}, {np.quantile(z, 0.16):.1f} to {np.quantile(z, 0.84):.1f}, evidence "
-              f"{sum(row['evidence'] for row in some)}")
+    for part in ("null", "collisions"):
+        if rows[part]:
+            _show_null(part, list(rows[part].values()))
+    _show_power(list(rows["power"].values()))
+    for row in rows["plans"].values():
+        print(f"{row['key']}: area {row['area']:.4f} +- {row['error']:.4f}, {row['training']:.0f} CPU s")
+    for row in rows["speed"].values():
+        print(f"{row['key']}: {row['cpu']:.0f} CPU s, z {np.round(row['z'], 1)}")
+    for row in rows["blind"].values():
+        w = row["w"]
+        print(f"{row['key']}: pole {row['pole']:g}, median {row['median mass']:.3f} TeV; {row['region']}, local "
+              f"{row['z local']:.1f}, global {row['z global']:.1f}, peak {row['peak']}; w {100 * row['true w']:.2f} %, "
+              f"found {100 * w['value']:.2f} % ({100 * w['low']:.2f} to {100 * w['high']:.2f}; 95 %: "
+              f"{100 * w['low_95']:.2f} to {100 * w['high_95']:.2f})")
     for strength in sorted({row["strength"] for row in rows["sculpt"].values()}):
         some = [row for row in rows["sculpt"].values() if row["strength"] == strength]
         z = np.array([row["z"] for row in some])
@@ -360,9 +379,41 @@ def show(folder: Path) -> None:
         print(json.dumps(row, indent=1))
 
 
+def _show_null(part: str, toys: list[Row]) -> None:
+    z, local = np.array([t["z"] for t in toys]), np.array([t["p local"] for t in toys])
+    for name, p in (("local, every window", local.ravel()), ("global", np.array([t["p global"] for t in toys])),
+                    ("best local taken for global", np.array([t["p naive"] for t in toys]))):
+        share, n = [100 * (p < level).mean() for level in (0.05, 0.1, 0.5)], len(p)
+        claims = [f"{k} sigma {int((p < norm.sf(k)).sum())} ({n * norm.sf(k):.1f} nominal)" for k in (2, 3)]
+        print(f"{part}, {len(toys)} scans, {name} ({n}): uniform p = {kstest(p, 'uniform').pvalue:.2g}; below 5 %: "
+              f"{share[0]:.1f} %, 10 %: {share[1]:.1f} %, 50 %: {share[2]:.1f} %; claims at {', '.join(claims)}")
+    apart = [f"{np.corrcoef(z[:, :-k].ravel(), z[:, k:].ravel())[0, 1]:+.2f}" for k in (1, 2) if z.shape[1] > k]
+    print(f"  windows alone: p = {[round(float(kstest(p, 'uniform').pvalue), 2) for p in local.T]}; correlation of z "
+          f"one and two windows apart {', '.join(apart)}; z mean {z.mean(0).round(2)}, std {z.std(0).round(2)}; "
+          f"evidence {sum(t['evidence'] for t in toys)}, sculpted {np.sum([t['sculpted'] for t in toys])} of {z.size}; "
+          f"{np.median([t['cpu'] for t in toys]):.1f} CPU s per scan")
+
+
+def _show_power(rows: list[Row]) -> None:
+    """Median global z (local for the count on the template), and how many scans reach three."""
+    print("| signal | " + " | ".join(_HUNTS) + " |\n" + "|---" * (len(_HUNTS) + 1) + "|")
+    for w in sorted({row["w"] for row in rows}):
+        some = [row for row in rows if row["w"] == w]
+        cells = []
+        for detector, what in _HUNTS.values():
+            z = np.array([what(row) for row in some if row["key"].startswith(detector)])
+            cells.append(f"{np.median(z):.1f}, {(z > 3).sum()} of {len(z)}" if len(z) else "")
+        print(f"| {100 * w:g} % ({np.median([row['signal'] for row in some]):.0f}) | {' | '.join(cells)} |")
+
+
+_HUNTS: dict[str, tuple[str, Callable[[Row], float]]] = {
+    **{name: (name, lambda row: float(row["z global"])) for name in DETECTORS},
+    "count on the template, local": ("true background", lambda row: max(row["on template"])),
+    "bump hunt, no features": ("true background", lambda row: float(row["plain z global"])),
+    "pyBumpHunter, no features": ("true background", lambda row: float(row.get("bump hunter z global", np.nan)))}
 PARTS: dict[str, Callable[[Path], Iterator[tuple[str, Callable[[], Row]]]]] = {
-    "fits": fits, "null": null, "collisions": collisions, "power": power, "speed": speed, "blind": blind,
-    "sculpt": sculpt, "copies": copies, "pythia": pythia}
+    "fits": fits, "null": null, "collisions": collisions, "power": power, "plans": plans, "speed": speed,
+    "blind": blind, "sculpt": sculpt, "copies": copies, "pythia": pythia}
 
 
 def _read(path: Path) -> dict[str, Row]:
