@@ -44,6 +44,7 @@ from sundog.tasks.anomaly.checks.counted import (
     score_bins,
     spectrum_counts,
     template_counts,
+    widened,
 )
 from sundog.tasks.anomaly.checks.fraction import SignalFraction, signal_fraction
 from sundog.tasks.anomaly.detectors.base import fit_ratio
@@ -217,7 +218,7 @@ def oracle(seeds: int) -> None:
     for seed in range(seeds):
         events = gather(builtin.dijets(39_600, 400, seed))
         is_signal = builtin.dijet_truth(39_600, 400, seed)
-        inside, beside = REGION.contains(events).numpy(), REGION.sidebands(events).numpy()
+        inside, beside = REGION.contains(events).numpy(), widened(REGION, events).sidebands(events).numpy()
         folds = deal(len(events), FOLDS, seed).numpy()
         scores = {"supervised": (best.predict_log_odds(events.values).numpy(), folds)}
         if seed == 0:
