@@ -37,7 +37,7 @@ from scipy.stats import kstest, norm
 from sundog import Dataset, Plan, judge
 from sundog.simulate.densities import ResonantToy
 from sundog.simulate.dijets import dijet_truth
-from sundog.tasks.anomaly import CWoLa, RAnode, scan, sliding_windows
+from sundog.tasks.anomaly import Cathode, CWoLa, RAnode, scan, sliding_windows
 from sundog.tasks.anomaly.background.sigma_field import fit_everything, window_template
 from sundog.tasks.anomaly.background.template import compared, fit_template
 from sundog.tasks.anomaly.detectors.base import FeatureSearch
@@ -283,14 +283,14 @@ def blind(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
             events = Dataset.from_arrays(torch.cat([background.values.double(), signal.values]),
                                          torch.cat([background.context.double(), signal.context[:, :1]]),
                                          context_names=("m_jj",), context_units=("TeV",))
-            found = scan(events, sliding_windows(3.2, 5.0, 0.4), "cwola", control=False, seed=0)
+            found = scan(events, sliding_windows(3.2, 5.0, 0.4), "cwola", control=False, folds=3, members=2, seed=0)
             best = found.best
             inside = best.region.contains(signal.context[:, 0])
             row: Row = {"pole": truth.mass, "median mass": float(signal.context[inside, 0].median()),
                         "region": [best.region.lo, best.region.hi], "z local": best.z_local, "z global": best.z_global,
                         "evidence": found.evidence, "true w": float(inside.sum() / best.region.contains(events).sum()),
                         "peak": None if best.peak is None else [best.peak.mass, best.peak.mass_error]}
-            search = RAnode(best.region, seed=0).fit(events)
+            search = RAnode(best.region, seed=0, background=Cathode(best.region, check=False)).fit(events)
             return row | {"w": asdict(search.fraction_), "core": asdict(search.core_fraction_)}
         yield name, one
 

@@ -109,7 +109,7 @@ def test_ranode_counts_the_signal(seed):
 
 
 def test_what_a_resonance_leaves_beside_the_window_does_not_lift_the_curves():
-    """One in eight of the signal lies up to 0.03 TeV beside the window: half of the background of the last bin there."""
+    """One in eight of the signal lies up to 0.03 TeV beside the window, where the last bin is nearly empty."""
     background, signal = TOY.background(60_000, 4), TOY.signal(400, 5)
     m = torch.cat([background.context[:, 0], 3.5 + torch.linspace(-0.23, 0.23, 400)])
     score = np.concatenate([TOY.log_likelihood_ratio(part.values, part.context) for part in (background, signal)])
