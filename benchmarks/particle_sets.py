@@ -74,11 +74,13 @@ def table(folder: Path) -> None:
             continue
         run = Run.load(folder / f"attention-{word}")
         sides["with attention" if word == "true" else "without"] = features(run.sample(1000, seed=1).values)
-    print("| jets | " + " | ".join(NAMES) + " | classifier AUC | p of the verdict |")
-    print("|---" * (len(NAMES) + 3) + "|")
+    print("| jets | " + " | ".join(NAMES) + " | median pt (5 to 95 %) | classifier AUC | p of the verdict |")
+    print("|---" * (len(NAMES) + 4) + "|")
     truth = sundog.Dataset.from_arrays(real, names=NAMES, units=UNITS)
     for name, x in sides.items():
         cells = [f"{float(m):.3g} ± {float(s):.1g}" for m, s in zip(x.mean(0), x.std(0) / len(x) ** 0.5)]
+        low, middle, high = (float(torch.quantile(x[:, 1], share)) for share in (0.05, 0.5, 0.95))
+        cells.append(f"{middle:.0f} ({low:.0f} to {high:.0f})")
         verdict = None if x is real else sundog.judge(truth, sundog.Dataset.from_arrays(x, names=NAMES, units=UNITS),
                                                       statistics=("classifier",))
         told = ["", ""] if verdict is None else [
