@@ -22,3 +22,9 @@ def test_the_nile_remembers() -> None:
     value, low, _ = hurst_exponent((flow - flow.mean()).cumsum(0))
     assert low > 0.5  # Hurst 1951: about 0.7 to 0.9
     assert value < 1
+
+
+def test_el_nino_remembers() -> None:
+    warmth = torch.from_numpy(pytest.importorskip("pywt.data", reason="package PyWavelets").nino()[1].astype(float))
+    _, low, _ = hurst_exponent((warmth - warmth.mean()).cumsum(0))
+    assert low > 0.5  # seasons of one sign last
