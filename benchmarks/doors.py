@@ -13,6 +13,7 @@ import argparse
 import bz2
 import gzip
 import itertools
+import pickle
 import re
 import tempfile
 import warnings
@@ -27,7 +28,7 @@ import pandas as pd
 from astropy.io import fits
 
 import sundog
-from sundog.data.sky.healpix import read_healpix, reordered
+from sundog.data.sky.healpix import pixelisation, read_healpix, reordered
 from sundog.errors import SundogError
 from sundog.tasks.radio import read_catalogue, read_cutouts, read_mosaic
 from sundog.tasks.radio.cutouts import cut
@@ -97,6 +98,15 @@ def texts() -> Iterator[Case]:
     yield group, "Fortran exponents", written("a.csv", "a,b\n1.5D0,2D+00\n"), \
         lambda d: table(d, ("a", "b"), "Fortran", np.array([[1.5, 2.0]]))
     yield group, "units in the header", written("a.csv", "m [TeV],k\n1,2\n3,4\n"), lambda d: d.units == ("TeV", "")
+    yield group, "an id far down", written("a.csv", "a,b\n" + "1,2\n" * 5000 + "123456789,2\n"), \
+        lambda d: float(d.values[-1, 0]) == 123456789
+    yield group, "a column for weights", lambda p: (written("a.csv", text())(p), sundog.load(
+        p / "a.csv", weights="pt"))[1], lambda d: np.allclose(d.weights, X[:, 2]) and d.names == NAMES[:2]
+    yield group, "columns and units by name", lambda p: (written("a.csv", text())(p), sundog.load(
+        p / "a.csv", columns=["pt", "m_jj"], units={"m_jj": "TeV"}))[1], \
+        lambda d: table(d, ("pt", "m_jj"), x=X[:, [2, 0]]) and d.units == ("", "TeV")
+    yield group, "a misspelt column", lambda p: (written("a.csv", text())(p), sundog.load(
+        p / "a.csv", columns=["ptt"]))[1], "did you mean pt"
     yield group, "integers, then decimals", written("a.csv", "a,b\n" + "1,2\n" * 5000 + "1.5,2\n"), \
         lambda d: float(d.values[-1, 0]) == 1.5
     yield group, "true and false", written("a.csv", "a,b\n1,true\n2,false\n"), \
@@ -206,6 +216,7 @@ def _hdf5(columns: dict[str, np.ndarray]) -> Iterator[Case]:
         lambda f: (f.create_dataset("X", data=X), f.create_dataset("w", data=X[:, 0]))), \
         lambda d: d.weights is not None and "holds the weights" in " ".join(d.provenance["notes"])
     yield group, "pandas, fixed", h5(frame), table
+    yield group, "pandas, a table", lambda p: _pandas_table(p / "a.h5") and sundog.load(p / "a.h5"), table
     yield group, "pandas, no rows", h5(lambda f: frame(f, 0)), "no numbers"
 
     two = {"a": X, "b": X}
@@ -220,6 +231,18 @@ def _hdf5(columns: dict[str, np.ndarray]) -> Iterator[Case]:
     yield group, "a bomb", h5(lambda f: f.create_dataset("x", (10**6, 10**4), "f4", chunks=(99, 999),
                                                          compression="gzip")), "unpacks to"
     yield group, "only text", h5(lambda f: f.create_dataset("columns", data=named)), "no dataset of numbers"
+
+
+def _pandas_table(path: Path) -> Path:
+    """As PyTables stores a frame in the format "table": one compound data set, names pickled in its attributes."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group("df")
+        group.attrs["pandas_type"] = b"frame_table"
+        group.attrs["non_index_axes"] = np.bytes_(pickle.dumps([(1, list(NAMES))], 0))
+        kind = [("index", "i8"), ("values_block_0", "f8", (3,))]
+        item = group.create_dataset("table", data=np.array([(i, tuple(x)) for i, x in enumerate(X)], dtype=kind))
+        item.attrs["values_block_0_kind"] = np.bytes_(pickle.dumps(list(NAMES), 0))
+    return path
 
 
 def _parquet() -> Iterator[Case]:
@@ -349,6 +372,9 @@ def _pictures() -> Iterator[Case]:
                               ("a.png", "P", colour), ("a.png", "LA", grey)):
         yield "FITS and pictures", f"{name}, {mode}", picture(name, mode), lambda d, shape=shape: \
             tuple(d.values.shape) == shape and bool(d.provenance["notes"])
+    yield "FITS and pictures", "a folder of pictures", lambda p: ([Image.fromarray(rgb[::k]).resize((30, 24)).save(
+        p / name) for k, name in ((1, "a.png"), (2, "b.tif"), (3, "c.png"))], sundog.load(p))[1], \
+        lambda d: tuple(d.values.shape) == (3, 3, 24, 30) and d.names == ("R", "G", "B")
     yield "FITS and pictures", "half a picture", lambda p: (picture("a.png", "RGB")(p), _cut(
         p, "a.png", (p / "a.png").read_bytes()), sundog.load(p / "a.png")), "picture"
 
@@ -382,8 +408,30 @@ def skies() -> Iterator[Case]:
         lambda m: np.array_equal(m.values, -SKY[2])
     yield group, "UNSEEN and NaN", sky({"T": np.where(SKY[0] > 1, np.float32(-1.6375e30), np.where(
         SKY[0] < -1, np.nan, SKY[0])).astype("f4")}), lambda m: (m.observed == (abs(SKY[0]) <= 1)).all()
+    yield group, "a .npy vector", lambda p: (np.save(p / "a.npy", SKY[0]), read_healpix(p / "a.npy", unit="K"))[1], \
+        lambda m: np.array_equal(m.values, SKY[0]) and m.unit == "K"
+    yield group, "as a file of load", lambda p: (sky({"T": SKY[0]}, COORDSYS="G")(p), sundog.load(p / "p.fits"))[1], \
+        lambda d: np.array_equal(d.values.squeeze(), SKY[0]) and d.provenance["sphere"]["frame"] == "galactic" \
+        and d.units == ("K",)
+    yield group, "a CAR map as astropy reads it", _car, lambda found: np.allclose(*found, atol=0.1)
     yield group, "another NSIDE", sky({"T": SKY[0]}, NSIDE=16), "contradicts itself"
     yield from _radio()
+
+
+def _car(folder: Path) -> Any:
+    """Where astropy finds the pixel that was set, beyond 180 degrees, and where it was set."""
+    from astropy.wcs import WCS
+
+    from sundog.data.sky.car import car_map, write_car
+
+    sky = np.zeros(768)
+    sky[pixelisation(8).vec2pix(np.array([[-0.05, -0.87, -0.48]]))] = 1
+    path = write_car(folder / "c.fits", car_map(sky, 120.0), "K", "icrs")
+    image = fits.getdata(path)
+    y, x = np.unravel_index(image.argmax(), image.shape)
+    seen = WCS(fits.getheader(path)).pixel_to_world(x, y)
+    place = pixelisation(8).pix2vec(np.flatnonzero(sky))[0]
+    return seen.cartesian.xyz.value, place
 
 
 def _radio() -> Iterator[Case]:
@@ -413,6 +461,8 @@ def _radio() -> Iterator[Case]:
         yield group, f"BUNIT {unit}", mosaic(read_mosaic, BUNIT=unit), lambda m, factor=factor: bool(
             np.isclose(m.values.max(), factor))
     yield group, "BUNIT MJY/BEAM", mosaic(read_mosaic, BUNIT="MJY/BEAM"), "milli or mega"
+    yield group, "separated maps keep the coordinates", mosaic(lambda p: sundog.load(
+        sundog.load(p).save(p.with_name("s.fits")))), lambda d: "RA---SIN" in d.provenance["wcs"]
     yield group, "BUNIT K", mosaic(read_mosaic, BUNIT="K"), "not a brightness"
     yield group, "a unit against BUNIT", mosaic(lambda p: read_mosaic(p, unit="mJy/beam")), "another unit"
     yield group, "no coordinates", mosaic(read_mosaic, CTYPE1="", CTYPE2=""), "no celestial coordinates"

@@ -12,6 +12,7 @@ from astropy.io import fits
 
 import sundog
 from sundog.cli import main
+from sundog.cli.options import as_options
 
 RNG = np.random.default_rng(0)
 
@@ -28,6 +29,29 @@ def test_columns_weights_units_and_what_was_left_out(tmp_path, capsys):
     frame.drop(columns="name").to_csv(tmp_path / "b.csv")
     assert main(["info", str(tmp_path / "b.csv")]) == 0
     assert "left out the row numbers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ("scan FILE --mass nope --window 3 4", "sundog info FILE lists them"),
+    ("emulate FILE", "name each input: -c NAME"), ("bias FILE FILE -a nope", "in Python also pass"),
+    ("anomaly choose FILE --mass a --window 1 2 --set interpolations=nope", "unknown interpolation: got 'nope'"),
+    ("anomaly choose FILE --mass a --window 1 2 --set share=2", "pass --window 3.3 3.7, --tests 3")])
+def test_advice_speaks_the_words_of_the_command(words, said, tmp_path, capsys):
+    frame = pd.DataFrame(RNG.uniform(0.5, 2.5, (60, 2)), columns=["a", "b"])
+    frame.to_csv(tmp_path / "FILE", index=False)
+    path = (tmp_path / "FILE").rename(tmp_path / "f.csv")
+    assert main(words.replace("FILE", str(path)).split()) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_words_of_python_become_options():
+    known = {"set", "steps", "seconds", "columns", "mask", "key"}
+    for python, word in (("pass hidden=(128, 128)", "pass --set hidden=[128,128]"),
+                         ("pass method='gan'", "pass --set method=gan"),
+                         ("pass Plan(steps=...) or Plan(seconds=...)", "pass --steps ... or --seconds ..."),
+                         ("choose with key='a b'", "choose with --key a b"), ("pass mask= a map", "pass --mask a map"),
+                         ("call f(x, low=0.0, high=1.0)", "call f(x, low=0.0, high=1.0)")):
+        assert as_options(python, known).split() == word.split()
 
 
 def test_a_tree_among_several_and_its_jagged_branch(tmp_path, capsys):

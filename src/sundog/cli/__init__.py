@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        return _explain(error)
+        return _explain(error, words)
 
 
 @contextmanager
@@ -128,10 +128,11 @@ def _stopped(code: int) -> int:
     return code
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, words: Sequence[str]) -> int:
     """Exit code of an error, after one clear line about it on stderr."""
     if isinstance(error, SundogError):
-        line, code = f"error: {as_options(str(error))}", 2
+        said = str(error).removesuffix(error.do)
+        line, code = f"error: {as_options(said)}{as_options(error.do, _options(words))}", 2
     elif hasattr(error, "format_message"):  # what typer raises for a wrong option or argument
         where = getattr(getattr(error, "ctx", None), "command_path", "sundog")
         line, code = f"error: {error.format_message()} See: {where} --help", 2
@@ -145,6 +146,14 @@ def _explain(error: Exception) -> int:
         line, code = f"unexpected {type(error).__name__}: {first}; run it again with --debug to see where", 1
     typer.echo("sundog: " + " ".join(line.split()), err=True)
     return code
+
+
+def _options(words: Sequence[str]) -> set[str]:
+    """The options of the command that was given."""
+    command = typer.main.get_command(app)
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    return {name.lstrip("-").replace("-", "_") for option in command.params for name in option.opts if name[:2] == "--"}
 
 
 def _show_version(wanted: bool) -> None:

@@ -17,6 +17,7 @@ from sundog.cli.options import (
     Reparametrise,
     Seed,
     Unit,
+    Weights,
     before_work,
     formulas_of,
     load,
@@ -36,6 +37,7 @@ def emulate(
     drop_failed: DropFailed = False,
     key: Key = None,
     columns: Columns = None,
+    weights: Weights = None,
     unit: Unit = None,
     report: Annotated[Path | None, typer.Option("--report", "-r", help="Write one self-contained HTML page: the best "
                                                 "beside the truth, worst runs, where it errs, learning curve.")] = None,
@@ -54,7 +56,7 @@ def emulate(
     from sundog.tasks.emulate import emulate as compared
 
     before_work(report)
-    data = load(file, context, key=key, columns=columns, unit=unit, drop_failed=drop_failed)
+    data = load(file, context, key=key, columns=columns, weights=weights, unit=unit, drop_failed=drop_failed)
     options = {**of_the_family(option), "reparametrise": formulas_of(reparametrise)}
     found = compared(data, seed, families=family or FAMILIES_TRIED, folds=folds, **options)
     if report is not None and not found.best.baseline and found.runs >= 2 * FEWEST:

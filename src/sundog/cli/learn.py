@@ -167,7 +167,7 @@ def fit(
             family, data, context=context or None, plan=plan_of(plan, settings), seed=seed, device=device, out=out,
             scaling=scaling, progress=not quiet, reparametrise=formulas_of(reparametrise), **options,
             low_fidelity=None if low_fidelity is None else
-            load(low_fidelity, key=key, columns=columns, drop_failed=drop_failed),
+            load(low_fidelity, key=key, columns=columns, weights=weights, unit=unit, drop_failed=drop_failed),
         )
     if as_json:
         facts = {"folder": str(out), "family": run.family, "identity": run.identity,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -226,12 +226,42 @@ def _clock(text: str | None) -> dict[str, Any]:
                           do="write e.g. --time-step '0.1 s'") from error
 
 
-def as_options(text: str) -> str:
-    """Advice in the words of the command line: ``columns=['a', 'b']`` is ``--columns a,b`` there."""
+# What Python is told to pass -> what a command is told to give.
+_SPOKEN = (
+    (r"Plan\((\w+=[^()]*)\)", r"\1"), (r"windows=\[SignalRegion\(([^,]+), ([^)]+)\)\]", r"--window \1 \2"),
+    (r"(pass )?Dataset\.from_arrays\([^)]*\), or (context=\[\.{3}\] of the columns|dataset\.with_context\(\[\.{3}\]\))",
+     "name each input: -c NAME"),
+    (r"fit with context=\[\.\.\.\]", "fit with -c NAME"), (r"\bcheck dataset\.names", "sundog info FILE lists them"),
+    (r"sundog\.load_run\('?([^')]*)'?\)", r"sundog info \1"))
+
+
+def as_options(text: str, known: Collection[str] = ()) -> str:
+    """Advice in the words of the command line: ``columns=['a', 'b']`` is ``--columns a,b`` there.
+
+    Parameters
+    ----------
+    known : options of the command; what it has not itself, it may take by --set
+
+    Example
+    -------
+    >>> as_options("pass hidden=(64, 64) or Plan(steps=...)", {"set", "steps"})
+    'pass --set hidden=[64,64] or --steps ...'
+    """
+    def given(found: re.Match[str]) -> str:
+        name, value = found[1], re.sub(r"['\"]", "", found[2])
+        if name in known:
+            return f"--{name.replace('_', '-')} {value}"
+        return f"--set {name}={re.sub(r',?[)]$', ']', value.replace('(', '[').replace(', ', ','))}" if "set" in known \
+            else found[0]
+
+    for pattern, words in _SPOKEN:
+        text = re.sub(pattern, words, text)
     text = re.sub(r"\bcolumns=\[([^\]]*)\]", lambda x: "--columns " + re.sub(r"['\"]|(?<=,) ", "", x[1]), text)
     text = text.replace("drop_failed=True", "--drop-failed of fit, emulate and info")
     text = re.sub(r"\b(resample|time_step|windows)=(\w*)",
                   lambda x: f"--{x[1].replace('_', '-')} {x[2]}".rstrip(), text)
+    if known:
+        text = re.sub(r"(?<![\w'\"=(-])([a-z_]+)=(\([^()]*\)|\[[^\]]*\]|'[^']*'|[^\s,;()]+)(?![\w(])", given, text)
     return re.sub(r"\b(key|kind|unit|weights|mask)=('[^']*'|(?= ))", lambda x: f"--{x[1]} " + x[2].strip("'"), text)
 
 

@@ -39,6 +39,9 @@ def shaped(raw: Raw, kind: str) -> Raw:
     names = facts.get("names")
     wide = x.ndim == 2 and x.shape[1] > MOST_COLUMNS and names is None
     as_map = kind == "images" or (kind == "auto" and (raw.image or wide or bool(facts.get("pixel_arcmin"))))
+    if kind == "images" and x.ndim == 2 and names is not None and len(names) == x.shape[1] > 1:
+        raise ShapeError("a table is no map", got=f"columns {', '.join(names)}", expected="numbers in rows and columns "
+                         "of pixels", do="pass the file of a map")
     note = ""
     if x.ndim == 1 and not as_map:
         x = x[:, None]

@@ -27,6 +27,8 @@ from sundog.data.formats.raw import (
 )
 from sundog.errors import FileError
 
+_USERS = 512  # bytes of the user block, the fewest that HDF5 knows
+_SUMMED = b"sundog crc32 "
 _FILTERS = {307: "bzip2", 32000: "LZF", 32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32013: "ZFP", 32015: "Zstd",
             32017: "SZ", 32026: "Blosc2"}
 
@@ -41,6 +43,7 @@ def read(path: Path, key: str | None = None, columns: Sequence[str] | None = Non
     import h5py
 
     try:
+        _check_sum(path)
         with h5py.File(path, "r") as file:
             if key in (None, "values") and "sundog" in file.attrs and "values" in file:
                 return _ours(file, path)
@@ -56,21 +59,26 @@ def read(path: Path, key: str | None = None, columns: Sequence[str] | None = Non
 
 
 def write(raw: Raw, path: Path) -> Path:
-    """Datasets values, context, weights with checksums; names and units as attributes; all facts as JSON."""
+    """Datasets values, context, weights; names and units as attributes; all facts as JSON; a checksum of all bytes.
+
+    It stands in the user block before them, so that it is known before the library looks at a single one: some
+    damaged headers keep it busy for ever.
+    """
     import h5py
 
     facts = facts_to_json(raw.facts)
 
     def fill(temporary: Path) -> None:
-        with h5py.File(temporary, "w") as file:
+        with h5py.File(temporary, "w", userblock_size=_USERS) as file:
             file.attrs["sundog"] = facts
             for name in ("values", "context", "weights"):
                 part = getattr(raw, name)
                 if part is not None:
-                    file.create_dataset(name, data=part, fletcher32=True)
-            file.attrs["crc32"] = _sums(raw)
+                    file.create_dataset(name, data=part)
             for name in ("names", "units"):
                 file["values"].attrs[name] = list(raw.facts[name])
+        with temporary.open("r+b") as bytes_:
+            bytes_.write(b"%s%08x\n" % (_SUMMED, _sum(temporary)))
 
     return atomic_write(path, fill)
 
@@ -81,17 +89,26 @@ def _ours(file: Any, path: Path) -> Raw:
     if held is not None and tuple(text_of(name) for name in held) != facts["names"]:
         raise unreadable(path, "names of columns that contradict each other", "write the file again")
     context, weights = (file[name][()] if name in file else None for name in ("context", "weights"))
-    raw = Raw(file["values"][()], context, weights, facts=facts, ours=True)
-    if "crc32" in file.attrs and list(file.attrs["crc32"]) != _sums(raw):
-        raise unreadable(path, "numbers that their checksum does not fit",
-                         "write the file again; if you changed them on purpose, delete its attribute crc32")
-    return raw
+    return Raw(file["values"][()], context, weights, facts=facts, ours=True)
 
 
-def _sums(raw: Raw) -> list[int]:
-    """Checksums of values, context and weights with their type and shape, which those of HDF5 do not cover."""
-    parts = [None if part is None else np.ascontiguousarray(part) for part in (raw.values, raw.context, raw.weights)]
-    return [0 if x is None else zlib.crc32(x.data, zlib.crc32(f"{x.dtype.str} {x.shape}".encode())) for x in parts]
+def _check_sum(path: Path) -> None:
+    """FileError, where a file of ours has other bytes than were written."""
+    with path.open("rb") as file:
+        said = file.read(len(_SUMMED) + 8)
+    if said.startswith(_SUMMED) and said[len(_SUMMED):] != b"%08x" % _sum(path):
+        raise unreadable(path, "bytes that its checksum does not fit",
+                         "write the file again; if you changed it on purpose, overwrite its first byte")
+
+
+def _sum(path: Path) -> int:
+    """CRC-32 of what follows the user block."""
+    found = 0
+    with path.open("rb") as file:
+        file.seek(_USERS)
+        while block := file.read(1 << 20):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def _contents(file: Any, path: Path) -> tuple[dict[str, tuple[int, ...]], list[str], dict[str, tuple[int, int]]]:

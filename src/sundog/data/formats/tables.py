@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def read_csv(path: Path, key: str | None = None, columns: Sequence[str] | None =
         if head.startswith(_MARK):
             said = head.split("\n", 1)[0][len(_MARK):]
             return _ours(_texts(path, Dialect(",", 1, ()), encoding), said, path, single='"float64"' not in said)
+        if '"context_units": ' in head.split("\n", 1)[0]:
+            raise ValueError("a damaged first line: sundog wrote it")
         lines = _lines(head)
         dialect = dialect_of(lines, path)
         named = [name_and_unit(name) for name in dialect.names]
@@ -120,7 +123,8 @@ def write_csv(raw: Raw, path: Path) -> Path:
     text = io.StringIO()
     single = values.dtype == np.float32  # nine digits bring float32 back, seventeen float64: the reader must know
     if _says_more_than(raw, header) or not single:
-        text.write(_MARK + facts_to_json({**raw.facts, "type": str(values.dtype)}) + "\n")
+        facts = {**raw.facts, "type": str(values.dtype)}
+        text.write(_MARK + facts_to_json({**facts, "crc32": _sum(facts, values)}) + "\n")
     csv.writer(text, lineterminator="\n").writerow(header)
     np.savetxt(text, values, fmt="%.9g" if single else "%.17g", delimiter=",")
     return write_text(path, text.getvalue())
@@ -349,8 +353,17 @@ def _ours(table: Any, said: str, path: Path, *, single: bool = False) -> Raw:
         raise unreadable(path, "text in a column of numbers")
     values = beside([column for column in columns if column is not None])
     values = values.astype(np.float32) if single else values
+    stated = json.loads(said)
+    if "crc32" in stated and stated.pop("crc32") != _sum(stated, values):
+        raise unreadable(path, "numbers that their checksum does not fit",
+                         "write the file again; if you changed them on purpose, take crc32 out of its first line")
     return Raw(values[:, :d], context=values[:, d : d + c] if c else None,
                weights=values[:, d + c] if values.shape[1] > d + c else None, facts=facts, ours=True)
+
+
+def _sum(facts: Mapping[str, Any], values: np.ndarray) -> int:
+    """CRC-32 of the facts and of the numbers (rows, columns)."""
+    return zlib.crc32(np.ascontiguousarray(values).data, zlib.crc32(facts_to_json(facts).encode()))
 
 
 def _says_more_than(raw: Raw, header: list[str]) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sundog.checks import one_of
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError
 from sundog.random import stream
@@ -151,6 +152,7 @@ def choose_interpolation(x: Any, m: Any = None, *, windows: Sequence[SignalRegio
     >>> sorted(choice.sic)
     ['context', 'linear', 'none']
     """
+    interpolations = (interpolations,) if isinstance(interpolations, str) else interpolations
     _check(windows, tests, interpolations, share)
     events = gather(x, m, unit=windows[0].unit)
     for region in windows:
@@ -172,11 +174,12 @@ def choose_interpolation(x: Any, m: Any = None, *, windows: Sequence[SignalRegio
 
 
 def _check(windows: Sequence[SignalRegion], tests: int, interpolations: Sequence[str], share: float) -> None:
-    if not windows or tests < 1 or not 0 < share < 1 or not interpolations \
-            or not set(interpolations) <= set(INTERPOLATIONS):
-        raise OptionError("injection tests are unusable", got=f"{len(windows)} windows, tests={tests}, share={share}, "
-                          f"{tuple(interpolations)}", expected=f"a window, a test, 0 < share < 1, "
-                          f"{' | '.join(INTERPOLATIONS)}", do="pass windows=[SignalRegion(3.3, 3.7)], tests=3")
+    for how in interpolations:
+        one_of(how, INTERPOLATIONS, "interpolation")
+    if not windows or tests < 1 or not 0 < share < 1 or not interpolations:
+        raise OptionError("injection tests are unusable", got=f"{len(windows)} windows, {tests} tests, share {share}, "
+                          f"{len(interpolations)} interpolations", expected="one at least of each, 0 < share < 1",
+                          do="pass windows=[SignalRegion(3.3, 3.7)], tests=3")
 
 
 def _groups(windows: Sequence[SignalRegion]) -> list[list[SignalRegion]]:
