@@ -248,6 +248,8 @@ def as_options(text: str, known: Collection[str] = ()) -> str:
     'pass --set hidden=[64,64] or --steps ...'
     """
     def given(found: re.Match[str]) -> str:
+        if found[1] is None:  # a call of Python, which stays as it is
+            return found[0]
         name, value = found[1], re.sub(r"['\"]", "", found[2])
         if name in known:
             return f"--{name.replace('_', '-')} {value}"
@@ -261,7 +263,8 @@ def as_options(text: str, known: Collection[str] = ()) -> str:
     text = re.sub(r"\b(resample|time_step|windows)=(\w*)",
                   lambda x: f"--{x[1].replace('_', '-')} {x[2]}".rstrip(), text)
     if known:
-        text = re.sub(r"(?<![\w'\"=(-])([a-z_]+)=(\([^()]*\)|\[[^\]]*\]|'[^']*'|[^\s,;()]+)(?![\w(])", given, text)
+        text = re.sub(r"\w\((?:[^()]|\([^()]*\))*\)|(?<![\w'\"=(-])([a-z_]+)="
+                      r"(\([^()]*\)|\[[^\]]*\]|'[^']*'|[^\s,;()]+)(?![\w(])", given, text)
     return re.sub(r"\b(key|kind|unit|weights|mask)=('[^']*'|(?= ))", lambda x: f"--{x[1]} " + x[2].strip("'"), text)
 
 
