@@ -165,7 +165,7 @@ def stopped(words: list[str], number: signal.Signals, place: Path) -> tuple[int,
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("words, said", [
     (["sundog", "judge", "judge", "events.npz", "events.npz"], "begin anew"),
-    (["sundog", "separate", "separate", "map.npy", "-c", "noise.npz"], "begin anew"),
+    (["sundog", "separate", "separate", "map.npy", "-c", "noise.npz"], "the separation to separated.fits goes on"),
     (["sundog.tasks.anomaly.scan.search", "scan", "scan", "events.npz", "--mass", "m_jj", "--window", "0", "1"],
      "the scan in scan-events goes on"),
     (["sundog.simulate.sky.simulator", "_grow", "sky", "simulate", "--nside", "16"], "the sky in"),

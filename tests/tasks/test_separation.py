@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sundog.data.dataset import Dataset
 from sundog.errors import DataError, OptionError, SampleSizeError, ShapeError
+from sundog.solve.descend import descend
 from sundog.statistics.maps.bands import BandPowers
 from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
 from sundog.tasks.separation import Domain, Match, Report, Residual, Statistics, separate
@@ -205,3 +206,34 @@ def test_errors_of_the_power_and_agreement_are_calibrated() -> None:
     assert 0.7 < rms < 1.3
     assert control > 2  # negative control: draws of half the power
     assert (torch.stack(claimed).mean(0) - torch.stack(true).mean(0)).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("method", ["bias", "diffusive"])
+def test_a_stopped_separation_goes_on_to_the_same_bits(method: str, tmp_path, monkeypatch) -> None:
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randn(20, 16, 16, generator=rng, dtype=torch.float64)
+    d = torch.randn(16, 16, generator=rng, dtype=torch.float64).cumsum(0) + noise[0]
+    how = {"J": 2, "method": method, "draws": 10, "eras": 2, "iterations": 2, "polish": 1, "seed": 3}
+    whole = separate(d, noise[1:], **how)
+    calls: list[int] = []
+
+    def stopping(*given, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return descend(*given, **options)
+
+    monkeypatch.setattr("sundog.tasks.separation.descent.descend", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        separate(d, noise[1:], **how, keep=tmp_path / "kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    found = separate(d, noise[1:], **how, keep=tmp_path / "kept")
+    assert len(calls) == 4  # the third descent alone was left
+    assert torch.equal(found.signal, whole.signal) and found.report.losses == whole.report.losses
+    assert not (tmp_path / "kept").exists()
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        separate(d, noise[1:], **how, keep=tmp_path / "kept")
+    calls.extend([1] * 9)
+    separate(d + 1e-9 * noise[1], noise[1:], **how, keep=tmp_path / "kept")
+    assert len(calls) == 12 + 3  # another mixture takes nothing of it

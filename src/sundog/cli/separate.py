@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import AsJson, Index, Jobs, Quiet, Scheduler, Seed, Seeds, Workers, before_work, many
+from sundog.cli.options import AsJson, Index, Jobs, Quiet, Scheduler, Seed, Seeds, Workers, before_work, many, resumable
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -73,12 +73,14 @@ def separate(
         raise OptionError("separation works on flat maps", got=f"{files[0].name}, the whole sky", expected="patches",
                           do=f"cut it first: sundog sky project {files[0]} --out patches.npz; --back joins them again")
     sources = _sources(mixture, contamination or [], files[1:], observed)
-    found = sundog.separate(
-        mixture, sources, _losses(loss or ["match"], ancillary), seed=seed, J=octaves, method=method,
-        boundary="auto" if periodic is None else "periodic" if periodic else "edge-mask",
-        mask=None if valid is None else torch.as_tensor(valid).reshape(mixture.values.shape[-2:]),
-        repeats=repeats, eras=eras, iterations=iterations, draws=draws, progress=None if quiet else _Line(),
-    )  # fmt: skip
+    with resumable(f"the separation to {out}"):
+        found = sundog.separate(
+            mixture, sources, _losses(loss or ["match"], ancillary), seed=seed, J=octaves, method=method,
+            boundary="auto" if periodic is None else "periodic" if periodic else "edge-mask",
+            mask=None if valid is None else torch.as_tensor(valid).reshape(mixture.values.shape[-2:]),
+            repeats=repeats, eras=eras, iterations=iterations, draws=draws, progress=None if quiet else _Line(),
+            keep=out.with_name(f"{out.name}.descents"),
+        )  # fmt: skip
     _save(found, mixture, out)
     if report is not None:
         from sundog.reports.pages.separation import write_page

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from sundog.checks import at_least, one_of
 from sundog.solve.descend import Descent, Progress, descend
+from sundog.tasks.separation.journal import Journal
 from sundog.tasks.separation.losses import Loss, Match, Measure
 from sundog.tasks.separation.phi import Statistics
 
@@ -67,6 +69,7 @@ class Problem:
     losses: Sequence[Loss]
     schedule: Schedule
     progress: Progress | None = None
+    journal: Journal = field(default_factory=Journal)
 
     def solve(self, start: Tensor, generator: torch.Generator) -> Solution:
         """One solution from a starting map (C, ny, nx)."""
@@ -74,26 +77,24 @@ class Problem:
         if plan.method == "diffusive":
             descents = self._diffuse(start, generator)
             u = descents[-1].x
-        parts: list[Measure] = []
         eras = 0 if plan.method == "diffusive" else plan.eras
         for era in range(eras + (plan.polish > 0 or eras == 0)):
             noise = self.draw(plan.draws, generator)
             last = era == eras
-            true = last or plan.method == "average"
-            with torch.no_grad():
-                parts = [self._part(loss, self.d, u, noise, true and plan.polish > 0) for loss in self.losses]
+            parts = partial(self._parts, u, noise, (last or plan.method == "average") and plan.polish > 0)
             steps = plan.polish if last and plan.polish else plan.iterations
-            descents.append(self._descend(parts, u, steps))
+            descents.append(self.journal.descent(u, noise, steps, partial(self._descend, parts, u, steps)))
             u = descents[-1].x
         with torch.no_grad():
             names = [type(loss).__name__ for loss in self.losses]
-            losses = {name: float(part(u)) for name, part in zip(names, parts)}
+            losses = {name: float(part(u)) for name, part in zip(names, parts())}
         return Solution(u, losses, tuple(d.reason for d in descents), sum(d.evaluations for d in descents))
 
-    def _part(self, loss: Loss, d: Tensor, u: Tensor, noise: Tensor, true: bool) -> Measure:
-        if true:
-            return loss.averaged(self.phi, d, u, noise, min(self.schedule.few, len(noise)))
-        return loss.in_era(self.phi, d, u, noise)
+    @torch.no_grad()
+    def _parts(self, u: Tensor, noise: Tensor, true: bool) -> list[Measure]:
+        few = min(self.schedule.few, len(noise))
+        return [loss.averaged(self.phi, self.d, u, noise, few) if true else loss.in_era(self.phi, self.d, u, noise)
+                for loss in self.losses]
 
     def _diffuse(self, u: Tensor, generator: torch.Generator) -> list[Descent]:
         """d_0 = d; d_(t+1) such that <Phi(d_(t+1) + c_i / sqrt(T))> = Phi(d_t): d_T is the signal.
@@ -106,16 +107,22 @@ class Problem:
             noise = self.draw(self.schedule.draws, generator)
             mean = noise.mean((0, -2, -1))[:, None, None]
             thin = (noise - mean) / steps**0.5 + mean / steps
-            with torch.no_grad():
-                # the start of the last step is the constrained Gaussian map, mixed in as the contamination leaves
-                guess = target + (u - target) / (steps - step)
-                part = Match().in_era(self.phi, target, guess, thin)
-            descents.append(self._descend([part], guess, self.schedule.iterations))
+            # the start of the last step is the constrained Gaussian map, mixed in as the contamination leaves
+            guess = target + (u - target) / (steps - step)
+            parts, most = partial(self._match, target, guess, thin), self.schedule.iterations
+            descents.append(self.journal.descent(guess, torch.cat([target[None], thin]), most,
+                                                 partial(self._descend, parts, guess, most)))
             target = descents[-1].x
         return descents
 
-    def _descend(self, parts: list[Measure], u: Tensor, steps: int) -> Descent:
+    @torch.no_grad()
+    def _match(self, d: Tensor, u: Tensor, noise: Tensor) -> list[Measure]:
+        return [Match().in_era(self.phi, d, u, noise)]
+
+    def _descend(self, parts: Callable[[], list[Measure]], u: Tensor, steps: int) -> Descent:
+        measures = parts()
+
         def loss(x: Tensor) -> Tensor:
-            return torch.stack([part(x) for part in parts]).mean()
+            return torch.stack([part(x) for part in measures]).mean()
 
         return descend(loss, u, iterations=steps, target=EXPECTED, progress=self.progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sundog.solve.descend import Progress
 from sundog.statistics.samples.admission import checked_images
 from sundog.statistics.scattering.moments.masked import checked_mask
 from sundog.tasks.separation.descent import Problem, Schedule, Solution
+from sundog.tasks.separation.journal import Journal
 from sundog.tasks.separation.losses import Loss, Match
 from sundog.tasks.separation.parts import split
 from sundog.tasks.separation.phi import Domain, Statistics, default_octaves
@@ -52,6 +54,7 @@ def separate(
     polish: int = 10,
     repeats: int = 0,
     progress: Progress | None = None,
+    keep: str | Path | None = None,
 ) -> Separation:
     """Return the signal s of a mixture d = s + c, from draws of the contamination c alone.
 
@@ -77,6 +80,8 @@ def separate(
         maps are given.
     repeats : further solutions from other seeds.
     progress : called with (step, loss).
+    keep : folder where descents that have ended are kept until all are: the same call goes on there after a kill,
+        with the same bits.
 
     The start matters: the descent leaves alone what the statistics do not ask to change.
 
@@ -110,7 +115,9 @@ def separate(
     standard = (data - centre) / unit
     phi.set_levels(standard)
     ready = [loss.prepared(standard, centre, unit) for loss in losses]
-    problem = Problem(phi, standard, whole, ready, schedule, progress)
+    journal = Journal(None if keep is None else Path(keep), (
+        standard, domain, J, L, bins, isotropic, accuracy, levels, schedule, ready))
+    problem = Problem(phi, standard, whole, ready, schedule, progress, journal)
     solutions: list[Solution] = []
     for i in range(1 + repeats):
         generator = stream(seed, "separation", i)
@@ -131,6 +138,7 @@ def separate(
         x = x if domain.mask is None else torch.where(domain.mask.to(x) != 0, x, torch.nan)
         return x[..., 0, :, :] if flat else x
 
+    journal.close()
     signals = torch.stack(found) * unit + centre
     return Separation(
         shown(signals[0]), shown(data - signals[0]), report, shown(signals[1:]), shown(noise[:16] * unit),
