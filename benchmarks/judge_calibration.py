@@ -6,6 +6,7 @@ goes on. With --rows all explaining rows are measured too, and the uniformity of
 
     python benchmarks/judge_calibration.py run --toys 1000 --results calibration.jsonl
     python benchmarks/judge_calibration.py table --results calibration.jsonl
+    python benchmarks/judge_calibration.py tail
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from torch import Tensor
 
 from sundog import Dataset, judge
 from sundog.random import stream
+from sundog.verdicts.deciding.labels import Labels, fill
+from sundog.verdicts.deciding.maximum import combined
+from sundog.verdicts.deciding.rows import deciding_rows, standardised
 
 
 def gaussian(n: int, g: torch.Generator) -> Dataset:
@@ -165,17 +169,34 @@ def table(options: argparse.Namespace) -> None:
         print(kind, {name: f"{q:.1g}" for name, q in low.items() if q < 0.01 / len(low)})
 
 
+def tail(options: argparse.Namespace) -> None:
+    """The fitted law beyond 999 relabellings, for the labellings that 100 and 10 of 10^5 others exceed."""
+    print("| law | exceeded by | p from 999 others: median | 16 % to 84 % |\n|---|---|---|---|")
+    for kind in ("Gaussian", "mixed"):
+        real, fake, _ = pair(kind, 0)
+        labels = Labels(len(real), len(fake), 0, relabellings=100_000)
+        rows = deciding_rows(standardised(torch.cat([real.values, fake.values]).numpy()), labels)
+        fill(labels, list({id(row.table): row.table for row in rows}.values()))
+        t = np.array([row.statistic(row.table)[labels.null].numpy() for row in rows])
+        order = np.argsort(-((t - t.mean(1, keepdims=True)) / t.std(1, keepdims=True)).max(0))
+        for beyond in (1000, 100, 10):
+            at = t[:, order[beyond], None]
+            p = [combined(np.concatenate([at, t[:, k : k + 999]], 1)).p for k in range(0, 99_900, 999)]
+            low, middle, high = np.quantile(p, [0.16, 0.5, 0.84])
+            print(f"| {kind} | {beyond / 1e5:g} | {middle:.2g} | {low:.2g} to {high:.2g} |")
+
+
 def main() -> None:
     """Run or print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=["run", "table", "tail"])
     parser.add_argument("--toys", type=int, default=1000)
     parser.add_argument("--kinds", nargs="*", choices=[*KINDS, *SKIES])
     parser.add_argument("--rows", action="store_true", help="measure the explaining rows too")
     parser.add_argument("--results", default="judge_calibration.jsonl")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    (run if options.what == "run" else table)(options)
+    {"run": run, "table": table, "tail": tail}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_small_errors_of_two_thousand_events_are_seen(error):
     if error == "correlation":
         y[:, 1] += 0.3 * y[:, 0]
     if error == "tail":
-        y[:30, 2] += 5
+        y[:40, 2] += 5
     if error == "bump":
         y[:160] = rng.normal(size=(160, 5)) * 0.1 + 1
     assert decided(x, y).p < 1e-3

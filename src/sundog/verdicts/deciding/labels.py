@@ -20,7 +20,7 @@ from sundog.random import numpy_stream
 RELABELLINGS = 999  # with the observed labelling 1000: the ten largest are exactly 1 %
 SPLITS = 24  # real against real, for the bands
 EXPLAINING = 299  # relabellings behind a row that does not decide
-BLOCK = 8192  # rows held at once; labels are exchanged inside a block only, which is as exact and needs no memory
+BLOCK = 2048  # rows held at once; labels are exchanged inside a block only, which is as exact and needs no memory
 SMALLEST_EIGENVALUE = 1e-5  # of a correlation matrix, over the largest: below, float32 sums are rounding
 
 
