@@ -75,7 +75,7 @@ class Verdict(Result):
     rows : worst first (smallest p-value first)
     p_value : the global p-value, of the rows that decide together
     n_real, n_fake : rows of each sample
-    kind : "events" or "images"
+    kind : "events", "images" or "series"
     splits : how many random splits of the truth stand behind every band
     seed : of splits and relabellings
     evidence : what the report draws
