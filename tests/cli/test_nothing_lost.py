@@ -15,6 +15,7 @@ import torch
 import sundog
 from sundog import cli
 from sundog.errors import FileError, RunError
+from sundog.models.microcanonical.family import MicrocanonicalModel
 
 
 @pytest.fixture
@@ -177,3 +178,29 @@ def test_a_stopped_command_says_how_to_go_on(
     assert found == code
     assert said in line
     assert not [path for path in place.rglob("*") if ".part" in path.name]
+
+
+def test_a_stopped_sample_of_scattering_goes_on_to_the_same_bits(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("map.npy", np.random.default_rng(0).normal(size=(16, 16)).cumsum(0))
+    learned = ["fit", "scattering", "map.npy", "--kind", "images", "--set", "iterations=2", "-q", "-o", "run"]
+    assert cli.main(learned) == 0
+    monkeypatch.setattr("sundog.models.microcanonical.family.POINTS", {"cpu": 2 * 16 * 16, "other": 1})  # two at once
+    words = ["sample", "run", "-n", "6", "-q", "--out"]
+    assert cli.main([*words, "whole.npz"]) == 0
+    real, calls = MicrocanonicalModel._one_batch, []
+
+    def stopping(self, *given):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, *given)
+
+    monkeypatch.setattr(MicrocanonicalModel, "_one_batch", stopping)
+    assert cli.main([*words, "a.npz"]) == 130
+    assert "the sample in a.npz goes on" in capsys.readouterr().err
+    assert len(list(Path("a.npz.rows").iterdir())) == 1
+    assert cli.main([*words, "a.npz"]) == 0
+    assert len(calls) == 4 and not Path("a.npz.rows").exists()  # of three batches the first was there
+    assert sundog.load("a.npz").fingerprint() == sundog.load("whole.npz").fingerprint()

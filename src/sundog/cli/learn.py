@@ -41,6 +41,7 @@ from sundog.cli.options import (
     of_the_family,
     plan_of,
     resumable,
+    rows_kept,
     steps_shown,
 )
 
@@ -210,9 +211,9 @@ def sample(
     found = sundog.load_run(run, device=device)
     given = conditions(context)
     n = len(given) if isinstance(given, sundog.Dataset) else n
-    with steps_shown(found.model, not quiet and not as_json):
+    with rows_kept(found, out), steps_shown(found.model, not quiet and not as_json):
         fakes = found.sample(n, context=given, seed=seed)
-    fakes.save(out)
+        fakes.save(out)
     if isinstance(found, sundog.EmulatorRun):
         for name, values in zip(("mean", "std"), found.predict(fakes)):
             replace(fakes, values=values).save(out.with_name(f"{out.stem}-{name}{out.suffix}"))

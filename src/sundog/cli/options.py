@@ -390,6 +390,30 @@ def of_the_family(texts: Sequence[str] | None) -> dict[str, Any]:
 
 
 @contextmanager
+def rows_kept(run: Any, out: Path) -> Iterator[None]:
+    """Inside, a model that descends to its samples keeps them beside ``out``, batch by batch, and takes those it finds.
+
+    They are taken away at the end; after a stop they stay, and a line says how to go on.
+    """
+    if not hasattr(run.model, "kept"):
+        yield
+        return
+    import torch
+
+    from sundog.data.parts import forget, kept
+
+    folder = out.with_name(f"{out.name}.rows")
+    run.model.kept = lambda of, make: torch.from_numpy(
+        kept(folder, (run.identity, of), lambda: {"x": make().numpy()})["x"])
+    try:
+        with resumable(f"the sample in {out}"):
+            yield
+        forget(folder)
+    finally:
+        run.model.kept = None
+
+
+@contextmanager
 def steps_shown(model: Any, on: bool) -> Iterator[None]:
     """Inside, a model that descends to its samples shows the step and the mean loss on stderr."""
     if not on or not hasattr(model, "progress"):

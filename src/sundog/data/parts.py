@@ -7,18 +7,24 @@ the other, on local worker processes, or on an existing dask cluster.
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import shlex
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sundog.data.atomic import write_text
+import numpy as np
+from torch import Tensor
+
+from sundog.data.atomic import atomic_write, write_text
 from sundog.errors import FileError, MissingExtraError, OptionError, RunError
 
 Write = Callable[[Path, str, Any], object]
@@ -232,3 +238,50 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def kept(folder: Path, of: Any, make: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Arrays by name as a file of the folder holds them, or as ``make`` finds them now, which are then kept there.
+
+    The file is named by all that they depend on: ``of`` is made of tensors, arrays, sequences, instances of
+    dataclasses, and what has a ``repr``. What cannot be read is made again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{_digest(of)}.npz"
+    with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(file) as held:
+        return {name: held[name] for name in held.files}
+    found = {name: np.asarray(value) for name, value in make().items()}
+
+    def write(path: Path) -> None:
+        with path.open("wb") as stream:
+            np.savez(stream, **found)  # type: ignore[arg-type]
+
+    atomic_write(file, write)
+    return found
+
+
+def forget(folder: Path) -> None:
+    """Take away what ``kept`` wrote into a folder, and the folder, unless something else lies there."""
+    for file in folder.glob("*.npz"):
+        file.unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _digest(of: Any) -> str:
+    digest = hashlib.sha256()
+
+    def feed(part: Any) -> None:
+        part = part.detach().cpu().numpy() if isinstance(part, Tensor) else part
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype} {part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        elif isinstance(part, list | tuple) or is_dataclass(part):
+            digest.update(type(part).__name__.encode())
+            for each in part if isinstance(part, list | tuple) else vars(part).values():
+                feed(each)
+        else:
+            digest.update(repr(part).encode())
+
+    feed(of)
+    return digest.hexdigest()[:24]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -70,6 +70,7 @@ class MicrocanonicalModel(Model):
     known: Tensor
     prepared: Tensor
     progress: Progress | None = None
+    kept: Callable[[Any, Callable[[], Tensor]], Tensor] | None = None  # rows of before, by what they depend on
 
     def __init__(self, shape: Sequence[int], context_dim: int = 0, **options: Any) -> None:
         super().__init__(shape, context_dim, **options)
@@ -148,8 +149,11 @@ class MicrocanonicalModel(Model):
         return self.options.mean_field or self._room()
 
     def draw(self, noise: RowNoise, context: Tensor | None) -> Tensor:
-        found = torch.stack([descent.x for descent in self.synthesise(noise.n, noise)])
-        return found.reshape(-1, *self.layout.prefix, *self.layout.drawn)
+        def drawn() -> Tensor:
+            found = torch.stack([descent.x for descent in self.synthesise(noise.n, noise)])
+            return found.reshape(-1, *self.layout.prefix, *self.layout.drawn)
+
+        return drawn() if self.kept is None else self.kept((noise.seed, noise.first, noise.n), drawn)
 
     def synthesise(self, n: int, noise: torch.Generator | RowNoise, progress: Progress | None = None) -> list[Descent]:
         """n descents, with what each cost and how far it came (``loss`` is E); `sample` keeps their maps."""
