@@ -51,3 +51,17 @@ def test_samples_and_separations_take_the_words_of_the_scan(tmp_path: Path, caps
                        (["--seeds", "0:5", "--report", "a.html"], "a page shows one piece")):
         assert main([*separate, *more]) == 2
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_separations_of_many_seeds(tmp_path: Path) -> None:
+    fields = ["simulate", "gaussian-field", "--set", "size=32", "-q"]
+    assert main([*fields, "-n", "1", "--out", str(tmp_path / "mix.npz")]) == 0
+    assert main([*fields, "-n", "20", "--seed", "3", "--out", str(tmp_path / "noise.npz")]) == 0
+    words = ["separate", str(tmp_path / "mix.npz"), "-c", str(tmp_path / "noise.npz"), "--eras", "1",
+             "--iterations", "2", "--draws", "10", "-q"]
+    assert main([*words, "--seeds", "0:2", "--out", str(tmp_path / "many.npz")]) == 0
+    assert main([*words, "--seed", "1", "--out", str(tmp_path / "one.npz")]) == 0
+    first, second, alone = (sundog.load(tmp_path / path).values for path in (
+        "many/seed_0000/many.npz", "many/seed_0001/many.npz", "one.npz"))
+    assert second.equal(alone) and not first.equal(alone)

@@ -44,7 +44,7 @@ def _group() -> None:
 
 @app.command()
 def simulate(
-    nside: Annotated[int, typer.Option(help="Power of two; 512 takes half a minute of CPU, 2048 some minutes.")] = 256,
+    nside: Annotated[int, typer.Option(help="Power of two; 512 takes 20 s of CPU, 2048 some minutes.")] = 256,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the maps; a stopped sky goes on there.")] = Path(
         "sky"),
     cosmology: Annotated[str, typer.Option(help="wmap5 or planck18.")] = "wmap5",

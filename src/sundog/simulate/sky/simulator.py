@@ -155,7 +155,7 @@ def _checked(nside: int, seed: int, name: str | Cosmology, min_halo: float, tsz_
              cap: float | None) -> Cosmology:
     if nside != int(nside) or nside & (int(nside) - 1) or not _SMALLEST <= nside <= _LARGEST:
         raise OptionError("cannot simulate this NSIDE", got=nside, expected="a power of two, 16 to 8192",
-                          do="try 128 first; 512 takes half a minute of CPU")
+                          do="try 128 first; 512 takes 20 s of CPU")
     at_least(seed, 0, "seed")
     if not 1e12 <= min_halo <= 1e15:
         raise OptionError("min_halo out of range", got=min_halo, expected="1e12 to 1e15 solar masses",
