@@ -78,10 +78,11 @@ def main() -> None:
     get = lambda name: np.array([run[name] for run in runs])  # noqa: E731
     print(f"NSIDE {o.nside}, caps of {o.cap:g} degrees: CPU s {get('cpu').round(1).tolist()}, "
           f"GB {get('rss_gb').max():.2f}, kSZ rms {get('ksz_rms').mean():.3f} uK")
-    print("\n| l | kappa over target | D_l of kSZ, uK^2 |\n|---|---|---|")
-    root = math.sqrt(len(runs))
-    gaussian = get("gaussian").mean(0)
+    if len(runs) < 2:
+        return
+    root, gaussian = math.sqrt(len(runs)), get("gaussian").mean(0)
     share = np.hypot(get("kappa").std(0, ddof=1), get("gaussian").std(0, ddof=1)) / root / gaussian
+    print("\n| l | kappa over target | D_l of kSZ, uK^2 |\n|---|---|---|")
     for i, (low, high) in enumerate(zip(BANDS, BANDS[1:])):
         if i < len(gaussian):
             middle = 0.5 * (low + high)
