@@ -5,6 +5,10 @@ spectrum of the convergence with the same pixels, window and band limit. Each se
 --out and is not run again.
 
     OMP_NUM_THREADS=1 python benchmarks/sky_caps.py --nside 2048 --cap 10 --seeds 0 1 2 3 4 5 6 7 --out DIR
+    python benchmarks/sky_caps.py --law --out DIR
+
+--law prints the kinetic SZ of the recipe by its law, sum over shells of (T tau)^2 <v^2> (C_l of two halos + gas of one
+halo), the gas outside of halos above 1e13 solar masses smoothed over a comoving radius.
 """
 
 from __future__ import annotations
@@ -21,10 +25,20 @@ from pathlib import Path
 import numpy as np
 
 from sundog.data.sky.sphere import adjoint, angular_spectrum, gaussian_alm, pixelisation, synthesis
+from sundog.simulate.frequency import T_CMB
 from sundog.simulate.sky import simulate_sky
 from sundog.simulate.sky.cosmology import cosmology, matter_power
+from sundog.simulate.sky.halos import HaloLaw, concentration, nfw_window, virial_radius
 from sundog.simulate.sky.points import Region
-from sundog.simulate.sky.shells import lensing_power
+from sundog.simulate.sky.pressure import gas_window
+from sundog.simulate.sky.shells import (
+    density_power,
+    lensing_power,
+    optical_depth,
+    shells,
+    variance,
+    velocity_power,
+)  # fmt: skip
 
 BANDS = [400, 600, 800, 1000, 1250, 1500, 1750, 2000, 2500, 3000, 3500, 4000, 4500, 5000]
 
@@ -57,14 +71,45 @@ def measured(nside: int, degrees: float, seed: int) -> dict:
             **found, "gaussian": np.mean(gaussian, 0).tolist()}
 
 
+def law() -> None:
+    """Table of the kinetic SZ by its law."""
+    power = matter_power(cosmology())
+    model, layers = power.cosmology, shells(power.cosmology)
+    ell = np.unique(np.geomspace(2, 24_000, 90).astype(int))
+    wide, pixel = np.arange(2, 24_000), math.radians(0.5 / 60)
+    speed = [variance(v) for v in np.einsum("lss->sl", velocity_power(power, layers))]
+    print("| smoothed over, Mpc | " + " | ".join(f"D_{x}" for x in (1000, 2000, 3000, 5000)) + " | rms, 0.5 arcmin |")
+    for radius in (0.0, 0.2, 0.5, 0.8):
+        found = np.zeros(len(ell))
+        for shell, squared in zip(layers, speed):
+            halos = HaloLaw.of(power, shell)
+            one = np.zeros((2, len(ell)))
+            for log_mass, number in zip(halos.log_mass[::4], 4 * halos.number[::4]):
+                mass, z = math.exp(log_mass), shell.z
+                theta = float(virial_radius(model, np.array(mass), z)) * (1 + z) / max(shell.distance, 150.0)
+                windows = nfw_window(ell, theta, concentration(model, mass, z)), gas_window(ell, theta, mass, z)
+                one += number * (mass / model.density) ** 2 * np.square(windows) * 4 * math.pi / shell.volume**2
+            whole = density_power(power, shell, int(ell[-1]))[ell]
+            two = np.maximum(whole - one[0], 0.1 * whole) * np.exp(-((ell * radius / shell.distance) ** 2))
+            found += (T_CMB * 1e6 * optical_depth(model, shell)) ** 2 * squared * (two + one[1])
+        seen = np.interp(wide, ell, found) * (2 * wide + 1) / (4 * math.pi) * np.exp(-wide * (wide + 1) * pixel**2 / 12)
+        d = np.interp((1000, 2000, 3000, 5000), ell, ell * (ell + 1) * found / (2 * math.pi))
+        cells = [f"{radius:g}", *(f"{x:.2f}" for x in d), f"{math.sqrt(seen.sum()):.2f} uK"]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nside", type=int, default=2048)
     parser.add_argument("--cap", type=float, default=10.0, help="degrees")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4, 5, 6, 7])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--law", action="store_true")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     o = parser.parse_args()
+    if o.law:
+        law()
+        return
     o.out.mkdir(parents=True, exist_ok=True)
     path = lambda seed: o.out / f"cap_{o.nside}_{o.cap:g}_{seed}.json"  # noqa: E731
     if o.one is not None:
