@@ -137,7 +137,7 @@ def test_a_window_of_a_map_is_one_among_the_others() -> None:
     for seed in range(6):
         x = filamentary_field(1, 64, seed=seed).values.log()
         x = (x - x.mean()) / x.std()
-        local = Elsewhere(x, valid, True, J=3, L=4, bins=12, levels=8, smoothings=(0.0, 1.0), accuracy="fast",
+        local = Elsewhere.in_map(x, valid, True, J=3, L=4, bins=12, levels=8, smoothings=(0.0, 1.0), accuracy="fast",
                           isotropic=True)
         assert local.windows >= 6
         other = x.clone()
@@ -153,7 +153,7 @@ def test_a_lone_missing_pixel_has_a_window() -> None:
     valid[20, 30] = False
     for seed in range(6):
         x = filamentary_field(1, 48, seed=seed).values.log()
-        local = Elsewhere(x, valid, True, J=3, L=4, bins=8, levels=4, smoothings=(0.0,), accuracy="fast",
+        local = Elsewhere.in_map(x, valid, True, J=3, L=4, bins=8, levels=4, smoothings=(0.0,), accuracy="fast",
                           isotropic=True)
         assert local.windows >= FEWEST and 10 < local.around.sum() < 80
         wrong = x.clone()

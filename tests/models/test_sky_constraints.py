@@ -16,7 +16,10 @@ from sundog.models.microcanonical.family import MicrocanonicalModel
 from sundog.models.microcanonical.sky import SkyConstraints
 
 pytest.importorskip("ducc0")
-from sundog.statistics.sphere.transforms import copies, degrees, ring_order, synthesise_healpix
+from scipy.spatial import cKDTree
+
+from sundog.models.microcanonical.sky_gaps import Plane, conditional, constrained
+from sundog.statistics.sphere.transforms import copies, degrees, pixel_vectors, ring_order, synthesise_healpix
 
 DATA = Path(os.environ.get("SUNDOG_DATA", "../shared/data")) / "fields"
 
@@ -114,13 +117,99 @@ def test_large_scale_structure_on_the_sphere() -> None:
     assert (band_ratio(model, found.x, sky) - 1).abs().max() < 0.03
 
 
+def cap(nside: int, radius_deg: float, *centres: tuple[float, float]) -> Tensor:
+    """False within a radius of directions (colatitude, longitude) in degrees, RING order."""
+    vectors, shown = pixel_vectors(nside), np.ones(12 * nside**2, bool)
+    for place in centres:
+        theta, phi = np.radians(place)
+        at = np.array([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
+        shown &= vectors @ at < np.cos(np.radians(radius_deg))
+    return torch.from_numpy(shown)
+
+
+def test_constrained_gaussian_skies_have_the_conditional_law() -> None:
+    ell = np.arange(60)
+    power = torch.from_numpy((1.0 + ell) ** -2.5)
+    shown, vectors = cap(8, 14, (40, 70)), pixel_vectors(8)
+    gap, known = (np.flatnonzero(x) for x in (~shown.numpy(), shown.numpy()))
+    full = np.polynomial.legendre.legval(vectors @ vectors.T, (2 * ell + 1) / (4 * np.pi) * power.numpy())
+    sky = torch.from_numpy(np.random.default_rng(0).multivariate_normal(np.zeros(768), full, 161, method="cholesky"))
+    sky, other = sky[:-1], sky[-1:]
+    left = full[np.ix_(gap, gap)] - full[np.ix_(gap, known)] @ np.linalg.solve(
+        full[np.ix_(known, known)], full[np.ix_(known, gap)])
+
+    def off(found: Tensor) -> tuple[float, float]:
+        """Mean squared error over the gap, in the variance that is left, and its standard error."""
+        each = (found - sky[:, gap]).square().mean(1) / left.diagonal().mean()
+        return float(each.mean()), float(each.std()) / len(sky) ** 0.5
+
+    mean, error = off(conditional(torch.where(shown, sky, torch.nan), gap, shown, power, vectors))
+    assert abs(mean - 1) < 4 * error
+    drawn = other[:, gap] + conditional(torch.where(shown, sky - other, torch.nan), gap, shown, power, vectors)
+    assert abs(off(drawn)[0] - 2) < 1  # one random sky for all: the scatter of its own gap of eleven pixels stays
+    unbound = off(torch.zeros(len(sky), len(gap)))[0]
+    rough = off(constrained(torch.where(shown, sky, 0.0), shown, power)[:, gap])[0]  # the way of large gaps
+    assert unbound > 3 and rough < 0.5 * unbound
+
+
+def test_painting_in_a_sky_keeps_what_is_known_in_either_order() -> None:
+    nside = 16
+    sky, shown, order = gaussian_sky(nside, seed=3), cap(nside, 12, (60, 30), (100, 200)), ring_order(nside)
+    found = []
+    for nested in (False, True):
+        x, mask = torch.empty_like(sky), torch.empty_like(shown)
+        x[order if nested else slice(None)], mask[order if nested else slice(None)] = sky, shown
+        options = {"nested": nested, "levels": 4, "iterations": 6}
+        model = MicrocanonicalModel((len(sky),), domain="sphere", mask=mask, inpaint=True, **options)
+        model.prepare(torch.where(mask, x, 40.0)[None], None)
+        drawn = model.sample(1, None, generator(1))[0]
+        assert torch.equal(drawn[mask], x[mask]) and bool(drawn.isfinite().all()) and drawn.abs().max() < 6 * sky.std()
+        found.append(drawn[order] if nested else drawn)
+    assert torch.allclose(*found, atol=1e-3)
+    assert (found[0] - sky)[~shown].abs().mean() > 0.1 * sky.std()  # a draw, no copy
+    assert torch.equal(model.fill(x[None], torch.ones(len(sky)), generator(0))[0], x)
+
+
+def test_half_a_sky_grows_to_the_whole_of_it() -> None:
+    sky, shown = gaussian_sky(16, seed=4), cap(16, 60, (90, 0))
+    model = MicrocanonicalModel((len(sky),), domain="sphere", mask=shown, inpaint=True, iterations=8, levels=0)
+    model.prepare(sky[None], None)
+    drawn = model.sample(1, None, generator(1))[0]
+    assert torch.equal(drawn[shown], sky[shown])
+    assert 0.4 < float(drawn[~shown].var() / sky[shown].var()) < 2.5
+
+
+@pytest.mark.slow
+def test_filled_gaps_of_a_sky_pass_among_windows_cut_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    nside, step = 64, (np.pi / 3) ** 0.5 / 64
+    g = gaussian_sky(nside, 0, -2.5)
+    sky = g / g.std()
+    sky = sky + 0.35 * sky**2
+    k = np.arange(30)
+    centres = np.degrees(np.stack([np.arccos(1 - (2 * k + 1) / 30), k * np.pi * (3 - 5**0.5)], 1))
+    shown, vectors = cap(nside, 4.5, *map(tuple, centres)), pixel_vectors(nside)
+    tree = cKDTree(vectors)
+
+    def cut(x: Tensor, at: np.ndarray) -> Tensor:
+        return torch.stack([Plane.at(place, 16, tree, step).of(x) for place in at])
+
+    places = pixel_vectors(8)
+    apart = places[cKDTree(vectors[~shown.numpy()]).query(places)[0] > 2 * np.sin(np.radians(4) / 2)]
+    theta, phi = np.radians(centres).T
+    holes = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], 1)
+    p = []
+    for close in (0.5, 1e9):  # the control stops at the constrained Gaussian start
+        monkeypatch.setattr("sundog.models.microcanonical.sky_gaps.CLOSE", close)
+        model = MicrocanonicalModel((len(sky),), domain="sphere", mask=shown, inpaint=True, iterations=60)
+        model.prepare(sky[None], None)
+        filled = cut(model.sample(1, None, generator(1))[0], holes)
+        p.append(sundog.judge(cut(sky, apart[::3]), filled, splits=8, statistics="deciding").p_value)
+    assert p[0] > 0.01 > p[1]
+
+
 def test_bad_skies_are_named() -> None:
     with pytest.raises(OptionError, match="HEALPix"):
         MicrocanonicalModel((1000,), domain="sphere")
-    for options in ({"boundary": "edge-mask"}, {"canvas": (3072,)}, {"inpaint": True, "mask": torch.ones(768)}):
-        with pytest.raises(OptionError, match=f"the sphere does not know: got {next(iter(options))},.*square patches"):
+    for options in ({"boundary": "edge-mask"}, {"canvas": (3072,)}):
+        with pytest.raises(OptionError, match=f"the sphere does not know: got {next(iter(options))},.*inpaint=True"):
             MicrocanonicalModel((768,), domain="sphere", **options)
-    model = MicrocanonicalModel((768,), domain="sphere", levels=0, iterations=1)
-    model.prepare(gaussian_sky(8, seed=0)[None], None)
-    with pytest.raises(OptionError, match="gaps"):
-        model.fill(torch.zeros(1, 768), torch.ones(768), generator(0))

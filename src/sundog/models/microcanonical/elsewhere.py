@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, max_pool2d, pad
+from torch.nn.functional import adaptive_avg_pool2d
 
 from sundog.models.microcanonical.examples import missing_distance
 from sundog.statistics.maps.bands import BandPowers
@@ -31,40 +31,52 @@ class Elsewhere:
 
     Parameters
     ----------
-    field : (channels, ny, nx) map with a first guess in the gap
-    valid : (ny, nx) known pixels
-    periodic : whether the map wraps around
-    J, L, accuracy, isotropic, bins, levels, smoothings : as in `MicrocanonicalModel`; fewer octaves in small gaps
+    around : (ny, nx) the window: 1 in the gap and just around it
+    width : of the gap in pixels; small ones have fewer octaves
+    J, L, accuracy, isotropic, bins, levels, smoothings : as in `MicrocanonicalModel`
 
-    ``windows`` counts the places found; below `FEWEST` there is no distance.
+    Windows come of the same map (`in_map`) or of others (`among`). ``windows`` counts them; below `FEWEST` there is no
+    distance.
     """
 
-    def __init__(
-        self, field: Tensor, valid: Tensor, periodic: bool, *, J: int, bins: int, levels: int,
-        smoothings: tuple[float, ...], **scattering: Any,
-    ) -> None:  # fmt: skip
-        gap = (~valid).to(field)
-        width = 2 * float(missing_distance(~valid, True).max())
+    def __init__(self, around: Tensor, width: float, *, J: int, bins: int, levels: int, smoothings: tuple[float, ...],
+                 **scattering: Any) -> None:
+        self.around, self.windows = around[None], 0
+        self.octaves = max(1, min(J, int(math.log2(max(width, 4))) - 1))
         self.smoothings = tuple(s for s in smoothings if s < width / 4)
-        opened = max_pool2d(pad(gap[None], (2, 2, 2, 2), mode="circular"), 5, stride=1)  # lone pixels, smoothed, sink
-        self.around = ((gaussian_smooth(gap[None], SEAM, periodic=True) > 0.1) | (opened > 0)).to(field)
-        octaves = max(1, min(J, int(math.log2(max(width, 4))) - 1))
+        self._bins, self._levels, self._scattering = bins, levels, scattering
+
+    @staticmethod
+    def in_map(field: Tensor, valid: Tensor, periodic: bool, **options: Any) -> Elsewhere:
+        """Of a map (channels, ny, nx) with a first guess where it is not ``valid``: the window moved in it."""
+        gap = (~valid).to(field)
+        around = (gaussian_smooth(gap, SEAM, periodic=True) > 0.1).to(field)
+        found = Elsewhere(around, 2 * float(missing_distance(~valid, True).max()), **options)
         trusted = valid.clone()
         if not periodic:
-            edge = 2**octaves
+            edge = 2**found.octaves
             trusted[:edge], trusted[-edge:], trusted[:, :edge], trusted[:, -edge:] = False, False, False, False
-        places = _places(self.around[0], trusted.to(field))
-        self.windows = len(places)
+        return found._against(field[None], _places(around, trusted.to(field)))
+
+    @staticmethod
+    def among(maps: Tensor, around: Tensor, width: float, **options: Any) -> Elsewhere:
+        """Of maps (n, channels, ny, nx), each with the window in the same place."""
+        return Elsewhere(around, width, **options)._against(maps, around[None])
+
+    def _against(self, maps: Tensor, regions: Tensor) -> Elsewhere:
+        self.windows = len(maps) * len(regions)
         if self.windows < FEWEST:
-            return
-        size = (int(valid.shape[0]), int(valid.shape[1]))
-        self.bands = BandPowers(size, bins)
-        self.phi = ScatteringCovariance(size, octaves, regions=self.around, **scattering)
+            return self
+        size = (int(maps.shape[-2]), int(maps.shape[-1]))
+        self.bands = BandPowers(size, self._bins)
+        self.phi, other = (ScatteringCovariance(size, self.octaves, regions=part, **self._scattering)
+                           for part in (self.around, regions))
         with torch.no_grad():
-            other = ScatteringCovariance(size, octaves, regions=places, **scattering)
-            self.places = [[level_thresholds(s, levels) for s in smoothed_pyramid(x[None] - x.mean(), self.smoothings)]
-                           for x in field] if levels and self.smoothings else []
-            self.targets = [(v[0].mean(0), v[0].std(0)) for v in self._measured(field[None], other, places)]
+            self.places = [[level_thresholds(s, self._levels) for s in smoothed_pyramid(x - x.mean(), self.smoothings)]
+                           for x in maps.unbind(1)] if self._levels and self.smoothings else []
+            measured = (v.flatten(0, 1) for v in self._measured(maps, other, regions))
+            self.targets = [(v.mean(0), v.std(0)) for v in measured]
+        return self
 
     def energies(self, x: Tensor) -> Tensor:
         """Mean squared pull, of scattering statistics, bands and levels alike, of maps (n, channels, ny, nx): (n,)."""

@@ -33,6 +33,7 @@ from sundog.models.microcanonical.ensemble import mean_field_energy
 from sundog.models.microcanonical.examples import Examples
 from sundog.models.microcanonical.options import MicrocanonicalOptions
 from sundog.models.microcanonical.sky import SkyConstraints
+from sundog.models.microcanonical.sky_gaps import fill_sky
 from sundog.models.options import Options
 from sundog.solve.descend import Descent, Progress
 from sundog.solve.gaps import fill_gaps
@@ -168,9 +169,6 @@ class MicrocanonicalModel(Model):
         The targets are those of the examples that were learned; the gaps of ``maps`` may hold any finite number.
         """
         self._check_prepared()
-        if self.options.domain == "sphere":
-            raise OptionError("gaps of skies", got="domain sphere", expected="lines, maps or cubes",
-                              do="cut patches and fill those")  # fmt: skip
         fixed = self._fields(maps)
         noise = self.row_noise(len(fixed), generator)
         found = self._descended(noise, fixed, self.progress, given_mask(mask, self.layout.seen))
@@ -243,15 +241,19 @@ class MicrocanonicalModel(Model):
         those of the examples for the share of the gap. Those hardly see the seam, so a weak pull towards the start, in
         units of its variance at each frequency, keeps it out.
         """
-        assert isinstance(self.constraints, Constraints)
         known, o = self._inward(held[None], valid), self.options
+        if isinstance(self.constraints, SkyConstraints):
+            found = fill_sky(self.constraints, start, known[0], valid, self._budget(1, progress), J=o.J, L=o.L,
+                             bins=o.bins, accuracy=o.accuracy, isotropic=o.isotropic, levels=o.levels,
+                             smoothings=o.smoothings)
+            return replace(found, x=torch.where(valid, held, self._outward(found.x[None])[0]))
         share = 1 - float(valid.float().mean())
         goal = self.constraints.leaning_on(Examples(known, valid, o.boundary), share)
         power = goal.bands.spread(goal.powers[:, goal.bands.used]).clamp_min(float(goal.powers.min()))
         half = power.unflatten(-1, (*goal.drawn[:-1], goal.drawn[-1] // 2 + 1))
         x = start + fill_gaps(torch.where(valid, known[0] - start, 0.0), valid, half)
         if valid.ndim == 2:
-            local = Elsewhere(
+            local = Elsewhere.in_map(
                 torch.where(valid, known[0], x), valid, o.boundary == "periodic", J=o.J, L=o.L, accuracy=o.accuracy,
                 isotropic=o.isotropic, bins=o.bins, levels=o.levels, smoothings=o.smoothings,
             )  # fmt: skip

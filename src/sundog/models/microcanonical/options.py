@@ -9,6 +9,7 @@ from typing import Any
 from sundog.errors import OptionError
 from sundog.models.microcanonical.canvas import AXES, Layout, given_mask, layout_of, nside_of
 from sundog.models.microcanonical.examples import octaves_beside
+from sundog.models.microcanonical.sky import octaves_in_sky
 from sundog.models.options import Options, option
 
 
@@ -51,17 +52,17 @@ class MicrocanonicalOptions(Options):
         if self.J is not None:
             return self
         if self.domain == "sphere":
-            return replace(self, J=max(1, int(math.log2(2 * nside_of(seen[0]))) - 2))
+            return replace(self, J=octaves_in_sky(valid, nside_of(seen[0]), self.nested))
         most = max(1, int(math.log2(min(seen))) - (1 if len(seen) == 2 else 2))
         return replace(self, J=octaves_beside(valid, self.boundary == "periodic", most))
 
     def _check(self, layout: Layout) -> None:
         apart = layout.seen != layout.drawn
-        given = {"inpaint": bool(self.inpaint), "canvas": apart, "boundary": self.boundary != "periodic"}
+        given = {"canvas": apart, "boundary": self.boundary != "periodic"}
         if self.domain == "sphere" and any(given.values()):
             raise OptionError("options that the sphere does not know", got=", ".join(n for n in given if given[n]),
-                              expected="mask= alone: missing pixels enter no average",
-                              do="leave them out; to fill gaps, or draw more sky, cut square patches and fit those")
+                              expected="mask=, and inpaint=True to keep what it shows",
+                              do="leave them out; a part of a sky grows to the whole of it by mask= and inpaint=True")
         if self.inpaint and self.mask is None:
             raise OptionError("nothing to paint in", got="no mask", expected="mask=, 0 where pixels are missing",
                               do="pass the mask, or leave inpaint out")

@@ -11,23 +11,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from sundog.models.base import RowNoise
-from sundog.models.microcanonical.examples import Examples
+from sundog.models.microcanonical.examples import KEPT, Examples
 from sundog.statistics.maps.levels import level_fractions, level_thresholds
 from sundog.statistics.scattering.labels.coefficients import ScatteringCoefficients
-from sundog.statistics.sphere.scattering import SphereScatteringCovariance
+from sundog.statistics.sphere.scattering import MASK_REACH, SphereScatteringCovariance
 from sundog.statistics.sphere.transforms import (
     analyse_healpix,
     copies,
     degrees,
+    pixel_vectors,
     ring_order,
     synthesise_healpix,
 )
 
 POWER_FLOOR = 1e-12  # of the strongest band
+TAPER = 6.0  # pixels
 
 
 class SkyConstraints(nn.Module):
@@ -67,15 +71,16 @@ class SkyConstraints(nn.Module):
             self.register_buffer(name, torch.zeros(size))
 
     def measure(self, examples: Examples) -> None:
-        """Set the targets to the means over the examples; missing pixels count as the mean in powers and fractions."""
+        """Set the targets to the means over the examples; of powers, under a window that is 0 at missing pixels."""
         with torch.no_grad():
             phi = self.phi if examples.whole else SphereScatteringCovariance(
                 self.nside, mask=examples.valid, **self._options)  # fmt: skip
             x = examples.maps[:, 0]
             self._set("raw", phi(x).vector.mean(0, keepdim=True))
             alm = self._analysed(x)
-            share = float(examples.valid.float().mean())  # a masked sky has lost that share of its power
-            powers = self._powers(alm).mean(0, keepdim=True) / share
+            w = self._taper(examples.valid).to(x)
+            seen = (x - (x * w).sum(-1, keepdim=True) / w.sum()) * w
+            powers = self._powers(self._analysed(seen)).mean(0, keepdim=True) / w.square().mean()
             self._set("powers", powers.clamp_min(POWER_FLOOR * float(powers.max())))
             smooth = self._smoothed(x, alm) if self.levels.shape[-1] else []
             if not examples.whole:
@@ -126,6 +131,11 @@ class SkyConstraints(nn.Module):
         out[:, self.order] = sky
         return out[:, None].to(self.raw) + self.raw[0, 0]
 
+    def spectrum(self) -> Tensor:
+        """C_l of the targets, (lmax + 1,); the monopole has that of the strongest band."""
+        powers = torch.cat([self.powers.max()[None], self.powers[0]]).double()
+        return powers[self.band[: self.lmax + 1]]  # m = 0 comes first
+
     def _analysed(self, x: Tensor) -> Tensor:
         # Both sides of every comparison share the error of the quadrature: no iterations.
         return analyse_healpix(x[:, self.order], self.lmax, 0)
@@ -161,8 +171,32 @@ class SkyConstraints(nn.Module):
         window = torch.exp(-0.5 * self.ell * (self.ell + 1) * sigma**2).to(share.real)
         return synthesise_healpix(share * window, nside, self.lmax)[0] > 0.9
 
+    def _taper(self, valid: Tensor) -> Tensor:
+        """Weights (pixels,): sin^2 of the distance to the nearest missing pixel, 1 from six pixels on."""
+        if bool(valid.all()):
+            return torch.ones(len(valid))
+        vectors = pixel_vectors(self.nside)
+        hidden = ~valid[self.order].numpy()
+        distance = cKDTree(vectors[hidden]).query(vectors)[0] / math.sqrt(4 * math.pi / len(vectors))
+        out = torch.empty(len(valid))
+        out[self.order] = torch.from_numpy(np.sin(np.pi / 2 * np.clip(distance / TAPER, 0, 1)) ** 2).float()
+        return out
+
     def _set(self, name: str, value: Tensor) -> None:
         self._buffers[name] = value.to(self._buffers[name])
+
+
+def octaves_in_sky(valid: Tensor, nside: int, nested: bool) -> int:
+    """Octaves of a sky, fewer beside a mask: as many as the coarsest of which keeps a fifth of the sky; at least 1."""
+    J, lmax = max(1, int(math.log2(2 * nside)) - 2), 2 * nside
+    if bool(valid.all()):
+        return J
+    vectors = pixel_vectors(nside)
+    hidden = ~(valid[ring_order(nside)] if nested else valid).numpy()
+    angle = 2 * np.arcsin(np.clip(cKDTree(vectors[hidden]).query(vectors)[0] / 2, 0, 1))
+    while J > 1 and (angle > MASK_REACH * 2**J / lmax).mean() < KEPT:
+        J -= 1
+    return J
 
 
 def _bands(lmax: int, bins: int) -> tuple[Tensor, Tensor]:
