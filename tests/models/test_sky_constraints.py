@@ -135,8 +135,9 @@ def test_constrained_gaussian_skies_have_the_conditional_law() -> None:
     full = np.polynomial.legendre.legval(vectors @ vectors.T, (2 * ell + 1) / (4 * np.pi) * power.numpy())
     sky = torch.from_numpy(np.random.default_rng(0).multivariate_normal(np.zeros(768), full, 161, method="cholesky"))
     sky, other = sky[:-1], sky[-1:]
-    left = full[np.ix_(gap, gap)] - full[np.ix_(gap, known)] @ np.linalg.solve(
-        full[np.ix_(known, known)], full[np.ix_(known, gap)])
+    among, across = full[np.ix_(known, known)], full[np.ix_(known, gap)]
+    filter_ = np.linalg.solve(among + np.eye(len(known)) * float(power[-1]) * 768 / (4 * np.pi), across)
+    left = full[np.ix_(gap, gap)] - 2 * across.T @ filter_ + filter_.T @ among @ filter_
 
     def off(found: Tensor) -> tuple[float, float]:
         """Mean squared error over the gap, in the variance that is left, and its standard error."""
@@ -181,7 +182,7 @@ def test_half_a_sky_grows_to_the_whole_of_it() -> None:
 
 @pytest.mark.slow
 def test_filled_gaps_of_a_sky_pass_among_windows_cut_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    nside, step = 64, (np.pi / 3) ** 0.5 / 64
+    nside, step, side = 64, (np.pi / 3) ** 0.5 / 64, 10
     g = gaussian_sky(nside, 0, -2.5)
     sky = g / g.std()
     sky = sky + 0.35 * sky**2
@@ -191,10 +192,12 @@ def test_filled_gaps_of_a_sky_pass_among_windows_cut_elsewhere(monkeypatch: pyte
     tree = cKDTree(vectors)
 
     def cut(x: Tensor, at: np.ndarray) -> Tensor:
-        return torch.stack([Plane.at(place, 16, tree, step).of(x) for place in at])
+        return torch.stack([Plane.at(place, side, tree, step).of(x) for place in at])
 
-    places = pixel_vectors(8)
-    apart = places[cKDTree(vectors[~shown.numpy()]).query(places)[0] > 2 * np.sin(np.radians(4) / 2)]
+    places, apart = pixel_vectors(32)[::7], []
+    for place in places[cKDTree(vectors[~shown.numpy()]).query(places)[0] > 2 * np.sin(np.radians(5) / 2)]:
+        if all(place @ other < np.cos(side * step) for other in apart):  # windows share no pixels
+            apart.append(place)
     theta, phi = np.radians(centres).T
     holes = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], 1)
     p = []
@@ -203,7 +206,7 @@ def test_filled_gaps_of_a_sky_pass_among_windows_cut_elsewhere(monkeypatch: pyte
         model = MicrocanonicalModel((len(sky),), domain="sphere", mask=shown, inpaint=True, iterations=60)
         model.prepare(sky[None], None)
         filled = cut(model.sample(1, None, generator(1))[0], holes)
-        p.append(sundog.judge(cut(sky, apart[::3]), filled, splits=8, statistics="deciding").p_value)
+        p.append(sundog.judge(cut(sky, np.array(apart)), filled, splits=8, statistics="deciding").p_value)
     assert p[0] > 0.01 > p[1]
 
 

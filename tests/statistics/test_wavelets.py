@@ -10,6 +10,7 @@ import torch
 
 from sundog.errors import OptionError, ShapeError
 from sundog.statistics.wavelets.filters import (
+    ACCURACY,
     angles,
     bump,
     bump_angles,
@@ -19,6 +20,7 @@ from sundog.statistics.wavelets.filters import (
     grid_size,
     low_pass,
     morlet,
+    octave_filters,
 )
 
 # filter_bank(32, 32, J=3, L=4) of kymatio 0.3.0, psi[j][theta] at rows and columns (1, 2), (3, 30), (6, 1), (27, 4),
@@ -125,3 +127,17 @@ def test_tiny_maps_are_refused() -> None:
     with pytest.raises(ShapeError):
         full_bank("morlet", (2, 50), 1, 4)
     assert default_scales((4, 4)) == 1
+
+
+def test_the_sum_of_the_octaves_is_no_tiling() -> None:
+    """Half the sum over octaves and directions of |psi(k)|^2 + |psi(-k)|^2: what docs/scattering.md says of it."""
+    n, total = 256, torch.zeros(256, 256, dtype=torch.float64)
+    for j in range(7):
+        square = octave_filters((n, n), "morlet", j, 4, ACCURACY["accurate"][0]).double().square().sum(0)
+        at = (torch.fft.fftfreq(len(square)) * len(square)).round().long() % n
+        total[at[:, None], at] += square
+    total = (total + total.flip(0, 1).roll((1, 1), (0, 1))) / 2
+    k = torch.hypot(torch.fft.fftfreq(n)[:, None].expand(n, n), torch.fft.fftfreq(n).expand(n, n))
+    inside = total[(k > 8 / n) & (k < 0.35)]
+    found = [float(x) for x in (inside.min(), inside.max(), total[0, n // 2], total[n // 2, n // 2])]
+    assert found == pytest.approx([0.59, 0.91, 0.72, 0.13], abs=0.01)

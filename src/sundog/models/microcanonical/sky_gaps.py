@@ -31,7 +31,7 @@ from sundog.statistics.sphere.transforms import analyse_healpix, copies, degrees
 Array = NDArray[Any]
 STEPS = 60  # of the messenger field, two transforms each
 NEAREST = 1500  # known pixels that say what a gap holds
-JITTER = 1e-5  # on the diagonal of their covariance
+JITTER = 1e-6  # of their variance, on the diagonal of their covariance
 WIDEST = math.radians(25)  # radius of a gap in a tangent plane
 STRAIN = 0.005  # weight of the squared change from the start, in units of its variance, in gaps without windows
 FRAME = 3.0  # side of a window over the width of its gap
@@ -68,7 +68,8 @@ def conditional(x: Tensor, gap: Array, seen: Tensor, power: Tensor, vectors: Arr
         return np.asarray(table(np.arccos(np.clip(vectors[a] @ vectors[b].T, -1, 1))))
 
     among = covariance(near, near)
-    among[np.diag_indices(len(near))] *= 1 + JITTER
+    # Pixels hold more than l <= lmax: as much as the last C_l in every further mode, which would else be amplified.
+    among[np.diag_indices(len(near))] += JITTER * table(0.0) + float(power[-1]) * len(vectors) / (4 * math.pi)
     found = covariance(gap, near) @ solve(among, x.double().numpy()[:, near].T, assume_a="pos")
     return torch.from_numpy(found.T).to(x)
 
