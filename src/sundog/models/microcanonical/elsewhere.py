@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, max_pool2d, pad
 
 from sundog.models.microcanonical.examples import missing_distance
 from sundog.statistics.maps.bands import BandPowers
@@ -49,8 +49,7 @@ class Elsewhere:
     @staticmethod
     def in_map(field: Tensor, valid: Tensor, periodic: bool, **options: Any) -> Elsewhere:
         """Of a map (channels, ny, nx) with a first guess where it is not ``valid``: the window moved in it."""
-        gap = (~valid).to(field)
-        around = (gaussian_smooth(gap, SEAM, periodic=True) > 0.1).to(field)
+        around = opened((~valid).to(field), periodic=True)
         found = Elsewhere(around, 2 * float(missing_distance(~valid, True).max()), **options)
         trusted = valid.clone()
         if not periodic:
@@ -105,6 +104,13 @@ class Elsewhere:
                               for a, w in zip(levels, widths)]
             parts.append(torch.cat(found, -1))
         return parts
+
+
+def opened(gap: Tensor, *, periodic: bool) -> Tensor:
+    """A gap (ny, nx) of ones and what lies just around it."""
+    mode = "circular" if periodic else "constant"
+    near = max_pool2d(pad(gap[None, None], (2, 2, 2, 2), mode=mode), 5, stride=1)[0, 0]  # lone pixels, smoothed, sink
+    return ((gaussian_smooth(gap, SEAM, periodic=periodic) > 0.1) | (near > 0)).to(gap)
 
 
 def _places(around: Tensor, trusted: Tensor) -> Tensor:

@@ -21,11 +21,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from sundog.models.microcanonical.elsewhere import CLOSE, FEWEST, SEAM, WINDOWS, Elsewhere
+from sundog.models.microcanonical.elsewhere import CLOSE, FEWEST, SEAM, WINDOWS, Elsewhere, opened
 from sundog.models.microcanonical.sky import SkyConstraints
 from sundog.solve.descend import Descent
 from sundog.solve.together import descend_rows
-from sundog.statistics.maps.morphology import gaussian_smooth
 from sundog.statistics.sphere.transforms import analyse_healpix, copies, degrees, pixel_vectors, synthesise_healpix
 
 Array = NDArray[Any]
@@ -192,7 +191,7 @@ def _window(gap: Array, seen: Tensor, vectors: Array, tree: cKDTree, step: float
     plane = Plane.at(centre / norm, side, tree, step)
     inside = torch.zeros(len(vectors), dtype=torch.float64)
     inside[torch.from_numpy(gap)] = 1
-    around = (gaussian_smooth((plane.of(inside) > 0.3).double(), SEAM) > 0.1).float()
+    around = opened((plane.of(inside) > 0.3).float(), periodic=False)
     reach = 2 * math.sin(min(math.pi, radius + 4 * SEAM * step) / 2)
     places = pixel_vectors(8)
     places = places[cKDTree(vectors[~seen.numpy()]).query(places)[0] > reach]
