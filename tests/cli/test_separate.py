@@ -80,3 +80,14 @@ def test_wrong_input_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str
         error = capsys.readouterr().err
         assert told in error
         assert error.count("\n") == 1
+
+
+def test_a_small_array_is_a_map_and_a_table_is_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("mixture", "noise"):
+        np.save(folder / f"{name}.npy", sundog.load(folder / f"{name}.npz").values.squeeze().numpy())
+    words = ["separate", str(folder / "mixture.npy"), "-c", str(folder / "noise.npy"), "--out", str(folder / "o.npz")]
+    assert main([*words, *QUICK]) == 0
+    assert sundog.load(folder / "o.npz").values.shape == (1, 2, 32, 32)
+    (folder / "t.csv").write_text("a,b\n1,2\n3,4\n")
+    assert main(["separate", str(folder / "t.csv"), *words[2:]]) == 2
+    assert "a table is no map" in capsys.readouterr().err

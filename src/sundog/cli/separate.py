@@ -68,7 +68,7 @@ def separate(
 
     before_work(report, data=out, read=truth)
     valid = None if mask is None else load(mask, kind="images", say=False).values.squeeze().numpy()
-    mixture = load(files[0], mask=valid)
+    mixture = load(files[0], kind="images", mask=valid)
     if of_the_sphere(mixture):
         raise OptionError("separation works on flat maps", got=f"{files[0].name}, the whole sky", expected="patches",
                           do=f"cut it first: sundog sky project {files[0]} --out patches.npz; --back joins them again")
@@ -85,7 +85,7 @@ def separate(
     if report is not None:
         from sundog.reports.pages.separation import write_page
 
-        known = None if truth is None else load(truth).values.reshape(found.signal.shape)
+        known = None if truth is None else load(truth, kind="images").values.reshape(found.signal.shape)
         unit = mixture.units[0] if mixture.units else ""
         write_page(found, report, truth=known, unit=unit, pixel_arcmin=mixture.pixel_arcmin)
     if as_json:
@@ -124,7 +124,7 @@ def _sources(mixture: Dataset, named: list[str], more: list[Path], observed: Pat
     found: dict[str, Any] = {name: _stack(paths, mixture) for name, paths in groups.items()}
     if observed is not None:
         size = mixture.values.shape
-        found["observed"] = Observed(load(observed), (size[-2], size[-1]))
+        found["observed"] = Observed(load(observed, kind="images"), (size[-2], size[-1]))
     if not found:
         raise OptionError("no contamination", got="a mixture alone", expected="maps of the contamination",
                           do="sundog separate mixture.fits --contamination noise/*.fits, or --observed patch.fits")
@@ -150,7 +150,7 @@ def _losses(words: list[str], ancillary: Path | None) -> list[Loss]:
     for word in words:
         if word not in known:
             raise OptionError("unknown loss", got=word, expected=" | ".join(LOSSES), do="use --ancillary for Cross")
-    extra = [] if ancillary is None else [Cross(load(ancillary).values.flatten(0, -3))]
+    extra = [] if ancillary is None else [Cross(load(ancillary, kind="images").values.flatten(0, -3))]
     return [known[word]() for word in words] + extra
 
 

@@ -128,9 +128,9 @@ class EmulationResult(Result):
         told = "" if self.significant else ", which is not significant"
         lines = [f"{first.name} is best on {self.runs} runs, {self.folds} folds: {how} {second.name} "
                  f"(p = {self.p_value:.2g}{told})", "",
-                 f"{'emulator':<18} {'error':>9} {'+-':>9} {'in 1 std':>9} {'in 2 std':>9} {'CPU s':>7}"]
+                 f"{'emulator':<18} {'error':>9} {'+-':>9} {'in 1 std':>9} {'in 2 std':>9} {'time [s]':>8}"]
         lines += [f"{row.name:<18} {row.error:>9.3g} {row.error_bar:>9.2g} {_percent(row.inside[0]):>9} "
-                  f"{_percent(row.inside[1]):>9} {row.seconds:>7.1f}" for row in self.rows]
+                  f"{_percent(row.inside[1]):>9} {row.seconds:>8.1f}" for row in self.rows]
         return "\n".join([*lines, *self.notes])
 
 
