@@ -10,7 +10,7 @@ C2ST and NPLM give no p; that of a normal and of a gamma law fitted to null samp
 
     python benchmarks/judge_peers.py run --n 2000 --results peers.jsonl      # resumable: every sample is one line
     python benchmarks/judge_power.py run --n 2000 --results power.jsonl      # draws the same samples
-    python benchmarks/judge_peers.py table --results peers.jsonl power.jsonl
+    python benchmarks/judge_peers.py table --results peers.jsonl power.jsonl [deciding.jsonl]
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def table(options: argparse.Namespace) -> None:
             null[_law(name, line["key"])].append(value)
     for (name, law), x in null.items():
         print(f"{name} on {law}: {np.mean(x):.4g} +- {np.std(x, ddof=1):.4g} in {len(x)} null samples")
-    rows = joined(options.results)
+    rows = [line for line in joined(options.results) if line["key"][2] != "null"]
     statistics = {tuple(line["key"]): line["statistics"] for line in lines}
     for line in rows:
         for name, value in statistics[tuple(line["key"])].items():

@@ -8,7 +8,7 @@ the likelihood ratio, the bound where it is known, has 95 % power (for the other
 
     python benchmarks/judge_power.py run --results power.jsonl     # resumable: every repeat is one line
     python benchmarks/judge_power.py run --real --n 500 --data FOLDER --results power.jsonl
-    python benchmarks/judge_power.py table --results power.jsonl [more.jsonl ...]   # samples that all files hold
+    python benchmarks/judge_power.py table --results power.jsonl [deciding.jsonl]
 """
 
 from __future__ import annotations
@@ -253,15 +253,13 @@ def table(options: argparse.Namespace) -> None:
 
 
 def joined(paths: list[str]) -> list[dict]:
-    """Lines of samples that every file has, with the p of all; the judge's own rows from the last that has them."""
+    """Lines of the samples of the first file, with the p of all files; the judge's own rows are those of the last."""
     files = [{tuple(row["key"]): row for row in map(json.loads, Path(path).read_text().splitlines())} for path in paths]
     lines = []
-    for key in (key for key in files[0] if all(key in file for file in files)):
-        p: dict[str, float] = {}
-        for file in files:
-            more = file[key]["p"]
-            p = {name: v for name, v in p.items() if "global" not in more or not ours(name)} | more
-        lines.append(files[0][key] | {"p": p, "cpu": sum(file[key]["cpu"] for file in files)})
+    for key, line in files[0].items():
+        p = {name: v for file in files if key in file for name, v in file[key]["p"].items() if not ours(name)}
+        p |= {name: v for name, v in files[-1].get(key, {"p": {}})["p"].items() if ours(name)}
+        lines.append(line | {"p": p, "cpu": sum(file[key]["cpu"] for file in files if key in file)})
     return lines
 
 
@@ -289,7 +287,7 @@ def print_table(lines: list[dict]) -> None:
     needs = np.array([c["global"] for c in columns.values()])
     print("| global / best published | " + " | ".join(f"{r:.2f}" for r in needs / best) + " |")
     print("| global / best own row | " + " | ".join(f"{r:.2f}" for r in needs / own) + " |")
-    repeats = [len(v) for tests in held.values() for v in tests["global"].values()]
+    repeats = [len(v) for tests in held.values() for test in tests.values() for v in test.values()]
     print(f"\ngeometric means {np.exp(np.log(needs / best).mean()):.2f} and {np.exp(np.log(needs / own).mean()):.2f}; "
           f"{min(repeats)} to {max(repeats)} repeats; {cpu / 60:.1f} CPU minutes")
 
