@@ -5,6 +5,7 @@
 
 from sundog.tasks.radio.archives import as_cutouts, read_archive
 from sundog.tasks.radio.catalogue import Catalogue, read_catalogue, write_catalogue
+from sundog.tasks.radio.completeness import Completeness, completeness
 from sundog.tasks.radio.cutouts import (
     Beam,
     Cutout,
@@ -25,6 +26,7 @@ from sundog.tasks.radio.survey import Survey, mock_survey
 __all__ = [
     "Beam",
     "Catalogue",
+    "Completeness",
     "Cutout",
     "FluxMemory",
     "LieDetector",
@@ -34,6 +36,7 @@ __all__ = [
     "Report",
     "Survey",
     "as_cutouts",
+    "completeness",
     "cut",
     "find_sources",
     "learn",
