@@ -26,6 +26,7 @@ def stream(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -
 
     Example
     -------
+    >>> import torch
     >>> a, b = (float(torch.rand(1, generator=stream(5, name))) for name in ("field", "noise"))
     >>> a == b
     False
