@@ -50,6 +50,7 @@ def test_words_of_python_become_options():
                          ("pass method='gan'", "pass --set method=gan"),
                          ("pass Plan(steps=...) or Plan(seconds=...)", "pass --steps ... or --seconds ..."),
                          ("choose with key='a b'", "choose with --key a b"), ("pass mask= a map", "pass --mask a map"),
+                         ("mask=True leaves them out", "--mask leaves them out"),
                          ("call f(x, low=0.0, high=1.0)", "call f(x, low=0.0, high=1.0)")):
         assert as_options(python, known).split() == word.split()
 
@@ -135,3 +136,14 @@ def test_options_of_reading_hold_for_every_word(tmp_path: Path, monkeypatch: pyt
     assert main(["judge", "two.npz", "two.npz", "--key", "a", "-s", "deciding", "-q"]) == 0
     assert main(["judge", "real.csv", "fake.csv", "--weights", "v"]) == 2
     assert "no column 'v'" in capsys.readouterr().err
+
+
+def test_what_is_said_of_weights_and_keys_is_so(tmp_path, capsys):
+    pd.DataFrame(RNG.uniform(1, 2, (30, 3)), columns=["a", "b", "w"]).to_csv(tmp_path / "a.csv", index=False)
+    assert main(["info", str(tmp_path / "a.csv")]) == 0
+    assert "column 'w' is read as a feature; --weights w takes it" in capsys.readouterr().out
+    assert main(["info", str(tmp_path / "a.csv"), "--weights", "w", "--key", "x"]) == 0
+    said = capsys.readouterr().out
+    assert "read as a feature" not in said and "--key x chooses nothing here" in said
+    assert main(["sky", "project", str(tmp_path / "a.csv"), "--out", str(tmp_path / "p.npz")]) == 2
+    assert "not a map of the sphere" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from load_speed import memory
 import sundog
 from sundog.data.dataset import Dataset
 from sundog.data.files import load, save
+from sundog.data.formats.blocks import needs_double
 from sundog.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -158,6 +159,16 @@ def test_text_of_long_rows_and_of_gaps_is_read_in_blocks(tmp_path) -> None:
     (tmp_path / "c.csv").write_text("a,b\n" + "1,2\n" * 40_000 + "1e300,2\n")
     with pytest.raises(DataError, match="too large for float32"):
         load(tmp_path / "c.csv")
+
+
+@pytest.mark.filterwarnings("error")
+def test_gaps_and_infinities_leave_the_digits_to_the_other_numbers(tmp_path) -> None:
+    x = np.c_[TIMES, RNG.normal(size=2000)]
+    x[::7, 0], x[5, 1] = np.nan, np.inf
+    pd.DataFrame(x, columns=["t", "x"]).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match="287 of 2000 rows"):
+        load(tmp_path / "a.csv")
+    assert needs_double(x) and not needs_double(x[:, 1:]) and not needs_double(np.full((9, 1), np.nan))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone tells the peak")

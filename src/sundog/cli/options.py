@@ -251,6 +251,8 @@ def as_options(text: str, known: Collection[str] = ()) -> str:
         if found[1] is None:  # a call of Python, which stays as it is
             return found[0]
         name, value = found[1], re.sub(r"['\"]", "", found[2])
+        if name in known and value == "True":
+            return f"--{name.replace('_', '-')}"
         if name in known:
             return f"--{name.replace('_', '-')} {value}"
         return f"--set {name}={re.sub(r',?[)]$', ']', value.replace('(', '[').replace(', ', ','))}" if "set" in known \

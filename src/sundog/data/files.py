@@ -13,7 +13,7 @@ import sundog.data.describe  # noqa: F401  what was loaded can describe itself
 from sundog.checks import near, one_of
 from sundog.data.atomic import check_place
 from sundog.data.formats import arrays, fits, hdf5, pictures, root, tables
-from sundog.data.formats.raw import FACTS, Raw, unreadable, with_notes
+from sundog.data.formats.raw import FACTS, Raw, as_feature, unreadable, with_notes
 from sundog.data.layout import joined, observed_only, shaped
 from sundog.data.objects import is_path, raw_of
 from sundog.data.sample import Dataset
@@ -263,8 +263,10 @@ def _read(path: Path, key: str | None, columns: Sequence[str] | None, exact: boo
     if path.stat().st_size == 0:
         raise FileError(f"{path} is empty", got="0 bytes", expected="data", do="fetch or write the file again")
     try:
-        return partial(reader, exact=True)(path, key, columns) if exact and reader in _NARROWING \
+        raw = partial(reader, exact=True)(path, key, columns) if exact and reader in _NARROWING \
             else reader(path, key, columns)
+        alone = key is not None and _suffix(path) in (".npy", *_TEXT, ".parquet", ".pq", *_PICTURES)
+        return raw.noted(f"key={key!r} chooses nothing here: there is one array" if alone else "")
     except (SundogError, MemoryError, ImportError):
         raise
     except Exception as error:  # of damaged files, libraries raise whatever they stumble over
@@ -286,6 +288,7 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
         indices = [_index(name, names) for name in wanted if name != weights and name not in there]
         if weights is not None:
             event_weights = values[:, _index(weights, names)]
+            raw = replace(raw, notes=tuple(note for note in raw.notes if not note.startswith(as_feature(weights))))
         values, names = values[:, indices], [names[i] for i in indices]
         units = [units[i] for i in indices] if units is not None and not isinstance(units, str) else units
     elif weights is not None or (columns is not None and list(columns) != list(names or ())):

@@ -134,6 +134,9 @@ def beside(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 def _moved(a: np.ndarray) -> bool:
     """Whether numbers (n,) merge or move too much in float32."""
+    a = a[np.isfinite(a)]
+    if not len(a):
+        return False
     b = a.astype(np.float32).astype(np.float64)
     low, high = np.quantile(a, [0.16, 0.84])
     return bool(np.median(np.abs(a - b)) > 1e-6 * (high - low) > 0

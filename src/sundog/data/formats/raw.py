@@ -182,13 +182,18 @@ def table_of(columns: Mapping[str, np.ndarray | None], path: Path, wanted: Seque
     found = {name: x if wanted is not None and name not in wanted else exactly(x, f"numbers of {name!r} in {path}")
              for name, x in rest.items() if x is not None}
     notes = [f"left out the row numbers in column {name!r}" for name in index]
-    notes += [f"column {name!r} is read as a feature; weights={name!r} takes it for the weights" for name in found
+    notes += [f"{as_feature(name)}; weights={name!r} takes it for the weights" for name in found
               if wanted is None and name.lower() in WEIGHTS]
     facts: dict[str, Any] = {"names": tuple(found)}
     if units is not None:
         facts["units"] = tuple(units.get(name, "") for name in found)
     values = whole if whole is not None and len(found) == whole.shape[1] else beside(list(found.values()))
     return Raw(values, facts=facts).noted(*notes)
+
+
+def as_feature(name: str) -> str:
+    """What is said of a column that could be the weights."""
+    return f"column {name!r} is read as a feature"
 
 
 def _is_index(name: str, x: np.ndarray | None) -> bool:

@@ -42,6 +42,12 @@ def on_sphere(sky: Dataset) -> bool:
     return _is_car(sky) and sky.values.shape[-1] > _Grid(sky.provenance).turn - 1
 
 
+def _check_sphere(sky: Dataset) -> None:
+    if len(sky) != 1 or not ("sphere" in sky.provenance or _is_car(sky)):
+        raise DataError("not a map of the sphere", got=f"{len(sky)} {sky.kind} of {tuple(sky.values.shape[1:])}",
+                        expected="one HEALPix map, or an image in CAR projection", do="load the file of a whole sky")
+
+
 def _is_car(sky: Dataset) -> bool:
     return bool(re.search(r"CTYPE1 *= *'\w+-+CAR", str(sky.provenance.get("wcs", ""))))
 
@@ -73,9 +79,7 @@ def flat_patches(sky: Dataset, layout: TileLayout | None = None, *, mask: Array 
     >>> bool(np.abs(again[0] - ramp).max() < 0.01)
     True
     """
-    if len(sky) != 1 or not ("sphere" in sky.provenance or _is_car(sky)):
-        raise DataError("not a map of the sphere", got=f"{len(sky)} maps of {tuple(sky.values.shape[1:])}",
-                        expected="one HEALPix map, or an image in CAR projection", do="load the file of a whole sky")
+    _check_sphere(sky)
     planes = sky.values[0].numpy().reshape(-1, *sky.values.shape[-2:])
     healpix = "sphere" in sky.provenance
     layout = layout or usual_layout(sky)
@@ -257,6 +261,7 @@ def _directions(facts: Mapping[str, Any], shape: tuple[int, ...]) -> Iterator[tu
 
 def usual_layout(sky: Dataset, size: int = 64) -> TileLayout:
     """Tiles of 64 pixels as wide as those of a map of the sphere, at most half a degree."""
+    _check_sphere(sky)
     if "sphere" in sky.provenance:
         pixel = 60 * math.degrees(math.sqrt(math.pi / 3) / nside_of(sky.values[0].numpy()))
     else:
