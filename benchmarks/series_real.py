@@ -154,7 +154,8 @@ def bundled(name: str) -> torch.Tensor:
 
 def short() -> None:
     """Half of each set learned from, the other half judged by; days of 24 hours as rows of 24 columns."""
-    print("| series | generator | p of the verdict | classifier AUC (real against real) |\n|---|---|---|---|")
+    print("| series | generator | p of the verdict | classifier AUC (real against real) | furthest row |\n"
+          "|---|---|---|---|---|")
     for name, words in (("GunPoint", "motions of a hand, 200 x 150"), ("ItalyPowerDemand", "days of power, 1096 x 24")):
         half, real = bundled(name).chunk(2)
         made = (lambda x: records(x)) if half.shape[1] >= 32 else \
@@ -168,7 +169,7 @@ def short() -> None:
             verdict = sundog.judge(made(real), made(fake.to(real)))
             row = verdict["classifier AUC"]
             print(f"| {words} | {generator} | {verdict.p_value:.2g} | {row.value:.3f} ({row.null_low:.3f} to "
-                  f"{row.null_high:.3f}) |", flush=True)
+                  f"{row.null_high:.3f}) | {verdict.rows[0].name} |", flush=True)
 
 
 def eras() -> None:
