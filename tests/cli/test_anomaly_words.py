@@ -110,7 +110,8 @@ def test_a_prior_is_learned_once_and_searched_for(file, tmp_path, monkeypatch):
     g, theta = torch.Generator().manual_seed(0), torch.linspace(-1, 1, 1200)[:, None]
     columns = torch.cat([theta + torch.randn(1200, 4, generator=g), 3 + theta.abs().flip(0), theta], 1)
     signals = sundog.Dataset.from_arrays(columns, names=(*events.names, "m", "at")).save(tmp_path / "signals.npz")
-    learn = ["prior", str(signals), file, "--mass", "m", "-p", "at", "-o", str(tmp_path / "p.safetensors"), "--json"]
+    learn = ["prior", str(signals), file, "--mass", "m", "-p", "at", "-o", str(tmp_path / "p.safetensors"), "--json",
+             "--unit", "TeV"]
     learned = json.loads(CliRunner().invoke(app, learn, catch_exceptions=False).stdout)
     assert learned["parameters"] == ["at"] and learned["members"] == prior.MOST
     done = run(file, "--mass", "m", "--window", "3.3", "3.7", "--method", "prior", "--folds", "2", "--json", "--set",

@@ -95,6 +95,9 @@ def prior(
     mass: Mass,
     parameter: Annotated[list[str], typer.Option("--parameter", "-p", help="Column of a parameter; may be repeated.")],
     feature: Feature = None,
+    key: Key = None,
+    columns: Columns = None,
+    unit: Unit = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("prior.safetensors"),
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -109,8 +112,10 @@ def prior(
     from sundog.tasks.anomaly.detectors.prior import learn_prior
     from sundog.tasks.anomaly.regions import ordered
 
-    known = _given(load(signals, [mass, *parameter]), [mass, *parameter])
-    found = learn_prior(ordered(known, tuple(feature or known.names)), load(background, [mass]), seed)
+    declared = f"{mass}={unit}" if unit is not None and "=" not in unit else unit
+    how: dict[str, Any] = {"key": key, "columns": columns, "unit": declared}
+    known = _given(load(signals, [mass, *parameter], **how), [mass, *parameter])
+    found = learn_prior(ordered(known, tuple(feature or known.names)), load(background, [mass], **how), seed)
     facts = {"columns": found.columns, "parameters": found.parameters, "members": len(found.grid),
              "files": [str(found.save(out))]}
     if as_json:
