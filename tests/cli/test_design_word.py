@@ -77,3 +77,15 @@ def test_constant_and_repeated_candidates(folder: Path, capsys: pytest.CaptureFi
                    comments="")
         assert design(folder, "-n", "20") == 2
         assert said in capsys.readouterr().err
+
+
+def test_followup_takes_the_candidate_that_succeeds_where_the_first_fails(tmp_path, capsys):
+    file = tmp_path / "scenarios.csv"
+    file.write_text("a,b,c,d\n" + "1,1,1,0\n" * 3 + "0,0,0,1\n" * 2)
+    assert main(["anomaly", "followup", str(file), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["order"][:2] == ["a", "d"]
+    assert told["expected"] == pytest.approx(1.4) and told["by_chance"] == pytest.approx(2.2)
+    file.write_text("a,b,c\n0.5,1,0\n1,0,1\n0,1,1\n")
+    assert main(["anomaly", "followup", str(file)]) == 2
+    assert "expected" in capsys.readouterr().err

@@ -265,3 +265,32 @@ def _write(fit: CrossFit, events: Dataset, region: SignalRegion, folder: Path) -
         paths.append(folder / "signal.png")
         signal_figure(signal, chosen).savefig(paths[-1], dpi=120)
     return paths
+
+
+@app.command()
+def followup(
+    file: Annotated[Path, typer.Argument(help="Scenarios: a row for each draw, 0 and 1 for each candidate.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Successes wanted.")] = 1,
+    columns: Columns = None,
+    as_json: AsJson = False,
+) -> None:
+    """In which order to observe candidates until k have succeeded, where their chances hang together.
+
+    \b
+    sundog anomaly followup scenarios.csv -k 2
+    """
+    import numpy as np
+
+    from sundog.design import expected_probes, probing_order
+
+    table = load(file, columns=columns, say=False)
+    if table.kind != "events":
+        raise ShapeError("scenarios are no table", got=table.kind, expected="a column of 0 and 1 for each candidate",
+                         do="pass a csv, parquet or npz table")
+    scenarios = table.values.numpy()
+    orders = probing_order(scenarios, k), np.argsort(-scenarios.mean(0), kind="stable")
+    found, by_chance = (expected_probes(scenarios, order, k) for order in orders)
+    names = [table.names[i] for i in orders[0]]
+    typer.echo(json.dumps({"order": names, "expected": found, "by_chance": by_chance}) if as_json else
+               f"{', '.join(names)}\n"
+               f"{found:.3g} observations on average until {k} succeed, ordered by chance alone {by_chance:.3g}")
