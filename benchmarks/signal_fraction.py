@@ -215,42 +215,39 @@ def oracle(seeds: int) -> None:
     best = fit_ratio(fresh.values[is_fresh_signal], fresh.values[~is_fresh_signal], members=2)
     fine = builtin.dijets(0, 60_000, 998)
     fine_inside = REGION.contains(fine)
-    for seed in range(seeds):
+    for seed, name in [*((seed, "supervised") for seed in range(seeds)), (0, "R-ANODE")]:
         events = gather(builtin.dijets(39_600, 400, seed))
         is_signal = builtin.dijet_truth(39_600, 400, seed)
         inside, beside = REGION.contains(events).numpy(), widened(REGION, events).sidebands(events).numpy()
-        folds = deal(len(events), FOLDS, seed).numpy()
-        scores = {"supervised": (best.predict_log_odds(events.values).numpy(), folds)}
-        if seed == 0:
-            search = RAnode(REGION, seed=0).fit(events)
-            score, fold = search.scored(events)
-            scores["R-ANODE"] = score.numpy(), fold.numpy()
-        for name, (score, fold) in scores.items():
-            where = score_bins(beside, score, fold)
-            counts = spectrum_counts(events, score, fold, REGION)
-            bins = len(counts.observed)
-            signal = np.bincount(where[inside & is_signal.numpy()], minlength=bins)
-            background = np.bincount(where[inside & ~is_signal.numpy()], minlength=bins).astype(float)
-            q = signal / signal.sum()
-            if name == "supervised":  # the share of each bin from many events: that of 319 is the answer itself
-                of_many = best.predict_log_odds(fine.values[fine_inside]).numpy()
-                levels = np.quantile(score[beside], 1 - np.array(EFFICIENCIES[1:bins]))
-                q = np.bincount(np.searchsorted(levels, of_many), minlength=bins) / len(of_many)
-            exact = replace(counts, expected=background, covariance=np.diag(background * 1e-6))
-            true = signal.sum() / inside.sum()
-            found = {"default": counted_fraction(counts), "true background": counted_fraction(exact),
-                     "true efficiency": known(counts, q), "both true": known(exact, q)}
-            print(f"seed {seed}, {name}: true {100 * true:.2f} %; " + "; ".join(
-                f"{what} {f.value / true:.2f} (95 %: {f.low_95 / true:.2f} to {f.high_95 / true:.2f})"
-                for what, f in found.items()))
-            efficiency = np.cumsum(q[::-1])[::-1]
-            curves = np.cumsum(efficiency_curves()[:, ::-1], 1)[:, ::-1]
-            print("  signal kept (share of the family of curves that keeps less): " + ", ".join(
-                f"{100 * e:.0f} % at {100 * level:g} % ({100 * (curves[:, i] < e).mean():.0f} %)"
-                for i, (e, level) in enumerate(zip(efficiency, EFFICIENCIES)) if i))
-            print("  expected over true background: " + ", ".join(
-                f"{e / b:.2f} +- {c**0.5 / b:.2f}" for e, b, c in zip(counts.expected, background,
-                                                                      np.diag(counts.covariance))), flush=True)
+        if name == "supervised":
+            score, fold = best.predict_log_odds(events.values).numpy(), deal(len(events), FOLDS, seed).numpy()
+        else:
+            score, fold = (part.numpy() for part in RAnode(REGION, seed=seed).fit(events).scored(events))
+        where = score_bins(beside, score, fold)
+        counts = spectrum_counts(events, score, fold, REGION)
+        bins = len(counts.observed)
+        signal = np.bincount(where[inside & is_signal.numpy()], minlength=bins)
+        background = np.bincount(where[inside & ~is_signal.numpy()], minlength=bins).astype(float)
+        q = signal / signal.sum()
+        if name == "supervised":  # the share of each bin from many events: that of 319 is the answer itself
+            of_many = best.predict_log_odds(fine.values[fine_inside]).numpy()
+            levels = np.quantile(score[beside], 1 - np.array(EFFICIENCIES[1:bins]))
+            q = np.bincount(np.searchsorted(levels, of_many), minlength=bins) / len(of_many)
+        exact = replace(counts, expected=background, covariance=np.diag(background * 1e-6))
+        true = signal.sum() / inside.sum()
+        found = {"default": counted_fraction(counts), "true background": counted_fraction(exact),
+                 "true efficiency": known(counts, q), "both true": known(exact, q)}
+        print(f"seed {seed}, {name}: true {100 * true:.2f} %; " + "; ".join(
+            f"{what} {f.value / true:.2f} (95 %: {f.low_95 / true:.2f} to {f.high_95 / true:.2f})"
+            for what, f in found.items()))
+        efficiency = np.cumsum(q[::-1])[::-1]
+        curves = np.cumsum(efficiency_curves()[:, ::-1], 1)[:, ::-1]
+        print("  signal kept (share of the family of curves that keeps less): " + ", ".join(
+            f"{100 * e:.0f} % at {100 * level:g} % ({100 * (curves[:, i] < e).mean():.0f} %)"
+            for i, (e, level) in enumerate(zip(efficiency, EFFICIENCIES)) if i))
+        print("  expected over true background: " + ", ".join(
+            f"{e / b:.2f} +- {c**0.5 / b:.2f}" for e, b, c in zip(counts.expected, background,
+                                                                  np.diag(counts.covariance))), flush=True)
 
 
 def known(counts: ScoreCounts, share: np.ndarray) -> SignalFraction:
