@@ -5,6 +5,7 @@
     python benchmarks/scan.py collisions   the same on disjoint slices of simulated collisions, with CWoLa
     python benchmarks/scan.py power     with an injected signal: methods beside hunts that know no features
     python benchmarks/scan.py plans     how long a template's generator has to learn
+    python benchmarks/scan.py trees     CPU seconds of a classifier
     python benchmarks/scan.py speed     CPU seconds of one scan of 100,000 simulated collisions in seven windows
     python benchmarks/scan.py blind     two resonances that nothing here was tuned on, mass and window unknown
     python benchmarks/scan.py sculpt    a feature tied to the mass at four strengths: what CWoLa carves, what is noticed
@@ -40,7 +41,7 @@ from sundog.simulate.dijets import dijet_truth
 from sundog.tasks.anomaly import Cathode, CWoLa, RAnode, scan, sliding_windows
 from sundog.tasks.anomaly.background.sigma_field import fit_everything, window_template
 from sundog.tasks.anomaly.background.template import compared, fit_template
-from sundog.tasks.anomaly.detectors.base import FeatureSearch
+from sundog.tasks.anomaly.detectors.base import FeatureSearch, fit_ratio
 from sundog.tasks.anomaly.regions import SignalRegion, gather
 from sundog.tasks.anomaly.scan.bump import (
     bins_inside,
@@ -52,6 +53,7 @@ from sundog.tasks.anomaly.scan.bump import (
 )
 from sundog.tasks.anomaly.scan.found import ScanResult
 from sundog.tasks.anomaly.scan.significance import look_elsewhere
+from sundog.verdicts.twosample import area_under_curve
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 WINDOWS = sliding_windows(3.2, 4.0, 0.4)
@@ -125,23 +127,29 @@ def null(_: Path, toys: int = 200) -> Iterator[tuple[str, Callable[[], Row]]]:
 
 
 def collisions(data: Path, slices: int = 30) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """Scans of disjoint slices of simulated background, five windows: no event is in two of them."""
-    for i in range(slices):
-        yield f"{i}", lambda i=i: _scanned(_qcd(data, i * SLICE, (i + 1) * SLICE), i, "cwola", PYTHIA_WINDOWS,
-                                           control=False)
+    """CWoLa, no control, on disjoint slices of simulated background, five windows; and with features dealt out anew."""
+    for name in ("as they are", "dealt out anew"):  # the second have features that do not know the mass
+        for i in range(slices):
+            def one(i: int = i, name: str = name) -> Row:
+                events = _qcd(data, i * SLICE, (i + 1) * SLICE)
+                if name == "dealt out anew":
+                    order = torch.randperm(SLICE, generator=torch.Generator().manual_seed(i))
+                    events = replace(events, values=events.values[order])
+                return {"kind": name, **_scanned(events, i, "cwola", PYTHIA_WINDOWS, control=False)}
+            yield f"{i}" if name == "as they are" else f"{i} {name}", one
 
 
 def power(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """Scans with an injected signal, a share w of all events."""
-    for seed in range(8):
-        for w in (0.002, 0.004, 0.006, 0.008, 0.01, 0.015):
-            for name, (method, settings) in DETECTORS.items():
-                def one(seed: int = seed, w: float = w, method: Any = method, settings: Row = settings,
-                        hunts: bool = name == "true background") -> Row:
-                    events = TOY.events(N, w, 20_000 + seed)
-                    row = {"w": w, "signal": int(TOY.truth(N, w, 20_000 + seed).sum()),
-                           **_scanned(events, seed, method, settings=settings, control=method != "cwola")}
-                    return row | _without_features(events, seed) if hunts else row
+    """Scans with an injected signal, a share w of all events; the methods that train a generator come last."""
+    steps = [(seed, w) for seed in range(8) for w in (0.002, 0.004, 0.006, 0.008, 0.01, 0.015)]
+    for names in (("true background", "cwola"), ("sigma", "cathode")):
+        for seed, w in steps:
+            for name in names:
+                def one(seed: int = seed, w: float = w, name: str = name) -> Row:
+                    (method, settings), events = DETECTORS[name], TOY.events(N, w, 20_000 + seed)
+                    row = _scanned(events, seed, method, settings=settings, control=name == "true background")
+                    hunts = _without_features(events, seed) if name == "true background" else {}
+                    return {"w": w, "signal": int(TOY.truth(N, w, 20_000 + seed).sum()), **row, **hunts}
                 yield f"{name} {seed} {w}", one
 
 
@@ -273,26 +281,47 @@ def plans(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
         yield f"{family} {steps} x {batch}", one
 
 
+def trees(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """Four boostings on 20,000 events with 2 % of signal and 60,000 of background; area on 50,000 others with 5 %."""
+    def one() -> Row:
+        events, template = TOY.events(20_000, 0.02, 5).values, TOY.background(60_000, 9).values
+        start = time.process_time()
+        found = fit_ratio(events, template, members=4)
+        seconds = time.process_time() - start
+        score = found.predict_log_odds(TOY.events(50_000, 0.05, 77).values)
+        is_signal = TOY.truth(50_000, 0.05, 77)
+        return {"seconds": seconds, "area": area_under_curve(score[~is_signal], score[is_signal])[0]}
+
+    yield "four", one
+
+
 def blind(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """300 events of a resonance that nothing here knows, among 100,000 simulated collisions that no other part uses."""
+    """300 events of a resonance that nothing here knows, among 100,000 simulated collisions.
+
+    The fraction is measured in the window around the pole of the resonance.
+    """
     from sundog.simulate.pythia import Resonance, pythia_signals
 
     for name, truth in (("two prongs", Resonance(4.0, 0.3, 0.2)), ("three prongs", Resonance(4.4, 0.35, 0.35, 3))):
-        def one(truth: Resonance = truth) -> Row:
-            signal, background = pythia_signals([truth], 300, 7), _qcd(data, 680_000, 780_000)
-            events = Dataset.from_arrays(torch.cat([background.values.double(), signal.values]),
-                                         torch.cat([background.context.double(), signal.context[:, :1]]),
-                                         context_names=("m_jj",), context_units=("TeV",))
-            found = scan(events, sliding_windows(3.2, 5.0, 0.4), "cwola", control=False, folds=3, members=2, seed=0)
-            best = found.best
-            inside = best.region.contains(signal.context[:, 0])
-            row: Row = {"pole": truth.mass, "median mass": float(signal.context[inside, 0].median()),
-                        "region": [best.region.lo, best.region.hi], "z local": best.z_local, "z global": best.z_global,
-                        "evidence": found.evidence, "true w": float(inside.sum() / best.region.contains(events).sum()),
-                        "peak": None if best.peak is None else [best.peak.mass, best.peak.mass_error]}
-            search = RAnode(best.region, seed=0, background=Cathode(best.region, check=False)).fit(events)
-            return row | {"w": asdict(search.fraction_), "core": asdict(search.core_fraction_)}
-        yield name, one
+        for part in ("scan", "fraction"):
+            def one(truth: Resonance = truth, part: str = part) -> Row:
+                signal, background = pythia_signals([truth], 300, 7), _qcd(data, 680_000, 780_000)
+                events = Dataset.from_arrays(torch.cat([background.values.double(), signal.values]),
+                                             torch.cat([background.context.double(), signal.context[:, :1]]),
+                                             context_names=("m_jj",), context_units=("TeV",))
+                region = SignalRegion(round(truth.mass - 0.2, 1), round(truth.mass + 0.2, 1), "TeV")
+                inside = region.contains(signal.context[:, 0])
+                row: Row = {"part": part, "pole": truth.mass, "median": float(signal.context[inside, 0].median()),
+                            "true w": float(inside.sum() / region.contains(events).sum())}
+                if part == "fraction":
+                    search = RAnode(region, seed=0, background=Cathode(region, check=False)).fit(events)
+                    return row | {"w": asdict(search.fraction_), "core": asdict(search.core_fraction_)}
+                found = scan(events, sliding_windows(3.2, 5.0, 0.4), "cwola", control=False, folds=3, members=2, seed=0)
+                best = found.best
+                return row | {"region": [best.region.lo, best.region.hi], "z local": best.z_local,
+                              "z global": best.z_global, "evidence": found.evidence,
+                              "peak": None if best.peak is None else [best.peak.mass, best.peak.mass_error]}
+            yield f"{name}, {part}", one
 
 
 def _qcd(data: Path, start: int, stop: int, n_signal: int = 0) -> Dataset:
@@ -351,19 +380,17 @@ def show(folder: Path) -> None:
         print(f"{row['efficiency']:16} {row['n']:6}  mean z {row['mean z']:+.2f}  std {row['std z']:.2f}  "
               f"p < 5 %: {100 * row['below 5 %']:.1f} %  p < 1 %: {100 * row['below 1 %']:.1f} %")
     for part in ("null", "collisions"):
-        if rows[part]:
-            _show_null(part, list(rows[part].values()))
+        for kind in sorted({row.get("kind", "") for row in rows[part].values()}):
+            _show_null(f"{part} {kind}".strip(), [row for row in rows[part].values() if row.get("kind", "") == kind])
     _show_power(list(rows["power"].values()))
+    for row in rows["trees"].values():
+        print(f"four boostings: {row['seconds']:.2f} CPU s, area {row['area']:.4f}")
     for row in rows["plans"].values():
         print(f"{row['key']}: area {row['area']:.4f} +- {row['error']:.4f}, {row['training']:.0f} CPU s")
     for row in rows["speed"].values():
         print(f"{row['key']}: {row['cpu']:.0f} CPU s, z {np.round(row['z'], 1)}")
     for row in rows["blind"].values():
-        w = row["w"]
-        print(f"{row['key']}: pole {row['pole']:g}, median {row['median mass']:.3f} TeV; {row['region']}, local "
-              f"{row['z local']:.1f}, global {row['z global']:.1f}, peak {row['peak']}; w {100 * row['true w']:.2f} %, "
-              f"found {100 * w['value']:.2f} % ({100 * w['low']:.2f} to {100 * w['high']:.2f}; 95 %: "
-              f"{100 * w['low_95']:.2f} to {100 * w['high_95']:.2f})")
+        print({key: value for key, value in row.items() if key != "core"})
     for strength in sorted({row["strength"] for row in rows["sculpt"].values()}):
         some = [row for row in rows["sculpt"].values() if row["strength"] == strength]
         z = np.array([row["z"] for row in some])
@@ -412,7 +439,7 @@ _HUNTS: dict[str, tuple[str, Callable[[Row], float]]] = {
     "bump hunt, no features": ("true background", lambda row: float(row["plain z global"])),
     "pyBumpHunter, no features": ("true background", lambda row: float(row.get("bump hunter z global", np.nan)))}
 PARTS: dict[str, Callable[[Path], Iterator[tuple[str, Callable[[], Row]]]]] = {
-    "fits": fits, "null": null, "collisions": collisions, "power": power, "plans": plans, "speed": speed,
+    "fits": fits, "null": null, "collisions": collisions, "power": power, "plans": plans, "trees": trees, "speed": speed,
     "blind": blind, "sculpt": sculpt, "copies": copies, "pythia": pythia}
 
 

@@ -340,6 +340,9 @@ def test_a_window_says_which_spectrum_no_curve_describes(p_before, p_after, says
                           Sculpting(0.0, 1.0, 0.0, None, None, 10.0), None, None, False, None, m, m > 3, None, 0.0)
     assert window.trusted == (not says)
     assert [word in doubt for word, (doubt, _) in zip(says, window.doubts, strict=True)] == [True] * len(says)
+    evolved = replace(window.before, laws=(replace(fit.laws[0], name="ln density = -u"), *fit.laws))
+    *_, (doubt, do) = replace(window, before=evolved).doubts
+    assert "one (ln density = -u) is too small" in doubt and "another range" in do
 
 
 def test_new_events_are_judged_by_one_scorer_each():
