@@ -439,8 +439,8 @@ _HUNTS: dict[str, tuple[str, Callable[[Row], float]]] = {
     "bump hunt, no features": ("true background", lambda row: float(row["plain z global"])),
     "pyBumpHunter, no features": ("true background", lambda row: float(row.get("bump hunter z global", np.nan)))}
 PARTS: dict[str, Callable[[Path], Iterator[tuple[str, Callable[[], Row]]]]] = {
-    "fits": fits, "null": null, "collisions": collisions, "power": power, "plans": plans, "trees": trees, "speed": speed,
-    "blind": blind, "sculpt": sculpt, "copies": copies, "pythia": pythia}
+    "fits": fits, "null": null, "collisions": collisions, "power": power, "plans": plans, "trees": trees,
+    "speed": speed, "blind": blind, "sculpt": sculpt, "copies": copies, "pythia": pythia}
 
 
 def _read(path: Path) -> dict[str, Row]:
