@@ -7,7 +7,8 @@
 Background: ``dijets/lhcolike_dijets.npz`` in the data folder (--data or SUNDOG_DATA). The prior learns from 100,000
 events; an injection takes 100,000 others at random (two of them share a seventh), with the signal of the file (0.5 and
 0.1 TeV, no member of the family but between its members), or one that lies outside. ``--noise``: as many columns of
-noise as features, in simulation and data. Method ``known``: the family of one member, with the true masses, a bound.
+noise as features in the data, which the simulation does not know. Method ``known``: the family of one member, with the
+true masses, a bound.
 """
 
 from __future__ import annotations
@@ -54,10 +55,6 @@ def simulate(place: Path) -> Dataset:
     return signals
 
 
-def with_noise(events: np.ndarray, columns: int, seed: int, *what: object) -> np.ndarray:
-    return np.column_stack([events, numpy_stream(seed, "noise", *what).normal(size=(len(events), columns))])
-
-
 def table(rows: np.ndarray) -> Dataset:
     """Rows of mass, features and noise."""
     extra = rows.shape[1] - 1 - len(COLUMNS)
@@ -66,17 +63,12 @@ def table(rows: np.ndarray) -> Dataset:
                                held_out_fraction=0.0)
 
 
-def prior_of(place: Path, qcd: np.ndarray, noise: int) -> Path:
+def prior_of(place: Path, qcd: np.ndarray) -> Path:
     """The file of the prior, learned where it is missing."""
-    file = place / f"prior-{noise}.safetensors"
+    file = place / "prior.safetensors"
     if not file.exists():
         start = time.process_time()
-        known = load(place / "family.npz")
-        x = with_noise(known.values.numpy(), noise, 0, "signal")
-        names = (*COLUMNS, *(f"noise_{j}" for j in range(noise)))
-        signals = Dataset.from_arrays(x, known.context, names, (*UNITS, *[""] * noise), held_out_fraction=0.0,
-                                      context_names=known.context_names, context_units=known.context_units)
-        learn_prior(signals, table(with_noise(qcd[:SIMULATED], noise, 0, "background"))).save(file)
+        learn_prior(load(place / "family.npz"), table(qcd[:SIMULATED])).save(file)
         print(f"learned {file} in {time.process_time() - start:.0f} CPU s", flush=True)
     return file
 
@@ -86,7 +78,8 @@ def injected(qcd: np.ndarray, signal: np.ndarray, n_signal: int, seed: int, nois
     rest = qcd[SIMULATED:]
     rows = np.concatenate([rest[g.choice(len(rest), EVENTS, replace=False)],
                            signal[g.choice(len(signal), n_signal, replace=False)]])
-    return table(with_noise(g.permutation(rows), noise, seed, "data"))
+    extra = numpy_stream(seed, "noise").normal(size=(len(rows), noise))
+    return table(np.column_stack([g.permutation(rows), extra]))
 
 
 def searched(events: Dataset, method: str, prior: Path, seed: int) -> dict[str, Any]:
@@ -116,7 +109,7 @@ def run(given: argparse.Namespace) -> None:
     signals = {"inside": inside, "outside": np.column_stack([loaded.context[:, :1].numpy(), loaded.values.numpy()])}
     path, noise = place / "scans.jsonl", 4 * given.noise
     done = {tuple(row[k] for k in KEY) for row in rows_of(path)}
-    prior = prior_of(place, qcd, noise)
+    prior = prior_of(place, qcd)
     for seed in range(given.seeds):
         for kind in given.kinds:
             for n in given.strengths or STRENGTHS[kind]:

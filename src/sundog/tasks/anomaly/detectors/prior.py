@@ -4,20 +4,21 @@ One network learns, from simulation, the ratio of every member of the family to 
 
     r(x, theta) = p_S(x | theta) / p_B(x),        theta the parameters, such as the masses of two jets.
 
-In data the network stays as it is; the window against what lies beside it, as in CWoLa, tells theta and w:
+In data the network stays as it is; the events inside the window against those beside it, as in CWoLa, tell theta and w
+through the likelihood of which of them lie inside,
 
-    l(w, theta) = sum_i log(1 - w + w r(x_i, theta) / rho(theta)),    i inside the window
+    l(w, theta) = sum_i ln (1 + k) h_i / (h_i + k) + sum_j v_j ln (1 + k) / (h_j + k),    h = 1 - w + w r(x, theta)
 
-with rho(theta) the mean of r beside the window, carried to the masses inside by a line: a simulated background that
-differs from the true one costs power and no more. A score is the mean ratio under the probability of theta that is
-left, exp max_w l.
+i inside, j beside, k their number beside over that inside, v weights of mean one that carry the events beside to the
+masses inside by a line. r enters both sides alike, so that a simulated background that differs from the true one costs
+power and does not make signal; and a rare event of huge r beside the window weighs no more than its logarithm. A
+score is the mean ratio under the probability of theta that is left, exp max_w l.
 
 Source: Cheng, Singh & Nachman 2024 (PAWS, arXiv:2405.08889) for the idea; Baldi et al. 2016 for networks of parameters.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ from sundog.train.plan import Plan
 MOST = 400  # members of the family that are tried
 FEWEST = 1000  # simulated events of either kind
 LARGEST = 12.0  # of ln r: a network knows no more of the rarest background
-ROUNDS = 16  # of the bisection for w
+LOWEST, BINS = -6.0, 72  # of ln r, in which events are counted
+GRID = torch.cat([torch.zeros(1), torch.logspace(-4, -0.5, 50)]).double()  # of w
 LEAD = 0.5  # standard deviations by which a blind search must find more: it is the noisier one
 PARTS = 3  # of the events, in turn scored by what the others fit
 FIRM = 1.5  # below, nothing is said of a signal
@@ -72,10 +74,11 @@ class SignalPrior:
     def log_ratios(self, events: Dataset) -> Tensor:
         """ln r(x, theta) of events (n) for every member, float32 (n, k); columns are found by name."""
         x = ordered(events, self.columns)
-        if x.names == events.names and x.units != self.units[: len(self.columns)]:
-            raise ShapeError("the events have other units than the prior", got=", ".join(x.units),
-                             expected=", ".join(self.units[: len(self.columns)]), do="convert the columns")
         d = len(self.columns)
+        for name, unit, known in zip(x.names, x.units, self.units):
+            if unit and known and unit != known:
+                raise ShapeError("the events have other units than the prior", got=f"{name} in {unit}",
+                                 expected=known, do="convert the column")
         z = self.scaling.forward(torch.cat([x.values.float(), self.grid[:1].expand(len(x), -1)], 1))[:, :d]
         theta = self.scaling.forward(torch.cat([x.values[:1].float().expand(len(self.grid), -1), self.grid], 1))[:, d:]
         with torch.no_grad():
@@ -166,12 +169,10 @@ class FamilyFit:
     ----------
     gain : (k,) max_w l(w, theta) of every member
     fraction : (k,) the w of these maxima
-    offset : (k,) ln rho
     """
 
     gain: Tensor
     fraction: Tensor
-    offset: Tensor
 
     @property
     def probability(self) -> Tensor:
@@ -180,46 +181,53 @@ class FamilyFit:
 
     def score(self, log_ratios: Tensor) -> Tensor:
         """ln of the mean ratio to background, float64 (n,), from ln r (n, k)."""
-        return torch.logsumexp(log_ratios.double() - self.offset + self.probability.log(), 1)
+        return torch.logsumexp(log_ratios.double() + self.probability.log(), 1)
 
 
 def fit_family(inside: Tensor, beside: Tensor, weights: Tensor | None = None) -> FamilyFit:
-    """The fit of l(w, theta) to ln r (n, k) inside the window and (m, k) beside it, whose mean weights (m,) make.
+    """The fit of l(w, theta) to ln r (n, k) inside the window and (m, k) beside it, with weights (m,) of mean one.
 
-    dl/dw falls in w, so that its zero, or the end w = 0, is found by halving.
+    Events are counted in bins of ln r, a quarter wide.
 
     Example
     -------
     >>> g = torch.Generator().manual_seed(0)
     >>> x = torch.cat([torch.randn(3000, generator=g), 2 + 0.3 * torch.randn(100, generator=g)])
     >>> at = torch.tensor([-2.0, 2.0])
-    >>> def ratio(x): return -0.5 * ((x[:, None] - at) / 0.3) ** 2 - math.log(0.3) + 0.5 * x[:, None] ** 2
+    >>> def ratio(x): return -0.5 * ((x[:, None] - at) / 0.3) ** 2 - np.log(0.3) + 0.5 * x[:, None] ** 2
     >>> found = fit_family(ratio(x), ratio(torch.randn(20_000, generator=g)))
     >>> bool(found.probability[1] > 0.99), bool((found.fraction[1] - 100 / 3100).abs() < 0.015)
     (True, True)
     """
-    weights = torch.full((len(beside),), 1 / len(beside)) if weights is None else weights.float()
-    offset = (weights @ beside.exp()).clamp(min=math.exp(-LARGEST)).log()
-    lift = (inside - offset).exp() - 1
-    low, high = torch.zeros_like(offset), torch.full_like(offset, 0.5)
-    for _ in range(ROUNDS):
-        w = 0.5 * (low + high)
-        rising = (lift / (1 + w * lift)).sum(0) > 0
-        low, high = torch.where(rising, w, low), torch.where(rising, high, w)
-    return FamilyFit(torch.log1p(low * lift).sum(0, dtype=torch.float64), low, offset)
+    counts, others = _counted(inside), _counted(beside, weights)
+    k = len(beside) / len(inside)
+    r = torch.linspace(LOWEST, LARGEST, BINS + 1).double()
+    h = 1 + GRID[:, None] * ((0.5 * (r[1:] + r[:-1])).exp() - 1)
+    gain = counts @ ((1 + k) * h / (h + k)).log().T + others @ ((1 + k) / (h + k)).log().T
+    best = gain.max(1)
+    return FamilyFit(best.values, GRID[best.indices])
+
+
+def _counted(log_ratios: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Weighted counts (k, bins) of ln r (n, k), float64."""
+    n, k = log_ratios.shape
+    at = ((log_ratios - LOWEST) * (BINS / (LARGEST - LOWEST))).long().clamp(0, BINS - 1) + BINS * torch.arange(k)
+    each = None if weights is None else weights.double()[:, None].expand(n, k).reshape(-1)
+    return torch.bincount(at.reshape(-1), each, BINS * k).reshape(k, BINS).double()
 
 
 def carried(beside: Tensor, inside: Tensor) -> Tensor:
-    """Weights (m,) of numbers at masses ``beside`` that give the line through them at the mean mass of ``inside``.
+    """Weights (m,) of mean one whose mean of numbers at masses ``beside`` is the line through them at the mean of
+    ``inside``.
 
     Example
     -------
     >>> m = torch.tensor([1.0, 2.0, 4.0])
-    >>> bool((carried(m, torch.tensor([3.0])) @ (5 * m + 1) - 16).abs() < 1e-5)
+    >>> bool(((carried(m, torch.tensor([3.0])) * (5 * m + 1)).mean() - 16).abs() < 1e-5)
     True
     """
     away = beside - beside.mean()
-    return 1 / len(beside) + away * (inside.mean() - beside.mean()) / (away**2).sum()
+    return 1 + away * (inside.mean() - beside.mean()) / (away**2).mean()
 
 
 @dataclass(eq=False)
