@@ -343,7 +343,7 @@ def look_together(scans: Sequence[ScanResult], pseudo_experiments: int = 1000, s
     >>> from sundog.tasks.anomaly.scan.search import scan
     >>> events = ResonantToy().events(9000, 0.0, seed=0)
     >>> light, heavy = (events[events.values[:, 0] < 1], events[events.values[:, 0] > -1])
-    >>> found = look_together([scan(part, [SignalRegion(3.3, 3.7)], "cwola", settings={"members": 1}, folds=2,
+    >>> found = look_together([scan(part, [SignalRegion(3.3, 3.7)], "cwola", members=1, folds=2,
     ...                             control=False, pseudo_experiments=100) for part in (light, heavy)], 100)
     >>> len(found.z), bool(found.p_global() > 0.01)
     (2, True)
