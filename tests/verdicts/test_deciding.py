@@ -100,6 +100,15 @@ def test_clusters_a_seventh_too_wide_are_seen_by_where_the_rows_lie():
     assert found.p < 1e-6 and found.pull[5] > 1.5 + found.pull[[0, 1, 2, 3, 7, 8]].max()
 
 
+def test_a_tight_bump_of_one_in_a_hundred_is_seen_by_the_narrow_kernel():
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(1500, 5)), rng.normal(size=(1500, 5))
+    assert combined(statistics(x, y)).p > 0.01
+    y[:20] = 0.8 + 0.1 * rng.normal(size=(20, 5))
+    found = combined(statistics(x, y))
+    assert found.p < 1e-4 and found.pull[9] > 2 + found.pull[:9].max()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("law", [gaussian, mixed])
 def test_the_law_beyond_the_relabellings_agrees_with_twenty_times_as_many(law):

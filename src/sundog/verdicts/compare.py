@@ -48,7 +48,7 @@ from sundog.verdicts.verdict import FALSE_ALARM, Row, Verdict
 MODEST = {"events": 500, "images": 100, "series": 100}  # below, a note says that only gross differences show
 MOSTLY_REPEATED = 0.5
 DECIDING = ("means", "pairs", "column shapes", "kernel", "fine kernel", "mixture", "coarse mixture", "largest width",
-            "widths", "memorisation", "moved copies", "repeats", "copies")
+            "widths", "narrow kernel", "memorisation", "moved copies", "repeats", "copies")
 GROUPS = {  # word for ``statistics`` -> rows
     "moments": ("mean", "width", "skewness", "tails", "Kolmogorov-Smirnov", "atoms", "rounding"),
     "joint": ("sliced Wasserstein", "sliced KS", "energy distance", "MMD²", "spectral kernel test",
@@ -78,7 +78,7 @@ def judge(
 ) -> Verdict:
     """Verdict on the fakes: can they be told from the truth?
 
-    Nine rows, fixed beforehand, decide: statistics of all real rows and all fakes, compared with what they give when
+    Ten rows, fixed beforehand, decide: statistics of all real rows and all fakes, compared with what they give when
     the labels "real" and "fake" are exchanged at random 999 times. Their largest standardised value gives one p-value,
     exact at any sample size and for any law; the verdict passes when it is above 1 %. With ``train``, and where rows
     are repeated, rows that look for copies decide too. All other rows explain, each with its own p-value.
