@@ -136,3 +136,28 @@ def test_failed_runs_are_named_and_left_out_on_request(tmp_path):
     assert "3 of 30 rows left out, which hold NaN or Inf: rows 3, 17, 20" in runs.provenance["notes"]
     good = np.delete(np.arange(30), [3, 17, 20])
     assert np.allclose(runs.context, c[good])
+
+
+def test_the_words_of_runs_work_together(tmp_path, capsys):
+    """Failed runs left out, an option, and a formula that makes the operator a polynomial, in one command."""
+    rng = np.random.default_rng(1)
+    c = rng.uniform(1, 3, (24, 2))
+    y = np.log(c[:, :1]) * np.linspace(0, 1, 8) + c[:, 1:]
+    y[5, 2] = np.nan
+    np.savez(tmp_path / "runs.npz", values=y, context=c, context_names=["a", "b"])
+    words = ["emulate", str(tmp_path / "runs.npz"), "--family", "pod", "--set", "degree=1", "--folds", "2", "--json"]
+    assert cli.main(words) == 2
+    assert "row 5; --drop-failed" in capsys.readouterr().err
+
+    def error(*more):
+        assert cli.main([*words, "--drop-failed", *more]) == 0
+        out, err = capsys.readouterr()
+        assert "1 of 24 rows left out, which hold NaN or Inf: row 5" in err
+        found = json.loads(out)
+        assert found["runs"] == 18  # of 23, a fifth held out
+        return next(row["error"] for row in found["rows"] if row["name"] == "pod")
+
+    assert error("--reparametrise", "a=log(a)") < 1e-6 < 1e-2 < error()
+    np.savez(tmp_path / "runs.npz", values=y[6:15], context=c[6:15])
+    assert cli.main(words) == 2
+    assert "too few runs to compare emulators" in capsys.readouterr().err
