@@ -3,6 +3,7 @@
     python benchmarks/operators.py table antiderivative --runs 50 200    who wins: error of each emulator and baseline
     python benchmarks/operators.py deeponet     the antiderivative from 1000 functions, mean square error
     python benchmarks/operators.py step         a training step of deeponet and of deepxde, equal networks and data
+    python benchmarks/operators.py points       runs at points of their own: deeponet, and pod on an interpolated grid
     python benchmarks/operators.py speed        tangent kernel of 2,000 x 2,000, comparison of emulators on 60 x 2,500
 
 Functions are Gaussian processes of length 0.2 on [0, 1] at 100 sensors. Operators: antiderivative; riccati,
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.interpolate import CubicSpline
 
 import sundog
 from sundog.data.dataset import Dataset
@@ -168,6 +170,34 @@ def _each(train: Callable[[int], Any]) -> float:
     return (spent[2] - spent[1]) / (STEPS[1] - STEPS[0])
 
 
+def points() -> None:
+    """sin(a x + b) at 12 random x a run, 60 runs; root mean square errors at 300 unseen inputs."""
+    def waves(n: int, m: int, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+        rng = numpy_stream(0, "points", purpose)
+        return rng.uniform(1, 3, (n, 2)), np.sort(rng.uniform(0, 2, (n, m)), 1)
+
+    def wave(c: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.sin(c[:, :1] * x + c[:, 1:])
+
+    def said(name: str, off: np.ndarray) -> None:
+        square = (off**2).mean(1)
+        error = np.sqrt(square.mean())
+        print(f"| {name} | {error:.2g} ± {square.std() / np.sqrt(len(square)) / (2 * error):.1g} |", flush=True)
+
+    (c, x), (new, at) = waves(60, 12, "learned"), waves(UNSEEN, 5, "unseen")
+    asked = np.concatenate([at.reshape(-1, 1), np.repeat(new, 5, 0)], 1)
+    for seed in (0, 1):
+        runs = Dataset.from_arrays(wave(c, x), c, points=x, held_out_fraction=0)
+        found = sundog.fit("deeponet", runs, steps=2000, seed=seed).predict(asked).mean.numpy()
+        said(f"deeponet, 2000 steps, seed {seed}", found.reshape(-1, 5) - wave(new, at))
+    grid = np.linspace(0.2, 1.8, 40)
+    for name, through in (("lines", np.interp), ("cubic splines", lambda g, a, b: CubicSpline(a, b)(g))):
+        on_grid = np.stack([through(grid, a, b) for a, b in zip(x, wave(c, x))])
+        said(f"{name} through the 12 points, on a grid of [0.2, 1.8]", on_grid - wave(c, grid))
+        found = sundog.fit("pod", Dataset.from_arrays(on_grid, c, held_out_fraction=0)).predict(new).mean.numpy()
+        said(f"pod of these {name}", found - wave(new, grid))
+
+
 def speed() -> None:
     x = torch.from_numpy(numpy_stream(0, "speed").standard_normal((2000, 6)))
     seconds = []
@@ -186,11 +216,11 @@ def speed() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("table", "deeponet", "step", "speed"))
+    parser.add_argument("what", choices=("table", "deeponet", "step", "points", "speed"))
     parser.add_argument("operator", nargs="?", choices=tuple(OPERATORS), default="antiderivative")
     parser.add_argument("--runs", type=int, nargs="+", default=[50, 200, 1000])
     args = parser.parse_args()
     if args.what == "table":
         table(args.operator, args.runs)
     else:
-        {"deeponet": deeponet, "step": step, "speed": speed}[args.what]()
+        {"deeponet": deeponet, "step": step, "points": points, "speed": speed}[args.what]()

@@ -302,7 +302,8 @@ def _dataset(raw: Raw, columns: Sequence[str] | None, context: Sequence[str] | s
         context_units=facts.get("context_units"), pixel_arcmin=facts.get("pixel_arcmin"),
         periodic=bool(facts.get("periodic", False)), held_out_fraction=facts.get("held_out_fraction", 0.2),
         provenance=with_notes(stated, raw.notes), exact=raw.ours, owned=bool(files), time_step=facts.get("time_step"),
-        time_unit=facts.get("time_unit") or "", drop_failed=drop_failed)
+        time_unit=facts.get("time_unit") or "", places=facts.get("places", 0),
+        drop_failed=drop_failed)
     return data if context is None else _with_context(data, context)
 
 

@@ -94,7 +94,7 @@ def joined(parts: Sequence[Raw], files: Sequence[Path]) -> Raw:
     _of_one_size(parts)
     series = first.facts.get("time_step") is not None
     kind = "series" if series else "tables" if first.values.ndim == 2 else "maps"
-    for fact in ("pixel_arcmin", "context_names", "context_units", "periodic", "time_step", "time_unit"):
+    for fact in ("pixel_arcmin", "context_names", "context_units", "periodic", "time_step", "time_unit", "places"):
         _agree([part.facts.get(fact) for part in parts], fact, kind)
     for what in ("weights", "context"):
         _agree([getattr(part, what) is not None for part in parts], f"whether they hold {what}", kind)

@@ -26,6 +26,7 @@ from torch import Tensor
 from sundog.checks import UNSEEN, positive, unseen
 from sundog.data.exchange import Exchange
 from sundog.data.formats.blocks import exactly, needs_double
+from sundog.data.formats.points import row_per_point
 from sundog.data.formats.raw import with_notes
 from sundog.data.objects import raw_of
 from sundog.errors import DataError, OptionError, ShapeError
@@ -52,6 +53,8 @@ class Dataset(Exchange):
     held_out_fraction : share of the rows that ``.held_out`` keeps away from training
     provenance : where the numbers come from; travels with every part
     time_step, time_unit : between two points of a series; None for events and images
+    places : how many columns of the context, the first, say where in its run a row was read (``from_arrays(points=)``);
+        rows with equal other columns are one run, which splits keep whole
 
     Example
     -------
@@ -74,6 +77,7 @@ class Dataset(Exchange):
     provenance: Mapping[str, Any] = field(default_factory=dict)
     time_step: float | None = None
     time_unit: str = ""
+    places: int = 0
 
     describe: ClassVar[Callable[[Dataset], str]]  # from sundog.data.describe
     _repr_html_: ClassVar[Callable[[Dataset], str]]
@@ -87,6 +91,11 @@ class Dataset(Exchange):
             positive(self.pixel_arcmin, "pixel_arcmin")
         if self.time_step is not None:
             positive(self.time_step, "time_step")
+        width = 0 if self.context is None else self.context.shape[1]
+        if not 0 <= self.places <= max(0, width - 1):
+            raise OptionError("places out of range", got=self.places,
+                              expected=f"fewer than the {width} columns of the context",
+                              do="name place and inputs as context, place first")
         if not 0 <= self.held_out_fraction < 1:
             raise OptionError("held_out_fraction out of range", got=self.held_out_fraction,
                               expected="0 <= fraction < 1", do="pass e.g. 0.2")
@@ -107,9 +116,11 @@ class Dataset(Exchange):
         provenance: Mapping[str, Any] | None = None,
         time_step: float | None = None,
         time_unit: str = "",
+        places: int = 0,
         exact: bool = False,
         owned: bool = False,
         drop_failed: bool = False,
+        points: Any = None,
     ) -> Dataset:
         """Dataset from anything that `sundog.load` takes from memory; names and units that it brings are kept.
 
@@ -120,11 +131,22 @@ class Dataset(Exchange):
         holds the arrays. With ``drop_failed`` rows that hold NaN or Inf, such as runs of a simulator that failed, are
         left out, and ``provenance["notes"]`` says which.
 
+        With ``points`` (n, m) or (n, m, dims) values (n, m) are runs that were read each at its own: a row per point is
+        made, whose first context columns are the place. NaN fills the runs that have fewer than m.
+
         Raises
         ------
         DataError : NaN, Inf, empty, or of a type that is not numbers.
         ShapeError : names, units, context or weights that do not fit the values.
         """
+        more: tuple[str, ...] = ()
+        if points is not None:
+            raw = row_per_point(np.asarray(points), np.asarray(values), np.asarray(context), context_names,
+                                None if weights is None else np.asarray(weights))
+            values, context, weights, more = raw.values, raw.context, raw.weights, raw.notes
+            places, context_names, names = raw.facts["places"], raw.facts["context_names"], names or raw.facts["names"]
+            context_units = context_units if context_units is None or isinstance(context_units, str) else \
+                [*[""] * places, *context_units]
         held, given = raw_of(values), None if context is None else raw_of(context)
         names = names if names is not None else held.facts.get("names")
         units = units if units is not None else held.facts.get("units")
@@ -135,7 +157,7 @@ class Dataset(Exchange):
         c = None if given is None else tensor_of(given.values, "context", exact, owned)
         c = c[:, None] if c is not None and c.ndim == 1 else c
         w = None if weights is None else tensor_of(_flat(raw_of(weights).values), "weights").float()
-        notes = [*held.notes, *(given.notes if given else ())]
+        notes = [*more, *held.notes, *(given.notes if given else ())]
         if drop_failed and bool((bad := _failed(x, c, w)).any()):
             x, c, w = x[~bad], None if c is None else c[~bad], None if w is None else w[~bad]
             notes.append(f"{int(bad.sum())} of {len(bad)} rows left out, which hold NaN or Inf: {_rows(bad)}")
@@ -155,12 +177,21 @@ class Dataset(Exchange):
             provenance=with_notes(provenance or {}, notes),
             time_step=time_step,
             time_unit=time_unit,
+            places=places,
         )
 
     @property
     def kind(self) -> str:
         """``"events"``, ``"images"`` or ``"series"``: which statistics and networks apply."""
         return "series" if self.time_step is not None else "events" if self.values.ndim == 2 else "images"
+
+    @property
+    def runs(self) -> Tensor:
+        """(n,) the number of the run that each row was read from: rows of one run stand in one part of a split."""
+        if not self.places:
+            return torch.arange(len(self))
+        assert self.context is not None
+        return self.context[:, self.places :].unique(dim=0, return_inverse=True)[1]
 
     def __len__(self) -> int:
         return self.values.shape[0]
@@ -196,13 +227,15 @@ class Dataset(Exchange):
 
     def _parted(self, fractions: Sequence[float], seed: int) -> tuple[Tensor, ...]:
         """The rows of each part of a split."""
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(short(seed, 64, "split")))
-        edges = np.rint(np.cumsum([0.0, *fractions]) * len(self)).astype(int)
+        runs = self.runs if self.places else None
+        n = len(self) if runs is None else int(runs.max()) + 1
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(short(seed, 64, "split")))
+        edges = np.rint(np.cumsum([0.0, *fractions]) * n).astype(int)
         parts = tuple(order[a:b] for a, b in zip(edges[:-1], edges[1:]) if b > a)
         if len(parts) < sum(f > 0 for f in fractions):
-            raise DataError("a part of the split would be empty", got=f"{len(self)} rows for {tuple(fractions)}",
+            raise DataError("a part of the split would be empty", got=f"{n} rows for {tuple(fractions)}",
                             expected="at least one row per part", do="use more data or fewer parts")
-        return parts
+        return parts if runs is None else tuple(torch.isin(runs, part).nonzero().flatten() for part in parts)
 
     def _part(self, i: int) -> Dataset:
         """The rows kept for training (0) or held out (1); the other part is not copied."""

@@ -257,6 +257,10 @@ def _checked(data: Dataset) -> Tensor:
     if data.context is None:
         raise DataError("the runs have no inputs", got="no context", expected="the parameters of each run",
                         do="pass Dataset.from_arrays(outputs, parameters), or dataset.with_context([...])")
+    if data.places:
+        raise DataError("runs with points of their own cannot be compared", got="a row per point",
+                        expected="outputs on one grid: baselines and closed forms know no other",
+                        do="fit deeponet, which reads them as they are, and judge it on the runs held out")
     if len(data) < FEWEST:
         raise SampleSizeError("too few runs to compare emulators", got=len(data), expected=f"at least {FEWEST}",
                               do="run the simulator more often, or lower held_out_fraction")

@@ -106,9 +106,13 @@ def fit(
     _check(plan, steps, out)
     plan = _complete(plan or Plan(), steps, seed, device)
     where = choose_device(plan.device)
-    given = dataset.train.with_context(context) if context else dataset.train
+    dataset = dataset.with_context(context) if context else dataset
+    if "places" in options:
+        dataset = replace(dataset, places=options["places"])
+    given = dataset.train
     _check_series(given, family)
     data = laid_out(given)
+    options = _with_places(data, family, options)
     shape, width = tuple(data.values.shape[1:]), _width(data, reparametrise, out)
     cheap = None if low_fidelity is None else _cheap_runs(low_fidelity, context, data)
     options = options if cheap is None else {**options, "low_fidelity": True}
@@ -121,8 +125,10 @@ def fit(
         _take_weights(model, start)
     plan = _with_defaults(plan, model)
     data = _that_weigh(data, model)
-    if model.objectives() and len(data) < FEWEST_ROWS:
-        raise SampleSizeError("too few rows to train on", got=len(data), expected=f"at least {FEWEST_ROWS}",
+    count = len(data.runs.unique()) if data.places else len(data)
+    if model.objectives() and count < FEWEST_ROWS:
+        raise SampleSizeError(f"too few {'runs' if data.places else 'rows'} to train on", got=count,
+                              expected=f"at least {FEWEST_ROWS}",
                               do="add data, or lower held_out_fraction")
     cheap = None if cheap is None else _that_weigh(cheap, model)
     private = _mechanism(plan, model, data, scaling, kinds)
@@ -183,6 +189,18 @@ def _check_series(data: Dataset, family: str | type[Model]) -> None:
                           expected=f"one of {takers}", do="choose one of these; for columns without an order in time "
                           "pass sundog.Dataset.from_arrays(data.values)")
     (whole_sets if model.family == "sets" else whole_series)(data, f"family '{model.family}'")
+
+
+def _with_places(data: Dataset, family: str | type[Model], options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a family that reads runs at points of their own; OptionError for emulators that leave out rows."""
+    model = FAMILIES[one_of(family, FAMILIES, "family")] if isinstance(family, str) else family
+    if not data.places or not issubclass(model, Emulator):
+        return options
+    if not hasattr(model.takes, "places"):
+        raise OptionError(f"'{model.family}' needs runs that share their points", got="runs with points of their own",
+                          expected="family deeponet, which reads them as they are", do="fit deeponet; or interpolate "
+                          "every run onto one grid, and see how far that is off")
+    return {**options, "places": data.places}
 
 
 def _check(plan: Plan | None, steps: int | None, out: str | Path | None) -> None:
@@ -266,7 +284,9 @@ def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | Re
                   ) -> tuple[Batch, Batch | None]:
     """Training and validation rows in standardised units; weights scaled to mean one."""
     dtype = torch.float64 if plan.precision == "float64" else torch.float32
-    count = round(plan.validation_fraction * len(data))
+    runs = data.runs if data.places else None
+    n = len(data) if runs is None else int(runs.max()) + 1
+    count = round(plan.validation_fraction * n)
     weights = None if data.weights is None else (data.weights / data.weights.mean()).to(dtype)
 
     def batch(rows: Tensor, first: int) -> Batch:
@@ -278,9 +298,12 @@ def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | Re
             None if weights is None else weights[rows],
         )
 
-    if count == 0 or len(data) - count < 1:
+    if count == 0 or n - count < 1:
         return batch(torch.arange(len(data)), 0), None
-    rows, held = _parted(len(data), count, data.weights, plan.seed)
+    if runs is None:
+        rows, held = _parted(n, count, data.weights, plan.seed)
+    else:
+        rows, held = (torch.isin(runs, part).nonzero().flatten() for part in _parted(n, count, None, plan.seed))
     return batch(rows, 0), batch(held, len(rows))
 
 

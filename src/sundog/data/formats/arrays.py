@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from sundog.data.atomic import atomic_write
+from sundog.data.formats.points import row_per_point
 from sundog.data.formats.raw import FACTS, LATER, Raw, facts_to_json, guard, no_pickles, read_one, unreadable
 
 _PARTS = ("values", "context", "weights")
-_RUNS = {*_PARTS, "names", "units", "context_names", "context_units"}
+_RUNS = {*_PARTS, "points", "names", "units", "context_names", "context_units"}
 _BAD = (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zipfile.zlib.error)  # type: ignore[attr-defined]
 
 
@@ -54,6 +55,8 @@ def write_npz(raw: Raw, path: Path) -> Path:
     pixel = raw.facts["pixel_arcmin"]
     entries["pixel_arcmin"] = np.array(np.nan if pixel is None else pixel)
     step = entries.pop("time_step"), entries.pop("time_unit")
+    if not raw.facts["places"]:
+        del entries["places"]
     if raw.facts["time_step"] is not None:
         entries["time_step"], entries["time_unit"] = step
     for name in ("names", "units", "context_names", "context_units"):
@@ -72,9 +75,12 @@ def write_npz(raw: Raw, path: Path) -> Path:
 
 def _runs(archive: Any, path: Path) -> Raw:
     """Inputs and outputs of runs, from a script that knows these names alone."""
-    facts = {name: tuple(str(v) for v in archive[name]) for name in _RUNS - {*_PARTS} if name in archive.files}
+    facts = {name: tuple(str(v) for v in archive[name]) for name in _RUNS - {*_PARTS, "points"}
+             if name in archive.files}
     values, context, weights = (_entry(archive, name, path) if name in archive.files else None for name in _PARTS)
-    assert values is not None
+    assert values is not None and context is not None
+    if "points" in archive.files:
+        return row_per_point(_entry(archive, "points", path), values, context, facts.get("context_names"), weights)
     return Raw(values, context, weights, facts=facts, notes=("values are taken given context, row by row",))
 
 
@@ -86,6 +92,8 @@ def _ours(archive: Any, path: Path) -> Raw:
     facts |= {"pixel_arcmin": None if np.isnan(pixel) else pixel, "periodic": bool(archive["periodic"]),
               "held_out_fraction": float(archive["held_out_fraction"]),
               "provenance": json.loads(str(archive["provenance"])), **LATER}
+    if "places" in archive.files:
+        facts["places"] = int(archive["places"])
     if "time_step" in archive.files:
         facts |= {"time_step": float(archive["time_step"]), "time_unit": str(archive["time_unit"])}
     values, context, weights = (_entry(archive, name, path) if name in archive.files else None for name in _PARTS)

@@ -15,8 +15,8 @@ from sundog.data.formats.blocks import beside, exactly
 from sundog.errors import DataError, FileError
 
 FACTS = ("names", "units", "context_names", "context_units", "pixel_arcmin", "periodic", "held_out_fraction",
-         "provenance", "time_step", "time_unit")
-LATER = {"time_step": None, "time_unit": ""}  # facts that files written before series lack
+         "provenance", "time_step", "time_unit", "places")
+LATER = {"time_step": None, "time_unit": "", "places": 0}  # facts that older files lack
 WEIGHTS = ("w", "weight", "weights", "sample_weight", "event_weight", "evt_weight")
 LABELS = ("columns", "names", "features", "feature_names", "column_names")  # arrays of text that name columns
 INDEX = ("", "index", "level_0", "unnamed: 0", "__index_level_0__")  # what pandas calls its row numbers
