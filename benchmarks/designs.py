@@ -127,39 +127,46 @@ def emulators() -> None:
 
 
 def camb(folder: Path) -> None:
-    """Emulators of n runs of CAMB chosen from those of a box, on its 100 unseen ones, two seeds; errors as in
-    camb_emulator.py, 95th percentile of the largest over l, in cosmic variances, TT / EE / TE / phi phi."""
+    """Emulators of n runs of CAMB chosen from those of a box, on its 100 unseen ones.
+
+    Errors of a cosmology as in camb_emulator.py, the largest over l in cosmic variances. Of the first n of the Sobol
+    sequence: TT / EE / TE / phi phi; then other designs over it, geometric mean of the four, each of two seeds.
+    """
     import camb_emulator as simulator
 
-    designs: dict[str, list[Any]] = {"first of the Sobol sequence": [lambda phi, n: (np.arange(n), None)],
-        "uniform": [lambda phi, n, s=s: (np.random.default_rng(s).choice(len(phi), n, replace=False), None)
-                    for s in (0, 1)],
-        "projection DPP": [lambda phi, n, s=s: sample_projection_dpp(phi, n, s) for s in (0, 1)],
-        "projection DPP, no weights": [lambda phi, n, s=s: (sample_projection_dpp(phi, n, s)[0], None)
-                                       for s in (0, 1)],
-        "D-optimal": [lambda phi, n: (d_optimal(phi, n), None)]}
-    for box, sizes in (("wide", (30, 60)), ("narrow", (30,))):
+    designs: dict[str, Callable[[np.ndarray, int, int], Any]] = {
+        "uniform": lambda phi, n, seed: (np.random.default_rng(seed).choice(len(phi), n, replace=False), None),
+        "projection DPP": sample_projection_dpp,
+        "projection DPP, no weights": lambda phi, n, seed: (sample_projection_dpp(phi, n, seed)[0], None),
+        "D-optimal": lambda phi, n, seed: ((part := part_of(phi, seed, 5 / 6))[d_optimal(phi[part], n)], None)}
+    print("| box | emulator | cosmology | Sobol | " + " | ".join(designs) + " |\n|" + "---|" * (4 + len(designs)))
+    for box, n in (("wide", 30), ("wide", 60), ("narrow", 30)):
         runs, test = (np.load(folder / f"{box}-{part}.npz") for part in ("train", "test"))
         y, truth = simulator.logarithms(torch.tensor(runs["values"]).double()), torch.tensor(test["values"]).double()
         phi = polynomial_features(runs["context"], 2)
-        for n in sizes:
-            for emulator, options in (("quadratic", {"degree": 2}), ("processes", {"branch": "gp"})):
-                for name, seeds in designs.items():
-                    found = []
-                    for design in seeds:
-                        rows, weights = design(phi, n)
-                        chosen = Dataset.from_arrays(y[rows], runs["context"][rows], weights=weights, exact=True,
-                                                     held_out_fraction=0)
-                        mean = sundog.fit("pod", chosen, **options).predict(test["context"]).mean
-                        off = simulator.in_sigma(simulator.powers(mean), truth).abs().amax(2)
-                        found.append(torch.quantile(off, 0.95, dim=0))
-                    print(f"| {box}, {n} of {len(phi)} | {emulator} | {name} | "
-                          + " or ".join(" / ".join(f"{x:.3g}" for x in e) for e in found) + " |", flush=True)
+
+        def errors(rows: np.ndarray, weights: Any, options: dict[str, Any], given: Any) -> torch.Tensor:
+            y, truth, runs, test = given
+            chosen = Dataset.from_arrays(y[rows], runs["context"][rows], weights=weights, exact=True,
+                                         held_out_fraction=0)
+            mean = sundog.fit("pod", chosen, **options).predict(test["context"]).mean
+            off = simulator.in_sigma(simulator.powers(mean), truth).abs().amax(2)
+            return torch.quantile(off, torch.tensor([0.95, 0.5], dtype=off.dtype), dim=0)
+
+        for emulator, options in (("quadratic", {"degree": 2}), ("processes", {"branch": "gp"})):
+            given = y, truth, runs, test
+            first = errors(np.arange(n), None, options, given)
+            found = [[(errors(*choose(phi, n, seed), options, given) / first).log().mean(1).exp() for seed in (0, 1)]
+                     for choose in designs.values()]
+            for k, which in enumerate(("95th percentile", "median")):
+                cells = [" or ".join(f"{float(ratio[k]):.2f}" for ratio in ratios) for ratios in found]
+                print(f"| {box}, {n} of {len(phi)} | {emulator} | {which} | " + " / ".join(
+                    f"{x:.2g}" for x in first[k].tolist()) + " | " + " | ".join(cells) + " |", flush=True)
 
 
-def part_of(pool: np.ndarray, seed: int) -> np.ndarray:
-    """Half of the candidates: D-optimal draws nothing, so that its spread is that over pools."""
-    return np.sort(np.random.default_rng(seed).choice(len(pool), len(pool) // 2, replace=False))
+def part_of(pool: np.ndarray, seed: int, share: float = 0.5) -> np.ndarray:
+    """A share of the candidates: D-optimal draws nothing, so that its spread is that over pools."""
+    return np.sort(np.random.default_rng(seed).choice(len(pool), int(share * len(pool)), replace=False))
 
 
 def spent(work: Callable[[], Any]) -> float:

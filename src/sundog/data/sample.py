@@ -141,8 +141,10 @@ class Dataset(Exchange):
         """
         more: tuple[str, ...] = ()
         if points is not None:
-            raw = row_per_point(np.asarray(points), np.asarray(values), np.asarray(context), context_names,
-                                None if weights is None else np.asarray(weights))
+            inputs = raw_of(context)
+            raw = row_per_point(_array(points, "points"), _array(values, "values"), _array(inputs.values, "context"),
+                                context_names or inputs.facts.get("names"),
+                                None if weights is None else _array(weights, "weights"))
             values, context, weights, more = raw.values, raw.context, raw.weights, raw.notes
             places, context_names, names = raw.facts["places"], raw.facts["context_names"], names or raw.facts["names"]
             context_units = context_units if context_units is None or isinstance(context_units, str) else \

@@ -1,6 +1,7 @@
 """Runs read at points of their own: y = sin(a x + b), known in closed form wherever it is asked for."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -79,6 +80,12 @@ def test_bad_input_is_named():
         at_points(x[:, :5], y, c)
     with pytest.raises(ShapeError, match="do not fit"):
         at_points(x, y, c, weights=np.ones(5))
+    with pytest.raises(DataError, match="do not form an array"):
+        at_points([[1.0], [1.0, 2.0]], y, c)
+    assert at_points(x, y, pd.DataFrame(c, columns=["a", "b"])).context_names == ("point", "a", "b")
+    x[[3, 8]] = np.nan
+    notes = at_points(x, y, c).provenance["notes"]
+    assert "58 runs read at points of their own" in notes[0] and notes[-1] == "runs 3, 8 have no points"
     with pytest.raises(DataError, match="NaN or Inf"):
         at_points(np.where(x > 1.9, np.inf, x), y, c)
     with pytest.raises(SampleSizeError, match="too few runs"):

@@ -31,9 +31,10 @@ def row_per_point(points: np.ndarray, values: np.ndarray, context: np.ndarray, c
     run = np.nonzero(there)[0]
     names = tuple(context_names) if context_names is not None else \
         ("context",) if width == 1 else tuple(f"context{i}" for i in range(width))
-    left = int((~there).sum())
-    notes = (f"{len(values)} runs read at points of their own: {len(run)} rows, one per point, place first",
-             *([f"{left} of {there.size} points are NaN, and left out"] if left else []))
+    left, none = int((~there).sum()), np.nonzero(~there.any(1))[0]
+    notes = (f"{len(values) - len(none)} runs read at points of their own: {len(run)} rows, one per point, place first",
+             *([f"{left} of {there.size} points are NaN, and left out"] if left else []),
+             *([f"runs {', '.join(map(str, none))} have no points"] if len(none) else []))
     return Raw(values[there][:, None], np.concatenate([points[there], context[run]], 1),
                None if weights is None else weights[run], notes=notes, facts={
                    "names": ("value",), "places": dims,
