@@ -91,10 +91,9 @@ class Dataset(Exchange):
             positive(self.pixel_arcmin, "pixel_arcmin")
         if self.time_step is not None:
             positive(self.time_step, "time_step")
-        width = 0 if self.context is None else self.context.shape[1]
-        if not 0 <= self.places <= max(0, width - 1):
+        if self.places and self.context is not None and not 0 < self.places < self.context.shape[1]:
             raise OptionError("places out of range", got=self.places,
-                              expected=f"fewer than the {width} columns of the context",
+                              expected=f"fewer than the {self.context.shape[1]} columns of the context",
                               do="name place and inputs as context, place first")
         if not 0 <= self.held_out_fraction < 1:
             raise OptionError("held_out_fraction out of range", got=self.held_out_fraction,
@@ -190,9 +189,8 @@ class Dataset(Exchange):
     @property
     def runs(self) -> Tensor:
         """(n,) the number of the run that each row was read from: rows of one run stand in one part of a split."""
-        if not self.places:
+        if not self.places or self.context is None:
             return torch.arange(len(self))
-        assert self.context is not None
         return self.context[:, self.places :].unique(dim=0, return_inverse=True)[1]
 
     def __len__(self) -> int:
@@ -229,7 +227,7 @@ class Dataset(Exchange):
 
     def _parted(self, fractions: Sequence[float], seed: int) -> tuple[Tensor, ...]:
         """The rows of each part of a split."""
-        runs = self.runs if self.places else None
+        runs = self.runs if self.places and self.context is not None else None
         n = len(self) if runs is None else int(runs.max()) + 1
         order = torch.randperm(n, generator=torch.Generator().manual_seed(short(seed, 64, "split")))
         edges = np.rint(np.cumsum([0.0, *fractions]) * n).astype(int)

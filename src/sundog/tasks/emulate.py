@@ -260,7 +260,8 @@ def _checked(data: Dataset) -> Tensor:
     if data.places:
         raise DataError("runs with points of their own cannot be compared", got="a row per point",
                         expected="outputs on one grid: baselines and closed forms know no other",
-                        do="fit deeponet, which reads them as they are, and judge it on the runs held out")
+                        do="fit deeponet, which reads them as they are, and compare run.predict(data.context) with "
+                        "data.values on the runs held out")
     if len(data) < FEWEST:
         raise SampleSizeError("too few runs to compare emulators", got=len(data), expected=f"at least {FEWEST}",
                               do="run the simulator more often, or lower held_out_fraction")

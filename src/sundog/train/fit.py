@@ -303,7 +303,8 @@ def _standardised(data: Dataset, scaling: Scaling, context_scaling: Scaling | Re
     if runs is None:
         rows, held = _parted(n, count, data.weights, plan.seed)
     else:
-        rows, held = (torch.isin(runs, part).nonzero().flatten() for part in _parted(n, count, None, plan.seed))
+        sums = None if data.weights is None else torch.zeros(n).index_add_(0, runs, data.weights)
+        rows, held = (torch.isin(runs, part).nonzero().flatten() for part in _parted(n, count, sums, plan.seed))
     return batch(rows, 0), batch(held, len(rows))
 
 

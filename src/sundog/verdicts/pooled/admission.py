@@ -34,6 +34,10 @@ class Side:
 def admitted(real: Any, fake: Any, train: Any, weights: tuple[Any, Any], draws: float, seed: int) -> Side:
     """Datasets of whatever was given; a generator draws its fakes here. ``weights`` go before those of a Dataset."""
     truth, notes = _dataset(real, "real"), []
+    if truth.places:
+        raise DataError("points of runs cannot be judged", got="a row per point, several of each run",
+                        expected="rows that are independent of each other: p-values would be far too small",
+                        do="compare run.predict(data.context) with data.values, on the runs held out")
     if callable(getattr(fake, "sample", None)) and not hasattr(fake, "columns"):  # a DataFrame samples its rows
         fakes = _drawn(truth, fake, draws, seed)
         notes.append(f"{len(fakes)} fakes drawn for {len(truth)} real rows")
