@@ -92,6 +92,7 @@ def lined_up(get: Callable[[str], np.ndarray], names: Sequence[str], rows: int, 
 
 def needs_double(array: np.ndarray, exact: bool = False) -> bool:
     """Whether columns or channels, in the second axis, need float64; ``exact``: whether any number would change."""
+    array = np.atleast_1d(array)
     digits = Digits(array.shape[1] if array.ndim in (2, 4) else 1)
     few = max(1, _FEW // max(1, array[:1].size))
     for start in range(0, len(array), few):
