@@ -72,7 +72,7 @@ def test_the_words_of_the_verdict(control, excess, evidence, said):
 
 @pytest.mark.slow
 def test_choose_tells_the_interpolations_apart(file, monkeypatch):
-    monkeypatch.setattr("sundog.tasks.anomaly.background.sigma_field.PLAN", sundog.Plan(steps=20))
+    monkeypatch.setattr("sundog.tasks.anomaly.background.sigma_field.PLAN", sundog.Plan(steps=20, batch=512))
     words = ["choose", file, "--mass", "m", "--window", "3.3", "3.7", "--tests", "1", "--set", "members=1", "--set",
              "fpr=0.1", "--set", "hidden=[16]", "--json"]
     done = CliRunner().invoke(app, words, catch_exceptions=False)

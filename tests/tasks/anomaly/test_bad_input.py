@@ -11,7 +11,8 @@ from sundog.tasks.anomaly import Cathode, IdealisedAD, RAnode, SignalRegion
 from sundog.tasks.anomaly.scan.search import METHODS
 
 REGION, TOY = SignalRegion(3.3, 3.7), ResonantToy()
-DETECTORS = {**METHODS, "idealised": IdealisedAD}
+SEARCHES = {name: made for name, made in METHODS.items() if name != "prior"}  # which asks for its prior first
+DETECTORS = {**SEARCHES, "idealised": IdealisedAD}
 
 
 def noise(n=3000, low=3.0, high=4.6, **columns):
@@ -50,10 +51,10 @@ def test_refused_before_any_training(name):
             pytest.fail(f"{name} took {what}")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SEARCHES)
 def test_thin_sidebands(name):
     with pytest.raises(SampleSizeError, match="sidebands are too thin"):
-        METHODS[name](REGION).fit(*noise(low=3.25))
+        SEARCHES[name](REGION).fit(*noise(low=3.25))
 
 
 @pytest.mark.parametrize("name", DETECTORS)

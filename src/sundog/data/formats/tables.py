@@ -30,6 +30,7 @@ from sundog.data.formats.raw import (
 from sundog.errors import ShapeError
 
 _MARK = "# sundog "
+_FACTS_SUM = b"sundog crc32"  # of the facts in the footer of a Parquet file
 _WITH_UNIT = re.compile(r"(.*\S)\s*\[([^\[\]]*)\]\s*", re.DOTALL)
 _HEAD = 1 << 20  # bytes from which the dialect is told
 _BLOCK = 1 << 17  # bytes of text that become numbers in one go
@@ -87,9 +88,12 @@ def read_parquet(path: Path, key: str | None = None, columns: Sequence[str] | No
         with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=_BLOCK) as file:
             schema = file.schema_arrow
             metadata = schema.metadata or {}
-            if b"sundog" in metadata:
+            facts = metadata.get(b"sundog")
+            if _FACTS_SUM in metadata and (facts is None or metadata[_FACTS_SUM] != b"%d" % zlib.crc32(facts)):
+                raise unreadable(path, "facts that their checksum does not fit")
+            if facts is not None:
                 guard(path, file.metadata.num_rows * len(schema.names) * 4)
-                return _ours(file.read(), metadata[b"sundog"].decode(), path)
+                return _ours(file.read(), facts.decode(), path)
             _all_different(schema.names, schema.names)
             index = [name for name in json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
                      if isinstance(name, str) and name in schema.names and name not in (columns or ())]
@@ -131,14 +135,15 @@ def write_csv(raw: Raw, path: Path) -> Path:
 
 
 def write_parquet(raw: Raw, path: Path) -> Path:
-    """One column per feature, context column and weight, units in the column metadata, a checksum for each page."""
+    """One column per feature, context column and weight, units in the column metadata; checksums of pages and facts."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     values, names, units = _flat(raw, path)
     columns = [pa.field(name, pa.from_numpy_dtype(values.dtype), metadata={"unit": unit})
                for name, unit in zip(names, units)]
-    schema = pa.schema(columns, metadata={"sundog": facts_to_json(raw.facts)})
+    facts = facts_to_json(raw.facts)
+    schema = pa.schema(columns, metadata={"sundog": facts, _FACTS_SUM.decode(): str(zlib.crc32(facts.encode()))})
     table = pa.table([np.ascontiguousarray(column) for column in values.T], schema=schema)
     return atomic_write(path, lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
 
