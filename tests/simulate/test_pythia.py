@@ -98,7 +98,7 @@ def test_a_family_of_signals_has_the_masses_and_prongs_asked_for():
     assert found.context[:, 1:].unique(dim=0).numpy() == pytest.approx(np.array([[0.35, 0.2, 2], [0.4, 0.4, 3]]))
     for part, r in zip((found[:150], found[150:]), asked):
         light, apart = part.values[:, 0].median(), part.values[:, 1].median()
-        blurred = 0.08 if r.heavy > r.light else 0.12  # of equal ones the heavier comes first: |difference| of two blurred
+        blurred = 0.08 if r.heavy > r.light else 0.12  # equal ones: the heavier comes first
         assert abs(light - r.light) < 0.05 and abs(apart - (r.heavy - r.light)) < blurred
         assert abs(part.context[:, 0].median() - r.mass) < 0.25
     two, three = (part.values[:, 2:].mean() for part in (found[:150], found[150:]))
