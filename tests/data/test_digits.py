@@ -47,6 +47,15 @@ def test_numbers_that_do_not_stay_small(numbers) -> None:
     assert len(data.values.unique()) >= 0.998 * len(np.unique(numbers))
 
 
+def test_a_missing_cell_hides_no_digits() -> None:
+    ids, small = IDS.astype(float), np.arange(2000.0)
+    ids[7] = small[7] = np.nan
+    near_2_24 = 2.0**24 + np.arange(2000.0) % 2  # one in two would change, no 0.2 % of the different numbers merge
+    near_2_24[7] = np.nan
+    assert needs_double(ids[:, None]) and needs_double(near_2_24[:, None])
+    assert not needs_double(small[:, None]) and not needs_double(small[:, None], exact=True)
+
+
 def test_context_keeps_its_digits_and_moves_with_them() -> None:
     data = Dataset.from_arrays(RNG.normal(size=(2000, 2)), context=TIMES, context_names=("t",))
     assert data.values.dtype == torch.float32 and data.context is not None and data.context.dtype == torch.float64

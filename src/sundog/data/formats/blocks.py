@@ -29,9 +29,9 @@ class Digits:
     def see(self, wide: np.ndarray, single: np.ndarray) -> None:
         """Take account of further rows (m, columns), as float64 and as float32."""
         if self.same.any():
-            self.same = self.same & (wide == single).all(0)
+            self.same = self.same & _all_equal(wide, single)
         if self._whole.any():
-            self._whole = self._whole & (wide == np.rint(wide)).all(0)
+            self._whole = self._whole & _all_equal(wide, np.rint(wide))
         self._sampled.append(wide[-self._seen % self._step :: self._step].copy())
         self._seen += len(wide)
         self._held += len(self._sampled[-1])
@@ -45,6 +45,12 @@ class Digits:
         if self._whole[changed].any():
             return True
         return any(_moved(np.concatenate([part[:, j] for part in self._sampled])) for j in changed)
+
+
+def _all_equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Whether the columns of two arrays are equal; NaN, a missing cell, equals itself."""
+    equal = a == b
+    return (equal if equal.all() else equal | np.isnan(a)).all(0)
 
 
 def gathered(blocks: Callable[[], Iterable[np.ndarray]], width: int, rows: int, exact: bool = False) -> np.ndarray:
