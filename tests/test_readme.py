@@ -78,7 +78,7 @@ def test_command_line_is_understood(line: str) -> None:
 
 
 def typed(page: Path) -> list[str]:
-    """What a reader of the page types in a shell, top to bottom; installing and placeholders in capitals aside."""
+    """What a reader of the page types in a shell, top to bottom; without installing and words in capitals."""
     found = re.finditer(r"^ *```(\w*)\n(.*?)^ *```$|`(sundog [^`\n]+)`", page.read_text(), re.MULTILINE | re.DOTALL)
     lines = [line.rpartition("&& ")[2].partition("  #")[0].strip()
              for match in found if not match[1] for line in (match[2] or match[3]).splitlines()]
