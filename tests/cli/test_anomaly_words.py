@@ -3,13 +3,15 @@
 import json
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 import sundog
-from sundog.cli.anomaly import _told, app
+from sundog.cli import app as whole
+from sundog.cli.anomaly import METHODS, _told, app
 from sundog.errors import DataError, OptionError, ShapeError, SundogError
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly.detectors import prior
@@ -102,6 +104,55 @@ def test_event_weights_are_refused_with_the_reason(tmp_path):
     np.savetxt(tmp_path / "e.csv", columns, delimiter=",", header="x0,x1,x2,x3,m,w", comments="")
     done = run(str(tmp_path / "e.csv"), "--mass", "m", "--window", "3.3", "3.7", "--weights", "w")
     assert isinstance(done.exception, DataError) and "a search counts events" in str(done.exception)
+
+
+def test_features_that_follow_the_mass_and_a_second_resonance_are_told(tmp_path):
+    """Without a signal CWoLa counts per cent of it where a feature follows the mass: not trusted, with the reason."""
+    events = ResonantToy().background(8000, 5)
+    follows = events.values.clone()
+    follows[:, 1] = 5 * (events.context[:, 0] - 3.5) + torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    signal = ResonantToy().signal(160, 6)
+    second = signal.context.clone()
+    second[80:] += 0.6
+    for x, m, because in ((follows, events.context, "the cut sculpts the background"),
+                          (torch.cat([events.values, signal.values]), torch.cat([events.context, second]),
+                           "no smooth curve describes the selected spectrum")):
+        path = str(sundog.Dataset.from_arrays(x, m, context_names=("m",)).save(tmp_path / "e.npz"))
+        words = [path, "--mass", "m", "--window", "3.3", "3.7", "--method", "cwola", "--folds", "3", "--members", "1"]
+        said = run(*words).stdout
+        assert "not trusted, because" in said and because in said and "What to do: " in said
+        facts = json.loads(run(*words, "--json").stdout)
+        assert not facts["trusted"] and because in " ".join(facts["remarks"])
+
+
+@pytest.mark.parametrize("word", ["search", "scan"])
+def test_windows_at_an_edge_or_empty_are_refused_by_name(file, tmp_path, word, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for window, match in ((("2.9", "3.3"), "0 events below"), (("4.0", "4.7"), "0 above the window"),
+                          (("4.55", "4.57"), "too few events in the signal region"),
+                          (("5", "6"), "outside the spectrum"), (("3.7", "3.3"), "not a window")):
+        words = [file, "--mass", "m", "--window", *window, "--method", "cwola"]
+        wrong = run(*words) if word == "search" else CliRunner().invoke(whole, ["scan", *words])
+        assert isinstance(wrong.exception, SundogError) and match in str(wrong.exception), window
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("prior", "ranode")])
+def test_every_method_takes_the_same_words(method, tmp_path, monkeypatch):
+    """-o -q --key --unit --set --json, and a file below SUNDOG_DATA; of ``prior`` and ``ranode`` see the others."""
+    monkeypatch.setenv("SUNDOG_DATA", str(tmp_path))
+    events = ResonantToy().events(6000, 0.05, seed=0)
+    with h5py.File(tmp_path / "e.h5", "w") as h5:
+        for name, column in zip((*events.names, "m"), torch.cat([events.values, events.context], 1).T):
+            h5.create_dataset(f"tree/{name}", data=column.numpy())
+    sets = {"cwola": "reach=0.3", "radot": "batch=200"}.get(method, 'plan={"steps": 5, "batch": 256}')
+    done = run("e.h5", "--key", "tree", "--mass", "m", "--unit", "TeV", "--window", "3.3", "3.7", "--method", method,
+               "--folds", "2", "-q", "--json", "-o", str(tmp_path / "out"), "--set", sets,
+               *(() if method == "anode" else ("--members", "1")))
+    assert done.exception is None, done.exception
+    facts = json.loads(done.stdout)
+    assert facts["method"] == method and facts["unit"] == "TeV" and set(facts) >= {"trusted", "signal_fraction"}
+    assert facts["files"] == [str(tmp_path / "out" / "scores.npz")]
 
 
 def test_a_prior_is_learned_once_and_searched_for(file, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,7 +72,7 @@ def search(
     before_work(folder=out)
     from sundog.tasks.anomaly import SignalRegion
     from sundog.tasks.anomaly.scan.crossfit import cross_fitted
-    from sundog.tasks.anomaly.scan.search import ScanPlan, checked
+    from sundog.tasks.anomaly.scan.search import ScanPlan, checked, doubted
 
     events = searched_events(file, mass, feature, key=key, columns=columns, weights=weights, unit=unit)
     region = SignalRegion(*window, unit=events.context_units[0])
@@ -80,12 +81,14 @@ def search(
     data = checked(events, plan)
     fit = cross_fitted(plan.maker(None), data, region, folds=folds, members=plan.boostings, seed=seed)
     facts = _facts(fit, data, method, region)
+    doubts = doubted(fit, data, region, plan.efficiency, seed)
+    facts |= {"trusted": not doubts, "remarks": [because for because, _ in doubts]}
     if out is not None:
         facts["files"] = [str(path) for path in _write(fit, data, region, out)]
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
     elif not quiet:
-        typer.echo("\n".join(_told(fit, facts)))
+        typer.echo("\n".join(_told(fit, facts, doubts)))
 
 
 @app.command()
@@ -208,7 +211,7 @@ def _facts(fit: CrossFit, events: Dataset, method: str, region: SignalRegion) ->
     return facts
 
 
-def _told(fit: CrossFit, facts: dict[str, Any]) -> list[str]:
+def _told(fit: CrossFit, facts: dict[str, Any], doubts: Sequence[tuple[str, str]] = ()) -> list[str]:
     detector, (low, high) = fit.detector, facts["interval_95"]
     lines = [f"{facts['method']} in {facts['lo']:g} to {facts['hi']:g} {facts['unit']}".rstrip()]
     if getattr(detector, "template_report_", None) is not None:
@@ -225,6 +228,9 @@ def _told(fit: CrossFit, facts: dict[str, Any]) -> list[str]:
         if facts["control_fraction"] is not None:
             lines.append(f"control on sideband events: {100 * facts['control_fraction']:.3f} %")
         lines.append(_verdict(detector, facts))
+    if doubts and low > 0:
+        because, do = zip(*doubts)
+        lines.append(f"the fraction is not trusted, because {' and '.join(because)}. What to do: {'; or '.join(do)}")
     return lines + [f"wrote {path}" for path in facts.get("files", ())]
 
 

@@ -84,19 +84,7 @@ class WindowResult:
     @property
     def doubts(self) -> list[tuple[str, str]]:
         """Why an excess here would not be trusted, and for each reason what to do."""
-        found = []
-        if self.sculpting.sculpted:
-            found.append((f"the cut sculpts the background: {self.sculpting}",
-                          "leave out the features that follow the mass, or search with method lacathode"))
-        span = "choose another range (--from and --to; start and stop)"
-        for fit, which, do in ((self.before, "the spectrum", span),
-                               (self.fit, "the selected spectrum", f"cut at another efficiency, or {span}")):
-            if fit.p_fit < POOR_FIT:
-                found.append((f"no smooth curve describes {which} beside the window (p = {fit.p_fit:.1g})", do))
-        if self.before.laws and self.before.laws[0].name.startswith(EVOLVED):  # docs/scan.md: Z scatters by 1.7 there
-            found.append(("no law of the list describes the spectrum beside the window, and the error of an evolved "
-                          f"one ({self.before.laws[0].name}) is too small", span))
-        return found
+        return doubts(self.before, self.fit, self.sculpting)
 
     @property
     def remarks(self) -> list[str]:
@@ -134,6 +122,23 @@ class WindowResult:
             "width": None if self.peak is None else [self.peak.width, self.peak.width_error],
             "remarks": self.remarks, "seconds": self.seconds,
         }
+
+
+def doubts(before: BumpFit, fit: BumpFit, shape: Sculpting) -> list[tuple[str, str]]:
+    """Why an excess in a window would not be trusted, and for each reason what to do: see ``WindowResult``."""
+    found = []
+    if shape.sculpted:
+        found.append((f"the cut sculpts the background: {shape}",
+                      "leave out the features that follow the mass, or search with method lacathode"))
+    span = "choose another range (--from and --to; start and stop)"
+    for spectrum, which, do in ((before, "the spectrum", span),
+                                (fit, "the selected spectrum", f"cut at another efficiency, or {span}")):
+        if spectrum.p_fit < POOR_FIT:
+            found.append((f"no smooth curve describes {which} beside the window (p = {spectrum.p_fit:.1g})", do))
+    if before.laws and before.laws[0].name.startswith(EVOLVED):  # docs/scan.md: Z scatters by 1.7 there
+        found.append(("no law of the list describes the spectrum beside the window, and the error of an evolved "
+                      f"one ({before.laws[0].name}) is too small", span))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from torch import Tensor
 
 from sundog.checks import one_of
 from sundog.data.atomic import write_text
@@ -26,6 +27,7 @@ from sundog.data.dataset import Dataset
 from sundog.data.parts import write_parts
 from sundog.errors import OptionError, RunError
 from sundog.tasks.anomaly.background.extent import searched
+from sundog.tasks.anomaly.checks.sculpting import sculpting
 from sundog.tasks.anomaly.detectors.anode import Anode
 from sundog.tasks.anomaly.detectors.cathode import Cathode
 from sundog.tasks.anomaly.detectors.cwola import CWoLa
@@ -34,9 +36,10 @@ from sundog.tasks.anomaly.detectors.prior import FamilySearch
 from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.detectors.sigma import Sigma
 from sundog.tasks.anomaly.detectors.transports import Curtains, RadOT, Transit
-from sundog.tasks.anomaly.regions import SignalRegion, gather
-from sundog.tasks.anomaly.scan.crossfit import Make, background_events, cross_fitted, deal, refitted
-from sundog.tasks.anomaly.scan.found import ScanResult, joined
+from sundog.tasks.anomaly.regions import SignalRegion, gather, mass_column
+from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
+from sundog.tasks.anomaly.scan.crossfit import CrossFit, Make, background_events, cross_fitted, deal, refitted
+from sundog.tasks.anomaly.scan.found import ScanResult, doubts, joined
 from sundog.train.plan import Plan
 
 METHODS: dict[str, Any] = {"cathode": Cathode, "sigma": Sigma, "ranode": RAnode, "anode": Anode, "cwola": CWoLa,
@@ -276,18 +279,14 @@ def search_window(path: Path, key: str, shared: tuple[Dataset, ScanPlan, Path]) 
     start, index = time.process_time(), int(key.rpartition("_")[2])
     region, seed = plan.windows[index], plan.seed + 1000 * index
     fit = cross_fitted(plan.maker(model), events, region, folds=plan.folds, members=plan.boostings, seed=seed)
-    thresholds = fit.thresholds(region.sidebands(events), plan.efficiency)
-    arrays = {"score": fit.score.float().numpy(), "passed": (fit.score > thresholds[fit.fold]).numpy()}
-    if plan.control:
-        n = min(round(CONTROL * len(events)), MOST_CONTROL)
-        borrowed = None if plan.serves_all else plan.shared_model(model)
-        if borrowed is not None:
-            borrowed.region = region
-            borrowed.template_ = borrowed.make_template(events)  # its model is read from the folder
-        drawn = background_events(fit, events, region, n, seed + 7, borrowed)
-        if drawn is not None:
-            arrays |= {"control_m": drawn.context[:, 0].numpy(),  # type: ignore[index]
-                       "control_passed": fit.passing(drawn, thresholds, seed + 8).numpy()}
+    borrowed = None if plan.serves_all or not plan.control else plan.shared_model(model)
+    if borrowed is not None:
+        borrowed.region = region
+        borrowed.template_ = borrowed.make_template(events)  # its model is read from the folder
+    thresholds, passed, control = cut(fit, events, region, plan.efficiency, seed, plan.control, borrowed)
+    arrays = {"score": fit.score.float().numpy(), "passed": passed.numpy()}
+    if control is not None:
+        arrays |= {"control_m": control[0].numpy(), "control_passed": control[1].numpy()}
     facts: dict[str, Any] = {"window": asdict(region), "thresholds": thresholds.tolist(), "template": None,
                              "fraction": None, "seconds": 0.0, "told": getattr(fit.detector, "told_", "")}
     report = getattr(fit.detector, "template_report_", None)
@@ -299,6 +298,30 @@ def search_window(path: Path, key: str, shared: tuple[Dataset, ScanPlan, Path]) 
     np.savez_compressed(path / "arrays.npz", **arrays)  # type: ignore[arg-type]
     facts["seconds"] = round(time.process_time() - start, 2)
     (path / "window.json").write_text(json.dumps(facts, indent=1))
+
+
+def cut(fit: CrossFit, events: Dataset, region: SignalRegion, efficiency: float, seed: int, control: bool = True,
+        other: Sigma | None = None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+    """Thresholds (folds,); which events they keep, (n,); masses of template events and which of these they keep."""
+    thresholds = fit.thresholds(region.sidebands(events), efficiency)
+    n = min(round(CONTROL * len(events)), MOST_CONTROL)
+    drawn = background_events(fit, events, region, n, seed + 7, other) if control else None
+    kept = None if drawn is None else (drawn.context[:, 0], fit.passing(drawn, thresholds, seed + 8))  # type: ignore
+    return thresholds, fit.score > thresholds[fit.fold], kept
+
+
+def doubted(fit: CrossFit, events: Dataset, region: SignalRegion, efficiency: float, seed: int
+            ) -> list[tuple[str, str]]:
+    """Why an excess above the curves of this one window would not be trusted, and what to do: the tests of ``scan``.
+
+    A method without a template is tested beside the window alone; ``scan`` borrows one for it.
+    """
+    _, passed, control = cut(fit, events, region, efficiency, seed)
+    mass = mass_column(events)
+    edges = common_edges(mass, [region])
+    before = fit_bump(mass, region, edges)
+    after = fit_bump(mass[passed], region, edges, before)
+    return doubts(before, after, sculpting(mass, passed, after, control))
 
 
 class _bar:
