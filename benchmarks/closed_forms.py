@@ -3,6 +3,7 @@
 python benchmarks/closed_forms.py exp2
 python benchmarks/closed_forms.py emulator   # the 70 runs of CAMB that come with the package
 python benchmarks/closed_forms.py spectra [FILE of results, one line per toy; those that are there are skipped]
+python benchmarks/closed_forms.py laws   # the Gaussian process beside the laws of the list (docs/scan.md)
 """
 
 from __future__ import annotations
@@ -10,17 +11,23 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from scipy.stats import norm
 
 import sundog
 from sundog.models.symbolic import evolve_program
 from sundog.tasks.anomaly import SignalRegion, common_edges, fit_bump
+from sundog.tasks.anomaly.scan import bump
+from sundog.tasks.anomaly.scan.bump import bins_inside, count_significance, fit_curves
+from sundog.tasks.anomaly.scan.process import process_versions
 from sundog.tasks.closed_forms import closed_forms
 
-TOYS = 6
+TOYS, TOYS_OF_LAWS = 6, 200
 
 
 def exp2() -> None:
@@ -63,7 +70,7 @@ def emulator() -> None:
 
 
 def spectra() -> None:
-    """Toys without a signal: Z of the count in the window, with and without the evolved law."""
+    """Toys without a signal: Z of the count in the window, with and without the evolved law; without the process."""
     region = SignalRegion(3.3, 3.7)
     path = Path(sys.argv[2]) if len(sys.argv) > 2 else Path.home() / ".cache" / "sundog" / "bench-spectra.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +82,9 @@ def spectra() -> None:
                 if (name, evolved, seed) in rows:
                     continue
                 m = draw(20_000, np.random.default_rng(seed))
-                fit = fit_bump(m, region, common_edges(m, [region]), evolved=evolved, seed=seed)
+                # The process describes the threshold, and the question is what evolved laws do.
+                with patch.object(bump, "process_versions", no_process):
+                    fit = fit_bump(m, region, common_edges(m, [region]), evolved=evolved, seed=seed)
                 row = {"name": name, "evolved": evolved, "seed": seed, "z": fit.significance, "p": fit.p_fit,
                        "first": fit.laws[0].name}
                 rows[name, evolved, seed] = row
@@ -91,6 +100,45 @@ def spectra() -> None:
                   f"{np.std(z):.2f} | {np.median([row['p'] for row in some]):.2f} | {first} |")
 
 
+def laws() -> None:
+    """Binned toys of known laws: Z without signal, and how much of a signal is left, with three sets of laws."""
+    region, edges = SignalRegion(3.3, 3.7), np.union1d(np.linspace(2.5, 7.5, 51), [3.3, 3.7])
+    inside, m = bins_inside(edges, region), 0.5 * (edges[1:] + edges[:-1])
+    sets = {"listed": no_process, "with process": process_versions,
+            "process of 0.3 windows alone": partial(process_versions, lengths=(0.3,))}
+    truths = {"dijet": (1 - m / 13) ** 8 * (m / 13) ** -(4.5 + 0.3 * np.log(m / 13)), "power": m**-5.0,
+              "power x exponential": np.exp(-1.3 * m) / m,
+              "two exponentials": np.exp(-2.5 * (m - 2.5)) + 0.05 * np.exp(-0.7 * (m - 2.5)),
+              "two powers": 1 / ((m / 2.5) ** 4 + (m / 3.4) ** 9),
+              "slow turn-on": np.exp(-1.6 * m) * (1 + np.tanh((m - 2.7) / 0.35)),
+              "turn-on": np.exp(-1.6 * m) * (1 + np.tanh((m - 2.9) / 0.2))}
+    print("| events | truth | laws | mean of Z | spread of Z | p < 5 % | error / sqrt(b) | signal of 5 sqrt(b): left | "
+          "its Z | process best |\n" + "|---" * 10 + "|")
+    peak = np.diff(norm.cdf(edges, 3.5, 0.1))
+    for n in (20_000, 200_000):
+        for name, truth in truths.items():
+            law = n * truth * np.diff(edges) / (truth * np.diff(edges)).sum()
+            b = law[inside].sum()
+            null = np.random.default_rng(n).poisson(law, (TOYS_OF_LAWS, len(law)))
+            signal = np.random.default_rng(1).poisson(5 * b**0.5 * peak, null.shape)
+            for told, versions in sets.items():
+                listed = (lambda edges: {}) if "alone" in told else bump.laws
+                with patch.object(bump, "process_versions", versions), patch.object(bump, "laws", listed):
+                    fits = [fit_curves(counts, edges, inside) for counts in (null, null + signal)]
+                z, found = (count_significance(counts[:, inside].sum(1), fit.expected, fit.error)
+                            for counts, fit in zip((null, null + signal), fits))
+                left = 1 - (fits[1].expected - fits[0].expected) / signal[:, inside].sum(1)
+                fitted = fits[0].degree % 1 > 0  # effective coefficients
+                print(f"| {n:,} | {name} | {told} | {z.mean():+.2f} ± {z.std() / len(z)**0.5:.2f} | {z.std():.2f} | "
+                      f"{100 * (norm.sf(z) < 0.05).mean():.1f} % | {fits[0].error.mean() / b**0.5:.2f} | "
+                      f"{100 * left.mean():.1f} % | {found.mean():.1f} | {100 * fitted.mean():.0f} % |", flush=True)
+
+
+def no_process(edges: np.ndarray, _: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """In its place a constant density, which is a power law like another."""
+    return [(np.ones((len(edges) - 1, 1)), np.zeros(1))]
+
+
 def falling(n: int, rng: np.random.Generator) -> np.ndarray:
     """An exponential that is cut off."""
     return 2.5 - np.log(1 - rng.random(n) * (1 - np.exp(-4.8))) / 1.6
@@ -104,4 +152,4 @@ def threshold(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    {"exp2": exp2, "emulator": emulator, "spectra": spectra}[sys.argv[1]]()
+    {"exp2": exp2, "emulator": emulator, "spectra": spectra, "laws": laws}[sys.argv[1]]()

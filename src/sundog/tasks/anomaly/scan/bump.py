@@ -32,6 +32,7 @@ from sundog.tasks.anomaly.background.spectrum import legendre_basis, spread_edge
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.tasks.anomaly.scan.closed import evolved_laws
 from sundog.tasks.anomaly.scan.laws import PENALTY, LawFit, envelope, laws, table
+from sundog.tasks.anomaly.scan.process import PROCESS, process_versions
 
 BINS = 60  # of the spectrum up to its 99.5 % quantile
 CURVATURES = (np.inf, np.inf, 0.2, 0.1)  # prior widths of c_0 to c_3 of the logarithm of an efficiency
@@ -58,7 +59,7 @@ class BumpFit:
     counts, background : (k,) events counted, and the fitted curve
     inside : (k,) whether a bin lies in the window
     observed, expected, expected_error : inside the window: events, curve, and its standard error from the fit
-    degree : coefficients of the law, the normalisation not counted
+    degree : coefficients of the law (effective ones), the normalisation not counted
     p_fit : goodness of the fit beside the window
     shape : of the spectrum before the cut, None for a spectrum that was not cut
     laws : all laws that were fitted, the best first; print them
@@ -72,7 +73,7 @@ class BumpFit:
     observed: int
     expected: float
     expected_error: float
-    degree: int
+    degree: float
     p_fit: float
     shape: Shape | None = None
     laws: tuple[LawFit, ...] = ()
@@ -172,7 +173,7 @@ def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = 
                           f"masses from {edges[0]:g}", expected="masses above 0, before a cut", do="leave evolved out")
     more = evolved_laws(counts, edges, inside, seed) if evolved else None
     fits = fit_curves(counts[None], edges, inside, shape, more)
-    background, degree = fits.background[0], int(fits.degree[0])
+    background, degree = fits.background[0], float(fits.degree[0])
     p_fit = _goodness(counts[~inside], background[~inside], degree)
     return BumpFit(region, edges, counts, background, inside, int(counts[inside].sum()), float(fits.expected[0]),
                    float(fits.error[0]), degree, p_fit, shape, fits.laws)
@@ -186,7 +187,7 @@ class Curves:
     ----------
     background : (t, k) expected counts of the curve, in every bin
     expected, error : (t,) its sum inside the window, with the standard error
-    degree : (t,) coefficients of the best laws, the normalisation not counted
+    degree : (t,) coefficients of the best laws (effective ones), the normalisation not counted
     laws : all laws fitted to the first spectrum, the best first
     """
 
@@ -204,30 +205,47 @@ def fit_curves(counts: np.ndarray, edges: np.ndarray, inside: np.ndarray, shape:
     more : further laws, name -> basis (k, p)
     """
     if shape is None:
-        candidates = laws(edges) | dict(more or {})
-        f = np.diff(edges)
+        f, candidates = np.diff(edges), {name: [(basis, np.zeros(basis.shape[1]))] for name, basis in
+                                         (laws(edges) | dict(more or {})).items()}
+        if edges[0] > 0:
+            candidates[PROCESS] = process_versions(edges, inside)
     else:
         whole = legendre_basis(0.5 * (edges[1:] + edges[:-1]), len(CURVATURES) - 1, (edges[0], edges[-1]))
-        candidates, f = {"efficiency": whole}, shape.curve
-    t = len(counts)
-    badness = np.empty((len(candidates), t))
-    background = np.empty((len(candidates), *counts.shape))
-    expected, error = np.empty((len(candidates), t)), np.empty((len(candidates), t))
-    for row, basis in enumerate(candidates.values()):
-        prior = np.zeros(basis.shape[1]) if shape is None else np.array(CURVATURES) ** -2.0
-        c, information = _newton(basis[~inside], counts[:, ~inside], f[~inside], prior)
-        background[row] = b = f * np.exp(np.clip(c @ basis.T, -50, 50))
-        beside = b[:, ~inside]
-        badness[row] = PENALTY * basis.shape[1] - 2 * (counts[:, ~inside] * np.log(beside) - beside).sum(1)
-        gradient = b[:, inside] @ basis[inside]
-        expected[row] = b[:, inside].sum(1)
-        error[row] = np.sqrt(np.maximum(np.einsum("ti,ti->t", gradient, _solve(information, gradient)), 0))
+        candidates, f = {"efficiency": [(whole, np.array(CURVATURES) ** -2.0)]}, shape.curve
+    fits = [_most_likely(counts, f, inside, versions) for versions in candidates.values()]
+    background, expected, error, deviance, sizes = (np.stack(part) for part in zip(*fits))
+    badness = deviance + PENALTY * sizes
     best, spread = envelope(badness, expected, error)
-    pick = (best, np.arange(t))
+    pick = (best, np.arange(len(counts)))
     of_shape = 0.0 if shape is None else shape.error * expected[pick]
-    sizes = np.array([basis.shape[1] for basis in candidates.values()])
-    fits = table(list(candidates), badness[:, 0], sizes, expected[:, 0], error[:, 0])
-    return Curves(background[pick], expected[pick], np.hypot(spread, of_shape), sizes[best] - 1, fits)
+    told = table(list(candidates), badness[:, 0], sizes[:, 0], expected[:, 0], error[:, 0])
+    return Curves(background[pick], expected[pick], np.hypot(spread, of_shape), sizes[pick] - 1, told)
+
+
+def _most_likely(counts: np.ndarray, f: np.ndarray, inside: np.ndarray,
+                 versions: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, ...]:
+    """The fit of a law, of its version (basis, prior) with the largest evidence for each spectrum.
+
+    Curve (t, k); events inside the window, their error, -2 ln L and effective coefficients, (t,) each.
+    """
+    found = []
+    for basis, prior in versions:
+        c, information = _newton(basis[~inside], counts[:, ~inside], f[~inside], prior)
+        b = f * np.exp(np.clip(c @ basis.T, -50, 50))
+        beside = b[:, ~inside]
+        deviance = -2 * (counts[:, ~inside] * np.log(beside) - beside).sum(1)
+        gradient = b[:, inside] @ basis[inside]
+        variance = np.einsum("ti,ti->t", gradient, _solve(information, gradient))
+        size = np.full(len(counts), float(basis.shape[1]))
+        evidence = np.zeros(len(counts))
+        if len(versions) > 1:
+            free = np.diag(prior)[None] + np.zeros_like(information)
+            size -= np.trace(np.linalg.solve(information, free), axis1=1, axis2=2)
+            evidence = -0.5 * (deviance + c**2 @ prior + np.linalg.slogdet(information)[1])
+        found.append((evidence, b, b[:, inside].sum(1), np.sqrt(np.maximum(variance, 0)), deviance, size))
+    evidence, *parts = (np.stack(part) for part in zip(*found))
+    best = (evidence.argmax(0), np.arange(len(counts)))
+    return tuple(part[best] for part in parts)
 
 
 def shape_before(before: BumpFit | None, edges: np.ndarray) -> Shape | None:
@@ -305,13 +323,15 @@ def _newton(basis: np.ndarray, counts: np.ndarray, widths: np.ndarray,
 
     prior: (p,) inverse variances of coefficients about zero.
     """
+    k, p = basis.shape
+    products = (basis[:, :, None] * basis[:, None]).reshape(k, p * p)
     # Start: least squares of the logarithms, weighted like the counts.
     weight = counts + 0.5
     target = np.log(weight / widths)
-    c = _solve(np.einsum("tk,ki,kj->tij", weight, basis, basis) + np.diag(prior), (weight * target) @ basis)
+    c = _solve((weight @ products).reshape(-1, p, p) + np.diag(prior), (weight * target) @ basis)
     for _ in range(40):
         b = widths * np.exp(np.clip(c @ basis.T, -50, 50))
-        information = np.einsum("tk,ki,kj->tij", b, basis, basis, optimize=True) + np.diag(prior)
+        information = (b @ products).reshape(-1, p, p) + np.diag(prior)
         step = _solve(information, (counts - b) @ basis - prior * c)
         size = np.abs(step).max(1, keepdims=True)
         c = c + step * np.minimum(1.0, 1.0 / np.maximum(size, 1e-12))
@@ -329,7 +349,7 @@ def _solve(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return np.linalg.solve(matrix + ridge, vector[..., None])[..., 0]
 
 
-def _goodness(counts: np.ndarray, expected: np.ndarray, degree: int) -> float:
+def _goodness(counts: np.ndarray, expected: np.ndarray, degree: float) -> float:
     """p-value of Pearson's chi-square over bins merged until each expects five events."""
     group = np.floor(np.cumsum(expected) / CROWD).astype(int)
     _, group = np.unique(group, return_inverse=True)

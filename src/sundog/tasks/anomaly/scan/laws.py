@@ -5,7 +5,8 @@ Every law is exp(sum_k c_k B_k(m)), linear in its coefficients, so that one maxi
 * ``legendre 1`` to ``4``: B_k Legendre polynomials of ln m (the first is a power law);
 * ``dijet 3``, ``4``, ``5``: (1 - x)^p1 x^-(p2 + p3 ln x + p4 ln^2 x), x = m / (1.5 times the end of the spectrum),
   in place of the collision energy, which data do not say;
-* ``power x exponential``: m^a exp(b m).
+* ``power x exponential``: m^a exp(b m);
+* ``gaussian process``: no form, smooth on a length that grows with the mass (``process.py``).
 
 Discrete profiling: with Lambda = -2 ln L + 2 (number of coefficients) of each law, the expected count b inside the
 window has the envelope min over laws of Lambda + ((b - b_law) / sigma_law)^2. Its minimum is the expectation, and where
@@ -34,7 +35,7 @@ class LawFit:
 
     Attributes
     ----------
-    name, coefficients : of the law
+    name, coefficients : of the law; of a Gaussian process the effective number
     worse : Lambda above that of the best law
     expected, error : events inside the window, and the standard error from the fit of this law
     p_better : of a likelihood ratio (Wilks): probability that a useless coefficient gains as much over the law with
@@ -43,7 +44,7 @@ class LawFit:
     """
 
     name: str
-    coefficients: int
+    coefficients: float
     worse: float
     expected: float
     error: float
@@ -100,7 +101,7 @@ def table(names: list[str], badness: np.ndarray, counts: np.ndarray, expected: n
     best = int(badness.argmin())
     deviance = dict(zip(names, badness - PENALTY * counts))
     before = {law: family[i - 1] for family in FAMILIES for i, law in enumerate(family) if i}
-    rows = [LawFit(name, int(counts[i]), float(badness[i] - badness[best]), float(expected[i]), float(error[i]),
+    rows = [LawFit(name, float(counts[i]), float(badness[i] - badness[best]), float(expected[i]), float(error[i]),
                    float(chi2.sf(max(deviance[before[name]] - deviance[name], 0.0), 1)) if name in before else None,
                    float(expected[i] - expected[best])) for i, name in enumerate(names)]
     return tuple(sorted(rows, key=lambda row: row.worse))
