@@ -1,12 +1,15 @@
 """Pieces appear whole or not at all, survive a kill, and are made once."""
 
 import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sundog.data.parts import job_array, whole_folder, write_parts
@@ -94,6 +97,20 @@ def test_local_workers_and_an_existing_cluster(tmp_path):
     assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["a"]
     with pytest.raises(FileError, match="no dask cluster"):
         write_parts(tmp_path / "none", ["a"], write_pid, scheduler="tcp://127.0.0.1:9")
+
+
+def count_faults(path: Path, key: str, shared: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        np.ones(1 << 18).sum()
+    (path / "faults.txt").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_temporary_arrays_of_a_worker_keep_their_pages(tmp_path):
+    write_parts(tmp_path, ["a"], count_faults, workers=1)
+    assert int((tmp_path / "a" / "faults.txt").read_text()) < 5 * 512  # 50 x 512 pages when each array is new
 
 
 @pytest.mark.parametrize("mask, mode", [(0o022, 0o755), (0o077, 0o700)])

@@ -7,6 +7,7 @@ the other, on local worker processes, or on an existing dask cluster.
 from __future__ import annotations
 
 import glob
+import ctypes
 import hashlib
 import json
 import os
@@ -203,6 +204,12 @@ def _on_worker(job: Callable[[str, Any], str], key: str, shared: Any) -> str:
     import torch
 
     torch.set_num_threads(1)  # one process per core already
+    # dask has glibc give memory back to the system at every free: each temporary array is made of new pages then, and
+    # a sky costs twice its CPU time. M_TRIM_THRESHOLD and M_MMAP_THRESHOLD; other C libraries have no mallopt.
+    with suppress(AttributeError, OSError, TypeError):
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(-1, 1 << 28)
+        glibc.mallopt(-3, 1 << 25)
     return job(key, shared)
 
 
