@@ -6,8 +6,8 @@ the other, on local worker processes, or on an existing dask cluster.
 
 from __future__ import annotations
 
-import glob
 import ctypes
+import glob
 import hashlib
 import json
 import os
