@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from judge_power import FACTORS, Law, bound, joined, print_table
-from scipy.spatial.distance import cdist, pdist
+from nplm import log_ratio
+from scipy.spatial.distance import cdist
 from scipy.stats import gamma, norm, pearson3
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neural_network import MLPClassifier
@@ -37,7 +38,6 @@ Array = np.ndarray
 COLUMNS = [("CG", 5, "mean"), ("CG", 5, "variance"), ("CG", 5, "correlation"), ("MoG", 5, "normal noise"),
            ("MoG", 5, "bump"), ("MoG", 5, "mode")]
 BOOTSTRAPS, BANDWIDTHS, MATCHED = 499, 10, 0.05
-PENALTY, NEWTON = 1e-6, 30
 
 
 def mmdagg(x: Array, y: Array, seed: int) -> float:
@@ -73,28 +73,6 @@ def accuracy(x: Array, y: Array, seed: int) -> float:
     net = MLPClassifier((width, width), max_iter=1000, early_stopping=True, n_iter_no_change=50, random_state=seed)
     folds = KFold(5, shuffle=True, random_state=seed)
     return float(cross_val_score(net, z.astype(np.float32), np.repeat([0, 1], [len(x), len(y)]), cv=folds).mean())
-
-
-def log_ratio(x: Array, y: Array, seed: int, centres: int) -> float:
-    """NPLM's t = 2 [sum_y f - sum_x (e^f - 1)], f minimising the cross-entropy + penalty |f|^2 by Newton's method."""
-    z, rng = np.concatenate([x, y]), numpy_stream(seed, "centres")
-    z = (z - x.mean(0)) / x.std(0)
-    centre = z[rng.choice(len(z), centres, replace=False)]
-    width = np.median(pdist(z[rng.choice(len(z), 1000, replace=False)]))
-    values, vectors = np.linalg.eigh(np.exp(-0.5 * cdist(centre, centre, "sqeuclidean") / width**2))
-    kept = values > 1e-10 * values[-1]
-    f = np.exp(-0.5 * cdist(z, centre, "sqeuclidean") / width**2) @ (vectors[:, kept] / np.sqrt(values[kept]))
-    label, n = np.repeat([0.0, 1.0], [len(x), len(y)]), len(z)
-    a, ridge = np.zeros(f.shape[1]), 2 * PENALTY * np.eye(f.shape[1])
-    for _ in range(NEWTON):
-        p = 1 / (1 + np.exp(-f @ a))
-        gradient = f.T @ (p - label) / n + ridge @ a
-        step = np.linalg.solve((f * (p * (1 - p))[:, None]).T @ f / n + ridge, gradient)
-        a -= step
-        if gradient @ step < 1e-10:
-            break
-    learned = f @ a
-    return float(2 * (learned[len(x):].sum() - np.expm1(learned[: len(x)]).sum()))
 
 
 STATISTICS = {"C2ST, perceptron": accuracy, "NPLM, 63 centres": partial(log_ratio, centres=63),

@@ -1,13 +1,12 @@
-"""Are the p-values of a scan right, what does it find, what does it notice? Every number of docs/scan.md.
+"""Are the p-values of a scan right, what does it notice? Numbers of docs/scan.md. Its power is in scan_power.py, what
+it makes of two unknown resonances in scan_blind.py.
 
     python benchmarks/scan.py fits      significances of cut spectra without signal, no classifier involved
     python benchmarks/scan.py null      whole scans of background alone: classifiers, cross-fitting, look-elsewhere
     python benchmarks/scan.py collisions   the same on disjoint slices of simulated collisions, with CWoLa
-    python benchmarks/scan.py power     with an injected signal: methods beside hunts that know no features
     python benchmarks/scan.py plans     how long a template's generator has to learn
     python benchmarks/scan.py trees     CPU seconds of a classifier
     python benchmarks/scan.py speed     CPU seconds of one scan of 100,000 simulated collisions in seven windows
-    python benchmarks/scan.py blind     two resonances that nothing here was tuned on, mass and window unknown
     python benchmarks/scan.py sculpt    a feature tied to the mass at four strengths: what CWoLa carves, what is noticed
     python benchmarks/scan.py copies    null scans of CWoLa where 30 % of the events are there twice
     python benchmarks/scan.py pythia    simulated collisions judged against real and shared events
@@ -22,11 +21,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
-from dataclasses import asdict, replace
-from io import StringIO
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,7 +36,7 @@ from scipy.stats import kstest, norm
 from sundog import Dataset, Plan, judge
 from sundog.simulate.densities import ResonantToy
 from sundog.simulate.dijets import dijet_truth
-from sundog.tasks.anomaly import Cathode, CWoLa, RAnode, scan, sliding_windows
+from sundog.tasks.anomaly import CWoLa, scan, sliding_windows
 from sundog.tasks.anomaly.background.sigma_field import fit_everything, window_template
 from sundog.tasks.anomaly.background.template import compared, fit_template
 from sundog.tasks.anomaly.detectors.base import FeatureSearch, fit_ratio
@@ -52,7 +50,7 @@ from sundog.tasks.anomaly.scan.bump import (
     shape_before,
 )
 from sundog.tasks.anomaly.scan.found import ScanResult
-from sundog.tasks.anomaly.scan.significance import look_elsewhere
+from sundog.tasks.anomaly.scan.search import SHARED
 from sundog.verdicts.twosample import area_under_curve
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
@@ -60,6 +58,7 @@ WINDOWS = sliding_windows(3.2, 4.0, 0.4)
 N, EFFICIENCY = 12_000, 0.02
 SLICE, PYTHIA_WINDOWS = 26_000, sliding_windows(3.2, 4.4, 0.4)
 Row = dict[str, Any]
+Parts = dict[str, Callable[[Path], Iterator[tuple[str, Callable[[], Row]]]]]
 
 
 class TrueBackground:
@@ -90,13 +89,6 @@ class Exact(FeatureSearch):
         return TrueBackground(self.region)
 
 
-# Few events, small networks: a scan of the power curve takes seconds.
-SMALL = {"plan": Plan(steps=400, batch=1024), "check": False}
-DETECTORS: dict[str, tuple[Any, Row]] = {
-    "true background": (Exact, {}), "cwola": ("cwola", {}), "cathode": ("cathode", SMALL),
-    "sigma": ("sigma", {**SMALL, "options": {"hidden": (64, 64, 64)}})}
-
-
 def fits(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
     """P(p < 5 %) and P(p < 1 %) of the asymptotic p-value, 2000 toys per spectrum and kind of efficiency."""
     kinds: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -123,34 +115,32 @@ def fits(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
 def null(_: Path, toys: int = 200) -> Iterator[tuple[str, Callable[[], Row]]]:
     """Scans of background alone."""
     for seed in range(toys):
-        yield f"{seed}", lambda seed=seed: _scanned(TOY.background(N, 10_000 + seed), seed)
+        yield f"{seed}", lambda seed=seed: scanned(TOY.background(N, 10_000 + seed), seed)
 
 
 def collisions(data: Path, slices: int = 30) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """CWoLa, no control, on disjoint slices of simulated background, five windows; and with features dealt out anew."""
-    for name in ("as they are", "dealt out anew"):  # the second have features that do not know the mass
-        for i in range(slices):
-            def one(i: int = i, name: str = name) -> Row:
-                events = _qcd(data, i * SLICE, (i + 1) * SLICE)
+    """Disjoint slices of simulated background, five windows: CWoLa without control, with features dealt out anew (they
+    do not know the mass), and SIGMA and CWoLa with the control, from one generator."""
+    for name in ("as they are", "dealt out anew", "sigma"):
+        for i in np.roll(range(slices), -23):  # slice 23 has false evidence by CWoLa without control
+            def one(i: int = int(i), name: str = name) -> Row:
+                events = qcd(data, i * SLICE, (i + 1) * SLICE)
                 if name == "dealt out anew":
                     order = torch.randperm(SLICE, generator=torch.Generator().manual_seed(i))
                     events = replace(events, values=events.values[order])
-                return {"kind": name, **_scanned(events, i, "cwola", PYTHIA_WINDOWS, control=False)}
+                if name != "sigma":
+                    return {"kind": name, **scanned(events, i, "cwola", PYTHIA_WINDOWS, control=False)}
+                with TemporaryDirectory() as folder:
+                    return {"kind": name, **scanned(events, i, "sigma", PYTHIA_WINDOWS, Path(folder) / "sigma",
+                                                    settings={"check": False}),
+                            "cwola": scanned(events, i, "cwola", PYTHIA_WINDOWS, borrowing(Path(folder)))}
             yield f"{i}" if name == "as they are" else f"{i} {name}", one
 
 
-def power(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """Scans with an injected signal, a share w of all events; the methods that train a generator come last."""
-    steps = [(seed, w) for seed in range(8) for w in (0.002, 0.004, 0.006, 0.008, 0.01, 0.015)]
-    for names in (("true background", "cwola"), ("sigma", "cathode")):
-        for seed, w in steps:
-            for name in names:
-                def one(seed: int = seed, w: float = w, name: str = name) -> Row:
-                    (method, settings), events = DETECTORS[name], TOY.events(N, w, 20_000 + seed)
-                    row = _scanned(events, seed, method, settings=settings, control=name == "true background")
-                    hunts = _without_features(events, seed) if name == "true background" else {}
-                    return {"w": w, "signal": int(TOY.truth(N, w, 20_000 + seed).sum()), **row, **hunts}
-                yield f"{name} {seed} {w}", one
+def borrowing(folder: Path) -> Path:
+    """A folder for a scan by CWoLa whose control takes the generator that a scan by SIGMA left beside it."""
+    shutil.copytree(folder / "sigma" / SHARED, folder / "cwola" / SHARED)
+    return folder / "cwola"
 
 
 def speed(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
@@ -158,8 +148,8 @@ def speed(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
     windows = sliding_windows(3.2, 4.8, 0.4)
     for seed in range(2):
         for method in ("cwola", "sigma", "cathode"):
-            yield f"{method} {seed}", lambda method=method, seed=seed: {"method": method, **_scanned(
-                _qcd(data, 100_000 * seed, 100_000 * seed + 99_700, 300), seed, method, windows, efficiency=0.01,
+            yield f"{method} {seed}", lambda method=method, seed=seed: {"method": method, **scanned(
+                qcd(data, 100_000 * seed, 100_000 * seed + 99_700, 300), seed, method, windows, efficiency=0.01,
                 folds=5, members=None)}
 
 
@@ -268,7 +258,7 @@ def plans(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
     for family, steps, batch in tried:
         def one(family: str = family, steps: int = steps, batch: int = batch) -> Row:
             plan = Plan(steps=steps, batch=batch)
-            events, fresh = gather(_qcd(data, 0, 99_700, 300)), gather(_qcd(data, 300_000, 700_000))
+            events, fresh = gather(qcd(data, 0, 99_700, 300)), gather(qcd(data, 300_000, 700_000))
             inside, start = fresh[region.contains(fresh)][:60_000], time.process_time()
             if family == "sigma":
                 run = fit_everything(events, plan=plan.with_(precision="bf16"))
@@ -296,51 +286,27 @@ def trees(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
     yield "four", one
 
 
-def blind(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """300 events of a resonance that nothing here knows, among 100,000 simulated collisions.
-
-    The fraction is measured in the window around the pole of the resonance.
-    """
-    from sundog.simulate.pythia import Resonance, pythia_signals
-
-    for name, truth in (("two prongs", Resonance(4.0, 0.3, 0.2)), ("three prongs", Resonance(4.4, 0.35, 0.35, 3))):
-        for part in ("scan", "fraction"):
-            def one(truth: Resonance = truth, part: str = part) -> Row:
-                signal, background = pythia_signals([truth], 300, 7), _qcd(data, 680_000, 780_000)
-                events = Dataset.from_arrays(torch.cat([background.values.double(), signal.values]),
-                                             torch.cat([background.context.double(), signal.context[:, :1]]),
-                                             context_names=("m_jj",), context_units=("TeV",))
-                region = SignalRegion(round(truth.mass - 0.2, 1), round(truth.mass + 0.2, 1), "TeV")
-                inside = region.contains(signal.context[:, 0])
-                row: Row = {"part": part, "pole": truth.mass, "median": float(signal.context[inside, 0].median()),
-                            "true w": float(inside.sum() / region.contains(events).sum())}
-                if part == "fraction":
-                    search = RAnode(region, seed=0, background=Cathode(region, check=False)).fit(events)
-                    return row | {"w": asdict(search.fraction_), "core": asdict(search.core_fraction_)}
-                found = scan(events, sliding_windows(3.2, 5.0, 0.4), "cwola", control=False, seed=0)
-                best = found.best
-                return row | {"region": [best.region.lo, best.region.hi], "z local": best.z_local,
-                              "z global": best.z_global, "summary": found.summary(),
-                              "peak": None if best.peak is None else [best.peak.mass, best.peak.mass_error]}
-            yield f"{name}, {part}", one
-
-
-def _qcd(data: Path, start: int, stop: int, n_signal: int = 0) -> Dataset:
+def qcd(data: Path, start: int, stop: int, n_signal: int = 0) -> Dataset:
+    """Shared simulated collisions, with events of the shared signal."""
     with np.load(data / "dijets" / "lhcolike_dijets.npz") as file:
         rows = np.concatenate([file["qcd"][start:stop, :5], file["signal"][start // 10 : start // 10 + n_signal, :5]])
     return Dataset.from_arrays(rows[:, 1:], rows[:, :1], context_names=("m_jj",), context_units=("TeV",))
 
 
-def _scanned(events: Dataset, seed: int, method: Any = Exact, windows: Any = WINDOWS, **options: Any) -> Row:
+def scanned(events: Dataset, seed: int, method: Any = Exact, windows: Any = WINDOWS, out: Path | None = None,
+            **options: Any) -> Row:
+    """What a scan found, in numbers."""
     options = {"efficiency": EFFICIENCY, "folds": 3, "members": 1, "pseudo_experiments": 500, **options}
     with TemporaryDirectory() as folder:
-        found = scan(events, windows, method, folder, seed=seed, **options)
-        on_template = _on_template(found, Path(folder))
+        out = out or Path(folder)
+        found = scan(events, windows, method, out, seed=seed, **options)
+        on_template = _on_template(found, out)
     middle = found.windows[1]
     return {"p local": [w.p_local for w in found.windows], "p global": found.look.p_global(),
             "p naive": min(w.p_local for w in found.windows), "z": [w.fit.significance for w in found.windows],
             "z global": found.best.z_global, "evidence": found.evidence, "excess": middle.fit.excess,
-            "sculpted": [w.sculpting.sculpted for w in found.windows], "on template": on_template}
+            "sculpted": [w.sculpting.sculpted for w in found.windows], "on template": on_template,
+            "spurious": [w.sculpting.spurious for w in found.windows], "verdict": found.verdict}
 
 
 def _on_template(found: ScanResult, folder: Path) -> list[float]:
@@ -355,43 +321,23 @@ def _on_template(found: ScanResult, folder: Path) -> list[float]:
     return seen
 
 
-def _without_features(events: Dataset, seed: int) -> Row:
-    """The same events by their mass alone: the curve of this package in the same windows, and pyBumpHunter on it."""
-    mass = events.context[:, 0].double().numpy()
-    edges = common_edges(mass, WINDOWS)
-    fits = [fit_bump(mass, region, edges) for region in WINDOWS]
-    look = look_elsewhere(fits, np.ones((len(mass), len(WINDOWS)), bool), mass, 500, seed)
-    best = max(fits, key=lambda fit: fit.significance)
-    row: Row = {"plain z global": float(norm.isf(look.p_global()))}
-    try:
-        import pyBumpHunter
-    except ImportError:
-        return row
-    hunter = pyBumpHunter.BumpHunter1D(rang=(edges[0], edges[-1]), width_min=2, width_max=20, scan_step=1, npe=1000,
-                                       bins=edges, nworker=1, seed=seed)
-    with redirect_stdout(StringIO()):
-        hunter.bump_scan(best.counts, best.background, is_hist=True)
-    return row | {"bump hunter z global": float(np.ravel(hunter.significance)[0])}
-
-
 def show(folder: Path) -> None:
     """The tables of docs/scan.md."""
-    rows = {part: _read(folder / f"{part}.jsonl") for part in PARTS}
+    rows = {part: read(folder / f"{part}.jsonl") for part in PARTS}
     for row in rows["fits"].values():
         print(f"{row['efficiency']:16} {row['n']:6}  mean z {row['mean z']:+.2f}  std {row['std z']:.2f}  "
               f"p < 5 %: {100 * row['below 5 %']:.1f} %  p < 1 %: {100 * row['below 1 %']:.1f} %")
     for part in ("null", "collisions"):
-        for kind in sorted({row.get("kind", "") for row in rows[part].values()}):
-            _show_null(f"{part} {kind}".strip(), [row for row in rows[part].values() if row.get("kind", "") == kind])
-    _show_power(list(rows["power"].values()))
+        toys = list(rows[part].values())
+        toys += [{**row["cwola"], "kind": "cwola with control", "cpu": np.nan} for row in toys if "cwola" in row]
+        for kind in sorted({row.get("kind", "") for row in toys}):
+            _show_null(f"{part} {kind}".strip(), [row for row in toys if row.get("kind", "") == kind])
     for row in rows["trees"].values():
         print(f"four boostings: {row['seconds']:.2f} CPU s, area {row['area']:.4f}")
     for row in rows["plans"].values():
         print(f"{row['key']}: area {row['area']:.4f} +- {row['error']:.4f}, {row['training']:.0f} CPU s")
     for row in rows["speed"].values():
         print(f"{row['key']}: {row['cpu']:.0f} CPU s, z {np.round(row['z'], 1)}")
-    for row in rows["blind"].values():
-        print({key: value for key, value in row.items() if key != "core"})
     for strength in sorted({row["strength"] for row in rows["sculpt"].values()}):
         some = [row for row in rows["sculpt"].values() if row["strength"] == strength]
         z = np.array([row["z"] for row in some])
@@ -422,36 +368,21 @@ def _show_null(part: str, toys: list[Row]) -> None:
           f"{np.median([t['cpu'] for t in toys]):.1f} CPU s per scan")
 
 
-def _show_power(rows: list[Row]) -> None:
-    """Median global z (local for the count on the template), and how many scans reach three."""
-    print("| signal | " + " | ".join(_HUNTS) + " |\n" + "|---" * (len(_HUNTS) + 1) + "|")
-    for w in sorted({row["w"] for row in rows}):
-        some = [row for row in rows if row["w"] == w]
-        cells = []
-        for detector, what in _HUNTS.values():
-            z = np.array([what(row) for row in some if row["key"].startswith(detector)])
-            cells.append(f"{np.median(z):.1f}, {(z > 3).sum()} of {len(z)}" if len(z) else "")
-        print(f"| {100 * w:g} % ({np.median([row['signal'] for row in some]):.0f}) | {' | '.join(cells)} |")
+PARTS: Parts = {
+    "fits": fits, "null": null, "collisions": collisions, "plans": plans, "trees": trees,
+    "speed": speed, "sculpt": sculpt, "copies": copies, "pythia": pythia}
 
 
-_HUNTS: dict[str, tuple[str, Callable[[Row], float]]] = {
-    **{name: (name, lambda row: float(row["z global"])) for name in DETECTORS},
-    "count on the template, local": ("true background", lambda row: max(row["on template"])),
-    "bump hunt, no features": ("true background", lambda row: float(row["plain z global"])),
-    "pyBumpHunter, no features": ("true background", lambda row: float(row.get("bump hunter z global", np.nan)))}
-PARTS: dict[str, Callable[[Path], Iterator[tuple[str, Callable[[], Row]]]]] = {
-    "fits": fits, "null": null, "collisions": collisions, "power": power, "plans": plans, "trees": trees,
-    "speed": speed, "blind": blind, "sculpt": sculpt, "copies": copies, "pythia": pythia}
-
-
-def _read(path: Path) -> dict[str, Row]:
+def read(path: Path) -> dict[str, Row]:
+    """The rows of a file by their keys."""
     lines = path.read_text().splitlines() if path.exists() else []
     return {row["key"]: row for row in map(json.loads, lines)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=[*PARTS, "show"])
+def main(parts: Parts, show: Callable[[Path], None], doc: str | None) -> None:
+    """Measure what is not yet in the file of a part, or print."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=[*parts, "show"])
     parser.add_argument("--out", type=Path, default=Path.home() / ".cache" / "sundog" / "bench-scan")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--minutes", type=float, default=1e9)
@@ -462,8 +393,8 @@ def main() -> None:
         show(given.out)
         return
     path = given.out / f"{given.part}.jsonl"
-    known = _read(path)
-    for key, job in PARTS[given.part](given.data):
+    known = read(path)
+    for key, job in parts[given.part](given.data):
         if key in known:
             continue
         if time.process_time() > 60 * given.minutes:
@@ -476,4 +407,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(PARTS, show, __doc__)
