@@ -139,7 +139,7 @@ def collisions(data: Path, slices: int = 30) -> Iterator[tuple[str, Callable[[],
 
 def borrowing(folder: Path) -> Path:
     """A folder for a scan by CWoLa whose control takes the generator that a scan by SIGMA left beside it."""
-    shutil.copytree(folder / "sigma" / SHARED, folder / "cwola" / SHARED)
+    shutil.copytree(folder / "sigma" / SHARED, folder / "cwola" / SHARED, dirs_exist_ok=True)
     return folder / "cwola"
 
 

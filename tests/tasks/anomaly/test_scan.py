@@ -134,7 +134,7 @@ def test_a_score_that_follows_the_mass_is_not_believed():
     caught = scan(events, WINDOWS[:1], MassScore, folds=2, efficiency=0.02, control=False, pseudo_experiments=100)
     assert caught.best.fit.significance > 3, "the control must fake an excess"
     assert caught.best.sculpting.sculpted and not caught.best.trusted and not caught.evidence
-    assert caught.summary().startswith("excess that is not trusted") and "What to do: leave out" in caught.summary()
+    assert caught.summary().startswith("excess that is not trusted") and "scan with the control" in caught.summary()
     assert json.loads(caught.to_json())["verdict"] == "not trusted"
     assert "SCULPTED" in str(caught) and any("sculpts" in remark for remark in caught.best.remarks)
 

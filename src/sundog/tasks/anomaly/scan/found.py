@@ -129,7 +129,9 @@ def doubts(before: BumpFit, fit: BumpFit, shape: Sculpting) -> list[tuple[str, s
     found = []
     if shape.sculpted:
         found.append((f"the cut sculpts the background: {shape}",
-                      "leave out the features that follow the mass, or search with method lacathode"))
+                      "leave out the features that follow the mass, or " +
+                      ("ask template events: scan with the control (without --no-control)" if shape.spurious is None
+                       else "search with method lacathode")))
     span = "choose another range (--from and --to; start and stop)"
     for spectrum, which, do in ((before, "the spectrum", span),
                                 (fit, "the selected spectrum", f"cut at another efficiency, or {span}")):
