@@ -7,6 +7,7 @@ from sundog.errors import ShapeError
 from sundog.tasks.anomaly.checks.sculpting import sculpting
 from sundog.tasks.anomaly.regions import SignalRegion
 from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
+from sundog.tasks.anomaly.scan.found import doubts
 
 REGION = SignalRegion(3.3, 3.7)
 SCORES = {
@@ -17,14 +18,14 @@ SCORES = {
 }
 
 
-def found(kind, seed, with_template=True, signal=0):
+def found(kind, seed, with_template=True, signal=0, template=100_000):
     generator = np.random.default_rng(seed)
 
     def events(n):
         m = 3 - np.log(1 - generator.uniform(0, 1 - np.exp(-2.56), n)) / 1.6
         return m, SCORES[kind](m, generator.normal(size=n))
 
-    (m, score), (m_template, score_template) = events(50_000), events(100_000)
+    (m, score), (m_template, score_template) = events(50_000), events(template)
     at = np.quantile(score[(m < 3.3) | (m > 3.7)], 0.98)
     m, passed = np.append(m, generator.normal(3.5, 0.05, signal)), np.append(score > at, np.ones(signal, bool))
     edges = common_edges(m, [REGION])
@@ -51,6 +52,18 @@ def test_without_a_template_only_the_sidebands_speak():
 def test_a_true_signal_is_no_sculpting():
     fit, told = found("fair", 2, signal=200)
     assert fit.significance > 5 and not told.sculpted
+
+
+@pytest.mark.parametrize("size", [200, 3000, 100_000])
+def test_no_template_is_too_small_to_count(size):
+    """Planted: a window that the cut carved, with a template that cannot tell: nothing may be left of the excess."""
+    fit, told = found("window", 0, template=size)
+    assert told.sculpted == (size == 100_000) and told.left < 3 < 4 < fit.significance
+    fit, told = found("fair", 2, signal=200, template=size)
+    assert not told.sculpted and (told.left > 3) == (size == 100_000), "a poor template does not call it carved"
+    because = [said for said, _ in doubts(fit, fit, told, claimed=True)]
+    assert [("sigma are left of it" in said) for said in because] == [True] * (size < 100_000)
+    assert doubts(fit, fit, told, claimed=False) == [], "nothing is said of windows without an excess"
 
 
 @pytest.mark.slow

@@ -5,7 +5,9 @@ Two looks, neither of which can see a signal:
 * beside the window: do the masses of the events that pass differ from the masses of all, and does the efficiency rise
   towards the window from both sides (negative curvature of its log-odds, centred on the window)?
 * on template events over the whole spectrum, which are background by construction: the same cut, the same fit. What
-  stands above the curve inside the window is the *spurious signal*.
+  stands above the curve inside the window is the *spurious signal* S +- e. A small template knows little of it, so that
+  its error is part of the test: n events on b +- sigma are ``left`` with the significance of n on
+  b + max(S, 0) +- sqrt(sigma^2 + e^2).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from scipy.stats import ks_2samp, norm
 
 from sundog.errors import ShapeError
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
-from sundog.tasks.anomaly.scan.bump import FEWEST_BESIDE, BumpFit, fit_bump
+from sundog.tasks.anomaly.scan.bump import FEWEST_BESIDE, BumpFit, count_significance, fit_bump
 
 FIRM = 3.0  # standard deviations from which a deviation is taken for real
 HARMFUL = 0.5  # spurious signal that matters, in units of the statistical error of the excess
@@ -36,6 +38,7 @@ class Sculpting:
     spurious, spurious_error : events that the cut makes appear inside the window in a background sample (template),
         scaled to the data; None where there is no template
     noise : statistical error of the excess in the data
+    left : standard deviations of the excess beside the spurious signal and its error; None where there is no template
     """
 
     distance: float
@@ -44,6 +47,7 @@ class Sculpting:
     spurious: float | None
     spurious_error: float | None
     noise: float
+    left: float | None = None
 
     @property
     def sculpted(self) -> bool:
@@ -65,7 +69,8 @@ class Sculpting:
         if self.spurious is None:
             said = f"efficiency beside the window: curvature {self.curvature:+.1f} sigma (no template to test inside)"
         else:
-            said = f"spurious signal {self.spurious:+.1f} +- {self.spurious_error:.1f} events (noise {self.noise:.1f})"
+            said = (f"spurious signal {self.spurious:+.1f} +- {self.spurious_error:.1f} events (noise {self.noise:.1f})"
+                    f", {self.left:+.1f} sigma left beside it")
         verdict = "SCULPTED: an excess here may be the work of the cut" if self.sculpted else "not sculpted"
         return f"{said}; the cut {'depends' if self.correlated else 'does not depend'} on the mass; {verdict}"
 
@@ -101,20 +106,30 @@ def sculpting(m: Any, passed: Any, fit: BumpFit, template: tuple[Any, Any] | Non
         found = ks_2samp(masses[cut], masses[~cut], method="asymp")
         distance, p_value = float(found.statistic), float(found.pvalue)
     noise = float(np.hypot(fit.expected**0.5, fit.expected_error))
-    spurious = _spurious(template, fit) if template is not None else (None, None)
-    return Sculpting(distance, p_value, _curvature(masses, cut, fit.region), *spurious, noise)
+    if template is None:
+        return Sculpting(distance, p_value, _curvature(masses, cut, fit.region), None, None, noise)
+    spurious, error = _spurious(template, fit)
+    left = count_significance(fit.observed, fit.expected + max(spurious, 0.0), np.hypot(fit.expected_error, error))
+    return Sculpting(distance, p_value, _curvature(masses, cut, fit.region), spurious, error, noise, float(left))
 
 
-def _spurious(template: tuple[Any, Any], fit: BumpFit) -> tuple[float | None, float | None]:
-    """Excess of the template inside the window, per expected event, times the events expected in the data."""
+def _spurious(template: tuple[Any, Any], fit: BumpFit) -> tuple[float, float]:
+    """Excess of the template inside the window, per expected event, times the events expected in the data.
+
+    Where fewer pass beside the window than a curve needs, the expectation is their number times that of all events
+    inside, over that of all beside.
+    """
     m, passed = mass_column(template[0]).numpy(), np.asarray(template[1], dtype=bool)
-    outside = ~fit.region.contains(m).numpy()
-    if int((passed & outside).sum()) < FEWEST_BESIDE:
-        return None, None
-    every = fit_bump(m, fit.region, fit.edges)
-    found = fit_bump(m[passed], fit.region, fit.edges, every)
-    scale = fit.expected / found.expected
-    return found.excess * scale, float(np.hypot(max(found.observed, 1) ** 0.5, found.expected_error)) * scale
+    inside = fit.region.contains(m).numpy()
+    observed, beside = float((passed & inside).sum()), float((passed & ~inside).sum())
+    if beside < FEWEST_BESIDE:
+        ratio = inside.sum() / max((~inside).sum(), 1)
+        expected, error = max(beside, 1.0) * ratio, max(beside, 1.0) ** 0.5 * ratio
+    else:
+        found = fit_bump(m[passed], fit.region, fit.edges, fit_bump(m, fit.region, fit.edges))
+        expected, error = found.expected, found.expected_error
+    scale = fit.expected / expected
+    return (observed - expected) * scale, float(np.hypot(max(observed, expected, 1.0) ** 0.5, error)) * scale
 
 
 def _curvature(m: np.ndarray, passed: np.ndarray, region: SignalRegion) -> float:

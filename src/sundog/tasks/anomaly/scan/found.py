@@ -27,6 +27,8 @@ from sundog.tasks.anomaly.scan.significance import LookElsewhere, look_elsewhere
 
 POOR_FIT = 1e-3  # p-value below which no smooth curve describes a spectrum
 DEFICIT = -1.5  # standard deviations below which a window beside a resonance is explained
+MOST_LAWS = 12  # that are printed; evolved ones are many
+LEFT = 3.0  # standard deviations of an excess beside the spurious signal: with fewer it is not trusted
 CLAIMED = 1.35e-3  # global p-value below which the word "evidence" is used: three standard deviations
 
 
@@ -84,7 +86,7 @@ class WindowResult:
     @property
     def doubts(self) -> list[tuple[str, str]]:
         """Why an excess here would not be trusted, and for each reason what to do."""
-        return doubts(self.before, self.fit, self.sculpting)
+        return doubts(self.before, self.fit, self.sculpting, self.p_global <= CLAIMED)
 
     @property
     def remarks(self) -> list[str]:
@@ -106,11 +108,13 @@ class WindowResult:
         return {
             "lo": self.region.lo, "hi": self.region.hi, "unit": self.region.unit, "observed": self.fit.observed,
             "expected": self.fit.expected, "expected_error": self.fit.expected_error, "degree": self.fit.degree,
-            "laws": {law.name: [law.expected, law.error, law.worse] for law in self.before.laws},
+            "laws": {law.name: [law.expected, law.error, law.worse, law.p_better, law.spurious]
+                     for law in self.before.laws},
             "p_fit": self.fit.p_fit, "z_asymptotic": self.fit.significance, "p_local": self.p_local,
             "z_local": self.z_local, "p_global": self.p_global, "p_global_error": self.p_global_error,
             "z_global": self.z_global, "sculpted": shape.sculpted, "spurious": shape.spurious,
-            "spurious_error": shape.spurious_error, "curvature": shape.curvature, "trusted": self.trusted,
+            "spurious_error": shape.spurious_error, "left": shape.left,
+            "curvature": shape.curvature, "trusted": self.trusted,
             "template_auc": None if self.template is None else self.template.auc,
             "template_auc_error": None if self.template is None else self.template.auc_error,
             "template_passed": None if self.template is None else self.template.passed,
@@ -124,14 +128,21 @@ class WindowResult:
         }
 
 
-def doubts(before: BumpFit, fit: BumpFit, shape: Sculpting) -> list[tuple[str, str]]:
-    """Why an excess in a window would not be trusted, and for each reason what to do: see ``WindowResult``."""
+def doubts(before: BumpFit, fit: BumpFit, shape: Sculpting, claimed: bool) -> list[tuple[str, str]]:
+    """Why an excess in a window would not be trusted, and for each reason what to do: see ``WindowResult``.
+
+    claimed : whether the excess would otherwise be evidence: then what is left beside the spurious signal counts too
+    """
     found = []
     if shape.sculpted:
         found.append((f"the cut sculpts the background: {shape}",
                       "leave out the features that follow the mass, or " +
                       ("ask template events: scan with the control (without --no-control)" if shape.spurious is None
                        else "search with method lacathode")))
+    elif claimed and shape.left is not None and shape.left < LEFT:
+        found.append((f"{shape.left:.1f} sigma are left of it beside what the cut may carve, a spurious signal of "
+                      f"{shape.spurious:+.0f} +- {shape.spurious_error:.0f} events on the template",
+                      f"quote the {shape.left:.1f} sigma, or search more events"))
     span = "choose another range (--from and --to; start and stop)"
     for spectrum, which, do in ((before, "the spectrum", span),
                                 (fit, "the selected spectrum", f"cut at another efficiency, or {span}")):
@@ -184,8 +195,11 @@ class ScanResult(Result):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which events were searched, where these are not all: the range with its reason, copies."""
-        return tuple(self.events.provenance.get("searched", ()))
+        """Which events were searched: the range with its reason, copies."""
+        said, mass = tuple(self.events.provenance.get("searched", ())), mass_column(self.events)
+        if any(note.startswith("range ") for note in said):
+            return said
+        return (f"range {float(mass.min()):.4g} to {float(mass.max()):.4g}: all of the data", *said)
 
     def summary(self) -> str:
         """The verdict in one line: *evidence*; *excess that is not trusted, because ...*, and what to do; *no excess*.
@@ -213,14 +227,19 @@ class ScanResult(Result):
         lines = [f"{'window':>16} {'events':>7} {'expected':>16} {'local':>6} {'global':>7}  remarks"]
         for window in self.windows:
             expected = f"{window.fit.expected:.1f} +- {window.fit.expected_error:.1f}"
-            remark = "SCULPTED" if window.sculpting.sculpted else "" if window.trusted else "POOR FIT"
+            remark = "SCULPTED" if window.sculpting.sculpted else "" if window.trusted else \
+                "POOR FIT" if doubts(window.before, window.fit, window.sculpting, False) else "MAY BE CARVED"
             remark = f"{remark} BESIDE".strip() if window.beside else remark
             if window.template is not None and not window.template.passed:
                 remark = f"{remark} poor template".strip()
             lines.append(f"{window.region.lo:>7g} to {window.region.hi:<5g} {window.fit.observed:>7} {expected:>16} "
                          f"{window.z_local:>6.1f} {window.z_global:>7.1f}  {remark}".rstrip())
         told = [f"{w.region.lo:g} to {w.region.hi:g}: {w.beside}" for w in self.windows if w.beside]
-        return "\n".join([*self.notes, *lines, *told, self.summary()])
+        best = self.best
+        laws = [f"laws of all events beside {best.region.lo:g} to {best.region.hi:g}: expected inside (spurious signal:"
+                " more than by the best law), -2 ln L + 2 per coefficient above the best, likelihood-ratio test",
+                *map(str, best.before.laws[:MOST_LAWS])] if best.before.laws else []
+        return "\n".join([*self.notes, *lines, *told, *laws, f"the cut: {best.sculpting}", self.summary()])
 
     def facts(self) -> dict[str, Any]:
         """Every number, JSON-able."""

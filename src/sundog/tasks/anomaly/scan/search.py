@@ -37,9 +37,9 @@ from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.detectors.sigma import Sigma
 from sundog.tasks.anomaly.detectors.transports import Curtains, RadOT, Transit
 from sundog.tasks.anomaly.regions import SignalRegion, gather, mass_column
-from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
+from sundog.tasks.anomaly.scan.bump import BumpFit, common_edges, fit_bump
 from sundog.tasks.anomaly.scan.crossfit import CrossFit, Make, background_events, cross_fitted, deal, refitted
-from sundog.tasks.anomaly.scan.found import ScanResult, doubts, joined
+from sundog.tasks.anomaly.scan.found import LEFT, ScanResult, doubts, joined
 from sundog.train.plan import Plan
 
 METHODS: dict[str, Any] = {"cathode": Cathode, "sigma": Sigma, "ranode": RAnode, "anode": Anode, "cwola": CWoLa,
@@ -48,6 +48,7 @@ METHODS: dict[str, Any] = {"cathode": Cathode, "sigma": Sigma, "ranode": RAnode,
 MEMBERS = 4
 CONTROL = 3.0  # template events per data event that are sent through the cut, to see what it sculpts
 MOST_CONTROL = 200_000
+EXCESS, MORE = 2.5, 4  # standard deviations from which the control is larger, and how much
 SHARED = "generator"  # folder of a model that serves all windows
 
 
@@ -304,10 +305,21 @@ def cut(fit: CrossFit, events: Dataset, region: SignalRegion, efficiency: float,
         other: Sigma | None = None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
     """Thresholds (folds,); which events they keep, (n,); masses of template events and which of these they keep."""
     thresholds = fit.thresholds(region.sidebands(events), efficiency)
+    passed = fit.score > thresholds[fit.fold]
     n = min(round(CONTROL * len(events)), MOST_CONTROL)
+    if control and _fits(events, region, passed)[1].significance > EXCESS:
+        n *= MORE
     drawn = background_events(fit, events, region, n, seed + 7, other) if control else None
     kept = None if drawn is None else (drawn.context[:, 0], fit.passing(drawn, thresholds, seed + 8))  # type: ignore
-    return thresholds, fit.score > thresholds[fit.fold], kept
+    return thresholds, passed, kept
+
+
+def _fits(events: Dataset, region: SignalRegion, passed: Tensor) -> tuple[BumpFit, BumpFit]:
+    """Of this one window: before the cut, and after."""
+    mass = mass_column(events)
+    edges = common_edges(mass, [region])
+    before = fit_bump(mass, region, edges)
+    return before, fit_bump(mass[passed], region, edges, before)
 
 
 def doubted(fit: CrossFit, events: Dataset, region: SignalRegion, efficiency: float, seed: int
@@ -317,11 +329,8 @@ def doubted(fit: CrossFit, events: Dataset, region: SignalRegion, efficiency: fl
     A method without a template is tested beside the window alone; ``scan`` borrows one for it.
     """
     _, passed, control = cut(fit, events, region, efficiency, seed)
-    mass = mass_column(events)
-    edges = common_edges(mass, [region])
-    before = fit_bump(mass, region, edges)
-    after = fit_bump(mass[passed], region, edges, before)
-    return doubts(before, after, sculpting(mass, passed, after, control))
+    before, after = _fits(events, region, passed)
+    return doubts(before, after, sculpting(mass_column(events), passed, after, control), after.significance > LEFT)
 
 
 class _bar:
