@@ -1,6 +1,7 @@
 """What do the scattering statistics cost? Numbers of docs/scattering.md.
 
     python benchmarks/scattering.py cost         forward + gradient, 256 x 256, against a plain implementation
+    python benchmarks/scattering.py parts        what the time of a gradient goes into
 
 Times are CPU seconds of this process on one thread. MALLOC_MMAP_THRESHOLD_=4294967296
 MALLOC_TRIM_THRESHOLD_=4294967296 in the environment is the "tuned allocator".
@@ -19,6 +20,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.profiler import profile
 
 from sundog.statistics.scattering.covariance import ScatteringCovariance
 from sundog.statistics.wavelets.filters import ACCURACY, full_bank, grid_size
@@ -101,39 +103,71 @@ def spent(job: Callable[[], object], calls: int) -> float:
     return (time.process_time() - start) / calls
 
 
-def cost() -> None:
-    """Rounds in which every job is timed once, so that the load of the machine is shared; medians over the rounds."""
+def cost(orientations: list[int], rounds: int) -> None:
+    """Rounds in which every job is timed once, so that the load of the machine is shared; medians over the rounds.
+
+    Plain has a process of its own, whose allocator no plan of this package has told to keep memory.
+    """
     x = lognormal(256).requires_grad_()
-    for L, rounds in ((4, 9), (8, 3)):
-        plain = slope(Plain(256, 7, L), x)
-        measures = {accuracy: ScatteringCovariance((256, 256), 7, L, isotropic=True, accuracy=accuracy)
-                    for accuracy in ("fast", "default", "accurate")}  # fmt: skip
-        ours = {accuracy: slope(lambda x, phi=phi: phi(x).normalised().vector, x) for accuracy, phi in measures.items()}
-        plain()
-        times: dict[str, list[float]] = {name: [] for name in ("plain", "floor", *ours)}
-        for _ in range(rounds):
-            times["plain"].append(timed(plain))
-            times["floor"].append(fft_floor(256, 7, L))
-            for accuracy, job in ours.items():
-                times[accuracy].append(spent(job, 3))
-        slow, floor = statistics.median(times["plain"]), statistics.median(times["floor"])
-        for accuracy, phi in measures.items():
-            with torch.no_grad():
-                forward = cpu(lambda phi=phi: phi(x).normalised().vector)
-            fast = statistics.median(times[accuracy])
-            each = sorted(a / b for a, b in zip(times["plain"], times[accuracy]))
-            print(
-                f"L={L} {accuracy:9s} forward {forward * 1e3:6.1f} ms, with gradient {fast * 1e3:6.1f} ms; plain "
-                f"{slow * 1e3:7.1f} ms: ratio {statistics.median(each):5.1f} ({each[0]:.1f} to {each[-1]:.1f}); "
-                f"FFT floor {floor * 1e3:5.1f} ms ({fast / floor:.1f}x)", flush=True,
-            )  # fmt: skip
+    for L in orientations:
+        jobs: dict[str, Callable[[], object]] = {}
+        for accuracy in ("fast", "default", "accurate"):
+            phi = ScatteringCovariance((256, 256), 7, L, isotropic=True, accuracy=accuracy)
+            jobs |= both(accuracy, lambda x, phi=phi: phi(x).normalised().vector, x)
+        times: dict[str, list[float]] = {}
+        command = [sys.executable, __file__, "plain", "-L", str(L)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdin and other.stdout
+            for _ in range(rounds):
+                print(file=other.stdin, flush=True)
+                answer = map(float, other.stdout.readline().split())
+                found = dict(zip(("plain forward", "plain with gradient"), answer))
+                found["floor"] = fft_floor(256, 7, L)
+                for name, seconds in (found | {name: spent(job, 3) for name, job in jobs.items()}).items():
+                    times.setdefault(name, []).append(seconds)
+            other.stdin.close()
+        middle = {name: statistics.median(each) for name, each in times.items()}
+        for name in jobs:
+            plain = "plain" + name[name.index(" "):]
+            each = sorted(a / b for a, b in zip(times[plain], times[name]))
+            print(f"L={L} {name:22s} {middle[name] * 1e3:7.1f} ms; plain {middle[plain] * 1e3:7.1f} ms, ratio "
+                  f"{statistics.median(each):5.1f} ({each[0]:.1f} to {each[-1]:.1f}); "
+                  f"{middle[name] / middle['floor']:.1f} FFT floors", flush=True)  # fmt: skip
         print(f"L={L} extra memory {memory(256, 7, L):.0f} MB", flush=True)
 
 
-def timed(job: Callable[[], object]) -> float:
-    start = time.process_time()
-    job()
-    return time.process_time() - start
+KINDS = {"transforms": ("_fft",), "matrix products": ("bmm", "mm"), "copies": ("copy_", "cat", "fill_", "zero_"),
+         "products, squares, roots": ("mul", "addcmul", "div", "sqrt", "add_", "sum", "pow", "clamp")}  # fmt: skip
+
+
+def parts(orientations: list[int], rounds: int) -> None:
+    """Shares of a fast gradient by kind of operation, and what calls alone cost: the same on a map of 16 x 16."""
+    for L in orientations:
+        x, y = lognormal(256).requires_grad_(), torch.randn(16, 16, requires_grad=True)
+        jobs = []
+        for field, J in ((x, 7), (y, 4)):
+            phi = ScatteringCovariance((len(field), len(field)), J, L, isotropic=True, accuracy="fast")
+            jobs.append(slope(lambda x, phi=phi: phi(x).normalised().vector, field))
+        whole, calls = (cpu(job, rounds) for job in jobs)
+        with profile() as found:
+            for _ in range(rounds):
+                jobs[0]()
+        rows = [(row.key.removeprefix("aten::"), row.self_cpu_time_total) for row in found.key_averages()]
+        spent_in = {name: sum(t for key, t in rows if key.startswith(words)) for name, words in KINDS.items()}
+        total = sum(t for _, t in rows)
+        print(f"L={L} gradient {whole * 1e3:.1f} ms; on 16 x 16, 4 octaves, calls alone: {calls * 1e3:.1f} ms; "
+              + ", ".join(f"{name} {t / total:.2f}" for name, t in spent_in.items()), flush=True)  # fmt: skip
+
+
+def both(name: str, measure: Callable[[Tensor], Tensor], x: Tensor) -> dict[str, Callable[[], object]]:
+    return {f"{name} forward": lambda: measure(x.detach()), f"{name} with gradient": slope(measure, x)}
+
+
+def plain(L: int) -> None:
+    """CPU seconds of the plain forward, and with gradient, for every line of the standard input."""
+    jobs = both("plain", Plain(256, 7, L), lognormal(256).requires_grad_()).values()
+    for _ in sys.stdin:
+        print(*(spent(job, 1) for job in jobs), flush=True)
 
 
 def memory(side: int, J: int, L: int) -> float:
@@ -145,7 +179,7 @@ def memory(side: int, J: int, L: int) -> float:
         f"x = torch.randn({side}, {side}, requires_grad=True)\n"
         f"phi = ScatteringCovariance(({side}, {side}), {J}, {L}, isotropic=True)\n"
         "small = ScatteringCovariance((16, 16), 2, 4, isotropic=True); y = torch.randn(16, 16, requires_grad=True)\n"
-        "torch.autograd.grad(small(y).vector.sum(), y); phi._plan(x); torch.fft.rfft2(x.detach())\n"
+        "torch.autograd.grad(small(y).vector.sum(), y); phi._field._prepared(x); torch.fft.rfft2(x.detach())\n"
         "open('/proc/self/clear_refs', 'w').write('5'); before = status('VmRSS')\n"
         "torch.autograd.grad(phi(x).normalised().vector.sum(), x)\n"
         "print((status('VmHWM') - before) / 1024)"
@@ -163,12 +197,17 @@ def lognormal(side: int) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cost",), nargs="?", default="cost")
-    parser.parse_args()
+    parser.add_argument("what", choices=("cost", "parts", "plain"), nargs="?", default="cost")
+    parser.add_argument("-L", type=int, nargs="+", default=[4, 8], help="orientations")
+    parser.add_argument("--rounds", type=int, default=9)
+    chosen = parser.parse_args()
     torch.set_num_threads(1)
+    if chosen.what == "plain":
+        plain(*chosen.L)
+        return
     tuned = os.environ.get("MALLOC_MMAP_THRESHOLD_")
     print(f"torch {torch.__version__}, one thread, allocator {'tuned' if tuned else 'stock glibc'}")
-    cost()
+    {"cost": cost, "parts": parts}[chosen.what](chosen.L, chosen.rounds)
     print(f"largest resident size {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 

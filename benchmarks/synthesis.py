@@ -5,6 +5,7 @@
     python benchmarks/synthesis.py channels   I, Q, U of the MHD dust: spectra, coherence, cross statistics
     python benchmarks/synthesis.py open       the Planck CIB patch, which does not wrap around, on a larger canvas
     python benchmarks/synthesis.py gaps       a dust map with gaps, against constrained Gaussian fields
+    python benchmarks/synthesis.py canvas     canvases twice as wide as their examples: the longest filaments, the judge
     python benchmarks/synthesis.py line       a helium-jet signal: increments, their skewness and flatness
     python benchmarks/synthesis.py cube       a lognormal cube 64^3
     python benchmarks/synthesis.py sky        large-scale structure on the sphere, nside 64, against Gaussian skies
@@ -32,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import find_objects, label
 from torch import Tensor
 
 from sundog.data.dataset import Dataset
@@ -238,15 +240,60 @@ def bench_gaps(o: Options) -> Iterator[Facts]:
         return [round(moment(inside[..., lag:] - inside[..., :-lag], 4), 2) for lag in (1, 2, 4)]
 
     known = bool((maps[:, mask > 0] == truth[mask > 0]).all())
-    many = filamentary_field(40, 96, seed=7).values.log()  # gaps of 32 x 32 against patches cut elsewhere
-    hole = torch.ones(96, 96)
-    hole[32:64, 32:64] = 0
-    filled = torch.stack([synthesised(fitted(x[None], mask=hole, inpaint=True, iterations=60), 1)[0][0] for x in many])
-    real = torch.cat([many.roll(shift, (1, 2))[:, 32:64, 32:64] for shift in ((0, 48), (48, 0), (48, 48))])
-    sets = [Dataset.from_arrays(x, held_out_fraction=0.0) for x in (real, filled[:, 32:64, 32:64])]
-    yield {"judge_of_40_gaps_p": judge(*sets, statistics="deciding").p_value}
     yield {**cost, "known_pixels_exact": known, "increment_kurtosis_truth": tails(truth),
            "increment_kurtosis_filled": tails(maps), "increment_kurtosis_constrained_gaussian": tails(gauss)}
+    hole = torch.ones(96, 96)
+    hole[32:64, 32:64] = 0
+    for seed in range(o.seeds):  # gaps of 32 x 32 against patches cut elsewhere, and against what truly stood there
+        many = filamentary_field(40, 96, seed=7 + seed).values.log()
+        filled = torch.stack([synthesised(fitted(x[None], mask=hole, inpaint=True, iterations=60), 1)[0][0]
+                              for x in many])  # fmt: skip
+        real = torch.cat([many.roll(shift, (1, 2))[:, 32:64, 32:64] for shift in ((0, 48), (48, 0), (48, 48))])
+        inside = {"filled": filled, "true": many, "random phases": torch.cat([surrogates(x, 1) for x in many])}
+        yield {"gaps": 40, "seed": seed, **{f"judge_p_{name}": judged(real, x[:, 32:64, 32:64])
+                                           for name, x in inside.items()}}  # fmt: skip
+
+
+def judged(real: Tensor, other: Tensor) -> float:
+    sets = [Dataset.from_arrays(x, held_out_fraction=0.0) for x in (real, other)]
+    return float(judge(*sets, statistics="deciding").p_value)
+
+
+def longest(x: Tensor, level: float) -> np.ndarray:
+    """Extent in pixels (n,) of the longest connected piece above a level, maps (n, ny, nx) smoothed by 1.5 pixels."""
+    found = []
+    for high in (gaussian_smooth(x, 1.5) > level).numpy():
+        pieces = find_objects(label(high, np.ones((3, 3)))[0])
+        found.append(max((math.hypot(*(s.stop - s.start for s in piece)) for piece in pieces), default=0.0))
+    return np.array(found)
+
+
+def bench_canvas(o: Options) -> Iterator[Facts]:
+    """Patches cut from canvases twice the side of their example, beside the examples: filaments, judge."""
+    for seed in range(o.seeds):
+        examples = filamentary_field(24, 64, seed=70 + seed).values.log()
+        real = filamentary_field(96, 64, seed=170 + seed).values.log()
+        maps = torch.cat([synthesised(fitted(x[None], canvas=(128, 128), iterations=60), 1)[0] for x in examples])
+        cut = torch.cat([maps[:, :64, :64], maps[:, 64:, 64:]])
+        level = float(torch.quantile(gaussian_smooth(real, 1.5), 0.9))
+        sets = {"real": real, "examples": examples, "canvas": cut,
+                "random phases": torch.cat([surrogates(x, 2) for x in examples])}  # fmt: skip
+        lengths = {name: longest(x, level) for name, x in sets.items()}
+        yield {"of": "filaments 64 -> 128", "seed": seed,
+               **{f"longest_{name}": [round(float(v.mean()), 1), round(float(v.std(ddof=1) / len(v) ** 0.5), 1)]
+                  for name, v in lengths.items()},
+               **{f"judge_p_{name}": judged(real, x) for name, x in sets.items() if name != "real"}}  # fmt: skip
+    quarters = [standard(dust(o.data, f"I_{i}").log())[a : a + 128, b : b + 128]
+                for i in (1, 2, 3) for a in (0, 128) for b in (0, 128)]  # fmt: skip
+    real = torch.stack(quarters)
+    level = float(torch.quantile(gaussian_smooth(real, 1.5).flatten()[::4], 0.9))
+    models = [fitted(x[None], boundary="edge-mask", canvas=(256, 256), iterations=100) for x in real[:: 12 // 4]]
+    maps = torch.cat([synthesised(model, 1)[0] for model in models])
+    cut = torch.cat([maps[:, a : a + 128, b : b + 128] for a in (0, 128) for b in (0, 128)])
+    lengths = {"real": longest(real, level), "canvas": longest(cut, level),
+               "random phases": longest(torch.cat([surrogates(x, 2) for x in real]), level)}  # fmt: skip
+    yield {"of": "dust 128 -> 256", **{f"longest_{name}": [round(float(v.mean()), 1),
+           round(float(v.std(ddof=1) / len(v) ** 0.5), 1)] for name, v in lengths.items()}}  # fmt: skip
 
 
 def bench_line(o: Options) -> Iterator[Facts]:
@@ -363,7 +410,7 @@ x = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad
 line = len(shape) == 1
 phi = LineScatteringCovariance(shape[0]) if line else VolumeScatteringCovariance(shape, isotropic=True)
 def status(word): return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(word))
-phi._grid._plan(x); torch.fft.rfftn(x.detach())
+phi._grid._prepared(x); torch.fft.rfftn(x.detach())
 open("/proc/self/clear_refs", "w").write("5"); before = status("VmRSS")
 times = []
 for _ in range(5 if line else 3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ class FieldCovariance:
         self._valid = None if plain else checked_mask(mask, shape)
         self._regions = checked_regions(regions, shape)
         self._imaginary = self._valid is not None or not isotropic
-        self._full, self._index = layout(J, L, self._imaginary, directions=directions)
+        self._full, index = layout(J, L, self._imaginary, directions=directions)
+        self._index = torch.from_numpy(index)
         self.labels = self._full.rotations[2] if isotropic else self._full
         self._ready: dict[tuple[torch.dtype, torch.device], tuple[Measure, MaskedPlan | None, Tensor]] = {}
         if self._valid is not None:
@@ -96,7 +98,7 @@ class FieldCovariance:
             if a == b:
                 u = unit[:, a, None, None]
                 columns = [mean[:, a, :, None], variance[:, a, :, None], s1[:, a].flatten(2) * u,
-                           s2[:, a].flatten(2) * u**2, blocks[:, p].index_select(-1, index) * u**2]
+                           s2[:, a].flatten(2) * u**2, _Picked.apply(blocks[:, p], index) * u**2]
                 own = ScatteringCoefficients(self._batched(torch.cat(columns, -1), batch), self._full)
                 alone.append(own.iso() if self.isotropic else own)
                 continue
@@ -123,7 +125,7 @@ class FieldCovariance:
                 filters = [self._filters(j) for j in range(self.J)]
                 plan = make_masked_plan(self._valid, self._regions, self.boundary == "periodic", filters, like)
                 measure = _masked(plan)
-            index = torch.from_numpy(self._index).to(like.device)
+            index = self._index.to(like.device)
             self._ready[key] = measure or self._whole(like), plan, index
         return self._ready[key]
 
@@ -152,6 +154,23 @@ def grid_covariance(
 
     return FieldCovariance(shape, J, len(axes), lambda j: grid_filters(shape, j, axes, quality), whole,
                            isotropic=isotropic, boundary=boundary, mask=mask, what=what, directions=word)
+
+
+class _Picked(torch.autograd.Function):
+    """Some entries of the last axis, each at most once: its gradient is then a selection too, and no sum."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.length = values.shape[-1]
+        return values.index_select(-1, index)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        out = grad.new_zeros(*grad.shape[:-1], ctx.length)
+        out[..., index] = grad
+        return out, None
 
 
 def _masked(plan: MaskedPlan) -> Measure:

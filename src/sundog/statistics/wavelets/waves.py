@@ -94,7 +94,10 @@ def half_plane(x: Tensor, columns: int | None = None, norm: str = "forward") -> 
 
 def maps_of(f: Tensor, nx: int, norm: str = "backward") -> Tensor:
     """Real maps (..., ny, nx) of half planes (..., columns, ny) of which the first columns are given."""
-    return torch.fft.irfft(torch.fft.ifft(f, dim=-1, norm=norm).mT, n=nx, dim=-1, norm=norm)
+    f = torch.fft.ifft(f, dim=-1, norm=norm)
+    if f.shape[-1] % 64 == 0:  # rows a power of 2 apart share a few lines of the cache: 6 times slower to turn
+        f = f.new_empty(*f.shape[:-1], f.shape[-1] + 4)[..., :-4].copy_(f)
+    return torch.fft.irfft(f.mT, n=nx, dim=-1, norm=norm)
 
 
 def transform(

@@ -89,7 +89,7 @@ def make_plan(
 
 
 def _keep_memory(plan: Plan, like: Tensor) -> None:
-    """Give back one block of the size of what a gradient holds.
+    """Give back one block of twice the size of what a gradient holds, about its peak.
 
     The C library of Linux then keeps as much for the next call; else it hands the pages back to the system after every
     call, and every call touches them anew, which costs a fifth of its time.
@@ -97,7 +97,7 @@ def _keep_memory(plan: Plan, like: Tensor) -> None:
     held = sum(2 * plan.L * math.prod(octave.grid) for octave in plan.octaves)
     held += sum(2 * (1 + (j + 1) * plan.L) * o.columns * (o.negative + o.positive) for j, o in enumerate(plan.octaves))
     if like.device.type == "cpu":
-        torch.empty(min(held * like.element_size(), MOST_KEPT), dtype=torch.uint8)
+        torch.empty(min(2 * held * like.element_size(), MOST_KEPT), dtype=torch.uint8)
 
 
 def _window(even: Tensor, odd: Tensor, copies: Tensor, cut: float, imaginary: bool, like: Tensor) -> Window:
