@@ -2,11 +2,13 @@
 
     pip install diffusers            # not needed by sundog
     OMP_NUM_THREADS=1 python benchmarks/unet_speed.py [--size 80] [--batch 8] [--parameters 6e5] [--rounds 5] [--bf16]
+        [--equal parameters]
     OMP_NUM_THREADS=1 python benchmarks/unet_speed.py --series [--size 128] ...   # the 1-D U-Net beside UNet1DModel
 
 Levels, channels per level, blocks per level on the way down, attention (coarsest level and middle), resolution,
 precision and optimiser are equal. What differs is the design: diffusers has one block more per level on the way up,
-and 3 x 3 kernels where resolution changes (2 x 2 and 1 x 1 here). Times are CPU seconds of this process, the two
+and 3 x 3 kernels where resolution changes (2 x 2 and 1 x 1 here). With ``--equal parameters`` its channels are as many
+as give it the nearest number of parameters. Times are CPU seconds of this process, the two
 networks take turns, the ratio is the median of the ratios of the rounds with half the 16-84 % range behind it. The
 floor is the time that the same multiplications take as matrix products. UNet1DModel has three blocks per level, of two
 convolutions of five points each, and attention after each block of the coarsest level.
@@ -27,6 +29,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from sundog.nets.unet import UNet
 
 MULTIPLIERS = (1, 2, 2, 3)
+
+
+def of_parameters(count: int, size: int, blocks: int) -> nn.Module:
+    """diffusers' network with the number of parameters nearest to ``count``, channels in steps of 4."""
+    found = [theirs(size, width, blocks, False) for width in range(4, 200, 4) if width**2 < count / 400]
+    return min(found, key=lambda net: abs(sum(p.numel() for p in net.parameters()) - count))
 
 
 def theirs(size: int, width: int, blocks: int, series: bool) -> nn.Module:
@@ -94,20 +102,24 @@ def main() -> None:
     parser.add_argument("--parameters", type=float, default=6e5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--equal", choices=["channels", "parameters"], default="channels")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     size = options.size or (128 if options.series else 80)
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     our_net = UNet(1, 1, parameters=options.parameters, levels=4, line=options.series)
     width = our_net.body.first.out_channels
-    their_net = theirs(size, width, 1 if options.parameters < 2e6 else 2, options.series)
+    blocks = 1 if options.parameters < 2e6 else 2
+    their_net = of_parameters(sum(p.numel() for p in our_net.parameters()), size, blocks) \
+        if options.equal == "parameters" else theirs(size, width, blocks, options.series)
     x = torch.randn(options.batch, 1, 1 if options.series else size, size)
     t, step = torch.zeros(options.batch, 1), torch.zeros(options.batch)
     calls = {"sundog": (our_net, lambda x: our_net(x, t, None)),
              "diffusers": (their_net, lambda x: their_net(x[:, :, 0] if options.series else x, step).sample.view_as(x))}
     rate = product_rate(torch.bfloat16 if options.bf16 else torch.float32)
     print(f"{1 if options.series else size} x {size}, batch {options.batch}, width {width} x {MULTIPLIERS}, "
-          f"{'bf16' if options.bf16 else 'float32'}, 1 thread, stock allocator; "
+          f"{'bf16' if options.bf16 else 'float32'}, {options.threads} thread(s), stock allocator; "
           f"matrix product {rate / 1e9:.0f} GFLOP/s")
     print(f"{'':10}{'parameters':>12}{'GFLOP/image':>12}{'floor ms':>10}{'train ms':>10}{'evaluate ms':>12}")
     works: dict[str, dict[str, Callable[[], None]]] = {"train": {}, "evaluate": {}}

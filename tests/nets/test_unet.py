@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sundog.errors import OptionError
+from sundog.nets import unet
 from sundog.nets.unet import UNet, levels_for
 
 
@@ -100,6 +101,21 @@ def test_channels_last_and_bf16_give_the_same_numbers():
         last = net(x.to(memory_format=torch.channels_last), t, None)
     assert torch.allclose(plain, last, atol=1e-4)
     assert (low - plain).square().mean().sqrt() < 0.05 * plain.std()
+
+
+@pytest.mark.parametrize("options", [{}, {"line": True}, {"periodic": True}])
+def test_the_order_in_memory_changes_nothing(options, monkeypatch):
+    x, t = images(3, ny=1 if "line" in options else 16)
+    net = small(attention=2, **options)
+
+    def found():
+        y = net(x, t, None)
+        return [y, *torch.autograd.grad(y.square().mean(), list(net.parameters()))]
+
+    ours = found()
+    monkeypatch.setattr(unet, "_arranged", lambda x: x)
+    for a, b in zip(ours, found(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.detach().abs().max()))
 
 
 def test_float64():
