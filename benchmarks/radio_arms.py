@@ -2,7 +2,7 @@
 
 FIRST sources of known class and size at 40 x 40 pixels (2 x 2 of those of radio_baselines.py), a few minutes of
 training per network, each seed another split of the sky and another start. An arm differs from the baseline in one
-thing. What is judged are 320 fakes against the held-out sources; the null is training against held-out sources.
+thing. What is judged are the fakes against the held-out sources; the null is training sources against them.
 
     OMP_NUM_THREADS=1 python benchmarks/radio_arms.py --seeds 0 1 2 --out FOLDER [--arms baseline ...] [--show]
     OMP_NUM_THREADS=1 python benchmarks/radio_arms.py --levels --seeds 0 1 2 --out FOLDER   # the oracle below
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from radio_diffusion import distances, peaked, sources
+from radio_diffusion import peaked, sources
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,7 +36,7 @@ from sundog.models.diffusion import Diffusion
 from sundog.models.symmetry import turned
 from sundog.simulate.radio import radio_catalogue
 from sundog.solve.samplers import dpm_solver_2m, noise_levels
-from sundog.statistics import shape_features, shape_metrics
+from sundog.statistics import shape_features, shape_metrics, wasserstein_1
 from sundog.statistics.catalogue.images import spectrum_vectors
 from sundog.statistics.catalogue.table import Frame, features
 from sundog.train.run import Run
@@ -49,7 +49,7 @@ EMA = 0.998
 ARMS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "level weighting": {"options": {"uncertainty": True}},
-    "power-function EMA": {"ema": 0.9999999},  # (1 + t) / (10 + t): gamma = 8, sigma_rel = 0.09
+    "power EMA": {"ema": 0.9999999},  # (1 + t) / (10 + t): gamma = 8, sigma_rel = 0.09
     "no EMA": {"ema": 0.0},
     "told elongation": {"told": ("elongation",)},
     "told centre": {"told": ("com_radius",)},
@@ -58,7 +58,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "turned at each level": {"asked": "turned"},
     "mean of eight positions": {"asked": "averaged"},
 }
-LEVELS = (0.1, 0.5, 2.0, 5.0, 10.0, 20.0, 50.0)  # sigma / sigma_data
+LEVELS = (0.5, 2.0, 5.0, 10.0, 20.0, 50.0)  # sigma / sigma_data
 SHAPES = ("com_radius", "elongation", "asymmetry")
 MOMENTS = 4  # features of the judge before those of the power spectrum
 SPLITS = 4
@@ -145,70 +145,57 @@ def drawn(run: Run, context: Tensor, seed: int, how: str = "plain", truth: Tenso
     return peaked(run.scaling.inverse(torch.cat(found).reshape(len(context), *model.shape)).float())
 
 
-def judged(held_out: Tensor, train: Tensor, fakes: Tensor, seed: int) -> dict[str, float]:
-    """AUC by all features, the finer half of the spectrum and the others, and W1 of the shapes, with their nulls."""
+def judged(held_out: Tensor, fakes: Tensor, seed: int) -> dict[str, float]:
+    """AUC by all features, the finer half of the spectrum and the others, and W1 of the shapes in their scatter."""
     frame = Frame.of(held_out)
-    real, fake, other = (features(x, frame) for x in (held_out, fakes, train[: len(fakes)]))
+    real, fake = features(held_out, frame), features(fakes, frame)
     bins = spectrum_vectors(held_out, frame).shape[1]
     fine = [MOMENTS + bins // 2 <= i < MOMENTS + bins for i in range(real.shape[1])]
-    numbers: dict[str, float] = {}
-    for label, kept in (("all", [True] * len(fine)), ("fine", fine), ("others", [not f for f in fine])):
-        for name, x in (("AUC", fake), ("null", other)):
-            numbers[f"{name} {label}"] = float(np.mean([
-                classifier_two_sample(real[:, kept], x[:, kept], seed + split).auc for split in range(SPLITS)]))
-    for name, (ours, null, _) in distances(held_out, fakes, seed).items():
-        if name in SHAPES:
-            numbers |= {name: ours, f"null {name}": null}
-    return numbers
+    numbers = {f"AUC {label}": float(np.mean([classifier_two_sample(real[:, kept], fake[:, kept], seed + split).auc
+                                              for split in range(SPLITS)]))
+               for label, kept in (("all", [True] * len(fine)), ("fine", fine), ("others", [not f for f in fine]))}
+    a, b = shape_numbers(held_out), shape_numbers(fakes)
+    return numbers | {name: float(wasserstein_1(b[name], a[name]) / a[name].std()) for name in SHAPES}
 
 
-def part(o: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
-    arm = ARMS[name]
-    train, held_out = (smaller(x, arm.get("told", ())) for x in sources(o.data, 0.26, classes=True, split=seed + 1)[:2])
-    base = "baseline" if "asked" in arm else name
-    run = learned(train, arm, seed, o, o.out / f"run-{base.replace(' ', '-')}-{seed}")
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-    fakes = drawn(run, train.context[order[: o.samples]], seed + 1, arm.get("asked", "plain"))
-    return {"arm": name, "seed": seed, "cpu_s": run.history.seconds, "loss": run.history.best_score,
-            **judged(held_out.values, train.values[order], fakes, seed)}
-
-
-def by_level(o: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
-    """The oracle: what is told apart if the network starts from the truth noised at each level."""
+def part(o: argparse.Namespace, name: str, seed: int) -> list[dict[str, Any]]:
+    """The row of an arm, of the null, or those of all levels of the oracle."""
+    arm = ARMS.get(name, {})
     train, held_out, _ = sources(o.data, 0.26, classes=True, split=0 if o.run else seed + 1)
-    if o.run:
-        run = sundog.load_run(o.run)
-    else:
-        train, held_out = smaller(train, ()), smaller(held_out, ())
-        run = learned(train, {}, seed, o, o.out / f"run-baseline-{seed}")
+    if not o.run:
+        train, held_out = (smaller(x, arm.get("told", ())) for x in (train, held_out))
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[: o.samples]
-    rows = []
-    for level in (*LEVELS, None):
-        fakes = drawn(run, train.context[order], seed + 1, truth=None if level is None else train.values[order],
-                      level=level)
-        rows.append({"level": level, "seed": seed, **judged(held_out.values, train.values[order], fakes, seed)})
-        print(rows[-1], flush=True)
-    return rows
+    truth, context = train.values[order], train.context[order]
+    if name == "null":
+        return [{"arm": name, "seed": seed, **judged(held_out.values, truth, seed)}]
+    base = "baseline" if "asked" in arm or o.levels else name
+    run = sundog.load_run(o.run) if o.run else learned(train, arm, seed, o, o.out / f"run-{slug(base)}-{seed}")
+    if not o.levels:
+        fakes = drawn(run, context, seed + 1, arm.get("asked", "plain"))
+        return [{"arm": name, "seed": seed, "cpu_s": run.history.seconds, "loss": run.history.best_score,
+                 **judged(held_out.values, fakes, seed)}]
+    return [{"arm": f"{level:g}", "seed": seed,
+             **judged(held_out.values, drawn(run, context, seed + 1, truth=truth, level=level), seed)}
+            for level in LEVELS]
 
 
-def show(rows: list[dict[str, Any]], key: str) -> None:
-    """Markdown: mean over seeds ± its standard error; W1 of the shapes in units of their null."""
-    columns = ["AUC all", "AUC fine", "AUC others", *SHAPES, *(["loss", "cpu_s"] if key == "arm" else [])]
-    print(f"| {key} | seeds | " + " | ".join(columns) + " |\n|---|---|" + "---|" * len(columns))
-    named = list(dict.fromkeys(row[key] for row in rows))
-    for name in [*named, "null"]:
-        found = [row for row in rows if name in (row[key], "null")]
+def slug(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Markdown: mean over seeds ± its standard error; W1 of the shapes in units of the null of the same seed."""
+    columns = ["AUC all", "AUC fine", "AUC others", *SHAPES, "loss"]
+    null = {row["seed"]: row for row in rows if row["arm"] == "null"}
+    print("| | seeds | " + " | ".join(columns) + " |\n|---|---|" + "---|" * len(columns))
+    for name in dict.fromkeys(row["arm"] for row in rows):
+        found = [row for row in rows if row["arm"] == name and row["seed"] in null]
         cells = []
         for column in columns:
-            of = column.replace("AUC", "null") if name == "null" else column
-            scale = [row[f"null {column}"] if column in SHAPES else 1.0 for row in found]
-            values = [(s if name == "null" and column in SHAPES else row.get(of, np.nan)) / s
-                      for row, s in zip(found, scale)]
-            seeds = len({row["seed"] for row in found})
-            cells.append(f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1) / seeds**0.5:.3f}"
-                                                     if seeds > 1 else ""))
-        print(f"| {'from noise' if name is None else name} | {len({r['seed'] for r in found})} | "
-              + " | ".join(cells) + " |")
+            values = [row.get(column, np.nan) / (null[row["seed"]][column] if column in SHAPES else 1) for row in found]
+            cells.append(f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1) / len(values)**0.5:.3f}"
+                                                     if len(values) > 1 else ""))
+        print(f"| {name} | {len(found)} | " + " | ".join(cells) + " |")
 
 
 def main() -> None:
@@ -216,29 +203,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--training-steps", type=int, default=2000, help="of 8 images")
-    parser.add_argument("--samples", type=int, default=320)
+    parser.add_argument("--training-steps", type=int, default=1200, help="of 8 images")
+    parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--levels", action="store_true", help="the oracle, for the baseline or --run")
-    parser.add_argument("--run", type=Path, help="of radio_baselines.py")
+    parser.add_argument("--run", type=Path, help="a run of radio_baselines.py, with --levels")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--show", action="store_true", help="tables of what is there")
     o = parser.parse_args()
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     for seed in [] if o.show else o.seeds:
-        for name in ["levels"] if o.levels else o.arms:
-            path = o.out / f"{name.replace(' ', '-')}{'-80' if o.run else ''}-{seed}.json"
+        for name in ["null", *(["levels"] if o.levels else o.arms)]:
+            path = o.out / f"{slug(name)}-{seed}.json"
             if not path.exists():
-                found = by_level(o, seed) if o.levels else part(o, name, seed)
+                found = part(o, name, seed)
                 path.write_text(json.dumps(found))
-                print(name, seed, found if isinstance(found, dict) else "", flush=True)
-    for wanted, key in (("arms", "arm"), ("levels", "level"), ("levels-80", "level")):
-        found = [json.loads(p.read_text()) for p in sorted(o.out.glob("*.json"))
-                 if (p.stem.rsplit("-", 1)[0] if p.stem.startswith("levels") else "arms") == wanted]
-        rows = [row for part in found for row in (part if isinstance(part, list) else [part])]
-        if rows:
-            print(f"\n{wanted}")
-            show(sorted(rows, key=lambda r: list(ARMS).index(r["arm"])) if key == "arm" else rows, key)
+                print(found, flush=True)
+    names = [slug(name) for name in ("null", "levels", *ARMS)]
+    files = sorted(o.out.glob("*.json"), key=lambda p: (names.index(p.stem.rsplit("-", 1)[0]), p.stem))
+    show([row for path in files for row in json.loads(path.read_text())])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     pip install diffusers            # not needed by sundog
     OMP_NUM_THREADS=1 python benchmarks/unet_speed.py [--size 80] [--batch 8] [--parameters 6e5] [--rounds 5] [--bf16]
         [--equal parameters]
+    OMP_NUM_THREADS=1 python benchmarks/unet_speed.py --layouts                   # single layers by the order in memory
     OMP_NUM_THREADS=1 python benchmarks/unet_speed.py --series [--size 128] ...   # the 1-D U-Net beside UNet1DModel
 
 Levels, channels per level, blocks per level on the way down, attention (coarsest level and middle), resolution,
@@ -94,6 +95,29 @@ def evaluation(call: Callable[[Tensor], Tensor], x: Tensor, bf16: bool) -> Calla
     return step
 
 
+def layouts(channels: int, size: int, batch: int) -> None:
+    """Milliseconds of one convolution and one group norm, value and gradient, by the order in memory."""
+    print(f"{batch} images of {channels} x {size} x {size}: ms of the value, of the gradient\n| | pixels together | "
+          "channels together |\n|---|---|---|")
+    for dtype in (torch.float32, torch.bfloat16):
+        conv = nn.Conv2d(channels, channels, 3, padding=1).to(dtype)
+        norm = nn.GroupNorm(channels // 4, channels).to(dtype)
+        for name, layer in (("3 x 3 convolution", conv), ("group norm", norm)):
+            cells = []
+            for order in (torch.contiguous_format, torch.channels_last):
+                x = torch.randn(batch, channels, size, size).to(dtype).to(memory_format=order).requires_grad_()
+                cells.append(", ".join(f"{ms:.2f}" for ms in value_and_gradient(layer, x)))
+            print(f"| {name}, {str(dtype)[6:]} | " + " | ".join(cells) + " |")
+
+
+def value_and_gradient(layer: nn.Module, x: Tensor) -> list[float]:
+    """Milliseconds of each."""
+    y = layer(x)
+    wanted, g = [x, *layer.parameters()], torch.randn_like(y)
+    works = (lambda: layer(x), lambda: torch.autograd.grad(y, wanted, g, retain_graph=True))
+    return [1e3 * min(seconds(work, 3) for _ in range(5)) for work in works]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", action="store_true", help="one axis: series of --size points")
@@ -104,10 +128,14 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--equal", choices=["channels", "parameters"], default="channels")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--layouts", action="store_true", help="single layers by the order in memory, then stop")
     options = parser.parse_args()
     size = options.size or (128 if options.series else 80)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    if options.layouts:
+        layouts(20, size, options.batch)
+        return
     our_net = UNet(1, 1, parameters=options.parameters, levels=4, line=options.series)
     width = our_net.body.first.out_channels
     blocks = 1 if options.parameters < 2e6 else 2
