@@ -132,11 +132,10 @@ def _show_power(rows: list[Row], null: np.ndarray) -> None:
     print("| signal | " + " | ".join(hunts) + " |\n" + "|---" * (len(hunts) + 1) + "|")
     for w in sorted({row["w"] for row in rows}):
         some, cells = [row for row in rows if row["w"] == w], []
-        for name, (detector, what) in hunts.items():
+        for detector, what in hunts.values():
             mine = [row for row in some if row["key"].startswith(detector)]
             z = np.array([what(row) for row in mine])
-            claims = [row["evidence"] for row in mine] if name in DETECTORS else z > 3
-            n, k = len(z), int(np.sum(claims))
+            n, k = len(z), int((z > 3).sum())
             share = (k + 1) / (n + 2)  # the error of none, or of all, is not zero
             cells.append(f"{np.median(z):.1f}, {100 * k / n:.0f} ± {100 * (share * (1 - share) / n) ** 0.5:.0f} %, {n}")
         print(f"| {100 * w:g} % ({np.median([row['signal'] for row in some]):.0f}) | {' | '.join(cells)} |")
