@@ -126,7 +126,8 @@ class HaloLaw:
         t, rows = np.arange(_TOP * _PER_UNIT + 2) / _PER_UNIT, np.linspace(0, _LEVELS - 1, _ROWS).astype(int)
         edges = np.concatenate([self.log_mass[:1], 0.5 * (self.log_mass[1:] + self.log_mass[:-1]), self.log_mass[-1:]])
         table = np.stack([np.interp(t, _exponent(expected[row]), edges) for row in rows])
-        return HalosAround(self, where, expected, table.astype(np.float32))
+        zero = int(np.clip(-low / step, 0, _LEVELS - 1))
+        return HalosAround(self, where, expected, table.astype(np.float32), zero)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,12 +138,14 @@ class HalosAround:
     ----------
     level : (pixels,) which of the levels of g; expected : (levels, n) halos of each mass in one pixel of that level
     table : ln M for some of the levels and t = -ln P(heavier) in equal steps
+    zero : the level of g = 0
     """
 
     law: HaloLaw
     level: Array
     expected: Array
     table: Array
+    zero: int
 
     def number(self) -> Array:
         """(pixels,) halos expected."""

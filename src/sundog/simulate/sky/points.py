@@ -61,19 +61,35 @@ class Region:
         """RING number of each of its NESTED pixels."""
         return _ring_of_nested(self.nside, self.radius)
 
-    def nested(self, values: Array) -> Array:
-        """A RING map in NESTED order, 0 beyond its rings."""
+    def nested(self, values: Array, beyond: float = 0) -> Array:
+        """A RING map in NESTED order, ``beyond`` where it has no rings."""
         if self.rings is None:
             return values[self.ring]
-        return np.where(self.ring < len(values), values[np.minimum(self.ring, len(values) - 1)], 0)
+        found = values[np.minimum(self.ring, len(values) - 1)]
+        found[self.ring >= len(values)] = beyond
+        return found
+
+    def in_rings(self, nested: Array) -> Array:
+        """A NESTED map in RING order."""
+        out = np.empty(self.pixels, nested.dtype)
+        for ring, values in self._parts(nested):
+            out[ring] = values
+        return out
 
     def add(self, target: Array, nested: Array) -> None:
         """Add a NESTED map to a RING map."""
+        for ring, values in self._parts(nested):
+            target[ring] += values
+
+    def _parts(self, nested: Array) -> Iterator[tuple[Array, Array]]:
+        """RING numbers and values of a NESTED map, a piece at a time."""
         for start in range(0, len(nested), _PIXELS):
             ring, values = self.ring[start : start + _PIXELS], nested[start : start + _PIXELS]
-            if self.rings is not None:
-                ring, values = ring[ring < len(target)], values[ring < len(target)]
-            target[ring] += values
+            if self.rings is None:
+                yield ring, values
+            else:
+                inside = ring < self.pixels
+                yield ring[inside], values[inside]
 
 
 @dataclass(frozen=True, eq=False)

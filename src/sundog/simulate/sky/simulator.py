@@ -237,20 +237,20 @@ class _Builder:
                 trace(self, layer)
         places = replace(self.region, nside=placement_nside(shell, self.nside))
         same = places == self.region
-        tracer = layer.tracer if same else synthesis(smooth, places.nside, rings=places.rings, threads=self.threads)
-        around = self._around(layer, tracer, places)
-        mean = around if same else self._around(layer, layer.tracer, self.region)
-        del layer, tracer
+        mean = self._around(layer, layer.tracer, self.region)
+        contrast -= mean.mass() * np.float32(1 / (self.unit(shell) * self.pixel))
+        if not same:
+            tracer = synthesis(smooth, places.nside, rings=places.rings, threads=self.threads)
+            mean = self._around(layer, tracer, places)
+        around = replace(mean, level=places.nested(mean.level, mean.zero))
+        del layer, mean
         small, large = self._placed(shell, around, places, jansky)
-        expected = mean.mass()
-        expected *= np.float32(-1 / (self.unit(shell) * self.pixel))
-        self.region.add(contrast, expected)
         self._matter(shell, contrast, small, large, velocity)
 
     def _around(self, layer: Layer, tracer: Array, region: Region) -> HalosAround:
-        """The halos of a shell around its smoothed matter, NESTED."""
-        law, g = HaloLaw.of(self.power, layer.shell, self.min_halo), region.nested(tracer)
-        return law.around(g) if region.rings is None else law.around(g, 12 * region.nside**2, layer.seen)
+        """The halos of a shell around its smoothed matter, in its order."""
+        law = HaloLaw.of(self.power, layer.shell, self.min_halo)
+        return law.around(tracer) if region.rings is None else law.around(tracer, 12 * region.nside**2, layer.seen)
 
     def two_halo_power(self, shell: Shell) -> Array:
         """C_l of the contrast of a shell, less what the halos will add to it in these maps."""
@@ -326,8 +326,7 @@ class _Builder:
         size = np.floor(np.log2(large["radius"] / self.resolution)).astype(int)
         for b in np.unique(size):
             self.resolved.setdefault(int(b), []).append(large[size == b])
-        points = np.zeros_like(contrast)
-        self.region.add(points, small)
+        points = self.region.in_rings(small)
         self.gather("ksz", points * speed)
         speed *= contrast
         self.maps["ksz"] += speed
