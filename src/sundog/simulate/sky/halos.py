@@ -176,7 +176,7 @@ def _exponent(number: Array) -> Array:
 
 
 def one_halo_power(power: MatterPower, shell: Shell, lmax: int, lightest: float = LIGHTEST, *,
-                   resolution: float = 0.0, smooth: Array | None = None) -> Array:
+                   resolution: float = 0.0) -> Array:
     """C_l that the masses of a shell's halos add to its contrast, (lmax + 1,); C_0 = 0.
 
     C_l = (4 pi / V) int dlnM n(M) (M / rho)^2 <u(l | M)^2>, the mean over distances in the shell: that of points with
@@ -185,18 +185,16 @@ def one_halo_power(power: MatterPower, shell: Shell, lmax: int, lightest: float 
     Parameters
     ----------
     resolution : halos whose R200c is seen under a smaller angle (radians) are points
-    smooth : (lmax + 1,) window that the others have besides their profile
     Source: Cooray & Sheth 2002, Phys. Rep. 372, 1, eq. 87.
     """
     model, law = power.cosmology, HaloLaw.of(power, shell, lightest)
     mass = np.exp(law.log_mass)
     ell = np.unique(np.geomspace(1, max(lmax, 2), 60).astype(int))
-    window = np.ones(len(ell)) if smooth is None else smooth[np.minimum(ell, lmax)]
     cubes = np.linspace(max(shell.low, NEAREST) ** 3, shell.high**3, 2 * _DEPTHS + 1)[1::2]
     found = np.zeros(len(ell))
     for chi in np.cbrt(cubes):
         theta = virial_radius(model, mass, shell.z) * (1 + shell.z) / chi
-        u = nfw_window(ell, theta[:, None], concentration(model, mass, shell.z)[:, None]) * window
+        u = nfw_window(ell, theta[:, None], concentration(model, mass, shell.z)[:, None])
         u[theta < resolution] = 1
         found += (law.number * (mass / model.density) ** 2) @ u**2 / _DEPTHS
     spline = np.interp(np.log(np.arange(1, lmax + 1)), np.log(ell), found)

@@ -243,7 +243,7 @@ class _Builder:
             tracer = synthesis(smooth, places.nside, rings=places.rings, threads=self.threads)
             mean = self._around(layer, tracer, places)
         around = replace(mean, level=places.nested(mean.level, mean.zero))
-        del layer, mean
+        del layer, mean, smooth
         small, large = self._placed(shell, around, places, jansky)
         self._matter(shell, contrast, small, large, velocity)
 
@@ -255,8 +255,7 @@ class _Builder:
     def two_halo_power(self, shell: Shell) -> Array:
         """C_l of the contrast of a shell, less what the halos will add to it in these maps."""
         whole = matter.density_power(self.power, shell, self.lmax)
-        halos = one_halo_power(self.power, shell, self.lmax, self.min_halo, smooth=self.pixel_window(self.lmax),
-                               resolution=self.resolution)
+        halos = one_halo_power(self.power, shell, self.lmax, self.min_halo, resolution=self.resolution)
         return np.maximum(whole - halos, 0.1 * whole)  # the halos of the nearest 200 Mpc exceed Limber's sum there
 
     @property
@@ -264,10 +263,16 @@ class _Builder:
         """R200c in radians from which a halo has its profile."""
         return RESOLVED * math.sqrt(self.pixel)
 
-    def pixel_window(self, lmax: int) -> Array:
-        """A Gaussian of the width of a pixel: resolved halos are as smooth as others, and ring less at lmax."""
-        ell = np.arange(lmax + 1)
-        return np.exp(-0.5 * ell * (ell + 1) * self.pixel / (8 * math.log(2)))
+    def halo_window(self, name: str) -> Array:
+        """(3 NSIDE,) what halos with a profile are seen through, so that they ring less.
+
+        Clusters of the tSZ: a Gaussian of the width of a pixel. Mass and its kSZ: nothing up to the band limit of the
+        matter around them, whose power counts on theirs, then a cosine squared.
+        """
+        ell = np.arange(3 * self.nside)
+        if name == "tsz":
+            return np.exp(-0.5 * ell * (ell + 1) * self.pixel / (8 * math.log(2)))
+        return np.cos(0.5 * math.pi * np.clip((ell - self.lmax) / (ell[-1] - self.lmax), 0, 1)) ** 2
 
     def _faint_halos(self, layer: Layer, dust: DustShell, jansky: float) -> None:
         """Halos too light to be placed: mean and variance of their dust (Jy/sr), mean of their gas."""
@@ -362,7 +367,7 @@ class _Builder:
         bins = [np.concatenate(parts) for parts in self.resolved.values()]
         for name in ("tsz", "kappa", "ksz"):
             beamed = name == "tsz" and self.tsz_beam > 0
-            smooth = gaussian_beam(lmax, self.tsz_beam) if beamed else self.pixel_window(lmax)
+            smooth = gaussian_beam(lmax, self.tsz_beam) if beamed else self.halo_window(name)
             total: Any = scaled(self._unresolved(lmax), smooth) if beamed else 0
             if name == "ksz":
                 window = mean_gas_window(self.power, self.shells, lmax, self.resolution, self.min_halo)
