@@ -39,7 +39,9 @@ NSIDE, LMAX, BEAM, LAYOUT = 512, 1024, 12.0, TileLayout(size=64, pixel_arcmin=6.
 NAMES, UNITS = ("kappa", "tsz", "ksz", "cib", "radio"), ("", "uK", "uK", "uK", "uK")
 METHODS: dict[str, dict[str, object]] = {
     "gaussian": {"method": "flow-matching"},  # this and its variants below are never trained
+    "gaussian with tails": {"method": "flow-matching", "noise": "heavy-tailed"},
     "flow-matching": {"method": "flow-matching"},
+    "flow-matching from tails": {"method": "flow-matching", "noise": "heavy-tailed"},
     "flow-matching from white noise": {"method": "flow-matching", "noise": "white"},
     "gan": {"method": "gan"},
     "gan without noise (published)": {"method": "gan", "noise": "none"},

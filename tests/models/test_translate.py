@@ -54,6 +54,29 @@ def untrained(**options: object) -> ImageTranslator:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("noise", "kept"), [("heavy-tailed", True), ("gaussian", False)])
+def test_a_start_with_tails_has_the_skewness_and_kurtosis_of_the_maps(noise: str, kept: bool) -> None:
+    """Spikes under a beam; the Gaussian start, which has none, is the negative control."""
+    g = torch.Generator().manual_seed(0)
+    spikes = torch.sinh(0.9 * torch.randn(400, 1, SIZE, SIZE, generator=g) - 0.6)
+    ky, kx = torch.fft.fftfreq(SIZE)[:, None], torch.fft.rfftfreq(SIZE)[None]
+    seen = torch.fft.irfft2(torch.fft.rfft2(spikes) * torch.exp(-30 * (ky**2 + kx**2)), s=(SIZE, SIZE))
+    k = torch.randn(spikes.shape, generator=g)
+    y = seen - seen.mean() + 0.1 * k
+    model = ImageTranslator((2, SIZE, SIZE), parameters=3e4, periodic=True, noise=noise)
+    model.prepare(torch.cat([k, y], 1), None)
+    drawn = model.start(k, torch.randn(k.shape, generator=g))
+
+    def shape(x: torch.Tensor) -> tuple[float, float, float]:
+        x = x - x.mean()
+        return float(x.var()), float((x**3).mean() / x.var() ** 1.5), float((x**4).mean() / x.var() ** 2)
+
+    (v, skewness, kurtosis), found = shape(y), shape(drawn)
+    assert abs(found[0] / v - 1) < 0.05
+    assert (abs(found[1] / skewness - 1) < 0.2 and abs(found[2] / kurtosis - 1) < 0.2) is kept
+
+
+@torch.no_grad()
 def test_untrained_translator_is_exact_for_gaussian_maps() -> None:
     held_out = pair(N, 1)
     drawn = untrained().translate(held_out[:, :1], torch.Generator().manual_seed(2))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
+
+import numpy as np
 import torch
+from scipy.optimize import least_squares
 from torch import Tensor, nn
 
 RIDGE = 1e-6  # of the largest power: a mode in which the known maps hold nothing predicts nothing
@@ -12,7 +17,9 @@ class ConditionalGaussian(nn.Module):
     """Law of stationary maps y (channels) given maps k (known): Gaussian, one complex matrix per Fourier mode.
 
     With P the matrix of spectra of the stacked maps [k, y],  P_ab = < FFT a conj(FFT b) > / (ny nx):
-    mean T k with T = P_yk P_kk^-1, covariance R = P_yy - T P_ky.  ``noise="white"`` has T = 0 and R = 1 instead.
+    mean T k with T = P_yk P_kk^-1, covariance R = P_yy - T P_ky.  ``noise="white"`` has T = 0 and R = 1 instead. With
+    ``tails`` the white numbers under R^(1/2) are not Gaussian: e = y - T k keeps its spectra, and has its skewness and
+    kurtosis too.
 
     Parameters
     ----------
@@ -20,6 +27,8 @@ class ConditionalGaussian(nn.Module):
     ny, nx : of the maps; the law holds for this size alone
     periodic : maps that wrap around. Others are measured under a Hann window, for the jump from one edge to the other
         puts a power of its own, falling as k^-2, on every smaller scale
+    tails : third and fourth cumulant of e as well, each channel of white numbers following a law of Johnson's S_U
+        (1949, Biometrika 36, 149), sinh(b + s z)
 
     Example
     -------
@@ -31,8 +40,12 @@ class ConditionalGaussian(nn.Module):
     transfer: Tensor
     root: Tensor
 
-    def __init__(self, known: int, wanted: int, ny: int, nx: int, *, periodic: bool = True) -> None:
+    def __init__(self, known: int, wanted: int, ny: int, nx: int, *, periodic: bool = True,
+                 tails: bool = False) -> None:
         super().__init__()
+        self.tails = tails
+        if tails:
+            self.register_buffer("johnson", torch.zeros(2, wanted))  # b, s
         self.periodic = periodic
         modes = (ny, nx // 2 + 1)
         # Complex matrices as real and imaginary part, the last axis: safetensors and every device know them.
@@ -59,6 +72,17 @@ class ConditionalGaussian(nn.Module):
         root = vectors * values.clamp_min(0).sqrt()[..., None, :] @ vectors.mH
         self.transfer.copy_(torch.view_as_real(transfer.resolve_conj()))
         self.root.copy_(torch.view_as_real(root.resolve_conj()))
+        if self.tails:
+            self._fit_tails(k, y)
+
+    def _fit_tails(self, k: Tensor, y: Tensor) -> None:
+        """Cumulants of white numbers from those of e: kappa_n(e_a) = sum_b kappa_n(w_b) sum_x h_ab(x)^n."""
+        e = torch.cat([y[rows] - self.mean(k[rows]) for rows in torch.arange(len(k)).split(256)]).double()
+        e = (e - e.mean((0, 2, 3), keepdim=True)).transpose(0, 1).flatten(1)
+        h = torch.fft.irfft2(torch.view_as_complex(self.root).permute(2, 3, 0, 1).to(torch.complex128), s=k.shape[-2:])
+        third, fourth = e.pow(3).mean(1), e.pow(4).mean(1) - 3 * e.square().mean(1).square()
+        wanted = zip(*(torch.linalg.solve(h.pow(n).sum((2, 3)), c).tolist() for n, c in ((3, third), (4, fourth))))
+        self.johnson.copy_(torch.tensor([johnson(*pair) for pair in wanted]).T)
 
     def mean(self, k: Tensor) -> Tensor:
         """T k: (n, wanted, ny, nx)."""
@@ -66,9 +90,51 @@ class ConditionalGaussian(nn.Module):
 
     def sample(self, k: Tensor, white: Tensor) -> Tensor:
         """T k + R^(1/2) white: (n, wanted, ny, nx) from standard normal ``white`` of that shape."""
-        return self.mean(k) + self._applied(self.root, white)
+        return self.mean(k) + self._applied(self.root, self._tailed(white) if self.tails else white)
+
+    def _tailed(self, z: Tensor) -> Tensor:
+        b, s = self.johnson[..., None, None]
+        mean = (s.square() / 2).exp() * b.sinh()
+        spread = ((2 * s.square()).exp() * (2 * b).cosh() / 2 - 0.5 - mean.square()).clamp_min(1e-30).sqrt()
+        return torch.where(s > 0, (torch.sinh(b + s * z) - mean) / spread, z)
 
     def _applied(self, matrix: Tensor, x: Tensor) -> Tensor:
         f = torch.fft.rfft2(x)
         out = torch.einsum("yxab,nbyx->nayx", torch.view_as_complex(matrix).to(f.dtype), f)
         return torch.fft.irfft2(out, s=x.shape[-2:])
+
+
+def johnson(skewness: float, excess: float) -> tuple[float, float]:
+    """(b, s) for which sinh(b + s z), z standard normal, has this skewness and excess kurtosis, or is nearest to them.
+
+    (0, 0), which stands for z itself, where the excess is below 0.1.
+
+    Example
+    -------
+    >>> x = np.sinh(np.polyval([0.8, 0.5], np.random.default_rng(0).standard_normal(10**6)))
+    >>> b, s = johnson(*_shape(0.5, 0.8))
+    >>> round(b, 3), round(s, 3), bool(abs(_shape(b, s)[0] / (((x - x.mean()) / x.std()) ** 3).mean() - 1) < 0.2)
+    (0.5, 0.8, True)
+    """
+    if excess < 0.1:
+        return 0.0, 0.0
+
+    def wrong(x: np.ndarray) -> np.ndarray:
+        found = _shape(x[0], math.exp(x[1]))
+        return np.array([found[0] - skewness, np.log((found[1] + 1) / (excess + 1)) * (1 + abs(skewness))])
+
+    found = least_squares(wrong, [math.copysign(0.3, skewness), -0.7], bounds=([-8, -4], [8, 0.9])).x
+    return float(found[0]), float(math.exp(found[1]))
+
+
+def _shape(b: float, s: float) -> tuple[float, float]:
+    """Skewness and excess kurtosis of sinh(b + s z)."""
+    raw = [1.0]
+    for n in range(1, 5):  # sinh^n = 2^-n sum over signs of exp(m x), m the sum of the signs
+        terms = [math.prod(signs) * math.exp(sum(signs) * b + (sum(signs) * s) ** 2 / 2)
+                 for signs in product((1, -1), repeat=n)]
+        raw.append(sum(terms) / 2**n)
+    _, m, m2, m3, m4 = raw
+    variance = m2 - m**2
+    third, fourth = m3 - 3 * m * m2 + 2 * m**3, m4 - 4 * m * m3 + 6 * m**2 * m2 - 3 * m**4
+    return third / variance**1.5, fourth / variance**2 - 3

@@ -43,8 +43,9 @@ class TranslatorOptions(AdversarialOptions):
 
     known: int = option(1, "how many channels, from the first, are known", least=1)
     method: str = option("flow-matching", "how the U-Net learns", words=("flow-matching", "gan"))
-    noise: str = option("gaussian", "start: the Gaussian with the spectra of the data, white noise, or none (GAN "
-                        "alone: deterministic)", words=("gaussian", "white", "none"))
+    noise: str = option("gaussian", "start: the Gaussian with the spectra of the data, a law with their skewness "
+                        "and kurtosis too, white noise, or none (GAN alone: deterministic)",
+                        words=("gaussian", "heavy-tailed", "white", "none"))
     symmetry: str = option("none", "dihedral: the law does not change under flips (and quarter turns of square maps), "
                            "and every batch is shown in random positions", words=("none", "dihedral"))
     sampling_steps: int = option(12, "of the midpoint rule", least=1, only=("method", "flow-matching"))
@@ -52,8 +53,8 @@ class TranslatorOptions(AdversarialOptions):
 
     def for_data(self, shape: tuple[int, ...], context_dim: int) -> TranslatorOptions:
         if self.noise == "none" and self.method != "gan":
-            raise OptionError("flow matching without noise", got="noise=none", expected="gaussian | white",
-                              do="leave noise out, or take method='gan'")
+            raise OptionError("flow matching without noise", got="noise=none",
+                              expected="gaussian | heavy-tailed | white", do="leave noise out, or take method='gan'")
         if not self.known < shape[0]:
             raise OptionError("known channels", got=f"{self.known} of {shape[0]}", expected=f"1 to {shape[0] - 1}",
                               do="pass known=1 and maps of two channels or more")
@@ -85,7 +86,8 @@ class ImageTranslator(Translator):
         super().__init__(shape, context_dim, **options)
         o, (ny, nx) = self.options, self.shape[1:]
         self.known, self.wanted, self.steps, self.default_batch = o.known, self.shape[0] - o.known, o.sampling_steps, 32
-        self.gaussian = ConditionalGaussian(self.known, self.wanted, ny, nx, periodic=o.periodic)
+        self.gaussian = ConditionalGaussian(self.known, self.wanted, ny, nx, periodic=o.periodic,
+                                            tails=o.noise == "heavy-tailed")
         self.register_buffer("seen", torch.zeros(KEPT, self.known, ny, nx))
         inputs = self.known + (0 if o.noise == "none" else self.wanted)
         self.network = UNet(inputs, self.wanted, parameters=o.parameters, levels=levels_for(ny, nx), line=ny == 1,
@@ -95,7 +97,7 @@ class ImageTranslator(Translator):
     def prepare(self, x: Tensor, context: Tensor | None) -> None:
         """Measure the spectra, keep a few known maps."""
         self.seen.copy_(kept(x[:, : self.known]))
-        if self.options.noise == "gaussian":
+        if self.options.noise in ("gaussian", "heavy-tailed"):
             every = all_turned(x, ROWS) if self.options.symmetry == "dihedral" else x
             self.gaussian.fit(every[:, : self.known], every[:, self.known :])
 
