@@ -4,6 +4,9 @@ Each seed runs in a process of its own (its CPU time and largest memory are its 
 folder of --out; a seed that is there is not run again. Then tables over the seeds, mean and error of the mean.
 
     python benchmarks/sky_simulator.py --nside 512 --seeds 0 1 2 3 --out DIR
+    python benchmarks/sky_simulator.py --nside 512 1024 2048 --shell 20
+
+--shell measures one shell and the transforms of the end alone, and extrapolates the whole sky from them.
 """
 
 from __future__ import annotations
@@ -108,14 +111,42 @@ def table(runs: list[dict]) -> None:
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
+def of_one_shell(nside: int, index: int) -> None:
+    """CPU seconds of what is the same at every NSIDE, of one shell and of one transform of the end; memory."""
+    from sundog.simulate.sky import simulator as making
+    from sundog.simulate.sky.sources import DustShell, RadioCounts
+
+    region, start = making.Region(nside), time.process_time()
+    sky = making._Builder.start(0, cosmology(), making.new_maps(None, region.pixels, making.NAMES), region, 1e13,
+                                RadioCounts(), 0.0, 1)
+    velocities = making.matter.draw_velocities(sky.power, sky.shells, 0, sky.lmax)
+    fixed = time.process_time() - start
+    for i in (index, index + 1):  # the second finds the tables of the first
+        start = time.process_time()
+        sky.add(sky.shells[i], DustShell.of(sky.power, sky.shells[i]), 1.0, velocities[i])
+    shell, start = time.process_time() - start, time.process_time()
+    sky.synthesis(sky._adjoint(sky.sums["ksz"], 3 * nside - 1))
+    both = time.process_time() - start
+    bins = math.log2(nside) - 4  # of angular size: five at NSIDE 512
+    whole = fixed + len(sky.shells) * shell + (3 * bins + 4) / 2 * both
+    print(f"NSIDE {nside}, shell {index}: {fixed:.1f} CPU s once, {shell:.2f} a shell, {both:.2f} a transform there "
+          f"and back; whole sky {whole:.0f}, extrapolated; "
+          f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nside", type=int, nargs="+", default=[512])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--cosmology", default="wmap5")
     parser.add_argument("--out", type=Path, default=Path("sky_benchmark"))
+    parser.add_argument("--shell", type=int)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.shell is not None:
+        for nside in options.nside:
+            of_one_shell(nside, options.shell)
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     path = lambda nside, seed: options.out / f"{options.cosmology}_{nside}_{seed}.json"  # noqa: E731
     if options.one is not None:

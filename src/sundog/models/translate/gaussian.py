@@ -77,10 +77,15 @@ class ConditionalGaussian(nn.Module):
 
     def _fit_tails(self, k: Tensor, y: Tensor) -> None:
         """Cumulants of white numbers from those of e: kappa_n(e_a) = sum_b kappa_n(w_b) sum_x h_ab(x)^n."""
-        e = torch.cat([y[rows] - self.mean(k[rows]) for rows in torch.arange(len(k)).split(256)]).double()
-        e = (e - e.mean((0, 2, 3), keepdim=True)).transpose(0, 1).flatten(1)
         h = torch.fft.irfft2(torch.view_as_complex(self.root).permute(2, 3, 0, 1).to(torch.complex128), s=k.shape[-2:])
-        third, fourth = e.pow(3).mean(1), e.pow(4).mean(1) - 3 * e.square().mean(1).square()
+        sums, rows = torch.zeros(4, y.shape[1], dtype=torch.float64, device=k.device), torch.arange(len(k)).split(256)
+        for some in rows:
+            e = (y[some] - self.mean(k[some])).double()
+            sums += torch.stack([e.pow(n).sum((0, 2, 3)) for n in (1, 2, 3, 4)])
+        mean, two, three, four = sums / (len(k) * k.shape[-2] * k.shape[-1])
+        second = two - mean.square()
+        third = three - 3 * mean * two + 2 * mean.pow(3)
+        fourth = four - 4 * mean * three + 6 * mean.square() * two - 3 * mean.pow(4) - 3 * second.square()
         wanted = zip(*(torch.linalg.solve(h.pow(n).sum((2, 3)), c).tolist() for n, c in ((3, third), (4, fourth))))
         self.johnson.copy_(torch.tensor([johnson(*pair) for pair in wanted]).T)
 
