@@ -6,10 +6,13 @@ spectrum of the convergence with the same pixels, window and band limit. Each se
 
     OMP_NUM_THREADS=1 python benchmarks/sky_caps.py --nside 2048 --cap 20 --seeds 0 1 2 3 --out DIR
     python benchmarks/sky_caps.py --law --out DIR
+    python benchmarks/sky_caps.py --causes --nside 2048 --out DIR
 
 The kinetic SZ is compared with its law, sum over shells of (T tau)^2 <v^2> (C_l of two halos + gas of one halo); --law
 prints it with the gas outside of halos above 1e13 solar masses smoothed over a comoving radius. Where caps of half
 the NSIDE and the same seeds are in the folder, the spectra of these are compared with the same skies' here.
+--causes says by their laws what two parts of former versions did: the Gaussian of a lognormal field cut at the band
+limit as it was, and resolved halos smoothed with a pixel, which left their power to the field around them.
 """
 
 from __future__ import annotations
@@ -25,21 +28,31 @@ from pathlib import Path
 
 import numpy as np
 
-from sundog.data.sky.sphere import adjoint, angular_spectrum, gaussian_alm, pixelisation, synthesis
+from sundog.data.sky.sphere import (
+    adjoint,
+    angular_spectrum,
+    gaussian_alm,
+    legendre_power,
+    legendre_sum,
+    pixelisation,
+    synthesis,
+)  # fmt: skip
 from sundog.simulate.frequency import T_CMB
 from sundog.simulate.sky import simulate_sky
 from sundog.simulate.sky.cosmology import cosmology, matter_power
-from sundog.simulate.sky.halos import HaloLaw, concentration, nfw_window, virial_radius
+from sundog.simulate.sky.halos import NEAREST, HaloLaw, concentration, nfw_window, one_halo_power, virial_radius
 from sundog.simulate.sky.points import Region
 from sundog.simulate.sky.pressure import gas_window
 from sundog.simulate.sky.shells import (
     density_power,
     lensing_power,
+    lognormal_power,
     optical_depth,
     shells,
     variance,
     velocity_power,
 )  # fmt: skip
+from sundog.simulate.sky.simulator import RESOLVED
 
 BANDS = [400, 600, 800, 1000, 1250, 1500, 1750, 2000, 2500, 3000, 3500, 4000, 4500, 5000]
 GAUSSIAN = 4  # caps of Gaussian fields for every seed
@@ -105,6 +118,42 @@ def law() -> None:
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
+def causes(nside: int) -> None:
+    """Table of kappa and kinetic SZ by their laws, over what is wanted: of former versions and of this one."""
+    power, lmax = matter_power(cosmology()), 5 * nside // 2
+    model, layers, pixel = power.cosmology, shells(power.cosmology), math.sqrt(math.pi / 3) / nside
+    ell, kappa = np.unique(np.geomspace(50, lmax, 40).astype(int)), np.zeros((3, lmax + 1))
+    ksz, smooth = np.zeros((3, len(ell))), np.exp(-ell * (ell + 1) * pixel**2 / (8 * math.log(2)))
+    for shell, velocity in zip(layers, np.einsum("lss->sl", velocity_power(power, layers))):
+        whole, halos = density_power(power, shell, lmax), HaloLaw.of(power, shell)
+        placed = one_halo_power(power, shell, lmax, resolution=RESOLVED * pixel)
+        two = np.maximum(whole - placed, 0.1 * whole)
+        cut = np.clip(legendre_power(np.log1p(np.maximum(legendre_sum(two), -0.999))), 0, None)
+        made = [legendre_power(np.expm1(legendre_sum(np.pad(g, (0, 3 * lmax)))))[: lmax + 1]
+                for g in (cut, lognormal_power(two))]
+        kappa += shell.weight**2 * (np.stack([*made, two]) + placed)
+        one = np.zeros((2, 3, len(ell)))  # points, resolved; as points, of mass, of gas
+        for log_mass, number in zip(halos.log_mass[::4], 4 * halos.number[::4]):
+            mass, z = math.exp(log_mass), shell.z
+            for chi in np.cbrt(np.linspace(max(shell.low, NEAREST) ** 3, shell.high**3, 7)[1::2]):
+                theta = float(virial_radius(model, np.array(mass), z)) * (1 + z) / chi
+                u = [np.ones(len(ell)), nfw_window(ell, theta, concentration(model, mass, z)),
+                     gas_window(ell, theta, mass, z)]
+                one[int(theta >= RESOLVED * pixel)] += number / 3 * (mass / model.density) ** 2 * np.square(u)
+        (dots, dots_mass, dots_gas), (_, mass_, gas) = one * 4 * math.pi / shell.volume**2
+        fields = [dots + mass_ * smooth, dots + mass_, dots_mass + mass_]
+        scale = (T_CMB * 1e6 * optical_depth(model, shell)) ** 2 * variance(velocity)
+        for i, (taken, put) in enumerate(zip(fields, (gas * smooth, gas, gas))):
+            ksz[i] += scale * (np.maximum(whole[ell] - taken, 0.1 * whole[ell]) + dots_gas + put)
+    ratios = []
+    for found in (kappa, [np.interp(np.arange(lmax + 1), ell, x) for x in ksz]):
+        *versions, wanted = (np.array(banded(x)) for x in found)
+        ratios += [x / wanted for x in versions]
+    print(f"NSIDE {nside}\n| l | kappa: former | now | kSZ: former | now |\n|---|---|---|---|---|")
+    for low, high, *row in zip(BANDS, BANDS[1:], *ratios):
+        print(f"| {low}-{high} | {' | '.join(f'{x:.3f}' for x in row)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nside", type=int, default=2048)
@@ -112,10 +161,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--law", action="store_true")
+    parser.add_argument("--causes", action="store_true")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     o = parser.parse_args()
     if o.law:
         law()
+        return
+    if o.causes:
+        causes(o.nside)
         return
     o.out.mkdir(parents=True, exist_ok=True)
     path = lambda seed: o.out / f"cap_{o.nside}_{o.cap:g}_{seed}.json"  # noqa: E731

@@ -237,6 +237,8 @@ def train(
     skies: Annotated[list[Path], typer.Argument(help="Folders of simulated skies.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an unfinished run there goes on.")] = Path("skyrun"),
     method: Annotated[str, typer.Option(help="flow-matching or gan.")] = "flow-matching",
+    noise: Annotated[str, typer.Option(
+        help="What it starts from: heavy-tailed, gaussian, white, or none (gan alone).")] = "heavy-tailed",
     size: Annotated[int, typer.Option(min=16, help="Pixels per side of a tile.")] = 64,
     pixel: Annotated[float | None, typer.Option(help="Arcmin; default: that of the maps, at most 30.")] = None,
     patches: Annotated[int, typer.Option(
@@ -270,7 +272,7 @@ def train(
     budget = {"steps": steps, "seconds": seconds}
     plan = sundog.Plan(**{name: value for name, value in budget.items() if value is not None})  # type: ignore[arg-type]
     with resumable(f"the run in {out}"):
-        run = sundog.fit("translate", data, plan=plan, seed=seed, out=out, progress=not quiet, method=method,
+        run = sundog.fit("translate", data, plan=plan, seed=seed, out=out, progress=not quiet, method=method, noise=noise,
                          symmetry="dihedral")
     facts = {"size": size, "pixel_arcmin": layout.pixel_arcmin, "overlap": layout.overlap, "names": list(data.names)}
     (out / "tiles.json").write_text(json.dumps(facts))
