@@ -45,6 +45,7 @@ def measured(nside: int, seed: int, cosmology: str, folder: Path) -> dict:
     start = time.process_time()
     sky = simulate_sky(nside, seed, cosmology, out=folder / f"maps_{nside}" if nside > 1024 else None)
     spent, memory = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"NSIDE {nside}, seed {seed}: {spent:.1f} CPU s, {memory:.2f} GB", flush=True)
     facts = {"nside": nside, "seed": seed, "cosmology": cosmology, "cpu": spent, "rss_gb": memory,
              "halos": sky.provenance["halos"]}
     return facts | statistics(sky, min(5 * nside // 2, 5000))
