@@ -39,6 +39,7 @@ class ConditionalGaussian(nn.Module):
 
     transfer: Tensor
     root: Tensor
+    johnson: Tensor
 
     def __init__(self, known: int, wanted: int, ny: int, nx: int, *, periodic: bool = True,
                  tails: bool = False) -> None:
@@ -87,7 +88,7 @@ class ConditionalGaussian(nn.Module):
         third = three - 3 * mean * two + 2 * mean.pow(3)
         fourth = four - 4 * mean * three + 6 * mean.square() * two - 3 * mean.pow(4) - 3 * second.square()
         wanted = zip(*(torch.linalg.solve(h.pow(n).sum((2, 3)), c).tolist() for n, c in ((3, third), (4, fourth))))
-        self.johnson.copy_(torch.tensor([johnson(*pair) for pair in wanted]).T)
+        self.johnson.copy_(torch.tensor([johnson_law(*pair) for pair in wanted]).T)
 
     def mean(self, k: Tensor) -> Tensor:
         """T k: (n, wanted, ny, nx)."""
@@ -109,7 +110,7 @@ class ConditionalGaussian(nn.Module):
         return torch.fft.irfft2(out, s=x.shape[-2:])
 
 
-def johnson(skewness: float, excess: float) -> tuple[float, float]:
+def johnson_law(skewness: float, excess: float) -> tuple[float, float]:
     """(b, s) for which sinh(b + s z), z standard normal, has this skewness and excess kurtosis, or is nearest to them.
 
     (0, 0), which stands for z itself, where the excess is below 0.1.
@@ -117,7 +118,7 @@ def johnson(skewness: float, excess: float) -> tuple[float, float]:
     Example
     -------
     >>> x = np.sinh(np.polyval([0.8, 0.5], np.random.default_rng(0).standard_normal(10**6)))
-    >>> b, s = johnson(*_shape(0.5, 0.8))
+    >>> b, s = johnson_law(*_shape(0.5, 0.8))
     >>> round(b, 3), round(s, 3), bool(abs(_shape(b, s)[0] / (((x - x.mean()) / x.std()) ** 3).mean() - 1) < 0.2)
     (0.5, 0.8, True)
     """

@@ -23,7 +23,7 @@ from sundog.version import __version__
 
 Array = NDArray[Any]
 _FACTS = "sky.json"
-_STATE = 3  # of what an unfinished sky holds: another number, another meaning
+_STATE = 4  # of what an unfinished sky holds: another number, another meaning
 EVERY = 60.0  # CPU seconds after which the state of a sky is kept
 
 
