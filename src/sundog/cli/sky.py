@@ -272,8 +272,8 @@ def train(
     budget = {"steps": steps, "seconds": seconds}
     plan = sundog.Plan(**{name: value for name, value in budget.items() if value is not None})  # type: ignore[arg-type]
     with resumable(f"the run in {out}"):
-        run = sundog.fit("translate", data, plan=plan, seed=seed, out=out, progress=not quiet, method=method, noise=noise,
-                         symmetry="dihedral")
+        run = sundog.fit("translate", data, plan=plan, seed=seed, out=out, progress=not quiet, method=method,
+                         noise=noise, symmetry="dihedral")
     facts = {"size": size, "pixel_arcmin": layout.pixel_arcmin, "overlap": layout.overlap, "names": list(data.names)}
     (out / "tiles.json").write_text(json.dumps(facts))
     if as_json:
