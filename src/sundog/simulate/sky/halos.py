@@ -87,6 +87,11 @@ def virial_radius(model: Cosmology, mass: Array, z: float) -> Array:
     return np.cbrt(mass / (4 * math.pi / 3 * 200 * float(model.critical_density(z))))
 
 
+def virial_angle(shell: Shell, model: Cosmology) -> np.float32:
+    """R200c in radians of one solar mass in the middle of a shell."""
+    return np.float32(virial_radius(model, np.array(1.0), shell.z) * (1 + shell.z) / shell.distance)
+
+
 @dataclass(frozen=True, eq=False)
 class HaloLaw:
     """The halos of a shell where the Gaussian field of its matter is g: dN/dlnM = N(M) exp(b(M) g) / S(M).

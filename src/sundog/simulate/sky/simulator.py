@@ -46,7 +46,7 @@ from sundog.simulate.sky.halos import (
     concentration,
     nfw_window,
     one_halo_power,
-    virial_radius,
+    virial_angle,
 )  # fmt: skip
 from sundog.simulate.sky.maps import SkyMaps, Unfinished, growing, new_maps
 from sundog.simulate.sky.points import FINEST, Region, deposit, scatter
@@ -440,11 +440,6 @@ def _resolved(shell: Shell, at: Array, log_mass: Array, radius: Array, tsz: Arra
                          ("kappa", mass * shell.weight), ("ksz", mass)):
         rows[name] = values
     return rows
-
-
-def virial_angle(shell: Shell, model: Cosmology) -> np.float32:
-    """R200c in radians of one solar mass in the middle of a shell."""
-    return np.float32(virial_radius(model, np.array(1.0), shell.z) * (1 + shell.z) / shell.distance)
 
 
 def shell_closeness(shell: Shell, uniform: Array) -> Array:
