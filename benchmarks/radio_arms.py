@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from radio_diffusion import peaked, sources
+from radio_diffusion import peaked, sources, told_noise
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -51,9 +51,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "level weighting": {"options": {"uncertainty": True}},
     "power EMA": {"ema": 0.9999999},  # (1 + t) / (10 + t): gamma = 8, sigma_rel = 0.09
     "no EMA": {"ema": 0.0},
-    "told elongation": {"told": ("elongation",)},
-    "told centre": {"told": ("com_radius",)},
+    "told noise": {"told": ("noise",)},
     "told shape": {"told": ("com_radius", "elongation", "asymmetry")},
+    "told noise and centre": {"told": ("noise", "com_radius")},
+    "told noise and shape": {"told": ("noise", "com_radius", "elongation", "asymmetry")},
     "transfer": {"transfer": True},
     "turned at each level": {"asked": "turned"},
     "mean of eight positions": {"asked": "averaged"},
@@ -68,9 +69,10 @@ def smaller(data: sundog.Dataset, told: tuple[str, ...]) -> sundog.Dataset:
     """Images of 40 x 40 pixels in units of their peak; class, size and the numbers ``told`` as context."""
     images = peaked(F.avg_pool2d(data.values[:, None], 2)[:, 0])
     shapes = shape_numbers(images)
-    context = torch.cat([data.context, *[shapes[name][:, None].to(data.context) for name in told]], 1)
-    return sundog.Dataset.from_arrays(images, context, names=data.names, units=data.units,
-                                      context_names=[*data.context_names, *told], held_out_fraction=0.0)
+    context = torch.cat([data.context, *[shapes[name][:, None].to(data.context) for name in told if name in shapes]], 1)
+    made = sundog.Dataset.from_arrays(images, context, names=data.names, units=data.units, context_names=[
+        *data.context_names, *[name for name in told if name in shapes]], held_out_fraction=0.0)
+    return told_noise(made) if "noise" in told else made
 
 
 def shape_numbers(images: Tensor) -> dict[str, Tensor]:
@@ -125,19 +127,19 @@ def asked(model: Diffusion, how: str, context: Tensor) -> Callable[[Tensor, Tens
 
 @torch.no_grad()
 def drawn(run: Run, context: Tensor, seed: int, how: str = "plain", truth: Tensor | None = None,
-          level: float | None = None) -> Tensor:
+          level: float | None = None, steps: int | None = None, precise: bool = False) -> Tensor:
     """Fakes of these contexts; with ``truth``, from those images noised at ``level`` sigma_data."""
     model = run.model
     assert isinstance(model, Diffusion)
     told = run.context_scaling.forward(context).float()
-    levels = noise_levels(model.steps, sigma_min=float(model.sigma_min), sigma_max=float(model.sigma_max))
+    levels = noise_levels(steps or model.steps, sigma_min=float(model.sigma_min), sigma_max=float(model.sigma_max))
     if level is not None:
         top = level * float(model.sigma_data)
         levels = torch.cat([levels.new_tensor([top]), levels[levels < 0.95 * top]])
     e = torch.randn(len(context), *model.grid, generator=torch.Generator().manual_seed(seed))
     z = None if truth is None else run.scaling.forward(truth).float().reshape(e.shape)
     found = []
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
         for rows in torch.arange(len(context)).split(64):
             law = model.gaussian.given(told[rows])
             start = law.coloured(e[rows], float(levels[0])) if z is None else z[rows] + float(levels[0]) * e[rows]

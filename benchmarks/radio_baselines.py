@@ -11,8 +11,9 @@ from real and is asked about fakes, and the other way round.
     python benchmarks/radio_baselines.py --part table --out FOLDER
 
 ``sized`` differs from ``diffusion`` in three things: it is told the size, its skip follows it, and it sees the
-brightness itself instead of its asinh. ``--skip covariance`` and ``--scaling asinh`` take them back one by one (in a
-FOLDER each). Every part is kept in FOLDER and not done again. Real input as in radio_diffusion.py.
+brightness itself instead of its asinh. ``--skip covariance`` and ``--scaling asinh`` take them back one by one, and
+``--told noise`` tells it the level of the noise as well (in a FOLDER each). Every part is kept in FOLDER and not done
+again. Real input as in radio_diffusion.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from radio_diffusion import gaussian_rival, judged, peaked, shares, show, sources
+from radio_diffusion import gaussian_rival, judged, peaked, shares, show, sources, told_noise
 from torch import Tensor
 
 import sundog
@@ -259,6 +260,7 @@ def main() -> None:
     parser.add_argument("--cpu-seconds", type=float, default=400)
     parser.add_argument("--training-steps", type=int, help="in place of what --cpu-seconds buy on this machine")
     parser.add_argument("--skip", choices=["conditional", "covariance", "edm"], default="conditional", help="of sized")
+    parser.add_argument("--told", choices=["size", "noise"], default="size", help="sized: size, or noise as well")
     parser.add_argument("--scaling", choices=["linear", "asinh"], default="linear", help="of sized")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--samples", type=int, default=320)
@@ -269,6 +271,8 @@ def main() -> None:
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     train, held_out, nearest = sources(o.data, 0.26, classes=True)
+    if o.told == "noise":
+        train, held_out = told_noise(train), told_noise(held_out)
     print(f"{len(train)} training, {len(held_out)} held-out FR I and II sources, {nearest:.2f} degrees apart or more")
     if o.part == "table":
         table(train, held_out, o)

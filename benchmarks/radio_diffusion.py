@@ -57,6 +57,15 @@ def sources(folder: Path, held_out: float, classes: bool = False,
     return made[0], made[1], nearest
 
 
+def told_noise(data: sundog.Dataset) -> sundog.Dataset:
+    """With one more context, "ln_noise": the logarithm of the median absolute deviation of the pixels of each image."""
+    flat = data.values.flatten(1)
+    spread = (flat - flat.median(1, keepdim=True).values).abs().median(1, keepdim=True).values
+    return sundog.Dataset.from_arrays(data.values, torch.cat([data.context, spread.clamp(min=1e-4).log()], 1),
+                                      names=data.names, units=data.units,
+                                      context_names=[*data.context_names, "ln_noise"], held_out_fraction=0.0)
+
+
 def sky_split(ra: np.ndarray, dec: np.ndarray, held_out: float, split: int = 0) -> tuple[np.ndarray, float]:
     """Which sources are held out, by whole cells of the sky; the smallest angle to a training source (degrees)."""
     across = np.floor(ra * np.cos(np.radians(np.round(dec / CELL) * CELL)) / CELL).astype(int)
