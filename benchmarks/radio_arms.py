@@ -9,7 +9,8 @@ thing. What is judged are the fakes against the held-out sources; the null is tr
     OMP_NUM_THREADS=1 python benchmarks/radio_arms.py --levels --run RUN --out FOLDER  # of radio_baselines.py, 80 x 80
 
 ``--levels`` is an oracle: true training images are noised at one level and the network takes it from there. Above that
-level it is replaced by the truth; what is told apart then was done below.
+level it is replaced by the truth; what is told apart then was done below. From the lowest of those levels parts of the
+images are replaced by the truth as well: waves longer or shorter than 10 pixels, the sources or what lies around them.
 
 Real input as in radio_diffusion.py. Every network and number is kept in FOLDER and not made again.
 """
@@ -61,6 +62,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 LEVELS = (0.5, 2.0, 5.0, 10.0, 20.0, 50.0)  # sigma / sigma_data
 SHAPES = ("com_radius", "elongation", "asymmetry")
+SOURCE = 0.05  # of the peak, and the pixels beside it
 MOMENTS = 4  # features of the judge before those of the power spectrum
 SPLITS = 4
 
@@ -176,9 +178,19 @@ def part(o: argparse.Namespace, name: str, seed: int) -> list[dict[str, Any]]:
         fakes = drawn(run, context, seed + 1, arm.get("asked", "plain"))
         return [{"arm": name, "seed": seed, "cpu_s": run.history.seconds, "loss": run.history.best_score,
                  **judged(held_out.values, fakes, seed)}]
-    return [{"arm": f"{level:g}", "seed": seed,
-             **judged(held_out.values, drawn(run, context, seed + 1, truth=truth, level=level), seed)}
-            for level in LEVELS]
+    found = {f"{level:g}": drawn(run, context, seed + 1, truth=truth, level=level) for level in LEVELS}
+    fake = found[f"{LEVELS[0]:g}"]
+    source = F.max_pool2d((truth > SOURCE).float()[:, None], 3, 1, 1)[:, 0]
+    found |= {"true fine": truth + coarse(fake - truth), "true coarse": fake - coarse(fake - truth),
+              "true around": truth + source * (fake - truth), "true sources": fake - source * (fake - truth)}
+    return [{"arm": name, "seed": seed, **judged(held_out.values, images, seed)} for name, images in found.items()]
+
+
+def coarse(images: Tensor) -> Tensor:
+    """Waves of less than 0.1 per pixel."""
+    n = images.shape[-1]
+    k = torch.hypot(torch.fft.fftfreq(n)[:, None], torch.fft.rfftfreq(n)[None])
+    return torch.fft.irfft2(torch.fft.rfft2(images) * (k < 0.1), s=(n, n))
 
 
 def slug(name: str) -> str:
