@@ -3,6 +3,8 @@
     python benchmarks/separation.py noise        MHD dust + white noise, map signal-to-noise 1 and 0.5, 256 x 256
     python benchmarks/separation.py schemes      the same with each way of solving: bias, average, diffusive
     python benchmarks/separation.py polarised    MHD dust Q and U + white noise, two channels, 256 x 256
+    python benchmarks/separation.py halves       dust from two half missions, and with a companion, 128 x 128
+    python benchmarks/separation.py real         dust Q, U; dust + CIB: beam, mask and uneven noise together, 128 x 128
     python benchmarks/separation.py cib          MHD dust + a Planck CIB patch, 128 x 128, not periodic
     python benchmarks/separation.py oracle       contaminations drawn by the generator itself, or of known law, 64 x 64
     python benchmarks/separation.py errors       are the errors of the report right? filaments + clouds + noise, 64 x 64
@@ -21,6 +23,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ from sundog.simulate.fields import filamentary_field
 from sundog.statistics.maps.bands import BandPowers
 from sundog.statistics.maps.morphology import gaussian_smooth, minkowski_functionals
 from sundog.statistics.maps.spectra import correlation_coefficient, power_spectrum
-from sundog.tasks.separation import Independence, Match, Observed, Residual, posterior, separate
+from sundog.tasks.separation import Cross, HalfMissions, Independence, Match, Observed, Residual, posterior, separate
 from sundog.tasks.separation.posterior import reduced
 
 BINS = 20
@@ -219,6 +222,103 @@ def polarised(bench: Bench, data: Path, seeds: int) -> None:
                 print(told(f"{stokes} S/N {snr} seed {seed} Wiener", facts(wiener(x, t, sigma**2), t, sigma**2)))
 
 
+def halves(bench: Bench, data: Path, seeds: int) -> None:
+    """Two half missions of dust I, and a companion (I of dust Q), 128 x 128, map S/N 0.5; means over noise maps."""
+    side, sigma, rows = 128, 2.0, {}
+    for stokes in "IQ":
+        truth, companion = dust(data, f"{stokes}_1", side), dust(data, "I_1", side)
+        for seed in range(seeds):
+            noise = 2**0.5 * sigma * torch.randn(2, 65, side, side, generator=generator(800 + seed))
+            first, second = truth + noise[0, 0], truth + noise[1, 0]
+            d, draws = (first + second) / 2, noise[:, 1:].mean(0)
+            pair = HalfMissions(first, second, noise[0, 1:], noise[1, 1:])
+            variants = {"match": [Match()], "halves": [pair], "match + halves": [Match(), pair]} if stokes == "I" else {
+                "match": [Match()], "match + companion": [Match(), Cross(companion)]}  # fmt: skip
+            for name, losses in {**variants, "wiener": []}.items():
+                def job(losses=losses, d=d, draws=draws, truth=truth, seed=seed):  # type: ignore[no-untyped-def]
+                    found = separate(d, draws, losses or [Match()], seed=seed, eras=4 if losses else 1,
+                                     iterations=25 if losses else 1, polish=10 if losses else 0)  # fmt: skip
+                    signal = found.signal if losses else wiener(d, truth, sigma**2)
+                    mine, true = found.spectrum(signal), found.spectrum(truth)
+                    exact = found.spectrum(d) - found.spectrum(d - truth)
+                    snr, chance = true / sigma**2, 2 * (sigma**2 / true / found.phi.modes).sqrt()
+                    return {**facts(signal, truth, sigma**2), "band_snr": snr.tolist(),
+                            **{word: (((x - true) / true / chance).tolist()) for word, x in
+                               (("off", mine), ("exact", exact))}}  # fmt: skip
+
+                part = bench.part(f"halves-{stokes}-{name.replace(' ', '')}-{seed}", job)
+                if part:
+                    rows.setdefault((stokes, name), []).append(part)
+    print("map, losses: rms off in chance bounds (exact subtraction), S/N > 1, 0.1 to 1; squared error; V0, V1, V2")
+    for (stokes, name), parts in rows.items():
+        snr, off, exact = (np.array([part[word] for part in parts]) for word in ("band_snr", "off", "exact"))
+        told = [f"{np.sqrt((off[kept] ** 2).mean()):.2f} ({np.sqrt((exact[kept] ** 2).mean()):.2f})"
+                for kept in (snr > 1, (snr > 0.1) & (snr <= 1))]  # fmt: skip
+        columns = np.array([[part["error"], *part["minkowski"]] for part in parts])
+        spread = columns.std(0, ddof=1) / len(parts) ** 0.5
+        print(f"{stokes} {name:18s} " + ", ".join(told) + "; " + ", ".join(
+            f"{m:.3f} ± {e:.3f}" for m, e in zip(columns.mean(0), spread))
+            + f"; {np.mean([part['cpu'] for part in parts]):.0f} CPU s", flush=True)  # fmt: skip
+
+
+def real(bench: Bench, data: Path, seeds: int) -> None:
+    """Dust Q and U, and dust I + Planck CIB with open edges: seen by a beam, holes, noise of uneven depth.
+
+    The noise per pixel is between 0.5 and 2 times its mean along the first axis. Power is that of the sky under the
+    beam, which `separate` leaves in; the last column divides the beam out where it is over 0.3.
+    """
+    side = 128
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    mask = torch.ones(side, side)
+    for cy, cx, r in ((30, 40, 9), (80, 100, 12), (100, 20, 6)):
+        mask[(y - cy) ** 2 + (x - cx) ** 2 < r**2] = 0
+    depth = 2 ** torch.sin(2 * torch.pi * y / side)
+    patch = torch.from_numpy(np.load(data / "fields" / "planck_cib_256.npy")).float()
+    patch = (patch - patch.mean()) / patch.std()
+    rows: dict[str, list[dict[str, Any]]] = {}
+    fitted: list[Observed] = []
+    for seed in range(seeds):
+        for case in ("Q, U + noise", "I + CIB + noise"):
+            def job(case=case, seed=seed):  # type: ignore[no-untyped-def]
+                channels = ["Q_1", "U_1"] if case.startswith("Q") else [f"I_{1 + seed % 3}"]
+                sky = torch.stack([dust(data, name, side) for name in channels])
+                truth = gaussian_smooth(sky, 1.3, periodic=True)
+                noise = 0.5 * depth * torch.randn(65, *sky.shape, generator=generator(900 + seed))
+                other, drawn, options = noise[0], noise[1:], {}
+                if not case.startswith("Q"):
+                    fitted[:] = fitted or [Observed(patch[:, :128], (side, side), count=10, iterations=60)]
+                    quarter = seed % 2 * side
+                    other = other + patch[quarter : quarter + side, 128:]
+                    drawn, options = {"cib": fitted[0], "noise": drawn}, {"boundary": "edge-mask"}
+                d = torch.where(mask > 0, truth + other, torch.nan)
+                found = separate(d if len(d) > 1 else d[0], drawn, seed=seed, mask=mask, J=4, draws=32, eras=2,
+                                 iterations=20, polish=0, **options)  # fmt: skip
+                shown = truth if len(d) > 1 else truth[0]
+                dirty, sky = (z if len(d) > 1 else z[0] for z in (other, sky))
+                mine, true, bare = (found.spectrum(z) for z in (found.signal, shown, sky))
+                mixed, noise = found.spectrum(found.mixture), found.spectrum(dirty)
+                beam = torch.exp(-((2 * torch.pi * 1.3 * found.report.k) ** 2))
+                return {"snr": (true / noise).tolist(), "pull": found.pulls(shown).tolist(),
+                        "off": ((mine - true) / mine / found.report.chance).tolist(),
+                        "exact": ((mixed - noise - true) / mine / found.report.chance).tolist(),
+                        "mixture": ((mixed - true) / mine / found.report.power_error).tolist(),
+                        "sky": torch.where(beam > 0.3, mine / beam / bare, torch.nan).tolist()}  # fmt: skip
+
+            part = bench.part(f"real-{case[0]}-{seed}", job)
+            if part:
+                rows.setdefault(case, []).append(part)
+    for case, parts in rows.items():
+        z = {name: np.array([part[name] for part in parts]) for name in parts[0] if name != "cpu"}
+        print(f"{case}: {len(parts)} mixtures, {np.mean([part['cpu'] for part in parts]):.0f} CPU s each")
+        for low, high in ((1, 1e9), (0.3, 1), (0.1, 0.3)):
+            kept = (z["snr"] > low) & (z["snr"] <= high)
+            rms = {name: np.sqrt((z[name][kept] ** 2).mean()) for name in ("pull", "off", "exact", "mixture")}
+            inside, sky = (np.abs(z["pull"][kept]) < 3).mean(), np.nanmean(z["sky"][kept])
+            print(f"    S/N {low:g} to {high:g}: {kept.sum()} bands, in 3 errors {inside:.2f}, rms off "
+                  f"{rms['pull']:.2f} errors, {rms['off']:.2f} chance bounds (exact {rms['exact']:.2f}); mixture "
+                  f"{rms['mixture']:.1f} errors; sky over truth {sky:.2f}", flush=True)  # fmt: skip
+
+
 def window(side: int) -> Tensor:
     w = torch.hann_window(side, periodic=False)
     w = w[:, None] * w
@@ -375,15 +475,17 @@ def coverage(bench: Bench, data: Path, seeds: int) -> None:
 
     The rank of the truth among the draws of the posterior is uniform over mixtures if these are right. Beside the
     Kolmogorov-Smirnov p of each statistic stands the smallest over all, Bonferroni-corrected, and the same where the
-    spread of the draws was halved or doubled on purpose.
+    spread of the draws was halved or doubled on purpose; last, for ten mixtures, posteriors around the truth itself.
     """
-    side, sigma, parts = 32, 0.7, []
+    side, sigma, parts, around = 32, 0.7, [], []
     for seed in range(seeds):
-        def job(seed=seed):  # type: ignore[no-untyped-def]
+        def job(seed=seed, known=False):  # type: ignore[no-untyped-def]
             truth = red_lognormal(side, seed)
             draw = lambda n, g: sigma * torch.randn(n, side, side, generator=g)  # noqa: E731
             d = truth + draw(1, generator(100 + seed))[0]
             found = separate(d, draw, bins=6, seed=seed, repeats=1)
+            if known:
+                found = replace(found, signal=truth, residual=d - truth, repeats=truth[None][:0])
             answer, true = posterior(found, draw, samples=200, seed=seed), reduced(found, truth[None])[0]
             mixed, z = reduced(found, d[None])[0], (answer.samples - answer.mean) / answer.std
             pull = (true - answer.mean) / answer.std
@@ -392,6 +494,9 @@ def coverage(bench: Bench, data: Path, seeds: int) -> None:
             return {"names": answer.names, "pulls": (-pull).tolist(), "ranks": ranks,
                     "naive": ((mixed - true) / answer.std).tolist()}  # fmt: skip
 
+        if seed < 10:
+            part = bench.part(f"coverage-{side}-truth-{seed}", lambda job=job: job(known=True))
+            around += [part["pulls"]] if part else []
         part = bench.part(f"coverage-{side}-{seed}", job)
         parts += [part] if part else []
     z, w = (np.array([part[name] for part in parts]) for name in ("pulls", "naive"))
@@ -403,13 +508,19 @@ def coverage(bench: Bench, data: Path, seeds: int) -> None:
               f"itself {np.sqrt((w[:, i] ** 2).mean()):.1f}; KS p " + ", ".join(f"{q[i]:.1e}" for q in p.values()))
     print(f"all of {len(z)}: rms pull {np.sqrt((z**2).mean()):.2f}, inside one sigma {(np.abs(z) < 1).mean():.2f}, "
           f"{sum(part['cpu'] for part in parts):.0f} CPU s")  # fmt: skip
-    for fault, q in p.items():
-        print(f"    spread {fault}: smallest p times {len(q)} statistics {min(1, len(q) * q.min()):.1e}")
+    for name, some in (("solutions", z[: len(around)]), ("the truth", np.array(around))):
+        print(f"    pulls around {name}, {len(some)} mixtures: "
+              + ", ".join(f"{m:+.2f}" for m in some.mean(0)))  # fmt: skip
+    for kind in ("power", "sparsity"):
+        some = [i for i, name in enumerate(parts[0]["names"]) if kind in name]
+        for fault, q in p.items():
+            print(f"    {kind}, spread {fault}: smallest p times {len(some)} {min(1, len(some) * q[some].min()):.1e}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("noise", "schemes", "polarised", "cib", "oracle", "errors", "coverage"))
+    parser.add_argument("what", choices=("noise", "schemes", "polarised", "halves", "real", "cib", "oracle", "errors",
+                                         "coverage"))  # fmt: skip
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--out", type=Path, default=Path.home() / ".cache" / "sundog-benchmarks" / "separation")
     parser.add_argument("--seeds", type=int, default=3)

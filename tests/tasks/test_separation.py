@@ -61,6 +61,23 @@ def test_power_and_tails_come_back_where_a_wiener_filter_loses_them() -> None:
     assert correlation_coefficient(found.signal, truth, bins=8).power[:3].min() > 0.9
 
 
+def test_clean_pixels_stay_and_help_while_masks_say_where_statistics_are_taken() -> None:
+    truth, dirty, seen = red_lognormal(48), torch.zeros(48, 48), torch.ones(48, 48)
+    dirty[:, 16:] = 1
+    seen[40:, :20] = 0  # neither mask holds the other
+    noise = torch.randn(41, 48, 48, generator=generator(1)) * dirty
+    d = truth + noise[0]
+    quick = {"eras": 2, "iterations": 10, "polish": 0, "mask": seen, "J": 3}
+    found, plain = (separate(d, noise[1:], update=update, **quick) for update in (dirty, None))
+    kept = (dirty == 0) & (seen > 0)
+    assert torch.equal(found.signal[kept], d[kept])
+    assert not torch.equal(plain.signal[kept], d[kept])  # without the second mask they move
+    errors = [(x.signal - truth)[seen > 0].square().mean() for x in (found, plain)]
+    assert errors[0] < errors[1] < (d - truth)[seen > 0].square().mean()
+    with pytest.raises(OptionError, match="add their draws up"):
+        separate(d, {"a": noise[1:], "b": noise[1:]}, update=dirty, **quick)
+
+
 def test_every_loss_is_one_at_the_truth_and_large_elsewhere() -> None:
     """Mean over 12 mixtures of a loss at the truth is 1 within 4 standard errors; at the mixture it is far off."""
     truth, g = red_lognormal(32)[None], generator(2)

@@ -27,6 +27,7 @@ def separate(
     observed: Annotated[Path | None, typer.Option(
         help="Patch where the contamination is seen alone; a generator is fitted on it.")] = None,
     mask: Annotated[Path | None, typer.Option(help="Map that is 0 where the mixture is unknown.")] = None,
+    update: Annotated[Path | None, typer.Option(help="Map that is 0 where the mixture is clean and stays.")] = None,
     ancillary: Annotated[Path | None, typer.Option(help="Map that knows of the signal only.")] = None,
     loss: Annotated[list[str] | None, typer.Option(
         "--loss", "-l", help="match, residual, independence; may be repeated. Default: match.")] = None,
@@ -78,6 +79,8 @@ def separate(
             mixture, sources, _losses(loss or ["match"], ancillary), seed=seed, J=octaves, method=method,
             boundary="auto" if periodic is None else "periodic" if periodic else "edge-mask",
             mask=None if valid is None else torch.as_tensor(valid).reshape(mixture.values.shape[-2:]),
+            update=None if update is None else torch.as_tensor(
+                load(update, kind="images", say=False).values.reshape(mixture.values.shape[-2:])),
             repeats=repeats, eras=eras, iterations=iterations, draws=draws, progress=None if quiet else _Line(),
             keep=out.with_name(f"{out.name}.descents"),
         )  # fmt: skip

@@ -61,13 +61,14 @@ class Solution:
 
 @dataclass
 class Problem:
-    """d, what is measured, how contaminations are drawn and what must hold."""
+    """d, what is measured, how contaminations are drawn, what must hold, and which pixels (ny, nx) move (None: all)."""
 
     phi: Statistics
     d: Tensor
     draw: Draw
     losses: Sequence[Loss]
     schedule: Schedule
+    free: Tensor | None = None
     progress: Progress | None = None
     journal: Journal = field(default_factory=Journal)
 
@@ -123,6 +124,7 @@ class Problem:
         measures = parts()
 
         def loss(x: Tensor) -> Tensor:
+            x = x if self.free is None else torch.where(self.free, x, x.detach())  # no gradient: they stay as they are
             return torch.stack([part(x) for part in measures]).mean()
 
         return descend(loss, u, iterations=steps, target=EXPECTED, progress=self.progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def separate(
     start: str = "local",
     boundary: str = "auto",
     mask: Any = None,
+    update: Any = None,
     regions: Any = None,
     method: str = "bias",
     draws: int = 64,
@@ -74,7 +75,9 @@ def separate(
     start : "local", a constrained map that is Gaussian place by place (`local_start`), or "gaussian".
     boundary : "periodic", "edge-mask" for maps that do not wrap around, or "auto": what a Dataset says of itself
         (``periodic``), and periodic for arrays.
-    mask : (ny, nx), 0 where d is unknown.
+    mask : (ny, nx), 0 where d is unknown: no statistics are taken there.
+    update : (ny, nx), 0 where d is clean: the signal is d there, draws are set to 0, and statistics see both. Elsewhere
+        pixels move. All of them when None.
     regions : (R, ny, nx) weights; every region is matched alone, for contaminations and skies that are not stationary.
     method, draws, eras, iterations, polish : how the solution is sought, see `Schedule`. Fewer draws are used if fewer
         maps are given.
@@ -116,17 +119,20 @@ def separate(
     phi.set_levels(standard)
     ready = [loss.prepared(standard, centre, unit) for loss in losses]
     journal = Journal(None if keep is None else Path(keep), (
-        standard, domain, J, L, bins, isotropic, accuracy, levels, schedule, ready))
-    problem = Problem(phi, standard, whole, ready, schedule, progress, journal)
+        standard, domain, update, J, L, bins, isotropic, accuracy, levels, schedule, ready))
+    free = None if update is None else _free(update, shape, parts)
+    draw = whole if free is None else lambda n, generator: whole(n, generator) * free
+    problem = Problem(phi, standard, draw, ready, schedule, free, progress, journal)
     solutions: list[Solution] = []
     for i in range(1 + repeats):
         generator = stream(seed, "separation", i)
-        noise = whole(draws, generator)
+        noise = draw(draws, generator)
         first = STARTS[start](standard, noise, bins, domain.boundary == "periodic", generator)
+        first = first if free is None else torch.where(free, first, standard)
         solutions.append(problem.solve(first, generator))
     found = [solution.u for solution in solutions]
     generator = stream(seed, "separation trust")
-    noise = whole(draws, generator)
+    noise = draw(draws, generator)
     facts = trust(phi, found, noise)
     components = split(phi, standard - found[0], parts, schedule, generator) if len(parts) > 1 else {}
     report = Report(
@@ -140,6 +146,7 @@ def separate(
 
     journal.close()
     signals = torch.stack(found) * unit + centre
+    signals = signals if free is None else torch.where(free, signals, data)  # bit by bit
     return Separation(
         shown(signals[0]), shown(data - signals[0]), report, shown(signals[1:]), shown(noise[:16] * unit),
         {name: shown(part * unit) for name, part in components.items()}, phi,
@@ -186,6 +193,14 @@ def _mask(mask: Any, shape: tuple[int, int]) -> Tensor | None:
         return None
     mask = torch.as_tensor(mask if isinstance(mask, Tensor) else np.asarray(mask))
     return checked_mask(mask, shape).float()
+
+
+def _free(update: Any, shape: tuple[int, int], parts: Mapping[str, Any]) -> Tensor:
+    """Pixels (ny, nx) that move."""
+    if len(parts) > 1:
+        raise OptionError("pixels that are clean, and several contaminations", got=f"update and {len(parts)} parts",
+                          expected="one contamination", do="add their draws up, or leave update out")
+    return checked_mask(torch.as_tensor(update if isinstance(update, Tensor) else np.asarray(update)), shape)
 
 
 def _regions(regions: Any) -> Tensor | None:

@@ -4,7 +4,7 @@
 
 Maps s_i are solutions of the separation, turned and shifted at random, with the power of every band, the skewness of
 the pixels and the intermittency of small scales drawn anew. p(mu | y(d)) is the conditional of the joint Gaussian of
-(mu_i, y_i), in two rounds, the second around the first answer; or a normalizing flow of mu with y as context.
+(mu_i, y_i), in two rounds, the second around what the first says of powers, skewness and intermittency; or a normalizing flow of mu with y as context.
 
 Source: Allys 2024, talk "Generative model and component separation" (Bayesian separation in the space of statistics);
 Blum & Francois 2010, Stat. Comput. 20, 63 (regression on simulations).
@@ -28,9 +28,10 @@ from sundog.tasks.separation.sources import Source, shifted
 from sundog.train.fit import fit
 from sundog.train.plan import Plan
 
-POWER_WIDTH = 1.0  # of the prior of log power per band, around that of the solution
-SKEW_WIDTH = 0.15  # of the prior of the quadratic term in units of the standard deviation
-BURST_WIDTH = 0.5  # of the prior of the intermittency of small scales
+WIDTH = 1.0  # of the prior of log power per band, around that of the solution, of skewness and of intermittency
+SKEW_WIDTH = 0.15  # the quadratic term, in units of the standard deviation, for a skewness of 1
+BURST_WIDTH = 0.5  # the strength of bursts for an intermittency of 1
+SMOOTH = 2.0  # octaves over which log powers go together; bands that jump apart would tear structures into Gaussian ones
 INFLATION = 2.0  # of the widths of the first answer, for the second round
 
 
@@ -93,17 +94,18 @@ def posterior(
     generator = stream(seed, "posterior")
     base = (found.samples - found.mixture.mean()) / unit
     y = reduced(found, (found.mixture / unit)[0][None])[0]
-    prior = torch.zeros(len(found.report.k)), torch.full((len(found.report.k),), POWER_WIDTH)
-    mean = std = draws = y
+    bands, q = len(found.report.k), len(names)
+    centre = reduced(found, base).mean(0)[:bands]
+    prior = torch.zeros(bands + 2), torch.full((bands + 2,), WIDTH)
     for last in (False, True):
-        n = samples
-        mu, seen = _simulated(found, base, source, prior, n, generator)
-        mean, covariance = _conditional(mu, seen, y)
+        mu, shape, seen = _simulated(found, base, source, prior, samples, generator)
+        mean, covariance = _conditional(torch.cat([mu, shape], 1), seen, y)
         std = covariance.diagonal().clamp_min(0).sqrt()
-        centre = reduced(found, base).mean(0)
-        some = slice(0, len(prior[0]))
         if not last:
-            prior = ((mean - centre)[some], (INFLATION * std[some]).clamp(0.05, POWER_WIDTH))
+            answer, width = (torch.cat([x[:bands], x[q:]]) for x in (mean, std))
+            answer[:bands] -= centre
+            prior = answer, (INFLATION * width).clamp(0.05, WIDTH)
+    mean, covariance, std = mean[:q], covariance[:q, :q], std[:q]
     if method == "flow":
         draws = _neural(mu, seen, y, seed)
         mean, std = draws.mean(0), draws.std(0)
@@ -128,23 +130,29 @@ def reduced(found: Separation, x: Tensor) -> Tensor:
 
 def _simulated(
     found: Separation, base: Tensor, source: Source, prior: tuple[Tensor, Tensor], n: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """(mu_i, y_i) of n signals drawn around the solutions, and of their mixtures."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """mu_i, skewness and intermittency (n, 2), and y_i, of n signals drawn around the solutions, and their mixtures.
+
+    prior : mean and width of the log power of each band, then of the skewness and of the intermittency
+    """
     mu, seen = [], []
     noise = source(n, generator)[:, 0]
     ny, nx = base.shape[-2:]
-    for i in range(n):
+    octave = found.report.k.log2()
+    together = torch.eye(len(prior[0]))
+    together[:-2, :-2] = torch.exp(-0.5 * ((octave - octave[:, None]) / SMOOTH) ** 2)
+    root = torch.linalg.cholesky(together + 1e-4 * torch.eye(len(together)))
+    drawn = prior[0] + prior[1] * (torch.randn(n, len(prior[0]), generator=generator) @ root.T)
+    for i, (*factor, bend, burst) in enumerate(drawn.tolist()):
         s = shifted(base[torch.randint(len(base), (1,), generator=generator)], generator)[0]
         s = s.flip([a for a in (0, 1) if float(torch.rand((), generator=generator)) < 0.5])
-        bend, burst = torch.randn(2, generator=generator).tolist()
         s = s + SKEW_WIDTH * bend * (s.square() - s.square().mean()) / s.std()
         s = _bursting(s, BURST_WIDTH * burst)
-        factor = prior[0] + prior[1] * torch.randn(len(prior[0]), generator=generator)
-        amplitude = found.phi.bands.spread((0.5 * factor).exp().to(s)).reshape(ny, -1)
+        amplitude = found.phi.bands.spread((0.5 * torch.tensor(factor)).exp().to(s)).reshape(ny, -1)
         s = torch.fft.irfft2(torch.fft.rfft2(s) * amplitude, s=(ny, nx))
         mu.append(s)
         seen.append(s + noise[i % len(noise)])
-    return reduced(found, torch.stack(mu)), reduced(found, torch.stack(seen))
+    return reduced(found, torch.stack(mu)), drawn[:, -2:].double(), reduced(found, torch.stack(seen))
 
 
 def _bursting(s: Tensor, strength: float) -> Tensor:
