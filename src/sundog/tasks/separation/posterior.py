@@ -31,7 +31,7 @@ from sundog.train.plan import Plan
 WIDTH = 1.0  # of the prior of log power per band, around that of the solution, of skewness and of intermittency
 SKEW_WIDTH = 0.15  # the quadratic term, in units of the standard deviation, for a skewness of 1
 BURST_WIDTH = 0.5  # the strength of bursts for an intermittency of 1
-SMOOTH = 2.0  # octaves over which log powers go together; bands that jump apart would tear structures into Gaussian ones
+SMOOTH = 2.0  # octaves over which log powers go together; bands that jump apart make structures Gaussian
 INFLATION = 2.0  # of the widths of the first answer, for the second round
 
 
