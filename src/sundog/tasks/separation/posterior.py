@@ -4,7 +4,8 @@
 
 Maps s_i are solutions of the separation, turned and shifted at random, with the power of every band, the skewness of
 the pixels and the intermittency of small scales drawn anew. p(mu | y(d)) is the conditional of the joint Gaussian of
-(mu_i, y_i), in two rounds, the second around what the first says of powers, skewness and intermittency; or a normalizing flow of mu with y as context.
+(mu_i, y_i), in two rounds, the second around what the first says of powers, skewness and intermittency; or a
+normalizing flow of mu with y as context.
 
 Source: Allys 2024, talk "Generative model and component separation" (Bayesian separation in the space of statistics);
 Blum & Francois 2010, Stat. Comput. 20, 63 (regression on simulations).
