@@ -31,11 +31,9 @@ from sundog.solve.samplers import dpm_solver_2m, noise_levels
 HIGH = (0.8, 1.9)  # ln(sigma / sigma_data): a tenth of the training above 25 sigma_data, where positions are decided
 ARMS: dict[str, dict[str, object]] = {
     "edm": {"skip": "edm"},
-    "edm, high noise": {"skip": "edm", "noise": HIGH},
     "covariance": {"skip": "covariance"},
     "covariance, high noise": {"skip": "covariance", "noise": HIGH},
     "covariance, EDM weight": {"skip": "covariance", "weight": "edm"},
-    "covariance, uncertainty": {"skip": "covariance", "uncertainty": True},
 }
 LEVELS = (0.05, 0.2, 1.0, 5.0, 20.0, 80.0)  # sigma / sigma_data of the held-out losses
 SAMPLES = 120
