@@ -12,6 +12,9 @@ Errors are bootstraps over tiles. The nulls take the true tiles that the generat
 among these tiles is in the nulls too: one half of them against the other half, and the first sky against them.
 
     OMP_NUM_THREADS=1 python benchmarks/sky_translation.py --out FOLDER --cpu-seconds 60 240 [--methods ...] [--show]
+    OMP_NUM_THREADS=1 python benchmarks/sky_translation.py --out FOLDER --cpu-seconds 6 --size 32 --steps-per-draw 6
+
+--size takes a corner of each tile.
 
 Parts are stored one by one, so a killed run goes on.
 """
@@ -52,8 +55,8 @@ UNTRAINED = [name for name in METHODS if name.startswith("gaussian")]
 RINGS, TESTED, BOOTSTRAPS = 8, 400, 200
 
 
-def tiles(seed: int, folder: Path) -> np.ndarray:
-    """All tiles of one sky, (n, 5, 64, 64) float32; kept in the folder."""
+def tiles(seed: int, folder: Path, size: int) -> np.ndarray:
+    """All tiles of one sky, (n, 5, size, size) float32; kept whole in the folder."""
     path = folder / f"tiles-{seed}.npy"
     if not path.exists():
         sky = simulate_sky(NSIDE, seed=seed)
@@ -61,7 +64,7 @@ def tiles(seed: int, folder: Path) -> np.ndarray:
         alms = [scaled(analysis(values, LMAX), beam) for _, values in sky]
         rows = [np.stack([read_row(alm, LAYOUT, row) for alm in alms], 1) for row in range(LAYOUT.rows)]
         np.save(path, np.concatenate(rows).astype(np.float32))
-    return np.load(path)
+    return np.ascontiguousarray(np.load(path, mmap_mode="r")[..., :size, :size])
 
 
 def rings(size: int) -> Tensor:
@@ -72,18 +75,20 @@ def rings(size: int) -> Tensor:
     return (ring[:, None] == torch.arange(RINGS)).float()
 
 
-def spectra(maps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ring means of P_kk (n, rings), P_yy and P_ky (n, 4, rings) of each tapered tile; <x^2> and <x^4> (n, 4, 2)."""
+def spectra(maps: Tensor) -> tuple[Tensor, ...]:
+    """Ring means of P_kk (n, rings), P_yy and P_ky (n, 4, rings) of each tapered tile; <x^2> and <x^4> (n, 4, 2); modes
+    of the rings."""
     size = maps.shape[-1]
     window = torch.hann_window(size, periodic=False)
     f = torch.fft.fft2((maps - maps.mean((-1, -2), keepdim=True)) * window[:, None] * window)
-    mean = rings(size)
-    mean = mean / mean.sum(0)
+    members = rings(size)
+    modes = members.sum(0)
+    mean = members / modes
     power = f.abs().square().flatten(2) @ mean
     cross = (f[:, 1:] * f[:, :1].conj()).real.flatten(2) @ mean
     x = (maps - maps.mean((-1, -2), keepdim=True))[:, 1:].double()
     moments = torch.stack([(x**2).mean((-1, -2)), (x**4).mean((-1, -2))], -1)
-    return power[:, 0], power[:, 1:], cross, moments
+    return power[:, 0], power[:, 1:], cross, moments, modes
 
 
 def compared(true: tuple[Tensor, ...], fake: tuple[Tensor, ...]) -> dict[str, list[float]]:
@@ -94,7 +99,7 @@ def compared(true: tuple[Tensor, ...], fake: tuple[Tensor, ...]) -> dict[str, li
 
     (p, r), (q, s) = laws(true), laws(fake)
     a, b = (parts[3].mean(0) for parts in (true, fake))
-    modes = rings(LAYOUT.size).sum(0)
+    modes = true[4]
     return {
         "r": (s - r).abs().amax(1).tolist(),
         "residual": ((q * (1 - s**2) * modes).sum(1) / (p * (1 - r**2) * modes).sum(1)).tolist(),
@@ -111,18 +116,20 @@ def with_errors(true: tuple[Tensor, ...], fake: tuple[Tensor, ...]) -> dict[str,
     draws = []
     for _ in range(BOOTSTRAPS):
         rows = torch.randint(n, (n,), generator=rng)
-        draws.append(compared(tuple(part[rows] for part in true), tuple(part[rows] for part in fake)))
+        draws.append(compared(*((*(part[rows] for part in parts[:4]), parts[4]) for parts in (true, fake))))
     found = compared(true, fake)
     return {key: [[value, float(np.std([d[key][i] for d in draws]))] for i, value in enumerate(values)]
             for key, values in found.items()}
 
 
 def part(o: argparse.Namespace, method: str, budget: float) -> dict[str, object]:
-    learn, test = tiles(o.seed, o.out), tiles(o.seed + 1, o.out)
+    learn, test = tiles(o.seed, o.out, o.size), tiles(o.seed + 1, o.out, o.size)
     truth = tested(test)
     data = sundog.Dataset.from_arrays(learn, names=NAMES, units=UNITS, held_out_fraction=0.0,
                                       pixel_arcmin=LAYOUT.pixel_arcmin)
     options = {"parameters": o.parameters, "symmetry": "dihedral", **METHODS[method]}
+    if options["method"] == "flow-matching":
+        options["sampling_steps"] = o.steps_per_draw
     scaling = named_scaling(str(options.pop("scaling", "standard")))
     steps = 0 if method in UNTRAINED else steps_for(budget, data, scaling, options)
     start = time.process_time()
@@ -155,17 +162,17 @@ def tested(test: np.ndarray) -> Tensor:
 
 def null(o: argparse.Namespace) -> dict[str, list[list[float]]]:
     """One half of the tested tiles against the other: what the sample alone gives."""
-    one, other = tested(tiles(o.seed + 1, o.out)).chunk(2)
+    one, other = tested(tiles(o.seed + 1, o.out, o.size)).chunk(2)
     return with_errors(spectra(one), spectra(other))
 
 
 def other_sky(o: argparse.Namespace) -> dict[str, list[list[float]]]:
     """Tiles of the sky that taught against the tested ones: what one sky can teach about another."""
-    return with_errors(spectra(tested(tiles(o.seed + 1, o.out))), spectra(tested(tiles(o.seed, o.out))))
+    return with_errors(spectra(tested(tiles(o.seed + 1, o.out, o.size))), spectra(tested(tiles(o.seed, o.out, o.size))))
 
 
 def show(o: argparse.Namespace) -> None:
-    parts = [json.loads(path.read_text()) for path in sorted(o.out.glob("part-*.json"))]
+    parts = [json.loads(path.read_text()) for path in sorted(o.out.glob(f"part-*-{o.size}.json"))]
     parts.sort(key=lambda p: (list(METHODS).index(p["method"]), p["cpu_s"]))
     print("| generator | CPU s | channel | r: largest error | residual variance | spectrum: mean, largest error | "
           "kurtosis |\n|---|---|---|---|---|---|---|")
@@ -185,6 +192,8 @@ def main() -> None:
     parser.add_argument("--cpu-seconds", type=float, nargs="+", default=[60, 240])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--parameters", type=float, default=400_000)
+    parser.add_argument("--size", type=int, default=LAYOUT.size)
+    parser.add_argument("--steps-per-draw", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true")
     o = parser.parse_args()
@@ -192,7 +201,8 @@ def main() -> None:
     o.out.mkdir(parents=True, exist_ok=True)
     for budget in [] if o.show else o.cpu_seconds:
         for method in o.methods:
-            path = o.out / f"part-{list(METHODS).index(method)}-{0 if method in UNTRAINED else budget:.0f}.json"
+            words = [list(METHODS).index(method), f"{0 if method in UNTRAINED else budget:.0f}", o.size]
+            path = o.out / f"part-{'-'.join(map(str, words))}.json"
             if not path.exists():
                 write_text(path, json.dumps(part(o, method, budget)))
                 print(f"{method}, {budget:.0f} CPU s: done", flush=True)
