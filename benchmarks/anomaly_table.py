@@ -4,8 +4,9 @@
     python benchmarks/anomaly_table.py run --features 5        with the distance of the jets
     python benchmarks/anomaly_table.py show                    the table of what is there
 
-Options: --data FOLDER, --results FOLDER, --injections 0 1 2 3 4, --methods NAME ..., --members N, --toy (the analytic
-toy in place of the di-jets), --quick. Results that exist are not computed again. Times are CPU seconds.
+Options: --data FOLDER, --results FOLDER, --injections 0 1 2 3 4, --methods NAME ..., --members N, --inside N and
+--injected N (QCD and signal events in the window), --toy (the analytic toy in place of the di-jets), --quick. Results
+that exist are not computed again. Times are CPU seconds.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from anomaly_trial import INJECTED, METHODS, Trial, dijet_trial, measure, toy_trial
+from anomaly_trial import INJECTED, INSIDE, METHODS, Trial, dijet_trial, measure, toy_trial
 
 
 def trial(given: argparse.Namespace, injection: int) -> Trial:
     if given.toy:
         return toy_trial(injection, given.results, members=given.members, quick=given.quick)
     return dijet_trial(given.data, injection, given.results, features=given.features, members=given.members,
-                       quick=given.quick)
+                       quick=given.quick, inside=given.inside, injected=given.injected)
 
 
 def rows_of(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -67,6 +68,8 @@ def main() -> None:
     parser.add_argument("--injections", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--members", type=int, default=10)
+    parser.add_argument("--inside", type=int, default=INSIDE)
+    parser.add_argument("--injected", type=int, default=INJECTED)
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
@@ -80,7 +83,7 @@ def main() -> None:
                 print(one.name, method, *(f"{key} {row[key]:.4g}" for key in
                       ("sic 0.001", "error 0.001", "max_sic", "auc", "own", "cpu", "w") if key in row), flush=True)
     else:
-        show(rows_of(given.results, "toy-0.006" if given.toy else f"dijets{given.features}-{INJECTED}"))
+        show(rows_of(given.results, "toy-0.006" if given.toy else f"dijets{given.features}-{given.injected}"))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from sundog.tasks.anomaly.detectors.lacathode import LaCathode
 from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.detectors.references import IdealisedAD, Supervised
 from sundog.tasks.anomaly.detectors.sigma import Sigma
-from sundog.tasks.anomaly.detectors.transports import Curtains, RadOT, Transit
+from sundog.tasks.anomaly.detectors.transports import Curtains, RadOT, Transit, TransportSearch
 from sundog.tasks.anomaly.regions import SignalRegion
 from sundog.train.plan import Plan
 from sundog.verdicts.twosample import classifier_two_sample
@@ -109,7 +109,8 @@ class Trial:
 
         The mass stands among the columns: a wrong dependence on it must show.
         """
-        true = _together(self.test_background, self.background)[: 10_000 if self.quick else AREA_ROWS]
+        rows = min(10_000 if self.quick else AREA_ROWS, int(self.region.contains(self.events).sum()))
+        true = _together(self.test_background, self.background)[:rows]
         assert true.context is not None  # made by the loaders below
         drawn = detector.sample_background(len(true), true.context[:, 0], seed=self.seed + 7)
         found = classifier_two_sample(_with_mass(true), _with_mass(drawn), self.seed, folds=2)
@@ -117,10 +118,11 @@ class Trial:
 
 
 def dijet_trial(data: Path, injection: int, folder: Path, *, features: int = 4, injected: int = INJECTED,
-                members: int = 10, quick: bool = False) -> Trial:
+                members: int = 10, quick: bool = False, inside: int = INSIDE) -> Trial:
     """The slides' benchmark cut from LHC-Olympics-like events; another split and injection for each number.
 
-    data: folder with ``dijets/lhcolike_dijets.npz``; features: 4, or 5 with the distance of the jets.
+    data: folder with ``dijets/lhcolike_dijets.npz``; features: 4, or 5 with the distance of the jets; inside: QCD
+    events in the window.
     """
     path = data / "dijets" / "lhcolike_dijets.npz"
     if not path.exists():
@@ -132,7 +134,7 @@ def dijet_trial(data: Path, injection: int, folder: Path, *, features: int = 4, 
         qcd, signal = file["qcd"][:, : features + 1], file["signal"][:, : features + 1]
     generator = np.random.default_rng(injection)
     qcd, signal = generator.permutation(qcd), generator.permutation(signal)
-    cut, used = _rows_holding(qcd, INSIDE // (10 if quick else 1)), _rows_holding(signal, injected)
+    cut, used = _rows_holding(qcd, inside // (10 if quick else 1)), _rows_holding(signal, injected)
     rest = _inside(qcd[cut:])[: 24_000 if quick else None]
     half = len(rest) // 2
     name = f"dijets{features}-{injected}-{injection}{'-quick' if quick else ''}"
@@ -265,6 +267,8 @@ def _on_flow(trial: Trial) -> Any:
 def _simple(kind: Any, **settings: Any) -> Callable[[Trial], Any]:
     def build(trial: Trial) -> Any:
         given = {name: trial.plan(value) if isinstance(value, Plan) else value for name, value in settings.items()}
+        if issubclass(kind, TransportSearch):
+            given["members"] = trial.members
         return kind(trial.region, seed=trial.seed, **given).fit(trial.events)
 
     return build
