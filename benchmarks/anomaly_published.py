@@ -103,7 +103,7 @@ def ranode(given: argparse.Namespace) -> None:
         flow.eval()
         with torch.no_grad():
             state["losses"].append(float(loss(z[held], log_b[held])))
-        state["w"].append(float(torch.sigmoid(u)))
+        state["w"].append(float(torch.sigmoid(u.detach())))
         weights = {name: value.clone() for name, value in flow.state_dict().items()}
         state["best"] = sorted([*state["best"], (state["losses"][-1], weights)], key=lambda one: one[0])[:BEST]
         print(f"epoch {epoch}: loss {state['losses'][-1]:.5f}, w {state['w'][-1]:.5f}", flush=True)
