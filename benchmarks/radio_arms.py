@@ -34,6 +34,7 @@ from torch.nn import functional as F
 import sundog
 from sundog.data.scaling import Standard
 from sundog.models.diffusion import Diffusion
+from sundog.models.gaussian.law import GaussianDenoiser
 from sundog.models.symmetry import turned
 from sundog.simulate.radio import radio_catalogue
 from sundog.solve.samplers import dpm_solver_2m, noise_levels
@@ -42,6 +43,21 @@ from sundog.statistics.catalogue.images import spectrum_vectors
 from sundog.statistics.catalogue.table import Frame, features
 from sundog.train.run import Run
 from sundog.verdicts.twosample import classifier_two_sample
+
+
+class SkipBySize(Diffusion):
+    """The skip follows class and size alone, the network is told everything."""
+
+    def prepare(self, x: Tensor, context: Tensor | None) -> None:
+        super().prepare(x, first_two(context))
+
+    def _law(self, context: Tensor | None, given: Tensor | None = None) -> GaussianDenoiser:
+        return super()._law(first_two(context), given)
+
+
+def first_two(context: Tensor | None) -> Tensor | None:
+    return None if context is None else context * (torch.arange(context.shape[1]) < 2)
+
 
 OPTIONS: dict[str, Any] = {"skip": "conditional", "symmetry": "dihedral", "parameters": 400_000, "sampling_steps": 25}
 EMA = 0.998
@@ -54,8 +70,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "no EMA": {"ema": 0.0},
     "told noise": {"told": ("noise",)},
     "told shape": {"told": ("com_radius", "elongation", "asymmetry")},
-    "told noise and centre": {"told": ("noise", "com_radius")},
     "told noise and shape": {"told": ("noise", "com_radius", "elongation", "asymmetry")},
+    "told shape, skip by size": {"told": ("com_radius", "elongation", "asymmetry"), "family": SkipBySize},
     "transfer": {"transfer": True},
     "turned at each level": {"asked": "turned"},
     "mean of eight positions": {"asked": "averaged"},
@@ -98,15 +114,16 @@ def learned(train: sundog.Dataset, arm: dict[str, Any], seed: int, o: argparse.N
     def fit(data: sundog.Dataset, steps: int, start: Run | None) -> Run:
         plan = sundog.Plan(steps=steps, batch=8, precision="bf16", ema=arm.get("ema", EMA),
                            validate_every=max(1, steps // 5))
-        return sundog.fit("diffusion", data, plan=plan, seed=seed, scaling=Standard(), init_from=start,
-                          **OPTIONS | arm.get("options", {}))
+        return sundog.fit(arm.get("family", "diffusion"), data, plan=plan, seed=seed, scaling=Standard(),
+                          init_from=start, **OPTIONS | arm.get("options", {}))
 
     start, spent = None, time.process_time()
     if arm.get("transfer"):
         start = fit(simulated(train, seed), o.training_steps // 3, None)
     run = fit(train, o.training_steps - (o.training_steps // 3 if start else 0), start)
     print(f"{path.name}: {time.process_time() - spent:.0f} CPU s, loss {run.history.best_score:.4f}", flush=True)
-    run.save(path)
+    if "family" not in arm:
+        run.save(path)
     return run
 
 
@@ -143,7 +160,7 @@ def drawn(run: Run, context: Tensor, seed: int, how: str = "plain", truth: Tenso
     found = []
     with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
         for rows in torch.arange(len(context)).split(64):
-            law = model.gaussian.given(told[rows])
+            law = model._law(told[rows])
             start = law.coloured(e[rows], float(levels[0])) if z is None else z[rows] + float(levels[0]) * e[rows]
             found.append(dpm_solver_2m(asked(model, how, told[rows]), start, levels, around=law).float())
     return peaked(run.scaling.inverse(torch.cat(found).reshape(len(context), *model.shape)).float())
@@ -194,7 +211,7 @@ def coarse(images: Tensor) -> Tensor:
 
 
 def slug(name: str) -> str:
-    return name.replace(" ", "-")
+    return name.replace(",", "").replace(" ", "-")
 
 
 def show(rows: list[dict[str, Any]]) -> None:
