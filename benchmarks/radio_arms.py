@@ -75,9 +75,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "transfer": {"transfer": True},
     "turned at each level": {"asked": "turned"},
     "mean of eight positions": {"asked": "averaged"},
+    "no network at high noise": {"asked": "linear"},
 }
 LEVELS = (0.5, 2.0, 5.0, 10.0, 20.0, 50.0)  # sigma / sigma_data
 SHAPES = ("com_radius", "elongation", "asymmetry")
+HIGH = 20.0  # sigma / sigma_data
 SOURCE = 0.05  # of the peak, and the pixels beside it
 MOMENTS = 4  # features of the judge before those of the power spectrum
 SPLITS = 4
@@ -128,7 +130,8 @@ def learned(train: sundog.Dataset, arm: dict[str, Any], seed: int, o: argparse.N
 
 
 def asked(model: Diffusion, how: str, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """The denoiser at a context; ``turned``: in a random position at each level, ``averaged``: the mean over all."""
+    """The denoiser at a context; ``turned``: in a random position at each level, ``averaged``: the mean over all;
+    ``linear``: by its linear part alone at high noise."""
     g = torch.Generator().manual_seed(0)
     back = (0, 1, 2, 3, 4, 6, 5, 7)  # flips, then the transpose: undone in the other order
 
@@ -137,6 +140,9 @@ def asked(model: Diffusion, how: str, context: Tensor) -> Callable[[Tensor, Tens
         return turned(model.denoise(moved, sigma, context), torch.full((len(x),), back[position]))
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        if how == "linear":
+            high = float(sigma) > HIGH * float(model.sigma_data)
+            return model._law(context)(x, sigma) if high else model.denoise(x, sigma, context)
         if how == "averaged":
             return torch.stack([at(x, sigma, i) for i in range(8)]).mean(0)
         return at(x, sigma, int(torch.randint(8, (), generator=g)))
