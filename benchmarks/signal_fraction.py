@@ -2,11 +2,12 @@
 
     python benchmarks/signal_fraction.py run toy       the analytic toy, exact background density
     python benchmarks/signal_fraction.py run dijets    LHCO-like di-jets, a flow learned beside the window, shared
+    python benchmarks/signal_fraction.py run two | three    signals of two prongs (0.3 and 0.2 TeV), of three (0.35 TeV)
     python benchmarks/signal_fraction.py oracle        built-in di-jets: each part of the estimate replaced by the truth
     python benchmarks/signal_fraction.py show          the table of docs/anomaly_methods.md
 
 60,000 events inside the window, S/B 0.3, 0.6, 1.2 % in turn. The background of di-jets is drawn anew for each injection
-from 176,000 events inside: two injections share a third. Options: --injections N, --results FOLDER, --data FOLDER.
+from 235,000 events inside: two injections share a quarter. Options: --injections N, --results FOLDER, --data FOLDER.
 One JSON line per injection; those that are there are skipped.
 """
 
@@ -20,7 +21,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -34,7 +34,6 @@ from sundog.simulate import dijets as builtin
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, SignalRegion, smooth_masses
 from sundog.tasks.anomaly.background.template import fit_template
-from sundog.tasks.anomaly.checks import counted
 from sundog.tasks.anomaly.checks.counted import (
     EFFICIENCIES,
     Closure,
@@ -55,20 +54,25 @@ from sundog.tasks.anomaly.scan.crossfit import deal
 
 REGION, INSIDE, FOLDS = SignalRegion(3.3, 3.7), 60_000, 3
 STRENGTHS = (0.003, 0.006, 0.012)
+KINDS = ("dijets", "two", "three")  # of di-jet signals
 TOY = ResonantToy()
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Events with their background density: x (n, d), m (n,), log p_B(x | m) (n,), and the best score known (n,)."""
+    """Events with their background density at their own mass and at the centre of the window.
+
+    x (n, d), m (n,), log p_B(x | m) (n,), log p_B(x | 3.5 TeV) (n,), and the best scores known (n, kinds of signal)
+    """
 
     x: Tensor
     m: Tensor
     log_b: Tensor
+    central: Tensor
     best: Tensor
 
     def __getitem__(self, rows: Any) -> Pool:
-        return Pool(self.x[rows], self.m[rows], self.log_b[rows], self.best[rows])
+        return Pool(*(column[rows] for column in vars(self).values()))
 
     def join(self, other: Pool) -> Pool:
         return Pool(*(torch.cat([a, b]) for a, b in zip(vars(self).values(), vars(other).values())))
@@ -76,8 +80,9 @@ class Pool:
 
 def toy_pool(events: Dataset) -> Pool:
     m = events.context[:, 0].double()
+    centre = torch.full_like(m, REGION.centre)
     return Pool(events.values.double(), m, TOY.log_background(events.values, m),
-                TOY.log_likelihood_ratio(events.values, m))
+                TOY.log_background(events.values, centre), TOY.log_likelihood_ratio(events.values, m)[:, None])
 
 
 def toy(seed: int, w: float, _: argparse.Namespace) -> tuple[Pool, np.ndarray, Pool, Pool]:
@@ -95,8 +100,8 @@ def toy_template() -> tuple[Pool, Pool]:
 
 
 def dijets(seed: int, w: float, given: argparse.Namespace) -> tuple[Pool, np.ndarray, Pool, Pool]:
-    qcd, signal, template, drawn_beside = dijet_pools(given.data, given.results)
-    g = numpy_stream(seed, "injection")
+    qcd, template, drawn_beside, *signals = dijet_pools(given.data, given.results)
+    signal, g = signals[KINDS.index(given.which)], numpy_stream(seed, "injection")
     inside = REGION.contains(qcd.m).numpy()
     rows = np.flatnonzero(g.random(len(qcd.m)) < INSIDE / inside.sum())
     caught = float(REGION.contains(signal.m).double().mean())
@@ -107,29 +112,41 @@ def dijets(seed: int, w: float, given: argparse.Namespace) -> tuple[Pool, np.nda
 
 @cache
 def dijet_pools(data: Path, results: Path) -> tuple[Pool, ...]:
-    """QCD, signal, template inside and beside, with densities: a flow learned beside a window with 0.6 % of signal."""
+    """QCD, template inside and beside, signals: with densities, a flow learned beside a window with 0.6 % of di-jets.
+
+    The other signals are simulated here: jets of 0.3 and 0.2 TeV, and of three prongs and 0.35 TeV.
+    """
+    from sundog.simulate.pythia import Resonance, pythia_signals
+
     kept = results / "dijet_pools.pt"
     if not kept.exists():
         with np.load(data / "dijets" / "lhcolike_dijets.npz") as file:
             tables = {kind: torch.from_numpy(file[kind][:, :5]) for kind in ("qcd", "signal")}
         tables = {kind: table[table[:, 0] > 3.0] for kind, table in tables.items()}
-        taken = {"qcd": tables["qcd"][:410_000], "signal": tables["signal"][:990]}
-        both = torch.cat(list(taken.values()))
+        both = torch.cat([tables["qcd"][:410_000], tables["signal"][:990]])
         events = gather(both[:, 1:], both[:, 0])
-        template = fit_template(events, REGION, family="flow", seed=0)
-        tables = {"qcd": tables["qcd"][:600_000], "signal": tables["signal"][:30_000]}
+        template = fit_template(events, REGION, family="flow", seed=0, out=results / "flow")
         beside = REGION.sidebands(events)
         drawn = [template.sample(100_000, 1), template.sample(100_000, 2, events.context[beside][:100_000, 0])]
-        sets = [*(Dataset.from_arrays(t[:, 1:], t[:, 0], held_out_fraction=0.0) for t in tables.values()), *drawn]
-        known = fit_ratio(sets[1].values[:20_000], sets[0].values[:60_000], members=2)
-        pools = [Pool(s.values.double(), s.context[:, 0].double(), template.log_prob(s),
-                      known.predict_log_odds(s.values)) for s in sets]
+        others = [pythia_signals([resonance], 5000, 1, folder=results / "pieces")
+                  for resonance in (Resonance(3.5, 0.3, 0.2), Resonance(3.5, 0.35, 0.35, 3))]
+        qcd, signal, *others = (gather(x, m) for x, m in (
+            (tables["qcd"][:, 1:], tables["qcd"][:, 0]), (tables["signal"][:30_000, 1:], tables["signal"][:30_000, 0]),
+            *((other.values, other.context[:, 0]) for other in others)))
+        known = [fit_ratio(some.values[:20_000], qcd.values[:60_000], members=2) for some in (signal, *others)]
+        pools = []
+        for s in (qcd, *drawn, signal, *others):
+            central = replace(s, context=torch.full_like(s.context, REGION.centre))
+            pools.append(Pool(s.values.double(), s.context[:, 0].double(), template.log_prob(s),
+                              template.log_prob(central),
+                              torch.stack([ratio.predict_log_odds(s.values) for ratio in known], 1)))
         torch.save({"pools": [vars(pool) for pool in pools], "report": str(template.report)}, kept)
     return tuple(Pool(**pool) for pool in torch.load(kept)["pools"])
 
 
-def injection(pool: Pool, is_signal: np.ndarray, template: Pool, beside: Pool, seed: int) -> dict[str, Any]:
-    """Counts in bins of every score, and what the likelihood says, for one injection."""
+def injection(pool: Pool, is_signal: np.ndarray, template: Pool, beside: Pool, seed: int,
+              kind: int) -> dict[str, Any]:
+    """Counts in bins of every score with the truth of each bin, and what the likelihood says, for one injection."""
     inside = REGION.contains(pool.m)
     law = smooth_masses(pool.m, REGION)
     scaling = named_scaling("normal-scores").fit(pool.x[inside], None, tuple(map(str, range(pool.x.shape[1]))))
@@ -142,10 +159,9 @@ def injection(pool: Pool, is_signal: np.ndarray, template: Pool, beside: Pool, s
     features = pool.log_b - slope
     log_b = features[inside] + law.log_prob(pool.m[inside]) + np.log(0.5 * REGION.width)
     drawn, drawn_slope = coordinates(template)
-    drawn_features = template.log_b - drawn_slope
-    drawn_b = drawn_features + law.log_prob(template.m) + np.log(0.5 * REGION.width)
+    drawn_b = template.log_b - drawn_slope + law.log_prob(template.m) + np.log(0.5 * REGION.width)
     fold, z_inside = deal(len(pool.m), FOLDS, seed), z[inside]
-    ratio, score = torch.empty(len(z_inside), dtype=torch.float64), torch.empty(len(z), dtype=torch.float64)
+    ratio, scores = torch.empty(len(z_inside), dtype=torch.float64), torch.empty(2, len(z), dtype=torch.float64)
     of_template, columns = [], list(range(pool.x.shape[1]))
     for k in range(FOLDS):
         mine, others = fold[inside] == k, fold[inside] != k
@@ -157,28 +173,31 @@ def injection(pool: Pool, is_signal: np.ndarray, template: Pool, beside: Pool, s
                 break
         signal = fits[-1].signal
         ratio[mine] = signal.log_prob(z_inside[mine]) - log_b[mine]
-        score[fold == k] = signal.marginal(columns).log_prob(z[fold == k][:, :-1]) - features[fold == k]
+        of_signal = signal.marginal(columns).log_prob(z[fold == k][:, :-1])
+        scores[:, fold == k] = of_signal - torch.stack([features, pool.central - slope])[:, fold == k]
         of_template.append((signal.log_prob(drawn) - drawn_b).numpy())
     z_beside, slope_beside = coordinates(beside)
     of_beside = signal.marginal(columns).log_prob(z_beside[:, :-1]) - beside.log_b + slope_beside
-    closed = closure(score[~inside][:100_000], of_beside)
-    truth = {"S": int((is_signal & inside.numpy()).sum()), "n": int(inside.sum())}
-    labels, all_best = is_signal[inside.numpy()], np.stack([template.best.numpy()] * FOLDS)
+    best, labels = pool.best[:, kind], is_signal[inside.numpy()]
+    all_best = np.stack([template.best[:, kind].numpy()] * FOLDS)
     counts = {"template": template_counts(ratio, fold[inside], np.stack(of_template)),
-              "spectrum": spectrum_counts(pool.m, score, fold, REGION),
-              "best": template_counts(pool.best[inside], fold[inside], all_best)}
-    scores = {"template": ratio, "best": pool.best[inside]}
-    q = {name: template_counts(scores[name][labels], fold[inside][labels], of).observed
-         for name, of in (("template", np.stack(of_template)), ("best", all_best)) if labels.any()}
-    return {**truth, "core": asdict(signal_fraction(ratio)), "closure": as_lists(closed),
-            "counts": {k: as_lists(v) for k, v in counts.items()},
-            "q": {k: v.tolist() for k, v in q.items()}}
+              "best": template_counts(best[inside], fold[inside], all_best)}
+    rows = {"S": int(labels.sum()), "n": int(inside.sum()), "core": asdict(signal_fraction(ratio)),
+            "closure": as_lists(closure(scores[0][~inside][:100_000], of_beside)),
+            "q": {name: template_counts(score[labels], fold[inside][labels], of).observed.tolist()
+                  for name, score, of in (("template", ratio, np.stack(of_template)),
+                                          ("best", best[inside], all_best))}}
+    for name, score in (("spectrum", scores[1]), ("spectrum, own mass", scores[0])):
+        counts[name] = spectrum_counts(pool.m, score, fold, REGION)
+        where = score_bins(widened(REGION, pool.m).sidebands(pool.m).numpy(), score, fold)[inside.numpy()]
+        rows["q"][name] = np.bincount(where[labels], minlength=where.max() + 1).tolist()
+    return rows | {"counts": {k: as_lists(v) for k, v in counts.items()}}
 
 
 def show(results: Path) -> None:
     """Mean of w over its truth, scatter, and how often the 68 % and 95 % intervals hold the truth."""
     print("| events | S/B | n | estimate | mean w / true | scatter | 68 % covers | 95 % covers |\n" + "|---" * 8 + "|")
-    for which in ("toy", "dijets"):
+    for which in ("toy", *KINDS):
         path = results / f"{which}.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         for w in (*STRENGTHS, None) if rows else ():
@@ -191,21 +210,51 @@ def show(results: Path) -> None:
                 told = [f"{100 * p:.0f} ± {100 * max(p * (1 - p) / n, 0.25 / n**2) ** 0.5:.0f} %" for p in held]
                 print(f"| {which} | {'all' if w is None else f'{100 * w:.1f} %'} | {n} | {name} | {ratio.mean():.2f} ± "
                       f"{ratio.std() / n**0.5:.2f} | {ratio.std():.2f} | {' | '.join(told)} |")
-        print(f"CPU s per injection: {np.median([row['cpu'] for row in rows]) if rows else 0:.1f}")
+        if rows:
+            print(f"{which}: {np.median([row['cpu'] for row in rows]):.1f} CPU s per injection")
+            for name in ("spectrum", "spectrum, own mass"):
+                pulls, kept = zip(*(beyond(row, name) for row in rows))
+                told = [f"{100 * k:.0f} %: {p:+.2f}" for k, p in zip(np.nanmean(kept, 0), np.nanmean(pulls, 0))]
+                print(f"  {name}: signal above the lower edge of each bin, and pull of the background in it (+- "
+                      f"{len(rows) ** -0.5:.2f}): " + ", ".join(told))
+
+
+def beyond(row: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(true background - expected) over its error in each bin of the score, and the signal above its lower edge."""
+    counts, q = bins(row["counts"][name]), np.array(row["q"][name])
+    pull = (counts.observed - q - counts.expected) / (counts.expected + counts.covariance.diagonal()) ** 0.5
+    some = np.full((2, len(EFFICIENCIES)), np.nan)
+    some[:, : len(q)] = pull, np.cumsum(q[::-1])[::-1] / max(row["S"], 1)
+    return some[0], some[1]
+
+
+def bins(counts: dict[str, Any]) -> ScoreCounts:
+    return ScoreCounts(*map(np.array, list(counts.values())[:3]), counts["whole"])
 
 
 def estimates(some: list[dict[str, Any]], rows: list[dict[str, Any]]) -> dict[str, list[SignalFraction]]:
     """Every estimate of each injection; the floor knows the best score and what share of the signal each bin holds."""
     share = np.mean([np.array(row["q"]["best"]) / row["S"] for row in rows], 0)
-    counts = [{name: ScoreCounts(*map(np.array, list(c.values())[:3]), c["whole"]) for name, c in row["counts"].items()}
-              for row in some]
+    counts = [{name: bins(c) for name, c in row["counts"].items()} for row in some]
+    exact = [replace(c["spectrum"], expected=np.maximum(c["spectrum"].observed - row["q"]["spectrum"], 1.0))
+             for c, row in zip(counts, some)]
+    mean = [shares([other for other in rows if other["strength"] == row["strength"]], len(row["q"]["spectrum"]))
+            for row in some]
     return {"floor": [known(c["best"], share) for c in counts],
             "spectrum (default)": [counted_fraction(c["spectrum"]) for c in counts],
-            "spectrum, wider family of curves": [wider(c["spectrum"]) for c in counts],
+            "spectrum, true background": [counted_fraction(c) for c in exact],
+            "spectrum, true efficiency": [known(c["spectrum"], q) for c, q in zip(counts, mean)],
+            "spectrum, scores at each mass": [counted_fraction(c["spectrum, own mass"]) for c in counts],
             "template": [counted_fraction(c["template"]) for c in counts],
             "core": [SignalFraction(**row["core"]) for row in some],
             "at least, of the spectrum": [least_fraction(c["spectrum"]) for c in counts],
             "1 - inf r": [infimum(c["template"]) for c in counts]}
+
+
+def shares(rows: list[dict[str, Any]], k: int) -> np.ndarray:
+    """Mean share of the signal in each of k bins of the score."""
+    rows = [row for row in rows if len(row["q"]["spectrum"]) == k]
+    return np.mean([np.array(row["q"]["spectrum"]) / row["S"] for row in rows], 0)
 
 
 def oracle(seeds: int) -> None:
@@ -253,18 +302,9 @@ def oracle(seeds: int) -> None:
                                                                   np.diag(counts.covariance))), flush=True)
 
 
-def wider(counts: ScoreCounts) -> SignalFraction:
-    """The fraction with a family of efficiency curves of spread 0.8, in place of 0.5, at 1 % of the background."""
-    with patch.object(counted, "AT_HUNDREDTH", (1.1, 0.8)):
-        efficiency_curves.cache_clear()
-        found = counted_fraction(counts)
-    efficiency_curves.cache_clear()
-    return found
-
-
 def known(counts: ScoreCounts, share: np.ndarray) -> SignalFraction:
     """Weighted least squares of the counts for known shares of the signal."""
-    above, lift = counts.observed - counts.expected, share - counts.expected / counts.expected.sum()
+    above, lift = counts.observed - counts.expected, share - counts.expected / counts.expected.sum() * counts.whole
     inverse = np.linalg.inv(counts.covariance + np.diag(counts.expected + np.maximum(above, 0)))
     n, curvature = counts.observed.sum(), lift @ inverse @ lift
     return normal(float(lift @ inverse @ above / curvature / n), float(curvature**-0.5 / n), round(n))
@@ -294,7 +334,7 @@ def as_lists(counts: ScoreCounts | Closure) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "oracle", "show"])
-    parser.add_argument("which", nargs="?", choices=["toy", "dijets"], default="toy")
+    parser.add_argument("which", nargs="?", choices=["toy", *KINDS], default="toy")
     parser.add_argument("--injections", type=int, default=102)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
     parser.add_argument("--results", type=Path, default=Path("runs/signal-fraction"))
@@ -311,7 +351,8 @@ def main() -> None:
             continue
         start, w = time.process_time(), STRENGTHS[seed % len(STRENGTHS)]
         pool, is_signal, *template = (toy if given.which == "toy" else dijets)(seed, w, given)
-        row = {"seed": seed, "strength": w, **injection(pool, is_signal, *template, seed)}
+        kind = KINDS.index(given.which) if given.which in KINDS else 0
+        row = {"seed": seed, "strength": w, **injection(pool, is_signal, *template, seed, kind)}
         row["cpu"] = round(time.process_time() - start, 2)
         with path.open("a") as file:
             file.write(json.dumps(row) + "\n")

@@ -6,7 +6,10 @@ import torch
 
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, SignalRegion
+from sundog.tasks.anomaly.background.spectrum import legendre_basis
+from sundog.tasks.anomaly.checks import counted
 from sundog.tasks.anomaly.checks.counted import (
+    BENT,
     EFFICIENCIES,
     ScoreCounts,
     closure,
@@ -18,7 +21,7 @@ from sundog.tasks.anomaly.checks.counted import (
     template_counts,
     widened,
 )
-from sundog.tasks.anomaly.scan.bump import common_edges, fit_bump
+from sundog.tasks.anomaly.scan.bump import CURVATURES, Shape, common_edges, fit_bump, fit_curves
 
 TOY, REGION = ResonantToy(), SignalRegion(3.3, 3.7)
 BACKGROUND = -60_000 * np.diff([*EFFICIENCIES, 0.0])
@@ -121,3 +124,53 @@ def test_what_a_resonance_leaves_beside_the_window_does_not_lift_the_curves():
     fit = fit_bump(m.numpy()[where == where.max()], REGION, common_edges(m, [REGION]))
     error = (counts.covariance[-1, -1] + true[-1]) ** 0.5
     assert abs(counts.expected[-1] - true[-1]) < 3 * error < fit.expected - true[-1], "the control: no strip, a lift"
+
+
+def test_a_cut_on_features_alone_keeps_a_share_that_a_line_describes():
+    """log of the share of background kept, by degree in ln m: scores at the centre of the window, and at each mass."""
+    m = torch.linspace(3.05, 4.55, 7, dtype=torch.float64)
+    background = torch.randn(100_000, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def curvature(of: str) -> float:
+        x = [background + torch.tensor(TOY.slope) * (at - TOY.peak) for at in m]
+        mass = m if of == "own mass" else torch.full_like(m, REGION.centre)
+        score = torch.stack([TOY.log_signal(some) - TOY.log_background(some, at.expand(len(some)))
+                             for some, at in zip(x, mass)])
+        kept = (score > score.flatten()[::7].quantile(0.999)).double().mean(1).numpy()
+        u = np.log(m.numpy())
+        u = 2 * (u - u[0]) / (u[-1] - u[0]) - 1
+        return float(np.polynomial.legendre.legfit(u, np.log(kept), 2, w=np.sqrt(kept))[2])
+
+    assert abs(curvature("centre")) < 0.2, "within what the prior of the bump hunt allows"
+    assert curvature("own mass") < -0.3, "the control: a hump"
+
+
+def test_ranode_counts_with_features_alone():
+    events = TOY.events(8000, 0.03, seed=0)
+    search = RAnode(REGION, background=TOY.log_background, components=(1,), folds=2).fit(events)
+    score, fold = search.scored(events)
+    own = torch.stack([scorer(events) for scorer in search.scorers()])[fold, torch.arange(8000)]
+    centre = TOY.log_background(events.values, torch.full((8000,), REGION.centre))
+    assert torch.allclose(score, own + TOY.log_background(events.values, events.context) - centre)
+    assert (score - own).abs().max() > 0.5
+
+
+def test_a_signal_that_no_score_sees_lies_below_the_limit(monkeypatch):
+    g, hits = np.random.default_rng(3), []
+    for reach in (counted._at_most, lambda *_: 0.0):
+        monkeypatch.setattr(counted, "_at_most", reach)
+        found = [counted_fraction(ScoreCounts(g.poisson(BACKGROUND * 1.01).astype(float), BACKGROUND,
+                                              np.diag(0.5 * BACKGROUND), whole=False)) for _ in range(40)]
+        hits.append(np.mean([f.high_95 * f.n >= 600 for f in found]))
+    assert hits[0] > 0.85 and hits[1] < 0.5, "the control: a limit of the family of curves alone"
+
+
+def test_a_loose_cut_is_followed_to_its_fourth_coefficient():
+    edges = np.linspace(3.0, 4.6, 33)
+    middle, inside = 0.5 * (edges[1:] + edges[:-1]), (edges[:-1] > 3.29) & (edges[1:] < 3.71)
+    curve = 4e5 * np.exp(-1.6 * (middle - 3.0)) / 20
+    cut = 0.2 * curve * np.exp(legendre_basis(middle, 4, (3.0, 4.6)) @ [0, -0.2, 0.05, 0, 0.1])
+    off = {name: (cut[inside].sum() - fit.expected[0]) / fit.error[0] for name, fit in
+           ((name, fit_curves(cut[None], edges, inside, Shape(curve, 0.0), curvatures=widths))
+            for name, widths in (("bent", BENT), ("as after a tight cut", CURVATURES)))}
+    assert abs(off["bent"]) < 1 and abs(off["as after a tight cut"]) > 2, off

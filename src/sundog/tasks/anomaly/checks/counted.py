@@ -26,7 +26,7 @@ from sundog.random import numpy_stream
 from sundog.tasks.anomaly.background.sigma_field import ends
 from sundog.tasks.anomaly.checks.fraction import FALL_68, FALL_95, SignalFraction
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
-from sundog.tasks.anomaly.scan.bump import bins_inside, common_edges, fit_bump
+from sundog.tasks.anomaly.scan.bump import CURVATURES, bins_inside, common_edges, fit_bump
 
 EFFICIENCIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # of the background, at the lower edges of the bins
 CURVES = 500
@@ -36,6 +36,7 @@ SLOPE, SPREAD, BEND = 1.3, 0.5, 0.2  # median slope, its spread in ln, and that 
 GRID, ROUNDS = 601, 3
 FEWEST = 40  # background events above the last threshold
 FARTHEST = 0.2  # of a closure from 1
+BENT = (*CURVATURES, 0.05)  # a loose cut keeps so many events that a fourth coefficient shows
 QUANTILES = (0.16, 0.5, 0.84, 0.025, 0.975, 0.95)
 
 
@@ -89,7 +90,7 @@ def spectrum_counts(m: Any, score: Any, fold: Any, region: SignalRegion) -> Scor
     edges = common_edges(mass, [region, blind])
     inside = bins_inside(edges, region)
     before = fit_bump(mass, blind, edges)
-    fits = [fit_bump(mass[where == i], blind, edges, before) for i in range(where.max() + 1)]
+    fits = [fit_bump(mass[where == i], blind, edges, before, curvatures=BENT) for i in range(where.max() + 1)]
     expected = np.array([fit.background[inside].sum() for fit in fits])
     error = np.array([fit.expected_error / fit.expected for fit in fits])
     common = before.expected_error / before.expected  # of the curve of all events, in every bin alike
@@ -167,7 +168,8 @@ def closure(real: Any, drawn: Any) -> Closure:
 def counted_fraction(counts: ScoreCounts) -> SignalFraction:
     """The signal fraction inside the window, and its intervals, from counts in bins of a score.
 
-    Where the counts cannot tell S from none at 95 %, the interval is one-sided and its upper end a limit.
+    Where the counts cannot tell S from none, the interval is one-sided, and its upper end a limit that holds for a
+    signal that the score does not see as well: what the curve of all events leaves room for.
 
     Example
     -------
@@ -191,9 +193,16 @@ def counted_fraction(counts: ScoreCounts) -> SignalFraction:
         signal = (law @ grid / law.sum()) * (weight.sum(0) @ curves) / weight.sum()
     ends = np.interp(QUANTILES, np.cumsum(law) / law.sum(), grid) / n
     best = 2 * float(gain.max())
-    low, high = (ends[0] if best > FALL_68 else 0.0), ends[2]
-    low_95, high_95 = (ends[3], ends[4]) if best > FALL_95 else (0.0, ends[5])
+    low, high = (ends[0], ends[2]) if best > FALL_68 else (0.0, max(ends[2], _at_most(counts, 0.84)))
+    low_95, high_95 = (ends[3], ends[4]) if best > FALL_95 else (0.0, max(ends[5], _at_most(counts, 0.95)))
     return SignalFraction(float(ends[1]), float(low), float(high), float(low_95), float(high_95), best / 2, round(n))
+
+
+def _at_most(counts: ScoreCounts, level: float) -> float:
+    """The limit of any signal, from all events inside whatever their score; 1 where these are what was expected."""
+    n = float(counts.observed.sum())
+    error = float(n + counts.covariance.sum()) ** 0.5
+    return 1.0 if counts.whole else (n - float(counts.expected.sum()) + float(norm.ppf(level)) * error) / n
 
 
 def least_fraction(counts: ScoreCounts, level: float = 0.01) -> SignalFraction:

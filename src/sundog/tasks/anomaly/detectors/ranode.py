@@ -9,7 +9,7 @@ Both are evaluated once. Source: Das, Kasieczka & Shih 2024.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -313,12 +313,18 @@ class RAnode(Search):
         return ratio, fold, laws
 
     def scored(self, events: Dataset) -> tuple[Tensor, Tensor]:
-        """Score and fold (n,) of the events that were fitted, each by a scorer that never saw it."""
+        """Score and fold (n,) of the events that were fitted, by a p_S that never saw the event.
+
+        log p_S(x) / p_B(x | centre of the window): a function of the features alone. Divided by p_B(x | m) at the mass
+        of the event, the same cut is another region of x at every mass, and the share of the background that it keeps
+        has a hump inside the window that no curve beside it knows.
+        """
         fold = torch.randperm(len(events), generator=stream(self.seed, "folds beside")) % self.folds
         fold[self.region.contains(events)] = self.folded
+        centred = replace(events, context=torch.full_like(events.context, self.region.centre))
         score = torch.empty(len(events), dtype=torch.float64)
-        for k, scorer in enumerate(self.scorers()):
-            score[fold == k] = scorer(events[fold == k])
+        for k, law in enumerate(self._laws):
+            score[fold == k] = self._feature_score(law, centred[fold == k])
         return score, fold
 
     def _closure(self, beside: Dataset) -> Closure | None:

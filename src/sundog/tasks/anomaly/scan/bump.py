@@ -136,7 +136,7 @@ def common_edges(m: Any, regions: Sequence[SignalRegion], bins: int = BINS) -> n
 
 
 def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = None, *, evolved: bool = False,
-             seed: int = 0) -> BumpFit:
+             seed: int = 0, curvatures: Sequence[float] = CURVATURES) -> BumpFit:
     """The curve through the sidebands of the masses m (n,), and the count inside the window.
 
     For a spectrum that was not cut the law is profiled over those of ``sundog.tasks.anomaly.scan.laws``, so that the
@@ -146,6 +146,7 @@ def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = 
     evolved : profile over closed forms as well, evolved beside the window (``closed.py``, ten CPU seconds); the name of
         each in ``laws`` is its formula in u, ln m mapped to [-1, 1]
     seed : of those searches
+    curvatures : widths of the priors of the coefficients of the logarithm of an efficiency
 
     Raises
     ------
@@ -172,7 +173,7 @@ def fit_bump(m: Any, region: SignalRegion, edges: Any, before: BumpFit | None = 
         raise OptionError("no law can be evolved here", got="a spectrum after a cut" if before is not None else
                           f"masses from {edges[0]:g}", expected="masses above 0, before a cut", do="leave evolved out")
     more = evolved_laws(counts, edges, inside, seed) if evolved else None
-    fits = fit_curves(counts[None], edges, inside, shape, more)
+    fits = fit_curves(counts[None], edges, inside, shape, more, curvatures)
     background, degree = fits.background[0], float(fits.degree[0])
     p_fit = _goodness(counts[~inside], background[~inside], degree)
     return BumpFit(region, edges, counts, background, inside, int(counts[inside].sum()), float(fits.expected[0]),
@@ -199,7 +200,7 @@ class Curves:
 
 
 def fit_curves(counts: np.ndarray, edges: np.ndarray, inside: np.ndarray, shape: Shape | None = None,
-               more: Mapping[str, np.ndarray] | None = None) -> Curves:
+               more: Mapping[str, np.ndarray] | None = None, curvatures: Sequence[float] = CURVATURES) -> Curves:
     """Curves through the bins of counts (t, k) that are not ``inside`` (k,), the law profiled for each spectrum.
 
     more : further laws, name -> basis (k, p)
@@ -210,8 +211,8 @@ def fit_curves(counts: np.ndarray, edges: np.ndarray, inside: np.ndarray, shape:
         if edges[0] > 0:
             candidates[PROCESS] = process_versions(edges, inside)
     else:
-        whole = legendre_basis(0.5 * (edges[1:] + edges[:-1]), len(CURVATURES) - 1, (edges[0], edges[-1]))
-        candidates, f = {"efficiency": [(whole, np.array(CURVATURES) ** -2.0)]}, shape.curve
+        whole = legendre_basis(0.5 * (edges[1:] + edges[:-1]), len(curvatures) - 1, (edges[0], edges[-1]))
+        candidates, f = {"efficiency": [(whole, np.array(curvatures) ** -2.0)]}, shape.curve
     fits = [_most_likely(counts, f, inside, versions) for versions in candidates.values()]
     background, expected, error, deviance, sizes = (np.stack(part) for part in zip(*fits))
     badness = deviance + PENALTY * sizes
