@@ -4,6 +4,7 @@
     python benchmarks/signal_fraction.py run dijets    LHCO-like di-jets, a flow learned beside the window, shared
     python benchmarks/signal_fraction.py run two | three    signals of two prongs (0.3 and 0.2 TeV), of three (0.35 TeV)
     python benchmarks/signal_fraction.py oracle        built-in di-jets: each part of the estimate replaced by the truth
+    python benchmarks/signal_fraction.py null          all di-jets without signal, above the curves of cuts
     python benchmarks/signal_fraction.py show          the table of docs/anomaly_methods.md
 
 60,000 events inside the window, S/B 0.3, 0.6, 1.2 % in turn. The background of di-jets is drawn anew for each injection
@@ -21,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -34,7 +36,9 @@ from sundog.simulate import dijets as builtin
 from sundog.simulate.densities import ResonantToy
 from sundog.tasks.anomaly import RAnode, SignalRegion, smooth_masses
 from sundog.tasks.anomaly.background.template import fit_template
+from sundog.tasks.anomaly.checks import counted
 from sundog.tasks.anomaly.checks.counted import (
+    BENT,
     EFFICIENCIES,
     Closure,
     ScoreCounts,
@@ -50,6 +54,7 @@ from sundog.tasks.anomaly.checks.counted import (
 from sundog.tasks.anomaly.checks.fraction import SignalFraction, signal_fraction
 from sundog.tasks.anomaly.detectors.base import fit_ratio
 from sundog.tasks.anomaly.regions import gather
+from sundog.tasks.anomaly.scan.bump import CURVATURES
 from sundog.tasks.anomaly.scan.crossfit import deal
 
 REGION, INSIDE, FOLDS = SignalRegion(3.3, 3.7), 60_000, 3
@@ -302,6 +307,19 @@ def oracle(seeds: int) -> None:
                                                                   np.diag(counts.covariance))), flush=True)
 
 
+def null(given: argparse.Namespace) -> None:
+    """All simulated di-jets without signal: what stands above the curves, with three and with four coefficients."""
+    qcd = dijet_pools(given.data, given.results)[0]
+    for widths in (CURVATURES, BENT):
+        for kind, name in enumerate(KINDS):
+            with patch.object(counted, "BENT", widths):
+                counts = spectrum_counts(qcd.m, qcd.best[:, kind], np.zeros(len(qcd.m)), REGION)
+            off = (counts.observed - counts.expected) / counts.expected
+            error = (counts.covariance.diagonal() + counts.expected) ** 0.5 / counts.expected
+            print(f"{len(widths) - 1} coefficients, best score for {name}: " + ", ".join(
+                f"{100 * o:+.1f} +- {100 * e:.1f} %" for o, e in zip(off, error)))
+
+
 def known(counts: ScoreCounts, share: np.ndarray) -> SignalFraction:
     """Weighted least squares of the counts for known shares of the signal."""
     above, lift = counts.observed - counts.expected, share - counts.expected / counts.expected.sum() * counts.whole
@@ -333,7 +351,7 @@ def as_lists(counts: ScoreCounts | Closure) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "oracle", "show"])
+    parser.add_argument("what", choices=["run", "oracle", "null", "show"])
     parser.add_argument("which", nargs="?", choices=["toy", *KINDS], default="toy")
     parser.add_argument("--injections", type=int, default=102)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
@@ -341,7 +359,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what != "run":
-        show(given.results) if given.what == "show" else oracle(given.injections)
+        {"show": lambda: show(given.results), "null": lambda: null(given), "oracle": lambda: oracle(given.injections)}[
+            given.what]()
         return
     given.results.mkdir(parents=True, exist_ok=True)
     path = given.results / f"{given.which}.jsonl"
