@@ -321,7 +321,7 @@ class RAnode(Search):
         """
         fold = torch.randperm(len(events), generator=stream(self.seed, "folds beside")) % self.folds
         fold[self.region.contains(events)] = self.folded
-        centred = replace(events, context=torch.full_like(events.context, self.region.centre))
+        centred = replace(events, context=torch.full_like(mass_column(events)[:, None], self.region.centre))
         score = torch.empty(len(events), dtype=torch.float64)
         for k, law in enumerate(self._laws):
             score[fold == k] = self._feature_score(law, centred[fold == k])
