@@ -25,6 +25,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import kstest, norm
+from torch import Tensor
 
 from sundog import Dataset, Plan, judge
 from sundog.simulate.densities import ResonantToy
@@ -118,16 +120,43 @@ def null(_: Path, toys: int = 200) -> Iterator[tuple[str, Callable[[], Row]]]:
         yield f"{seed}", lambda seed=seed: scanned(TOY.background(N, 10_000 + seed), seed)
 
 
+class TrueCollisions(FeatureSearch):
+    """A detector whose template are other simulated collisions; no control."""
+
+    far: Any = None
+
+    def make_template(self, events: Dataset) -> Any:
+        return self
+
+    def view_of_background(self, n: int, seed: int) -> Tensor:
+        inside = self.far[self.region.contains(self.far)].values
+        return inside[torch.randperm(len(inside), generator=torch.Generator().manual_seed(seed))[:n]]
+
+
+SMALL_SIGMA = {"check": False, "plan": Plan(steps=600, batch=512), "options": {"hidden": (64, 64, 64)}}
+
+
 def collisions(data: Path, slices: int = 30) -> Iterator[tuple[str, Callable[[], Row]]]:
     """Disjoint slices of simulated background, five windows: CWoLa without control, with features dealt out anew (they
-    do not know the mass), and SIGMA and CWoLa with the control, from one generator."""
-    for name in ("as they are", "dealt out anew", "sigma"):
+    do not know the mass), other collisions as the template, SIGMA, and SIGMA and CWoLa with the control."""
+    for name in ("as they are", "dealt out anew", "true background", "sigma, small", "sigma"):
         for i in np.roll(range(slices), -23):  # slice 23 has false evidence by CWoLa without control
             def one(i: int = int(i), name: str = name) -> Row:
                 events = qcd(data, i * SLICE, (i + 1) * SLICE)
                 if name == "dealt out anew":
                     order = torch.randperm(SLICE, generator=torch.Generator().manual_seed(i))
                     events = replace(events, values=events.values[order])
+                if name == "true background":
+                    other = qcd(data, 390_000, 800_000) if i < 15 else qcd(data, 0, 390_000)
+
+                    def exact(region: SignalRegion, seed: int) -> TrueCollisions:
+                        detector = TrueCollisions(region, seed)
+                        detector.far = other
+                        return detector
+                    return {"kind": name, **scanned(events, i, exact, PYTHIA_WINDOWS, control=False)}
+                if name == "sigma, small":
+                    return {"kind": name, **scanned(events, i, "sigma", PYTHIA_WINDOWS, settings=SMALL_SIGMA,
+                                                    control=False)}
                 if name != "sigma":
                     return {"kind": name, **scanned(events, i, "cwola", PYTHIA_WINDOWS, control=False)}
                 with TemporaryDirectory() as folder:
@@ -286,6 +315,7 @@ def trees(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
     yield "four", one
 
 
+@cache
 def qcd(data: Path, start: int, stop: int, n_signal: int = 0) -> Dataset:
     """Shared simulated collisions, with events of the shared signal."""
     with np.load(data / "dijets" / "lhcolike_dijets.npz") as file:

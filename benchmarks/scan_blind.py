@@ -153,7 +153,7 @@ def _two_prongs(data: Path) -> Row:
 def show(folder: Path) -> None:
     """The numbers of docs/scan.md."""
     for row in read(folder / "blind.jsonl").values():
-        for method in ("sigma", "cwola") if "sigma" in row else ():
+        for method in ("sigma", "cwola"):
             told = row[method]
             print(f"{row['key']}, {method}: {told['summary']}")
             print(f"  median {told['median']:.3f}, peak {told['peak']}, true w {100 * told['true w']:.2f} %")
