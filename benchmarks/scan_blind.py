@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -35,6 +35,7 @@ TRUTHS = {"two prongs": Resonance(4.0, 0.3, 0.2), "three prongs": Resonance(4.4,
 WINDOWS = [*sliding_windows(3.2, 5.0, 0.4), *sliding_windows(3.2, 4.8, 0.8)]  # the second are as wide as three prongs
 CUTS = (0.1, 0.03, 0.01, 0.003, 0.001)
 FOLDS = 5
+SETTINGS: dict[str, Row] = {"sigma": {"check": False}, "cwola": {}}
 
 
 @cache
@@ -53,15 +54,17 @@ def hidden(data: Path, name: str, n: int) -> Dataset:
 
 
 def blind(data: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """Whole scans, by two methods from one generator."""
-    for name, n in (("two prongs", 300), ("three prongs", 300), ("three prongs", 600)):
-        def one(name: str = name, n: int = n) -> Row:
-            events = hidden(data, name, n)
-            folder = Path(gettempdir()) / f"scan-blind-{name}-{n}"  # a scan that was stopped goes on there
-            first = scan(events, WINDOWS, "sigma", folder / "sigma", settings={"check": False}, seed=0)
-            second = scan(events, WINDOWS, "cwola", borrowing(folder), seed=0)
-            return {"n": n, "sigma": _told(first, events, n), "cwola": _told(second, events, n)}
-        yield f"{name} {n}", one
+    """Whole scans, by two methods from one generator: CWoLa after SIGMA."""
+    for name in TRUTHS:
+        folder = Path(gettempdir()) / f"scan-blind-{name}-300"  # a scan that was stopped goes on there
+
+        def one(method: str, name: str = name, folder: Path = folder) -> Row:
+            events = hidden(data, name, 300)
+            out = folder / "sigma" if method == "sigma" else borrowing(folder)
+            return _told(scan(events, WINDOWS, method, out, settings=SETTINGS[method], seed=0), events, 300)
+
+        for method in SETTINGS:
+            yield f"{name}, {method}", partial(one, method)
 
 
 def _told(found: Any, events: Dataset, n: int) -> Row:
@@ -152,20 +155,18 @@ def _two_prongs(data: Path) -> Row:
 
 def show(folder: Path) -> None:
     """The numbers of docs/scan.md."""
-    for row in read(folder / "blind.jsonl").values():
-        for method in ("sigma", "cwola"):
-            told = row[method]
-            print(f"{row['key']}, {method}: {told['summary']}")
-            print(f"  median {told['median']:.3f}, peak {told['peak']}, true w {100 * told['true w']:.2f} %")
-            for name in ("w", "least w"):
-                w = told[name]
-                print(f"  {name}: {100 * w['value']:.2f} (68 %: {100 * w['low']:.2f} to {100 * w['high']:.2f}; 95 %: "
-                      f"{100 * w['low_95']:.2f} to {100 * w['high_95']:.2f})")
-            shape = told["sculpting"]
-            print(f"  spurious {shape['spurious']} +- {shape['spurious_error']}, noise {shape['noise']}, curvature "
-                  f"{shape['curvature']:.1f}; trials {told['trials']:.1f}")
-            print("  " + ", ".join(f"{lo:g} to {hi:g}: {z:.1f}{'' if t else ' (not trusted)'}"
-                                   for lo, hi, z, t in told["windows"]))
+    for told in read(folder / "blind.jsonl").values():
+        print(f"{told['key']}: {told['summary']}")
+        print(f"  median {told['median']:.3f}, peak {told['peak']}, true w {100 * told['true w']:.2f} %")
+        for name in ("w", "least w"):
+            w = told[name]
+            print(f"  {name}: {100 * w['value']:.2f} (68 %: {100 * w['low']:.2f} to {100 * w['high']:.2f}; 95 %: "
+                  f"{100 * w['low_95']:.2f} to {100 * w['high_95']:.2f})")
+        shape = told["sculpting"]
+        print(f"  spurious {shape['spurious']} +- {shape['spurious_error']}, noise {shape['noise']}, curvature "
+              f"{shape['curvature']:.1f}; trials {told['trials']:.1f}")
+        print("  " + ", ".join(f"{lo:g} to {hi:g}: {z:.1f}{'' if t else ' (not trusted)'}"
+                               for lo, hi, z, t in told["windows"]))
     for row in read(folder / "oracle.jsonl").values():
         print(f"{row['key']}: {row['signal']} of 300 on {row['background']}, beside {row['signal beside']} on "
               f"{row['background beside']}; mass {row['quantiles of the mass']}; improvements at {CUTS}:")

@@ -68,7 +68,7 @@ def nplm(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
 
 def folds(_: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
     """CWoLa at one strength, with the ten boostings in a fold that it took before ``members`` held, and with fewer."""
-    for seed in range(16):
+    for seed in range(SEEDS):
         for k, members in ((5, 10), (5, 4), (3, 1)):
             yield f"{k} folds of {members}, {seed}", lambda seed=seed, k=k, members=members: scanned(
                 TOY.events(N, 0.007, 40_000 + seed), seed, "cwola", folds=k, members=members, control=False)
