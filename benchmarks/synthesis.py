@@ -31,7 +31,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from scipy.ndimage import find_objects, label
@@ -222,7 +221,7 @@ def bench_open(o: Options) -> Iterator[Facts]:
                "kurtosis": [round(moment(y, 4), 2) for y in (truth, maps)]}  # fmt: skip
 
 
-def bench_gaps(o: Options) -> Iterator[Facts]:
+def dust_gaps(o: Options) -> Facts:
     truth = standard(dust(o.data, "I_1").log())
     mask = torch.ones(256, 256)
     mask[60:130, 60:150] = 0
@@ -241,11 +240,16 @@ def bench_gaps(o: Options) -> Iterator[Facts]:
         return [round(moment(inside[..., lag:] - inside[..., :-lag], 4), 2) for lag in (1, 2, 4)]
 
     known = bool((maps[:, mask > 0] == truth[mask > 0]).all())
-    yield {**cost, "known_pixels_exact": known, "increment_kurtosis_truth": tails(truth),
+    return {**cost, "known_pixels_exact": known, "increment_kurtosis_truth": tails(truth),
            "increment_kurtosis_filled": tails(maps), "increment_kurtosis_constrained_gaussian": tails(gauss)}
+
+
+def bench_gaps(o: Options) -> Iterator[Facts]:
+    if o.part in (None, o.seeds):
+        yield dust_gaps(o)
     hole = torch.ones(96, 96)
     hole[32:64, 32:64] = 0
-    for seed in range(o.seeds):  # gaps of 32 x 32 against patches cut elsewhere, and against what truly stood there
+    for seed in o.chosen(range(o.seeds)):  # gaps of 32 x 32 against patches cut elsewhere, and against what truly stood there
         many = filamentary_field(20, 96, seed=7 + seed).values.log()
         filled = torch.stack([synthesised(fitted(x[None], mask=hole, inpaint=True, iterations=40), 1)[0][0]
                               for x in many])  # fmt: skip
@@ -260,45 +264,56 @@ def judged(real: Tensor, other: Tensor) -> float:
     return float(judge(*sets, statistics="deciding").p_value)
 
 
-def longest(x: Tensor, level: float) -> np.ndarray:
-    """Extent in pixels (n,) of the longest connected piece above a level, maps (n, ny, nx) smoothed by 1.5 pixels."""
+def pieces(x: Tensor) -> np.ndarray:
+    """Extent in pixels of the longest connected piece of the brightest 5 % of each map, and its slenderness: (n, 2).
+
+    Slenderness is extent over the root of the area, the largest of the pieces of more than 15 pixels.
+    """
     found = []
-    for high in (gaussian_smooth(x, 1.5) > level).numpy():
-        pieces = find_objects(label(high, np.ones((3, 3)))[0])
-        found.append(max((math.hypot(*(s.stop - s.start for s in piece)) for piece in pieces), default=0.0))
+    for high in (x > x.flatten(1).quantile(0.95, 1)[:, None, None]).numpy():
+        every, _ = label(high, np.ones((3, 3)))
+        extent = [math.hypot(*(s.stop - s.start for s in piece)) for piece in find_objects(every)]
+        area = np.bincount(every.ravel())[1:]
+        found.append((max(extent), max((e / a**0.5 for e, a in zip(extent, area) if a > 15), default=0.0)))
     return np.array(found)
 
 
 def bench_canvas(o: Options) -> Iterator[Facts]:
     """Patches cut from canvases twice the side of their example, beside others of the law: filaments, judge."""
     for seed in o.chosen(range(o.seeds)):
-        examples = filamentary_field(12, 64, seed=70 + seed).values.log()
+        examples = filamentary_field(8, 64, seed=70 + seed).values.log()
         real = filamentary_field(96, 64, seed=170 + seed).values.log()
         maps = torch.cat([synthesised(fitted(x[None], canvas=(128, 128), iterations=30), 1)[0] for x in examples])
         sets = {"real": real, "canvas": torch.cat([maps[:, :64, :64], maps[:, 64:, 64:]]),
-                "random_phases": torch.cat([surrogates(x, 2) for x in examples])}  # fmt: skip
+                "random_phases": torch.cat([surrogates(x, 8) for x in examples])}  # fmt: skip
         yield {"of": "filaments 64 -> 128", "seed": seed, **filament_facts(sets)}
-        yield {f"judge_p_{name}": judged(real, x) for name, x in sets.items() if name != "real"}
-    if o.part is None or o.part == o.seeds:
-        real = torch.stack([standard(dust(o.data, f"I_{i}").log())[a : a + 128, b : b + 128]
-                            for i in (1, 2, 3) for a in (0, 128) for b in (0, 128)])  # fmt: skip
-        models = [fitted(x[None], boundary="edge-mask", canvas=(256, 256), iterations=60) for x in real[::4]]
-        maps = torch.cat([synthesised(model, 1)[0] for model in models])
-        cut = torch.cat([maps[:, a : a + 128, b : b + 128] for a in (0, 128) for b in (0, 128)])
-        phases = torch.cat([surrogates(x, 2) for x in real])
-        yield {"of": "dust 128 -> 256", **filament_facts({"real": real, "canvas": cut, "random_phases": phases})}
-        figure, axes = plt.subplots(1, 2, figsize=(9, 4.5))
-        for ax, x in zip(axes, (standard(dust(o.data, "I_1").log()), maps[0])):
-            ax.imshow(x, vmin=-2.5, vmax=2.5)
-        figure.savefig("canvas.png")
+        sets["canvas"] = torch.cat([maps[:, 32 * i : 32 * i + 32, 32 * i : 32 * i + 32] for i in range(4)])
+        sets |= {"examples": torch.cat([examples[:, :32, :32], examples[:, 32:, 32:]])}
+        yield {f"judge_p_{name}": judged(real[:, :32, :32], x[:48, :32, :32]) for name, x in sets.items()
+               if name != "real"}  # fmt: skip
+    skies = [standard(dust(o.data, f"I_{i}").log()) for i in (1, 2, 3)]
+    real = torch.cat([quarters(x[None]) for x in skies])
+    ways: dict[str, tuple[list[Tensor], Facts]] = {
+        "a quarter, to 256": (list(real[::4]), {"boundary": "edge-mask", "canvas": (256, 256)}),
+        "the whole, same size": (skies, {}), "the whole, same size, L = 8": (skies, {"L": 8}),
+    }  # fmt: skip
+    for place, (name, (examples, options)) in enumerate(ways.items(), o.seeds):
+        if o.part in (None, place):
+            maps = torch.cat([synthesised(fitted(x[None], iterations=60, **options), 1)[0] for x in examples])
+            yield {"of": f"dust, {name}", **filament_facts({"real": real, "canvas": quarters(maps),
+                   "random_phases": torch.cat([quarters(surrogates(x, 4)) for x in skies])})}  # fmt: skip
+
+
+def quarters(maps: Tensor) -> Tensor:
+    return torch.cat([maps[:, a : a + 128, b : b + 128] for a in (0, 128) for b in (0, 128)])
 
 
 def filament_facts(sets: dict[str, Tensor]) -> Facts:
-    """Mean extent of the longest piece above the level that a tenth of the real pixels exceed, and its error."""
-    level = float(gaussian_smooth(sets["real"], 1.5).flatten().sort().values[int(0.9 * sets["real"].numel())])
-    lengths = {name: longest(x, level) for name, x in sets.items()}
-    return {f"longest_{name}": [round(float(v.mean()), 1), round(float(v.std(ddof=1) / len(v) ** 0.5), 1)]
-            for name, v in lengths.items()}  # fmt: skip
+    """Mean of the longest and of the slenderest piece, and their errors."""
+    every = {name: pieces(x) for name, x in sets.items()}
+    return {f"longest_slenderest_{name}": [f"{m:.2f} +- {e:.2f}" for m, e in
+                                           zip(v.mean(0), v.std(0, ddof=1) / len(v) ** 0.5)]
+            for name, v in every.items()}  # fmt: skip
 
 
 def bench_line(o: Options) -> Iterator[Facts]:
