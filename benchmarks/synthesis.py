@@ -249,7 +249,7 @@ def bench_gaps(o: Options) -> Iterator[Facts]:
         yield dust_gaps(o)
     hole = torch.ones(96, 96)
     hole[32:64, 32:64] = 0
-    for seed in o.chosen(range(o.seeds)):  # gaps of 32 x 32 against patches cut elsewhere, and against what truly stood there
+    for seed in o.chosen(range(o.seeds)):  # against patches cut elsewhere, and what truly stood there
         many = filamentary_field(20, 96, seed=7 + seed).values.log()
         filled = torch.stack([synthesised(fitted(x[None], mask=hole, inpaint=True, iterations=40), 1)[0][0]
                               for x in many])  # fmt: skip
