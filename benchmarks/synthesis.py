@@ -288,7 +288,7 @@ def bench_canvas(o: Options) -> Iterator[Facts]:
                 "random_phases": torch.cat([surrogates(x, 8) for x in examples])}  # fmt: skip
         yield {"of": "filaments 64 -> 128", "seed": seed, **filament_facts(sets)}
         sets["canvas"] = torch.cat([maps[:, 32 * i : 32 * i + 32, 32 * i : 32 * i + 32] for i in range(4)])
-        sets |= {"examples": torch.cat([examples[:, :32, :32], examples[:, 32:, 32:]])}
+        sets["examples"] = torch.cat([examples[:, a : a + 32, b : b + 32] for a in (0, 32) for b in (0, 32)])
         yield {f"judge_p_{name}": judged(real[:, :32, :32], x[:48, :32, :32]) for name, x in sets.items()
                if name != "real"}  # fmt: skip
     skies = [standard(dust(o.data, f"I_{i}").log()) for i in (1, 2, 3)]
