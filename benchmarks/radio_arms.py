@@ -67,7 +67,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "level weighting": {"options": {"uncertainty": True}},
     "power EMA": {"ema": 0.9999999},  # (1 + t) / (10 + t): gamma = 8, sigma_rel = 0.09
-    "no EMA": {"ema": 0.0},
     "told noise": {"told": ("noise",)},
     "told shape": {"told": ("com_radius", "elongation", "asymmetry")},
     "told noise and shape": {"told": ("noise", "com_radius", "elongation", "asymmetry")},
