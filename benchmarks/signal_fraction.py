@@ -5,6 +5,7 @@
     python benchmarks/signal_fraction.py run two | three    signals of two prongs (0.3 and 0.2 TeV), of three (0.35 TeV)
     python benchmarks/signal_fraction.py oracle        built-in di-jets: each part of the estimate replaced by the truth
     python benchmarks/signal_fraction.py null          all di-jets without signal, above the curves of cuts
+    python benchmarks/signal_fraction.py blind         the two resonances of scan_blind.py
     python benchmarks/signal_fraction.py show          the table of docs/anomaly_methods.md
 
 60,000 events inside the window, S/B 0.3, 0.6, 1.2 % in turn. The background of di-jets is drawn anew for each injection
@@ -320,6 +321,17 @@ def null(given: argparse.Namespace) -> None:
                 f"{100 * o:+.1f} +- {100 * e:.1f} %" for o, e in zip(off, error)))
 
 
+def blind(data: Path) -> None:
+    """R-ANODE with its defaults, of the two resonances of ``scan_blind.py``, in the windows around their poles."""
+    from scan_blind import hidden
+
+    for name, centre in (("two prongs", 4.0), ("three prongs", 4.4)):
+        events, region = hidden(data, name, 300), SignalRegion(round(centre - 0.2, 1), round(centre + 0.2, 1), "TeV")
+        true = region.contains(events.context[-300:, 0]).sum() / region.contains(events).sum()
+        search = RAnode(region, seed=0).fit(events)
+        print(f"{name}: true {100 * true:.2f} %; counted {search.fraction_}; core {search.core_fraction_}", flush=True)
+
+
 def known(counts: ScoreCounts, share: np.ndarray) -> SignalFraction:
     """Weighted least squares of the counts for known shares of the signal."""
     above, lift = counts.observed - counts.expected, share - counts.expected / counts.expected.sum() * counts.whole
@@ -351,7 +363,7 @@ def as_lists(counts: ScoreCounts | Closure) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "oracle", "null", "show"])
+    parser.add_argument("what", choices=["run", "oracle", "null", "blind", "show"])
     parser.add_argument("which", nargs="?", choices=["toy", *KINDS], default="toy")
     parser.add_argument("--injections", type=int, default=102)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SUNDOG_DATA", "../shared/data")))
@@ -359,7 +371,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what != "run":
-        {"show": lambda: show(given.results), "null": lambda: null(given), "oracle": lambda: oracle(given.injections)}[
+        {"show": lambda: show(given.results), "null": lambda: null(given), "blind": lambda: blind(given.data),
+         "oracle": lambda: oracle(given.injections)}[
             given.what]()
         return
     given.results.mkdir(parents=True, exist_ok=True)
