@@ -259,6 +259,18 @@ def bench_gaps(o: Options) -> Iterator[Facts]:
                                            for name, x in inside.items()}}  # fmt: skip
 
 
+    if o.part in (None, o.seeds + 1):
+        many = filamentary_field(20, 96, seed=7).values.log()[:14]
+        sets = {"start": 1, "filled": 40}
+        inside = {name: torch.stack([synthesised(fitted(x[None], mask=hole, inpaint=True, iterations=n), 1)[0][0]
+                                     for x in many]) for name, n in sets.items()} | {"true": many}  # fmt: skip
+        real = torch.cat([many.roll(shift, (1, 2))[:, 32:64, 32:64] for shift in ((0, 48), (48, 0), (48, 48))])
+        power = {name: power_spectrum(x[:, 32:64, 32:64], bins=8, periodic=False).power.mean(0)
+                 for name, x in inside.items()}  # fmt: skip
+        elsewhere = power_spectrum(real, bins=8, periodic=False).power.mean(0)
+        yield {f"power_{name}_over_elsewhere": [round(float(v), 2) for v in p / elsewhere] for name, p in power.items()}
+
+
 def judged(real: Tensor, other: Tensor) -> float:
     sets = [Dataset.from_arrays(x, held_out_fraction=0.0) for x in (real, other)]
     return float(judge(*sets, statistics="deciding").p_value)
