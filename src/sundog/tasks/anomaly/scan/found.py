@@ -23,11 +23,12 @@ from sundog.tasks.anomaly.detectors.ranode import RAnode
 from sundog.tasks.anomaly.regions import SignalRegion, mass_column
 from sundog.tasks.anomaly.scan.bump import BumpFit, Peak, common_edges, fit_bump, locate
 from sundog.tasks.anomaly.scan.closed import EVOLVED
+from sundog.tasks.anomaly.scan.laws import LawFit
 from sundog.tasks.anomaly.scan.significance import LookElsewhere, look_elsewhere
 
 POOR_FIT = 1e-3  # p-value below which no smooth curve describes a spectrum
 DEFICIT = -1.5  # standard deviations below which a window beside a resonance is explained
-MOST_LAWS = 12  # that are printed; evolved ones are many
+MOST_LAWS, WORSE = 8, 6.0  # printed, and up to which -2 ln L + 2 per coefficient above the best
 LEFT = 3.0  # standard deviations of an excess beside the spurious signal: with fewer it is not trusted
 CLAIMED = 1.35e-3  # global p-value below which the word "evidence" is used: three standard deviations
 
@@ -154,6 +155,18 @@ def doubts(before: BumpFit, fit: BumpFit, shape: Sculpting, claimed: bool) -> li
     return found
 
 
+def _law_table(region: SignalRegion, laws: Sequence[LawFit]) -> list[str]:
+    """Laws of the spectrum beside a window that the data do not tell apart, with their tests; how many others."""
+    shown = [law for law in laws if law.worse < WORSE][:MOST_LAWS]
+    lines = [f"laws beside {region.lo:g} to {region.hi:g}", f"{'':>21}{'expected inside':>18}{'spurious':>10}{'worse':>7}"
+             "  last coefficient"]
+    lines += [f"{law.name:>21}{f'{law.expected:.1f} +- {law.error:.1f}':>18}{law.spurious:>+10.1f}{law.worse:>7.1f}"
+              + ("" if law.p_better is None else f"  p = {law.p_better:.2g}") for law in shown]
+    if rest := laws[len(shown):]:
+        lines.append(f"{len(rest)} further laws, worse by {rest[0].worse:.1f} or more")
+    return lines
+
+
 @dataclass(frozen=True, eq=False)
 class ScanResult(Result):
     """All windows of a scan.
@@ -236,9 +249,7 @@ class ScanResult(Result):
                          f"{window.z_local:>6.1f} {window.z_global:>7.1f}  {remark}".rstrip())
         told = [f"{w.region.lo:g} to {w.region.hi:g}: {w.beside}" for w in self.windows if w.beside]
         best = self.best
-        laws = [f"laws of all events beside {best.region.lo:g} to {best.region.hi:g}: expected inside (spurious signal:"
-                " more than by the best law), -2 ln L + 2 per coefficient above the best, likelihood-ratio test",
-                *map(str, best.before.laws[:MOST_LAWS])] if best.before.laws else []
+        laws = _law_table(best.region, best.before.laws) if best.before.laws else []
         return "\n".join([*self.notes, *lines, *told, *laws, f"the cut: {best.sculpting}", self.summary()])
 
     def facts(self) -> dict[str, Any]:
