@@ -158,8 +158,8 @@ def doubts(before: BumpFit, fit: BumpFit, shape: Sculpting, claimed: bool) -> li
 def _law_table(region: SignalRegion, laws: Sequence[LawFit]) -> list[str]:
     """Laws of the spectrum beside a window that the data do not tell apart, with their tests; how many others."""
     shown = [law for law in laws if law.worse < WORSE][:MOST_LAWS]
-    lines = [f"laws beside {region.lo:g} to {region.hi:g}", f"{'':>21}{'expected inside':>18}{'spurious':>10}{'worse':>7}"
-             "  last coefficient"]
+    lines = [f"laws beside {region.lo:g} to {region.hi:g}",
+             f"{'':>21}{'expected inside':>18}{'spurious':>10}{'worse':>7}  last coefficient"]
     lines += [f"{law.name:>21}{f'{law.expected:.1f} +- {law.error:.1f}':>18}{law.spurious:>+10.1f}{law.worse:>7.1f}"
               + ("" if law.p_better is None else f"  p = {law.p_better:.2g}") for law in shown]
     if rest := laws[len(shown):]:
