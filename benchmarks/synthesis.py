@@ -111,10 +111,10 @@ def errors(x: Tensor, truth: Tensor) -> Facts:
     return {name: round(value, 4) for name, value in out.items()}
 
 
-def synthesised(model: MicrocanonicalModel, seeds: int) -> tuple[Tensor, Facts]:
-    """Maps of seeds 0 ... and CPU seconds per map, largest energy, evaluations."""
+def synthesised(model: MicrocanonicalModel, seeds: int, first: int = 0) -> tuple[Tensor, Facts]:
+    """Maps of seeds first, first + 1 ... and CPU seconds per map, largest energy, evaluations."""
     start = time.process_time()
-    found = [model.synthesise(1, generator(seed))[0] for seed in range(seeds)]
+    found = [model.synthesise(1, generator(first + seed))[0] for seed in range(seeds)]
     cpu = (time.process_time() - start) / seeds
     return torch.stack([f.x for f in found])[:, 0], {
         "cpu_s": round(cpu, 1), "energy": max(f.loss for f in found), "evaluations": found[0].evaluations,
@@ -244,31 +244,46 @@ def dust_gaps(o: Options) -> Facts:
            "increment_kurtosis_filled": tails(maps), "increment_kurtosis_constrained_gaussian": tails(gauss)}
 
 
+def gap_patches(seed: int) -> dict[str, Tensor]:
+    """What stands in 20 gaps, filled in several ways or true, and "real" patches cut elsewhere in the maps."""
+    maps, hole = filamentary_field(20, 96, seed=7 + seed).values.log(), torch.ones(96, 96)
+    hole[32:64, 32:64] = 0
+
+    def filled(iterations: int, noises: range) -> Tensor:
+        return torch.cat([synthesised(fitted(x[None], mask=hole, inpaint=True, iterations=iterations), 1, i)[0]
+                          for x, i in zip(maps, noises or [0] * 20)])  # fmt: skip
+
+    own, same = range(1000 * (1 + seed), 1000 * (1 + seed) + 20), range(0)
+    sets = {
+        "filled": filled(40, own), "start": filled(1, own), "start_of_one_noise": filled(1, same), "true": maps,
+        "random_phases": torch.cat([surrogates(x, 1, i) for x, i in zip(maps, own)]),
+        "real": torch.cat([maps.roll(shift, (1, 2)) for shift in ((0, 48), (48, 0), (48, 48))]),
+    }  # fmt: skip
+    return {name: x[:, 32:64, 32:64] for name, x in sets.items()}
+
+
+def gap_facts(sets: dict[str, Tensor]) -> Facts:
+    """p of the judge against the real patches, and the power in eight bands over theirs."""
+    facts: Facts = {"gaps": len(sets["true"])}
+    mean = power_spectrum(sets["real"], bins=8, periodic=False).power.mean(0)
+    for name, x in sets.items():
+        if name != "real":
+            ratio = power_spectrum(x, bins=8, periodic=False).power / mean
+            facts[f"judge_p_{name}"] = judged(sets["real"], x)
+            facts[f"power_{name}"] = [f"{m:.2f} +- {e:.2f}" for m, e in
+                                      zip(ratio.mean(0), ratio.std(0) / len(ratio) ** 0.5)]  # fmt: skip
+    return facts
+
+
 def bench_gaps(o: Options) -> Iterator[Facts]:
     if o.part in (None, o.seeds):
         yield dust_gaps(o)
-    hole = torch.ones(96, 96)
-    hole[32:64, 32:64] = 0
-    for seed in o.chosen(range(o.seeds)):  # against patches cut elsewhere, and what truly stood there
-        many = filamentary_field(20, 96, seed=7 + seed).values.log()
-        filled = torch.stack([synthesised(fitted(x[None], mask=hole, inpaint=True, iterations=40), 1)[0][0]
-                              for x in many])  # fmt: skip
-        real = torch.cat([many.roll(shift, (1, 2))[:, 32:64, 32:64] for shift in ((0, 48), (48, 0), (48, 48))])
-        inside = {"filled": filled, "true": many, "random phases": torch.cat([surrogates(x, 1) for x in many])}
-        yield {"gaps": 20, "seed": seed, **{f"judge_p_{name}": judged(real, x[:, 32:64, 32:64])
-                                           for name, x in inside.items()}}  # fmt: skip
-
-
-    if o.part in (None, o.seeds + 1):
-        many = filamentary_field(20, 96, seed=7).values.log()[:14]
-        sets = {"start": 1, "filled": 40}
-        inside = {name: torch.stack([synthesised(fitted(x[None], mask=hole, inpaint=True, iterations=n), 1)[0][0]
-                                     for x in many]) for name, n in sets.items()} | {"true": many}  # fmt: skip
-        real = torch.cat([many.roll(shift, (1, 2))[:, 32:64, 32:64] for shift in ((0, 48), (48, 0), (48, 48))])
-        power = {name: power_spectrum(x[:, 32:64, 32:64], bins=8, periodic=False).power.mean(0)
-                 for name, x in inside.items()}  # fmt: skip
-        elsewhere = power_spectrum(real, bins=8, periodic=False).power.mean(0)
-        yield {f"power_{name}_over_elsewhere": [round(float(v), 2) for v in p / elsewhere] for name, p in power.items()}
+    every = []
+    for seed in o.chosen(range(o.seeds)):
+        every.append(gap_patches(seed))
+        yield {"seed": seed, **gap_facts(every[-1])}
+    if o.part is None:
+        yield {"seed": "all", **gap_facts({name: torch.cat([sets[name] for sets in every]) for name in every[0]})}
 
 
 def judged(real: Tensor, other: Tensor) -> float:
@@ -295,9 +310,10 @@ def bench_canvas(o: Options) -> Iterator[Facts]:
     for seed in o.chosen(range(o.seeds)):
         examples = filamentary_field(8, 64, seed=70 + seed).values.log()
         real = filamentary_field(96, 64, seed=170 + seed).values.log()
-        maps = torch.cat([synthesised(fitted(x[None], canvas=(128, 128), iterations=30), 1)[0] for x in examples])
+        maps = torch.cat([synthesised(fitted(x[None], canvas=(128, 128), iterations=30), 1, 8 * seed + i)[0]
+                          for i, x in enumerate(examples)])  # fmt: skip
         sets = {"real": real, "canvas": torch.cat([maps[:, :64, :64], maps[:, 64:, 64:]]),
-                "random_phases": torch.cat([surrogates(x, 8) for x in examples])}  # fmt: skip
+                "random_phases": torch.cat([surrogates(x, 8, 100 + i) for i, x in enumerate(examples)])}  # fmt: skip
         yield {"of": "filaments 64 -> 128", "seed": seed, **filament_facts(sets)}
         sets["canvas"] = torch.cat([maps[:, 32 * i : 32 * i + 32, 32 * i : 32 * i + 32] for i in range(4)])
         sets["examples"] = torch.cat([examples[:, a : a + 32, b : b + 32] for a in (0, 32) for b in (0, 32)])
@@ -311,9 +327,11 @@ def bench_canvas(o: Options) -> Iterator[Facts]:
     }  # fmt: skip
     for place, (name, (examples, options)) in enumerate(ways.items(), o.seeds):
         if o.part in (None, place):
-            maps = torch.cat([synthesised(fitted(x[None], iterations=60, **options), 1)[0] for x in examples])
-            yield {"of": f"dust, {name}", **filament_facts({"real": real, "canvas": quarters(maps),
-                   "random_phases": torch.cat([quarters(surrogates(x, 4)) for x in skies])})}  # fmt: skip
+            maps = torch.cat([synthesised(fitted(x[None], iterations=60, **options), 1, i)[0]
+                              for i, x in enumerate(examples)])  # fmt: skip
+            yield {"of": f"dust, {name}", **filament_facts({
+                   "real": real, "canvas": quarters(maps),
+                   "random_phases": quarters(torch.cat([surrogates(x, 4, 100 + i) for i, x in enumerate(skies)]))})}
 
 
 def quarters(maps: Tensor) -> Tensor:
