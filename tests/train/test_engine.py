@@ -68,6 +68,38 @@ def test_each_objective_reaches_its_minimum_and_moves_only_its_own_parameters():
     assert len(history.steps) == len(history.scores) == 20
 
 
+class Turned(torch.autograd.Function):
+    """x, whose gradient is the right one and lies in memory column by column, as that of a convolution may."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.t().contiguous().t()
+
+
+class Square(Two):
+    """A matrix that moves to its target, through ``Turned``."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+        self.a, self.target = torch.nn.Parameter(torch.zeros(2, 3)), torch.tensor([[0.1, -0.2, 0.3], [-0.4, 0.5, 0.6]])
+
+    def objectives(self):
+        return [Objective("square", [self.a], self.loss, 0.05)]
+
+    def loss(self, batch, noise):
+        return (Turned.apply(self.a) - self.target).square().sum()
+
+
+def test_gradients_meet_their_own_parameters_however_they_lie_in_memory():
+    model = Square()
+    train(model, Batch(rows()), None, Plan(steps=400, batch=100, ema=0.0))
+    assert torch.allclose(model.a, model.target, atol=0.05)
+
+
 def test_a_plan_without_an_end_is_refused():
     with pytest.raises(OptionError, match="the plan has no end"):
         train(Two(), Batch(rows()), None, Plan(batch=10))

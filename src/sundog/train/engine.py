@@ -162,7 +162,8 @@ class _Loop:
     def _descend(self, objective: Objective, optimiser: torch.optim.Optimizer) -> None:
         parameters, gradients = list(objective.parameters), self._gradients(objective)
         for p, g in zip(parameters, gradients):
-            p.grad = g
+            # The fused step pairs numbers as they lie in memory, and does not look at strides.
+            p.grad = g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
         if objective.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, objective.clip_norm)
         optimiser.step()
