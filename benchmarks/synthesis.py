@@ -263,12 +263,13 @@ def gap_patches(seed: int) -> dict[str, Tensor]:
 
 
 def gap_facts(sets: dict[str, Tensor]) -> Facts:
-    """p of the judge against the real patches, and the power in eight bands over theirs."""
+    """p of the judge against the real patches, power in eight bands over theirs, spread of its logarithm."""
     facts: Facts = {"gaps": len(sets["true"])}
     mean = power_spectrum(sets["real"], bins=8, periodic=False).power.mean(0)
     for name, x in sets.items():
+        ratio = power_spectrum(x, bins=8, periodic=False).power / mean
+        facts[f"spread_of_log_power_{name}"] = [round(float(v), 2) for v in ratio.log().std(0)]
         if name != "real":
-            ratio = power_spectrum(x, bins=8, periodic=False).power / mean
             facts[f"judge_p_{name}"] = judged(sets["real"], x)
             facts[f"power_{name}"] = [f"{m:.2f} +- {e:.2f}" for m, e in
                                       zip(ratio.mean(0), ratio.std(0) / len(ratio) ** 0.5)]  # fmt: skip
