@@ -79,7 +79,7 @@ def ranode(given: argparse.Namespace) -> None:
     optimizer = torch.optim.AdamW([*flow.parameters(), u], lr=3e-4)
     state: dict[str, Any] = {"losses": [], "w": [], "best": [], "cpu": 0.0}
     if path.exists():
-        state = torch.load(path, weights_only=False)
+        state = torch.load(path)
         flow.load_state_dict(state["flow"])
         optimizer.load_state_dict(state["optimizer"])
         u.data = state["u"]

@@ -25,20 +25,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+from doors_data import FRAME, MAP, NAMES, Case, X, half
+from doors_maps import images, skies
 
 import sundog
 from sundog.errors import SundogError
-
-RNG = np.random.default_rng(0)
-NAMES = ("m_jj", "tau21", "pt")
-X = np.round(np.c_[RNG.uniform(3, 5, 40), RNG.uniform(0, 1, 40), RNG.exponential(800, 40)], 4)
-FRAME = pd.DataFrame(X, columns=list(NAMES))
-MAP = RNG.normal(size=(24, 30)).astype("f4")
-SKY = RNG.normal(size=(3, 768)).astype("f4")
-
-# Group, label, what makes the file and reads it, and the check of the answer, the words of the error, or either.
-Check = Callable[[Any], bool]
-Case = tuple[str, str, Callable[[Path], Any], Check | str | tuple[Check, str]]
 
 
 def table(data: Any, names: tuple[str, ...] = NAMES, note: str = "", x: np.ndarray = X) -> bool:
@@ -123,11 +114,6 @@ def texts() -> Iterator[Case]:
         yield group, label, written("a.csv", content), words
     yield group, "half a .gz", lambda p: written("a.csv", text())(half(p, "a.csv.gz", gzip.compress(text().encode()))) \
         and sundog.load(p / "a.csv.gz"), "cannot read"
-
-
-def half(folder: Path, name: str, content: bytes) -> Path:
-    (folder / name).write_bytes(content[: len(content) // 2])
-    return folder
 
 
 def arrays() -> Iterator[Case]:
@@ -340,8 +326,6 @@ def main() -> None:
     parser.add_argument("--each", action="store_true")
     given = parser.parse_args()
     counts: dict[str, Counter[str]] = {}
-    from doors_maps import images, skies
-
     for case in itertools.chain(texts(), arrays(), images(), skies(), ours()):
         found, seen = verdict(case)
         counts.setdefault(case[0], Counter())[found] += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from doors import MAP, RNG, SKY, Case, half
+from doors_data import MAP, RNG, SKY, Case, half
 
 import sundog
 from sundog.data.sky.healpix import pixelisation, read_healpix, reordered
