@@ -169,7 +169,8 @@ def of_cuts(seed, seconds):
 def test_windows_of_a_second_mass_have_one_global_p():
     pairs = [(0, 0.5), (0.25, 0.75), (0.5, 1)]
     p = [look_together(of_cuts(seed, pairs), 200).p_global() for seed in range(40)]
-    assert kstest(p, "uniform").pvalue > 1e-3
+    # Not too small. Larger they are: Z of a cut that says nothing scatters by 0.8, and its null is widened to one.
+    assert kstest(p, "uniform", alternative="greater").pvalue > 1e-3
     naive = [look_together(of_cuts(seed, pairs)[k : k + 1], 200).p_global() for seed in range(12) for k in range(3)]
     best = np.reshape(naive, (-1, 3)).min(1)
     assert np.mean(best) < np.mean(p), "the best of three is chosen"
