@@ -148,6 +148,16 @@ def test_a_window_of_a_map_is_one_among_the_others() -> None:
     assert torch.cat(shuffled).median() > 5
 
 
+def test_the_distance_from_one_window_is_nought_there_alone() -> None:
+    maps, around = filamentary_field(8, 48, seed=3).values.log()[:, None], torch.zeros(48, 48)
+    around[14:34, 12:32] = 1
+    local = Elsewhere.among(maps, around, 20.0, J=3, L=4, bins=8, levels=4, smoothings=(0.0,), accuracy="fast",
+                            isotropic=True)  # fmt: skip
+    found = torch.stack([local.towards((i + 0.5) / 8).energies(maps) for i in range(8)])
+    assert found.diagonal().max() < 1e-3 < 0.5 < (found + torch.eye(8) * 9).min()
+    assert local.energies(maps).min() > 0.2  # their mean is none of them
+
+
 def test_a_lone_missing_pixel_has_a_window() -> None:
     valid, pulls = torch.ones(48, 48, dtype=torch.bool), []
     valid[20, 30] = False

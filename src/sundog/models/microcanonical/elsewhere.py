@@ -6,6 +6,7 @@ up for there. Here both are averages over a window: that around the gap, and the
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -73,9 +74,18 @@ class Elsewhere:
         with torch.no_grad():
             self.places = [[level_thresholds(s, self._levels) for s in smoothed_pyramid(x - x.mean(), self.smoothings)]
                            for x in maps.unbind(1)] if self._levels and self.smoothings else []
-            measured = (v.flatten(0, 1) for v in self._measured(maps, other, regions))
-            self.targets = [(v.mean(0), v.std(0)) for v in measured]
+            self.every = [v.flatten(0, 1) for v in self._measured(maps, other, regions)]
+            self.targets = [(v.mean(0), v.std(0)) for v in self.every]
         return self
+
+    def towards(self, share: float) -> Elsewhere:
+        """The same distance from one window, that at ``share`` in [0, 1) of them, and not from their mean.
+
+        Gaps that are filled each towards a window of its own differ as windows do; towards the mean, too little.
+        """
+        one, place = copy.copy(self), int(share * self.windows)
+        one.targets = [(v[place], std) for v, (_, std) in zip(self.every, self.targets)]
+        return one
 
     def energies(self, x: Tensor) -> Tensor:
         """Mean squared pull, of scattering statistics, bands and levels alike, of maps (n, channels, ny, nx): (n,)."""

@@ -186,12 +186,13 @@ class MicrocanonicalModel(Model):
         total = math.ceil(n / size) * size if self.options.mean_field else n  # ensembles are whole, whatever n is
         found: list[Descent] = []
         for first in range(0, total, size):
-            start = self.constraints.start(noise.part(first, min(size, total - first)))
+            part = noise.part(first, min(size, total - first))
+            start = self.constraints.start(part)
             if fixed is None:
                 found += self._one_batch(start, self._room(), progress)
             else:
-                found += [self._filled(one, held.to(one), valid, progress)
-                          for one, held in zip(start, fixed[first:])]  # fmt: skip
+                found += [self._filled(one, held.to(one), valid, float(share), progress)
+                          for one, held, share in zip(start, fixed[first:], part.uniform())]  # fmt: skip
         _say_if_stuck(found[:n])
         return found[:n]
 
@@ -233,10 +234,12 @@ class MicrocanonicalModel(Model):
         (joint,) = descend_rows(lambda part, _: mean_field_energy(features, part[0], at_once)[None], x[None], **budget)
         return [replace(joint, x=own) for own in joint.x]
 
-    def _filled(self, start: Tensor, held: Tensor, valid: Tensor, progress: Progress | None) -> Descent:
+    def _filled(
+        self, start: Tensor, held: Tensor, valid: Tensor, pick: float, progress: Progress | None
+    ) -> Descent:  # fmt: skip
         """One map (channels, *grid) with new values in its gap; it starts as a constrained Gaussian field.
 
-        A map is moved until the window around its gap is one among the windows elsewhere in it (`Elsewhere`). Where too
+        A map is moved until the window around its gap is like one, picked, of the windows elsewhere in it. Where too
         few windows are whole, and for lines and cubes, the statistics of the whole field are met instead: its own, and
         those of the examples for the share of the gap. Those hardly see the seam, so a weak pull towards the start, in
         units of its variance at each frequency, keeps it out.
@@ -258,6 +261,7 @@ class MicrocanonicalModel(Model):
                 isotropic=o.isotropic, bins=o.bins, levels=o.levels, smoothings=o.smoothings,
             )  # fmt: skip
             if local.windows >= FEWEST:
+                local = local.towards(pick)
                 (found,) = descend_rows(lambda part, rows: local.energies(torch.where(valid, known, part)), x[None],
                                         target=CLOSE, **self._budget(1, progress))
                 return replace(found, x=torch.where(valid, held, self._outward(found.x[None])[0]))
