@@ -56,6 +56,18 @@ def test_maps_and_page_are_written(folder: Path, capsys: pytest.CaptureFixture[s
     assert len(payload["rows"]) > 5
 
 
+def test_patches_come_back_as_rows(folder: Path) -> None:
+    mixtures = sundog.load(folder / "noise.npz").values[:3] + sundog.load(folder / "truth.npz").values
+    Dataset.from_arrays(mixtures, units="uK", periodic=True).save(folder / "patches.npz")
+    out = folder / "out.npz"
+    words = ["separate", str(folder / "patches.npz"), "-c", str(folder / "noise.npz"), "--patches", "--out", str(out)]
+    assert main([*words, "--report", str(folder / "out.html"), *QUICK]) == 0
+    found = sundog.load(out)
+    assert found.names == ("signal", "residual") and found.units == ("uK",) * 2
+    assert torch.allclose(found.values.sum(1), mixtures.reshape(3, 32, 32), atol=1e-4)
+    assert "map 3 of 3" in (folder / "out.html").read_text()
+
+
 @pytest.mark.slow
 def test_named_contaminations_and_losses(folder: Path) -> None:
     noise, out = folder / "noise.npz", folder / "out.npz"

@@ -32,6 +32,8 @@ def separate(
     loss: Annotated[list[str] | None, typer.Option(
         "--loss", "-l", help="match, residual, independence; may be repeated. Default: match.")] = None,
     method: Annotated[str, typer.Option(help="bias, average or diffusive.")] = "bias",
+    patches: Annotated[bool, typer.Option(
+        "--patches", help="The maps of the mixture are patches of one kind of sky, matched together.")] = False,
     periodic: Annotated[bool | None, typer.Option(
         "--periodic/--open", help="Whether maps wrap around; default: what the file says, else open.")] = None,
     repeats: Annotated[int, typer.Option(min=0, help="Further solutions; they measure which structures are real.")] = 0,
@@ -73,7 +75,7 @@ def separate(
     if of_the_sphere(mixture):
         raise OptionError("separation works on flat maps", got=f"{files[0].name}, the whole sky", expected="patches",
                           do=f"cut it first: sundog sky project {files[0]} --out patches.npz; --back joins them again")
-    sources = _sources(mixture, contamination or [], files[1:], observed)
+    sources = _sources(mixture, contamination or [], files[1:], observed, patches)
     with resumable(f"the separation to {out}"):
         found = sundog.separate(
             mixture, sources, _losses(loss or ["match"], ancillary), seed=seed, J=octaves, method=method,
@@ -81,10 +83,10 @@ def separate(
             mask=None if valid is None else torch.as_tensor(valid).reshape(mixture.values.shape[-2:]),
             update=None if update is None else torch.as_tensor(
                 load(update, kind="images", say=False).values.reshape(mixture.values.shape[-2:])),
-            repeats=repeats, eras=eras, iterations=iterations, draws=draws, progress=None if quiet else _Line(),
-            keep=out.with_name(f"{out.name}.descents"),
+            patches=patches, repeats=repeats, eras=eras, iterations=iterations, draws=draws,
+            progress=None if quiet else _Line(), keep=out.with_name(f"{out.name}.descents"),
         )  # fmt: skip
-    _save(found, mixture, out)
+    _save(found, mixture, out, patches)
     if report is not None:
         from sundog.reports.pages.separation import write_page
 
@@ -112,7 +114,7 @@ class _Line:
         typer.echo(f"\rstep {self.steps}, loss {loss:.3f} (1 is expected) ", err=True, nl=False)
 
 
-def _sources(mixture: Dataset, named: list[str], more: list[Path], observed: Path | None) -> Any:
+def _sources(mixture: Dataset, named: list[str], more: list[Path], observed: Path | None, patches: bool) -> Any:
     """What `sundog.separate` takes: maps, a dictionary of maps, or a generator fitted on one patch."""
     from sundog.cli.options import load
     from sundog.tasks.separation import Observed
@@ -124,7 +126,8 @@ def _sources(mixture: Dataset, named: list[str], more: list[Path], observed: Pat
     if more:
         last = (named[-1].rpartition("=")[0] or "contamination") if named else "contamination"
         groups.setdefault(last, []).extend(str(path) for path in more)
-    found: dict[str, Any] = {name: _stack(paths, mixture) for name, paths in groups.items()}
+    found: dict[str, Any] = {name: _stack(paths, mixture.values.shape[int(patches) : -2].numel())
+                             for name, paths in groups.items()}
     if observed is not None:
         size = mixture.values.shape
         found["observed"] = Observed(load(observed, kind="images"), (size[-2], size[-1]))
@@ -134,12 +137,11 @@ def _sources(mixture: Dataset, named: list[str], more: list[Path], observed: Pat
     return found if len(found) > 1 else next(iter(found.values()))
 
 
-def _stack(paths: list[str], mixture: Dataset) -> Any:
+def _stack(paths: list[str], channels: int) -> Any:
     """Maps of one contamination, from one file of many maps, a pattern, a folder, or many files."""
     import sundog
 
     one = sundog.load(paths[0] if len(paths) == 1 else paths, kind="images")
-    channels = mixture.values.shape[:-2].numel()
     if channels > 1 and one.values.shape[:-2].numel() % channels == 0:
         return one.values.reshape(-1, channels, *one.values.shape[-2:])  # cubes are read as stacks of maps
     return one
@@ -157,8 +159,8 @@ def _losses(words: list[str], ancillary: Path | None) -> list[Loss]:
     return [known[word]() for word in words] + extra
 
 
-def _save(found: Separation, mixture: Dataset, out: Path) -> None:
-    """Signal, residual, components and repeats as channels of one map, in the unit of the mixture."""
+def _save(found: Separation, mixture: Dataset, out: Path, patches: bool) -> None:
+    """Signal, residual, components and repeats as channels of one map (of every patch), in the unit of the mixture."""
     import torch
 
     from sundog.data.dataset import Dataset
@@ -167,12 +169,12 @@ def _save(found: Separation, mixture: Dataset, out: Path) -> None:
     maps |= {f"repeat{i + 1}": other for i, other in enumerate(found.repeats)}
     planes, names = [], []
     for name, x in maps.items():
-        channels = x.reshape(-1, *x.shape[-2:])
+        channels = x.reshape(len(x) if patches else 1, -1, *x.shape[-2:])
         planes.append(torch.nan_to_num(channels))  # a Dataset holds no NaN; masked pixels become 0
-        names += [name] if len(channels) == 1 else [f"{name}_{word}" for word in mixture.names]
+        names += [name] if channels.shape[1] == 1 else [f"{name}_{word}" for word in mixture.names]
     units = [mixture.units[0] if mixture.units else ""] * len(names)
     kept = {name: mixture.provenance[name] for name in ("wcs",) if name in mixture.provenance}
-    Dataset.from_arrays(torch.cat(planes)[None], names=names, units=units, pixel_arcmin=mixture.pixel_arcmin,
+    Dataset.from_arrays(torch.cat(planes, 1), names=names, units=units, pixel_arcmin=mixture.pixel_arcmin,
                         periodic=mixture.periodic, provenance=kept).save(out)  # fmt: skip
 
 

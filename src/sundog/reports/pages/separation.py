@@ -121,9 +121,9 @@ def trust_figure(found: Separation) -> Figure:
 
 def pictures(found: Separation, truth: Tensor | None, unit: str, pixel_arcmin: float | None) -> Iterator[Picture]:
     """The pictures of the page, in reading order."""
-    channels = found.signal.shape[0] if found.signal.ndim == 3 else 1
+    channels, word = found.signal.shape[:-2].numel(), "channel" if found.phi.patches == 1 else "map"
     for channel in range(min(channels, CHANNELS_SHOWN)):
-        name = f", channel {channel + 1} of {channels}" if channels > 1 else ""
+        name = f", {word} {channel + 1} of {channels}" if channels > 1 else ""
         yield picture_of(f"Maps{name}", maps_figure(found, truth, channel, unit),
                          "One colour scale for all maps of the signal, one for all of the contamination. The recovered "
                          "map is one plausible map, not a mean: look at it, measure it, do not subtract it.")
@@ -183,4 +183,4 @@ def _rows(found: Separation, truth: Tensor | None, channel: int) -> Iterator[lis
 
 
 def _one(x: Tensor, channel: int) -> np.ndarray:
-    return (x if x.ndim == 2 else x[channel]).detach().cpu().numpy()
+    return x.reshape(-1, *x.shape[-2:])[channel].detach().cpu().numpy()

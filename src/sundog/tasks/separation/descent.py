@@ -14,9 +14,9 @@ from sundog.solve.descend import Descent, Progress, descend
 from sundog.tasks.separation.journal import Journal
 from sundog.tasks.separation.losses import Loss, Match, Measure
 from sundog.tasks.separation.phi import Statistics
+from sundog.tasks.separation.sources import Draw
 
 EXPECTED = 1.0  # of a mean of squared pulls at the truth; going lower fits the noise
-Draw = Callable[[int, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)

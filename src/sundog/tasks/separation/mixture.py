@@ -48,6 +48,7 @@ def separate(
     mask: Any = None,
     update: Any = None,
     regions: Any = None,
+    patches: bool = False,
     method: str = "bias",
     draws: int = 64,
     eras: int = 5,
@@ -61,8 +62,8 @@ def separate(
 
     Parameters
     ----------
-    d : (ny, nx) mixture, or (C, ny, nx) for C channels (Stokes Q and U); an array, or a Dataset of one sample.
-        Integers become float64. NaN is allowed where ``mask`` is 0.
+    d : (ny, nx) mixture, or (C, ny, nx) for C channels (Stokes Q and U); an array, or a Dataset of one sample. With
+        ``patches``, (P, ny, nx) or (P, C, ny, nx). Integers become float64. NaN is allowed where ``mask`` is 0.
     contaminations : (m, [C,] ny, nx) maps, or a Dataset of them; or a function (n, generator) -> (n, [C,] ny, nx); or
         a fitted run, whose ``sample(n, seed=...)`` draws them; or a dictionary {name: one of these} for several
         contaminations at once. In the unit of d, with their mean.
@@ -79,6 +80,9 @@ def separate(
     update : (ny, nx), 0 where d is clean: the signal is d there, draws are set to 0, and statistics see both. Elsewhere
         pixels move. All of them when None.
     regions : (R, ny, nx) weights; every region is matched alone, for contaminations and skies that are not stationary.
+    patches : whether the first axis of d counts patches of one kind of sky. All are solved for at once, and statistics
+        are matched in the mean over patches: chance correlations fall as 1 / sqrt(P). Contaminations are those of one
+        patch, and independent between patches; mask, update and regions hold for each; maps of losses have P in front.
     method, draws, eras, iterations, polish : how the solution is sought, see `Schedule`. Fewer draws are used if fewer
         maps are given.
     repeats : further solutions from other seeds.
@@ -106,20 +110,22 @@ def separate(
     if not losses:
         raise OptionError("no loss", got="an empty list", expected="e.g. [Match()]", do="leave losses out")
     one_of(start, STARTS, "start")
-    data, flat = _mixture(d, mask)
-    shape = (int(data.shape[-2]), int(data.shape[-1]))
+    data, size = _mixture(d, mask, patches)
+    P, C, shape = data.shape[0], data.shape[1], (int(data.shape[-2]), int(data.shape[-1]))
     domain = Domain(shape, _boundary(d, boundary), _mask(mask, shape), _regions(regions))
     J = default_octaves(shape, domain.boundary != "periodic") if J is None else J
-    phi = Statistics(domain, J, L, bins, isotropic=isotropic, accuracy=accuracy, levels=levels if domain.whole else 0)
+    phi = Statistics(domain, J, L, bins, isotropic=isotropic, accuracy=accuracy, levels=levels if domain.whole else 0,
+                     patches=P)  # fmt: skip
     schedule = Schedule(method, draws, eras, iterations, polish)
     centre, unit = _scale(data, domain.mask)
+    data = data.flatten(0, 1)
     units = d.units if isinstance(d, Dataset) else ()
-    whole, parts = sources(contaminations, (data.shape[0], *shape), unit, units)
+    whole, parts = sources(contaminations, (C, *shape), unit[:C], units, P)
     standard = (data - centre) / unit
     phi.set_levels(standard)
     ready = [loss.prepared(standard, centre, unit) for loss in losses]
     journal = Journal(None if keep is None else Path(keep), (
-        standard, domain, update, J, L, bins, isotropic, accuracy, levels, schedule, ready))
+        standard, domain, update, P, J, L, bins, isotropic, accuracy, levels, schedule, ready))
     free = None if update is None else _free(update, shape, parts)
     draw = whole if free is None else lambda n, generator: whole(n, generator) * free
     problem = Problem(phi, standard, draw, ready, schedule, free, progress, journal)
@@ -127,7 +133,8 @@ def separate(
     for i in range(1 + repeats):
         generator = stream(seed, "separation", i)
         noise = draw(draws, generator)
-        first = STARTS[start](standard, noise, bins, domain.boundary == "periodic", generator)
+        first = STARTS[start](standard.unflatten(0, (P, C)), noise[:, :C], bins, domain.boundary == "periodic",
+                              generator).flatten(0, 1)  # fmt: skip
         first = first if free is None else torch.where(free, first, standard)
         solutions.append(problem.solve(first, generator))
     found = [solution.u for solution in solutions]
@@ -142,7 +149,7 @@ def separate(
 
     def shown(x: Tensor) -> Tensor:
         x = x if domain.mask is None else torch.where(domain.mask.to(x) != 0, x, torch.nan)
-        return x[..., 0, :, :] if flat else x
+        return x.reshape(*x.shape[:-3], *size)
 
     journal.close()
     signals = torch.stack(found) * unit + centre
@@ -153,33 +160,37 @@ def separate(
     )  # fmt: skip
 
 
-def _mixture(d: Any, mask: Any) -> tuple[Tensor, bool]:
-    """The mixture (C, ny, nx), missing pixels filled, and whether it came as one map."""
+def _mixture(d: Any, mask: Any, patches: bool) -> tuple[Tensor, tuple[int, ...]]:
+    """The mixture (P, C, ny, nx), missing pixels filled, and the shape in which results leave."""
     d = d.values if isinstance(d, Dataset) else d
     d = torch.as_tensor(d if isinstance(d, Tensor) else np.asarray(d))
-    while d.ndim > 3 and len(d) == 1:
+    while not patches and d.ndim > 3 and len(d) == 1:
         d = d[0]
-    if d.ndim not in (2, 3) or (d.ndim == 3 and d.shape[0] > MOST_CHANNELS):
-        raise ShapeError("the mixture is not one map", got=tuple(d.shape),
-                         expected=f"(ny, nx), or up to {MOST_CHANNELS} channels", do="pass d[0]")
-    flat = d.ndim == 2 or d.shape[0] == 1
-    d = d.reshape(-1, *d.shape[-2:])
+    one = d.shape[int(patches) :]  # of a patch
+    if len(one) not in (2, 3) or (len(one) == 3 and one[0] > MOST_CHANNELS):
+        expected = f"(ny, nx), or up to {MOST_CHANNELS} channels" + ", for every patch" * patches
+        raise ShapeError("the mixture is not one map", got=tuple(d.shape), expected=expected,
+                         do="pass d[0]; many patches of one kind of sky: patches=True, or sundog separate --patches")
+    one = one[1:] if len(one) == 3 and one[0] == 1 else one
+    size = (*d.shape[: int(patches)], *one)
+    d = d.reshape(len(d) if patches else 1, -1, *d.shape[-2:])
     if not d.is_floating_point():
         d = d.double()
     known = _mask(mask, (int(d.shape[-2]), int(d.shape[-1])))
     if known is not None:
         d = filled(torch.where(known != 0, d, torch.zeros_like(d)), known)
     d = checked_images(d)
-    return d if d.dtype == torch.float32 else d.double(), flat
+    return d if d.dtype == torch.float32 else d.double(), size
 
 
 def _scale(data: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Centre and unit (C, 1, 1) of the known pixels."""
-    known = data.flatten(1) if mask is None else data[:, mask != 0]
-    centre, unit = known.mean(1)[:, None, None], known.std(1)[:, None, None]
-    if not bool((unit > 0).all()):
+    """Centre and unit (P C, 1, 1) of the known pixels; patches share the unit of a channel."""
+    known = data.flatten(2) if mask is None else data[..., mask != 0]
+    width = known.std(2)
+    if not bool((width > 0).all()):
         raise DataError("a constant mixture", got="one value", expected="a map that varies", do="check the map")
-    return centre, unit
+    unit = width.square().mean(0).sqrt().expand_as(width)
+    return known.mean(2).reshape(-1, 1, 1), unit.reshape(-1, 1, 1)
 
 
 def _boundary(d: Any, boundary: str) -> str:

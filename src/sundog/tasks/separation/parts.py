@@ -10,11 +10,11 @@ from torch import Tensor
 from sundog.solve.descend import descend
 from sundog.tasks.separation.descent import EXPECTED, Schedule
 from sundog.tasks.separation.phi import Statistics, measured, spread
-from sundog.tasks.separation.sources import Source
+from sundog.tasks.separation.sources import Draw
 
 
 def split(
-    phi: Statistics, r: Tensor, parts: Mapping[str, Source], schedule: Schedule, generator: torch.Generator
+    phi: Statistics, r: Tensor, parts: Mapping[str, Draw], schedule: Schedule, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Maps (C, ny, nx) that add up to r, each with the statistics of its draws.
 

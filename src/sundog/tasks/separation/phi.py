@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sundog.errors import ShapeError
 from sundog.statistics.maps.bands import BandPowers
 from sundog.statistics.maps.levels import level_fractions, level_thresholds, smoothed_pyramid
 from sundog.statistics.maps.morphology import gaussian_smooth
@@ -58,7 +59,8 @@ class Statistics:
     """Phi of maps (n, C, ny, nx) as (n, K): scattering covariances, band powers and, if wanted, level fractions.
 
     Several channels add the covariances and the band powers between them. On masked or open maps band powers are those
-    of the map under a smooth window.
+    of the map under a smooth window. Patches (n, P C, ny, nx), C channels of each in turn, are measured one by one, and
+    the mean over them is returned.
 
     Parameters
     ----------
@@ -66,13 +68,14 @@ class Statistics:
     J, L, isotropic, accuracy : of `ScatteringCovariance`
     bins : logarithmic bands of the spectrum
     levels : thresholds per one-point distribution of the smoothed maps; 0 for none; periodic maps only
+    patches : P
     """
 
     def __init__(
         self, domain: Domain, J: int, L: int = 4, bins: int = 20, *,
-        isotropic: bool = True, accuracy: str = "fast", levels: int = 0,
+        isotropic: bool = True, accuracy: str = "fast", levels: int = 0, patches: int = 1,
     ) -> None:  # fmt: skip
-        self.domain = domain
+        self.domain, self.patches = domain, patches
         self.covariance = ScatteringCovariance(
             domain.shape, J, L, isotropic=isotropic, accuracy=accuracy,
             boundary=domain.boundary, mask=domain.mask, regions=domain.regions,
@@ -85,11 +88,12 @@ class Statistics:
 
     @property
     def modes(self) -> Tensor:
-        """Independent modes (b,) of each band, fewer under a window: about n <w^2>^2 / <w^4>."""
+        """Independent modes (b,) of each band over all patches, fewer under a window: about n <w^2>^2 / <w^4>."""
+        modes = self.patches * self.bands.modes
         if self._windows is None:
-            return self.bands.modes
+            return modes
         w = self._windows.square()
-        return self.bands.modes * float((w.mean((-2, -1)) ** 2 / w.square().mean((-2, -1))).mean())
+        return modes * float((w.mean((-2, -1)) ** 2 / w.square().mean((-2, -1))).mean())
 
     def set_levels(self, d: Tensor) -> None:
         """Take the thresholds of the one-point distributions from the mixture (C, ny, nx)."""
@@ -97,6 +101,7 @@ class Statistics:
             self._levels = [level_thresholds(s, self._count) for s in smoothed_pyramid(d, SMOOTHINGS)]
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = self._apart(x)
         C = x.shape[1]
         pairs = [(a, b) for a in range(C) for b in range(a + 1, C)]
         if C == 1:
@@ -117,7 +122,7 @@ class Statistics:
 
     def cross(self, x: Tensor, y: Tensor) -> Tensor:
         """Phi of every pair of a channel of x (n, C, ny, nx) and one of y (n or 1, C', ny, nx): (n, K)."""
-        y = y.expand(len(x), *y.shape[1:])
+        x, y = self._apart(x), self._apart(y.expand(len(x), *y.shape[1:]))
         pairs = [(a, b) for a in range(x.shape[1]) for b in range(y.shape[1])]
         covariances = [self.covariance(x[:, a], y[:, b]).vector.flatten(1) for a, b in pairs]
         a, b = (list(side) for side in zip(*pairs))
@@ -139,8 +144,19 @@ class Statistics:
         square = ((found - target) / sigma).square()
         return torch.stack([part.mean() for part in square.split(self._split(len(square)))]).mean()
 
+    def shared(self, values: Tensor) -> Tensor:
+        """Mean over patches of values (n, P C, ...) of every map: (n, C, ...)."""
+        return values.unflatten(1, (self.patches, -1)).mean(1)
+
+    def _apart(self, x: Tensor) -> Tensor:
+        if x.shape[1] % self.patches:
+            raise ShapeError("maps and patches differ in number", got=x.shape[1], expected=self.patches,
+                             do="pass one map for each patch")
+        return x.reshape(-1, x.shape[1] // self.patches, *x.shape[2:])
+
     def _joined(self, groups: list[Tensor]) -> Tensor:
         vector = torch.cat(groups, 1)
+        vector = vector.reshape(-1, self.patches, vector.shape[1]).mean(1)
         self._sizes[str(vector.shape[1])] = tuple(g.shape[1] for g in groups)
         return vector
 

@@ -35,7 +35,7 @@ class Report:
         nothing lower was found, "converged" or "line search" (see `sundog.solve.descend.Descent`)
     eras, evaluations, seconds : what it cost
 
-    Channels and regions are averaged.
+    Channels and regions are averaged; of patches it is the mean spectrum, with its errors.
     """
 
     k: Tensor
@@ -146,14 +146,15 @@ class Separation:
 
 def trust(phi: Statistics, found: list[Tensor], noise: Tensor) -> dict[str, Tensor]:
     """The facts of `Report` per band from solutions (C, ny, nx) and draws (n, C, ny, nx)."""
-    power, contamination = phi.powers(torch.stack(found)), phi.powers(noise).mean(0)  # (s, C, R, b), (C, R, b)
-    mixed = phi.powers(found[0] + noise).std(0)
-    chance = 2 * phi.cross_powers(found[0].expand_as(noise), noise).std(0)
+    power, contamination = phi.shared(phi.powers(torch.stack(found))), phi.shared(phi.powers(noise)).mean(0)
+    mixed = phi.shared(phi.powers(found[0] + noise)).std(0)  # (s, C, R, b) and (C, R, b)
+    chance = 2 * phi.shared(phi.cross_powers(found[0].expand_as(noise), noise)).std(0)
     ratio, error, chance = (x.mean((0, 1)) for x in (power[0] / contamination, mixed / power[0], chance / power[0]))
     agreement, pairs = ratio / (1 + ratio), 1
     if len(found) > 1:
         which = [(i, j) for i in range(len(found)) for j in range(i)]
-        crossed = [phi.cross_powers(found[i], found[j]) / (power[i] * power[j]).sqrt() for i, j in which]
+        crossed = [phi.shared(phi.cross_powers(found[i], found[j])[None])[0] / (power[i] * power[j]).sqrt()
+                   for i, j in which]  # fmt: skip
         agreement, pairs = torch.stack([c.mean((0, 1)) for c in crossed]).mean(0), len(found) - 1
     spread = (1 - agreement.square()) / (phi.modes.to(agreement) * pairs).sqrt()
     return {"k": phi.bands.k, "signal_to_noise": ratio, "agreement": agreement, "agreement_error": spread,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError, ShapeError
 from sundog.statistics.samples.admission import checked_images
 
+Draw = Callable[[int, torch.Generator], Tensor]  # maps (n, C, ny, nx), or fewer
 FEWEST_DRAWS = 10  # below this the variance of a draw is itself uncertain by a third
 
 
@@ -60,17 +61,27 @@ class Source:
 class Mixed:
     """The sum of several contaminations; each call draws them anew and keeps none."""
 
-    def __init__(self, parts: Mapping[str, Source]) -> None:
-        self.parts = dict(parts)
+    def __init__(self, parts: list[Draw]) -> None:
+        self.parts = parts
 
     def __call__(self, n: int, generator: torch.Generator) -> Tensor:
-        drawn = list(self.each(n, generator).values())
+        drawn = [part(n, generator) for part in self.parts]
         fewest = min(len(part) for part in drawn)
         return torch.stack([part[:fewest] for part in drawn]).sum(0)
 
-    def each(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draws of every contamination by name."""
-        return {name: part(n, generator) for name, part in self.parts.items()}
+
+class Patches:
+    """Draws (n, P C, ny, nx) for P patches at once, from a source of one.
+
+    A source of few maps deals them out to every patch in an order of its own: the mean over patches then varies as it
+    should, by 1 / P of the variance of a map, however often one is used.
+    """
+
+    def __init__(self, one: Source, patches: int) -> None:
+        self.one, self.patches = one, patches
+
+    def __call__(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.cat([self.one(n, generator) for _ in range(self.patches)], 1)
 
 
 class Kept:
@@ -95,16 +106,15 @@ def shifted(maps: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def sources(
-    contaminations: Any, shape: tuple[int, int, int], unit: Tensor, units: tuple[str, ...]
-) -> tuple[Source | Mixed, dict[str, Source]]:
+    contaminations: Any, shape: tuple[int, int, int], unit: Tensor, units: tuple[str, ...], patches: int = 1
+) -> tuple[Draw, dict[str, Draw]]:
     """The source of the whole contamination, and the parts by name (one of them, "contamination", unless named)."""
-    if not isinstance(contaminations, Mapping):
-        one = Source(contaminations, shape, unit, units)
-        return one, {"contamination": one}
-    if not contaminations:
+    named = isinstance(contaminations, Mapping)
+    if named and not contaminations:
         raise OptionError("no contamination", got="an empty dictionary", expected="{name: draws}", do="pass one")
-    parts = {name: Source(origin, shape, unit, units) for name, origin in contaminations.items()}
-    return Mixed(parts), parts
+    parts: dict[str, Draw] = {name: Patches(Source(origin, shape, unit, units), patches)
+             for name, origin in (contaminations if named else {"contamination": contaminations}).items()}  # fmt: skip
+    return Mixed(list(parts.values())), parts
 
 
 def as_maps(maps: Any, size: tuple[int, ...] | None, what: str, channels: int | None = None) -> Tensor:

@@ -26,7 +26,8 @@ def local_start(d: Tensor, noise: Tensor, bins: int, periodic: bool, generator: 
     that of the next larger octave stands in. P_c too varies from place to place where the contaminations do. At the end
     the band powers are set to P_s. Filaments stay thin, and voids stay empty.
 
-    d (C, ny, nx), noise (n, C, ny, nx). Open maps are mirrored first, or their jumps would be taken for power.
+    d ([P,] C, ny, nx), noise (n, C, ny, nx). P patches share their powers. Open maps are mirrored first, or their jumps
+    would be taken for power.
     Source: a locally Gaussian model as in Portilla et al. 2003, IEEE Trans. Image Proc. 12, 1338, drawn from.
     """
     return _started(d, noise, bins, periodic, generator, lambda parts: _recoloured(_octaves(parts), parts))
@@ -41,12 +42,13 @@ def _started(
     d: Tensor, noise: Tensor, bins: int, periodic: bool, generator: torch.Generator, draw: Callable[[_Parts], Tensor]
 ) -> Tensor:
     """A draw from centred, periodic maps, brought back to the mixture's own size and mean."""
-    shape = d.shape[-2:]
+    shape, size = d.shape[-2:], d.shape
+    d = d.reshape(-1, *d.shape[-3:])
     if not periodic:
         d, noise = mirrored(d), mirrored(noise[:FEW])
     centre, level = d.mean((-2, -1), keepdim=True), noise.mean((-2, -1), keepdim=True)
     u = draw(_Parts(d - centre, noise - level, bins, generator))
-    return (u + centre - level.mean(0))[..., : shape[0], : shape[1]]
+    return (u + centre - level.mean(0))[..., : shape[0], : shape[1]].reshape(size)
 
 
 class _Parts:
@@ -54,11 +56,11 @@ class _Parts:
 
     def __init__(self, d: Tensor, noise: Tensor, bins: int, generator: torch.Generator) -> None:
         self.bands = BandPowers((d.shape[-2], d.shape[-1]), bins)
-        self.contamination, total = self.bands(noise).mean(0), self.bands(d)
+        self.contamination, total = self.bands(noise).mean(0), self.bands(d).mean(0)
         self.signal = torch.maximum(total - self.contamination, 1e-3 * total)
         self.d, self.noise = d, noise[:FEW]
         self.white = torch.randn(d.shape, generator=generator, dtype=d.dtype).to(d.device)
-        self.plane = (*d.shape[:-1], d.shape[-1] // 2 + 1)
+        self.plane = (*d.shape[1:-1], d.shape[-1] // 2 + 1)
 
     def wiener(self, rho: float) -> Tensor:
         """rho P_s / (rho P_s + P_c) as a half plane (C, ny, nx // 2 + 1)."""
@@ -78,23 +80,21 @@ def _recoloured(u: Tensor, parts: _Parts) -> Tensor:
     Per band u -> A u with A = U^(-1/2) (U^(1/2) S U^(1/2))^(1/2) U^(-1/2), the smallest change that turns the
     covariance U of the channels into S.
     """
-    target = _covariances(parts.d, parts.bands) - torch.stack(
-        [_covariances(c, parts.bands) for c in parts.noise]
-    ).mean(0)
+    target = _covariances(parts.d, parts.bands) - _covariances(parts.noise, parts.bands)
     target.diagonal(dim1=1, dim2=2).copy_(parts.signal.T)
     root = _power(_covariances(u, parts.bands), 0.5)
     back = _power(root, -1.0)
     change = back @ _power(root @ _power(target, 1.0) @ root, 0.5) @ back
     plane = (u.shape[-2], u.shape[-1] // 2 + 1)
     f = torch.fft.rfft2(u)
-    planes = parts.bands.spread(change.permute(1, 2, 0)).reshape(len(u), len(u), *plane).to(u)
-    return torch.fft.irfft2((planes * f).sum(1), s=tuple(u.shape[-2:]))
+    planes = parts.bands.spread(change.permute(1, 2, 0)).reshape(u.shape[1], u.shape[1], *plane).to(u)
+    return torch.fft.irfft2((planes * f[:, None]).sum(2), s=tuple(u.shape[-2:]))
 
 
 def _covariances(x: Tensor, bands: BandPowers) -> Tensor:
-    """Band powers and cross powers (b, C, C) of the channels of x (C, ny, nx)."""
+    """Mean band powers and cross powers (b, C, C) of the channels of maps x (n, C, ny, nx)."""
     f = bands.transform(x)
-    return bands.average(f[:, None], f[None]).permute(2, 0, 1)
+    return bands.average(f[:, :, None], f[:, None]).mean(0).permute(2, 0, 1)
 
 
 def _power(matrices: Tensor, exponent: float) -> Tensor:
@@ -119,11 +119,11 @@ def _octaves(parts: _Parts) -> Tensor:
         near = _gaussian(ny, nx, REACH * 2.0**j).to(d)
         local = _filtered(_filtered(dirt, octave).square(), near)
         excess = _filtered(_filtered(known, octave).square(), near) - local.mean(0)
-        mean, width = excess.mean((-2, -1), keepdim=True), excess.var((-2, -1), keepdim=True)
+        mean, width = excess.mean((0, -2, -1), keepdim=True), excess.var((0, -2, -1), keepdim=True)
         trust = (1 - local.var(0).mean((-2, -1), keepdim=True) / width.clamp_min(1e-30)).clamp(0, 1)
         trust = torch.where(mean > 0, trust, torch.zeros_like(trust))
         rho = (trust * excess / mean.clamp_min(1e-30) + (1 - trust) * rho).clamp_min(LEAST)
-        rho = rho / rho.mean((-2, -1), keepdim=True)
+        rho = rho / rho.mean((0, -2, -1), keepdim=True)
         level = _level(parts.noise, octave, 4 * REACH * 2.0**j)
         place = (((rho / level).log() - grid[0]) / (grid[1] - grid[0])).clamp(0, LEVELS - 1)
         for i, (one, two) in enumerate(pairs):
