@@ -7,12 +7,14 @@ spectrum of the convergence with the same pixels, window and band limit. Each se
     OMP_NUM_THREADS=1 python benchmarks/sky_caps.py --nside 2048 --cap 20 --seeds 0 1 2 3 --out DIR
     python benchmarks/sky_caps.py --law --out DIR
     python benchmarks/sky_caps.py --causes --nside 2048 --out DIR
+    python benchmarks/sky_caps.py --limit --nside 512 --out DIR     (DIR of sky_simulator.py, same NSIDE)
 
 The kinetic SZ is compared with its law, sum over shells of (T tau)^2 <v^2> (C_l of two halos + gas of one halo); --law
 prints it with the gas outside of halos above 1e13 solar masses smoothed over a comoving radius. Where caps of half
 the NSIDE and the same seeds are in the folder, the spectra of these are compared with the same skies' here.
 --causes says by their laws what two parts of former versions did: the Gaussian of a lognormal field cut at the band
 limit as it was, and resolved halos smoothed with a pixel, which left their power to the field around them.
+--limit says what the kinetic SZ lacks below the band limit of the matter: velocities mix multipoles.
 """
 
 from __future__ import annotations
@@ -86,8 +88,9 @@ def measured(nside: int, degrees: float, seed: int) -> dict:
             **found, "gaussian": gaussian}
 
 
-def ksz_law(ell: np.ndarray, radius: float = 0.0) -> np.ndarray:
-    """C_l of the kinetic SZ by its law, uK^2, the gas outside of placed halos smoothed over a radius in Mpc."""
+def ksz_law(ell: np.ndarray, radius: float = 0.0, limit: int | None = None) -> np.ndarray:
+    """C_l of the kinetic SZ by its law, uK^2, the gas outside of placed halos smoothed over a radius in Mpc; with a
+    limit, of a matter field that ends there, its multipoles mixed by those of the velocities."""
     power = matter_power(cosmology())
     model, layers = power.cosmology, shells(power.cosmology)
     found = np.zeros(len(ell))
@@ -101,8 +104,34 @@ def ksz_law(ell: np.ndarray, radius: float = 0.0) -> np.ndarray:
             one += number * (mass / model.density) ** 2 * np.square(windows) * 4 * math.pi / shell.volume**2
         whole = density_power(power, shell, int(ell[-1]))[ell]
         two = np.maximum(whole - one[0], 0.1 * whole) * np.exp(-((ell * radius / shell.distance) ** 2))
-        found += (T_CMB * 1e6 * optical_depth(model, shell)) ** 2 * variance(velocity) * (two + one[1])
+        scale = (T_CMB * 1e6 * optical_depth(model, shell)) ** 2
+        field = variance(velocity) * two if limit is None else mixed(velocity, ell, two, limit)
+        found += scale * (field + variance(velocity) * one[1])
     return found
+
+
+def mixed(velocity: np.ndarray, ell: np.ndarray, power: np.ndarray, limit: int) -> np.ndarray:
+    """C_l at ``ell`` of the product of two fields, of which the second ends at a limit: xi = xi_1 xi_2."""
+    l_ = np.arange(2 * limit)
+    field = np.interp(l_, ell, power) * ((l_ > 0) & (l_ <= limit))
+    xi = legendre_sum(np.pad(velocity, (0, len(l_) - len(velocity)))) * legendre_sum(field)
+    return np.interp(ell, l_, legendre_power(xi))
+
+
+def limited(nside: int, folder: Path) -> None:
+    """Table of the kinetic SZ below the band limit over its law: of a field that ends there, and of simulated maps."""
+    limit = 5 * nside // 2
+    ell = np.union1d(np.geomspace(2, limit, 90).astype(int), np.arange(4 * limit // 5, limit + 1, 4))
+    law_, ends = (np.interp(np.arange(limit + 1), ell, ksz_law(ell, limit=x)) for x in (None, limit))
+    runs = [np.array(json.loads(path.read_text())["power"]["ksz ksz"])
+            for path in sorted(folder.glob(f"wmap5_{nside}_*.json"))]
+    print(f"NSIDE {nside}, {len(runs)} skies\n| l | field that ends at l = {limit} | maps |\n|---|---|---|")
+    edges = [round(x * nside) for x in (1.2, 1.6, 1.95, 2.15, 2.34, 2.42, 2.5)]
+    for low, high in zip(edges, edges[1:]):
+        mean = [(x * np.arange(len(x)) * np.arange(1, len(x) + 1))[low:high].sum() for x in (law_, ends, *runs)]
+        maps = np.array(mean[2:]) / mean[0]
+        error = f"{maps.mean():.3f} ± {maps.std(ddof=1) / math.sqrt(len(maps)):.3f}" if len(maps) > 1 else "-"
+        print(f"| {low}-{high} | {mean[1] / mean[0]:.3f} | {error} |", flush=True)
 
 
 def law() -> None:
@@ -162,10 +191,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--law", action="store_true")
     parser.add_argument("--causes", action="store_true")
+    parser.add_argument("--limit", action="store_true")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     o = parser.parse_args()
     if o.law:
         law()
+        return
+    if o.limit:
+        limited(o.nside, o.out)
         return
     if o.causes:
         causes(o.nside)

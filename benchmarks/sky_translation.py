@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,9 @@ METHODS: dict[str, dict[str, object]] = {
     "flow-matching from tails": {"method": "flow-matching", "noise": "heavy-tailed"},
     "flow-matching from white noise": {"method": "flow-matching", "noise": "white"},
     "gan": {"method": "gan"},
-    "gan without noise (published)": {"method": "gan", "noise": "none"},
+    "gan from tails": {"method": "gan", "noise": "heavy-tailed"},
+    **{f"gan without noise, weight {weight}": {"method": "gan", "noise": "none", "variance_weight": weight}
+       for weight in (0, 10, 100, 1000)},  # published: 100
     "gaussian on a log-modulus scale": {"method": "gan", "scaling": "log-modulus"},
     "gaussian without a window": {"method": "gan", "periodic": True},
 }
@@ -122,8 +125,16 @@ def with_errors(true: tuple[Tensor, ...], fake: tuple[Tensor, ...]) -> dict[str,
             for key, values in found.items()}
 
 
-def part(o: argparse.Namespace, method: str, budget: float) -> dict[str, object]:
-    learn, test = tiles(o.seed, o.out, o.size), tiles(o.seed + 1, o.out, o.size)
+def averaged(found: list[dict[str, list[list[float]]]]) -> dict[str, list[list[float]]]:
+    """Mean over trainings; its error is that of the tiles, which all share, and the scatter of the trainings."""
+    numbers = {key: np.array([one[key] for one in found]) for key in found[0]}  # (trainings, channels, 2)
+    return {key: np.stack([x[..., 0].mean(0), np.hypot(x[..., 1].mean(0), x[..., 0].std(0, ddof=1) / len(x) ** 0.5
+                                                       if len(x) > 1 else 0)], -1).tolist()
+            for key, x in numbers.items()}
+
+
+def part(o: argparse.Namespace, method: str, budget: float, seed: int) -> dict[str, object]:
+    learn, test = tiles(0, o.out, o.size), tiles(1, o.out, o.size)
     truth = tested(test)
     data = sundog.Dataset.from_arrays(learn, names=NAMES, units=UNITS, held_out_fraction=0.0,
                                       pixel_arcmin=LAYOUT.pixel_arcmin)
@@ -134,10 +145,10 @@ def part(o: argparse.Namespace, method: str, budget: float) -> dict[str, object]
     steps = 0 if method in UNTRAINED else steps_for(budget, data, scaling, options)
     start = time.process_time()
     plan = sundog.Plan(steps=steps, batch=32, validate_every=max(1, steps // 3), ema=0.995)
-    run = sundog.fit("translate", data, plan=plan, seed=o.seed, scaling=scaling, **options)
+    run = sundog.fit("translate", data, plan=plan, seed=seed, scaling=scaling, **options)
     trained = time.process_time() - start
     start = time.process_time()
-    fakes = run.translate(truth[:, :1], seed=o.seed + 1).values
+    fakes = run.translate(truth[:, :1], seed=seed + 1).values
     drawn = time.process_time() - start
     return {"method": method, "budget": budget, "steps": steps, "cpu_s": trained, "drawing_ms": 1e3 * drawn / TESTED,
             "found": with_errors(spectra(truth), spectra(fakes))}
@@ -162,21 +173,25 @@ def tested(test: np.ndarray) -> Tensor:
 
 def null(o: argparse.Namespace) -> dict[str, list[list[float]]]:
     """One half of the tested tiles against the other: what the sample alone gives."""
-    one, other = tested(tiles(o.seed + 1, o.out, o.size)).chunk(2)
+    one, other = tested(tiles(1, o.out, o.size)).chunk(2)
     return with_errors(spectra(one), spectra(other))
 
 
 def other_sky(o: argparse.Namespace) -> dict[str, list[list[float]]]:
     """Tiles of the sky that taught against the tested ones: what one sky can teach about another."""
-    return with_errors(spectra(tested(tiles(o.seed + 1, o.out, o.size))), spectra(tested(tiles(o.seed, o.out, o.size))))
+    return with_errors(spectra(tested(tiles(1, o.out, o.size))), spectra(tested(tiles(0, o.out, o.size))))
 
 
 def show(o: argparse.Namespace) -> None:
     parts = [json.loads(path.read_text()) for path in sorted(o.out.glob(f"part-*-{o.size}.json"))]
-    parts.sort(key=lambda p: (list(METHODS).index(p["method"]), p["cpu_s"]))
+    parts.sort(key=lambda p: (list(METHODS).index(p["method"]), p["budget"]))
     print("| generator | CPU s | channel | r: largest error | residual variance | spectrum: mean, largest error | "
           "kurtosis |\n|---|---|---|---|---|---|---|")
-    rows = [(p["method"], f"{p['cpu_s']:.0f} ({p['steps']} steps)", p["found"]) for p in parts]
+    rows = []
+    for (method, _), group in groupby(parts, key=lambda p: (p["method"], p["budget"])):
+        same = list(group)
+        cost, steps = (np.mean([p[key] for p in same]) for key in ("cpu_s", "steps"))
+        rows.append((method, f"{cost:.0f} ({steps:.0f} steps)", averaged([p["found"] for p in same])))
     nulls = [("*true against true*", "", null(o)), ("*sky that taught, against the other*", "", other_sky(o))]
     for name, cost, found in [*rows, *nulls]:
         for i, channel in enumerate(NAMES[1:]):
@@ -194,18 +209,19 @@ def main() -> None:
     parser.add_argument("--parameters", type=float, default=400_000)
     parser.add_argument("--size", type=int, default=LAYOUT.size)
     parser.add_argument("--steps-per-draw", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the training")
     parser.add_argument("--show", action="store_true")
     o = parser.parse_args()
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     for budget in [] if o.show else o.cpu_seconds:
         for method in o.methods:
-            words = [list(METHODS).index(method), f"{0 if method in UNTRAINED else budget:.0f}", o.size]
-            path = o.out / f"part-{'-'.join(map(str, words))}.json"
-            if not path.exists():
-                write_text(path, json.dumps(part(o, method, budget)))
-                print(f"{method}, {budget:.0f} CPU s: done", flush=True)
+            spent = 0 if method in UNTRAINED else budget
+            for seed in o.seeds:
+                path = o.out / f"part-{method}-{spent:.0f}-{seed}-{o.size}.json"
+                if not path.exists():
+                    write_text(path, json.dumps(part(o, method, spent, seed)))
+                    print(f"{method}, {spent:.0f} CPU s, seed {seed}: done", flush=True)
     show(o)
 
 

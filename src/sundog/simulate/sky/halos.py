@@ -156,9 +156,9 @@ class HalosAround:
         """(pixels,) halos expected."""
         return self.expected.sum(1)[self.level]
 
-    def mass(self) -> Array:
-        """(pixels,) float32 their mass, in solar masses."""
-        return (self.expected @ np.exp(self.law.log_mass)).astype(np.float32)[self.level]
+    def mass(self, unit: float = 1.0) -> Array:
+        """(pixels,) float32 their mass, in solar masses times ``unit``."""
+        return (self.expected @ np.exp(self.law.log_mass) * unit).astype(np.float32)[self.level]
 
     def masses(self, pixels: Array, uniform: Array) -> Array:
         """ln M of halos in these pixels, float32, from one uniform number in (0, 1] each.

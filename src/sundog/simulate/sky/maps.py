@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from sundog.data.atomic import atomic_write, write_text
 from sundog.data.sky.sphere import nside_of
 from sundog.errors import FileError, ShapeError
 from sundog.simulate.sky.components import NAMES, component
+from sundog.simulate.sky.points import release
 from sundog.version import __version__
 
 Array = NDArray[Any]
@@ -164,13 +165,13 @@ class Unfinished:
         self.file = None if out is None else Path(out) / ".unfinished.npz"
         self.identity, self.last = f"state {_STATE} of sundog {__version__}: {identity}", time.process_time()
 
-    def load(self) -> dict[str, Array]:
-        """What was kept of the same sky; empty where there is nothing."""
+    def load(self) -> Mapping[str, Array]:
+        """What was kept of the same sky, read when asked for; empty where there is nothing."""
         if self.file is None or not self.file.exists():
             return {}
         try:
-            with np.load(self.file, allow_pickle=False) as held:
-                return dict(held) if str(held["identity"]) == self.identity else {}
+            held = np.load(self.file, allow_pickle=False)
+            return held if held.zip.testzip() is None and str(held["identity"]) == self.identity else {}
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # of no use: begin anew
             return {}
 
@@ -180,8 +181,11 @@ class Unfinished:
             return
 
         def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                np.savez(file, identity=np.array(self.identity), **state())  # type: ignore[arg-type]
+            with ZipFile(temporary, "w") as held:
+                for name, values in ({"identity": np.array(self.identity)} | state()).items():
+                    with held.open(f"{name}.npy", "w", force_zip64=True) as file:
+                        np.lib.format.write_array(file, values, allow_pickle=False)
+                    release(values)
 
         atomic_write(self.file, write)
         self.last = time.process_time()

@@ -8,9 +8,10 @@ that of another NSIDE, moves points by little, adds few and takes few away.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from sundog.data.sky.sphere import pixelisation
 Array = NDArray[Any]
 FINEST = 512  # NSIDE at which points are placed; below, they are spread inside its pixels
 _BLOCKS = 16  # NSIDE of the blocks
+_LARGE = 2**25  # bytes, NSIDE 1024: of less it is not worth the time
 _AT_ONCE, _PIXELS = 50_000, 2**18  # points, pixels: few enough for the cache
 
 
@@ -83,13 +85,32 @@ class Region:
 
     def _parts(self, nested: Array) -> Iterator[tuple[Array, Array]]:
         """RING numbers and values of a NESTED map, a piece at a time."""
-        for start in range(0, len(nested), _PIXELS):
-            ring, values = self.ring[start : start + _PIXELS], nested[start : start + _PIXELS]
+        for some in pieces(len(nested)):
+            ring, values = self.ring[some], nested[some]
             if self.rings is None:
                 yield ring, values
             else:
                 inside = ring < self.pixels
                 yield ring[inside], values[inside]
+
+
+def pieces(n: int) -> Iterator[slice]:
+    """Slices of n pixels, few enough for the cache."""
+    return (slice(start, start + _PIXELS) for start in range(0, n, _PIXELS))
+
+
+def add(target: Array, *factors: Any) -> None:
+    """target += the product of maps and numbers, without a map between; then `release`."""
+    for some in pieces(len(target)):
+        target[some] += reduce(np.multiply, (x[some] if np.ndim(x) else x for x in factors))
+    release(target)
+
+
+def release(target: Array) -> None:
+    """Let the memory go that holds a large map of the disk; what was written stays."""
+    if isinstance(target, np.memmap) and target.nbytes >= _LARGE and hasattr(mmap, "MADV_DONTNEED"):
+        held: Any = target.base
+        held.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,5 +234,5 @@ def _blocks(radius: float) -> Array:
 @lru_cache(maxsize=4)
 def _ring_of_nested(nside: int, radius: float) -> Array:
     size = (nside // _BLOCKS) ** 2
-    pixels = _blocks(radius)[:, None] * size + np.arange(size)
-    return pixelisation(nside, "NEST").nest2ring(pixels.ravel()).astype(np.int32)
+    order, inside = pixelisation(nside, "NEST"), np.arange(size)
+    return np.concatenate([order.nest2ring(block * size + inside).astype(np.int32) for block in _blocks(radius)])

@@ -23,14 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sundog.checks import at_least
-from sundog.data.sky.sphere import (
-    adjoint,
-    gaussian_alm,
-    gaussian_beam,
-    scaled,
-    synthesis,
-    truncated,
-)
+from sundog.data.sky.sphere import adjoint, gaussian_alm, gaussian_beam, scaled, synthesis, truncated
 from sundog.errors import OptionError
 from sundog.random import numpy_stream
 from sundog.simulate.frequency import T_CMB, sz_spectrum, thermodynamic_to_intensity
@@ -49,7 +42,7 @@ from sundog.simulate.sky.halos import (
     virial_angle,
 )  # fmt: skip
 from sundog.simulate.sky.maps import SkyMaps, Unfinished, growing, new_maps
-from sundog.simulate.sky.points import FINEST, Region, deposit, scatter
+from sundog.simulate.sky.points import FINEST, Region, add, deposit, pieces, release, scatter
 from sundog.simulate.sky.pressure import faint_gas, gas_window, integrated_y, mean_gas_window, pressure_window
 from sundog.simulate.sky.shells import Shell
 from sundog.simulate.sky.sources import DustShell, RadioCounts, dust_scale, halo_flux, radio_shares
@@ -112,8 +105,9 @@ def simulate_sky(nside: int, seed: int = 0, cosmology: str | Cosmology = "wmap5"
     region = Region(nside) if cap is None else Region(nside, math.radians(cap + _MARGIN))
     unfinished = Unfinished(out, f"{facts} {model} {radio} {names}")
     with growing(out) as place:
-        builder = _Builder.start(seed, model, new_maps(place if cap is None else None, region.pixels, names), region,
-                                 min_halo, radio, tsz_beam, threads)
+        grown = place if cap is None else None
+        builder = _Builder.start(seed, model, new_maps(grown, region.pixels, names), region, min_halo, radio, tsz_beam,
+                                 threads, grown)
         _grow(builder, cib_d_1000, unfinished)
         maps = builder.maps if cap is None else _alone(builder.maps, Region(nside, math.radians(cap)), place)
         sky = SkyMaps(maps, frequency_ghz=REFERENCE, provenance={**facts, "halos": builder.halos})
@@ -175,7 +169,7 @@ class _Builder:
     """A sky under construction.
 
     ``resolved`` holds, per bin of angular size, the halos larger than a pixel; ``sums`` what shells have gathered for
-    the end; ``done`` counts the shells.
+    the end, in ``place`` where maps are on disk; ``done`` counts the shells.
     """
 
     region: Region
@@ -188,6 +182,7 @@ class _Builder:
     radio_share: Array
     tsz_beam: float
     threads: int
+    place: Path | None = None
     resolved: dict[int, list[Array]] = field(default_factory=dict)
     sums: dict[str, Array] = field(default_factory=dict)
     halos: int = 0
@@ -195,10 +190,10 @@ class _Builder:
 
     @staticmethod
     def start(seed: int, model: Cosmology, maps: dict[str, Array], region: Region, min_halo: float,
-              radio: RadioCounts, tsz_beam: float, threads: int) -> _Builder:
+              radio: RadioCounts, tsz_beam: float, threads: int, place: Path | None = None) -> _Builder:
         power, layers = matter_power(model), matter.shells(model)
         return _Builder(region, seed, power, layers, maps, min_halo, radio,
-                        radio_shares(power, layers), tsz_beam, threads)
+                        radio_shares(power, layers), tsz_beam, threads, place)
 
     @property
     def nside(self) -> int:
@@ -238,7 +233,7 @@ class _Builder:
         places = replace(self.region, nside=placement_nside(shell, self.nside))
         same = places == self.region
         mean = self._around(layer, layer.tracer, self.region)
-        contrast -= mean.mass() * np.float32(1 / (self.unit(shell) * self.pixel))
+        contrast -= mean.mass(1 / (self.unit(shell) * self.pixel))
         if not same:
             tracer = synthesis(smooth, places.nside, rings=places.rings, threads=self.threads)
             mean = self._around(layer, tracer, places)
@@ -277,18 +272,18 @@ class _Builder:
     def _faint_halos(self, layer: Layer, dust: DustShell, jansky: float) -> None:
         """Halos too light to be placed: mean and variance of their dust (Jy/sr), mean of their gas."""
         field_ = layer.density(dust.faint_bias)
-        self.gather("dust", np.float32(dust.faint * jansky) * field_)
-        field_ *= np.float32(dust.faint_shot * jansky**2 / self.pixel)
-        self.gather("dust shot", field_)
+        add(self.gathered("dust"), field_, np.float32(dust.faint * jansky))
+        add(self.gathered("dust shot"), field_, np.float32(dust.faint_shot * jansky**2 / self.pixel))
+        del field_
         y, y_bias = faint_gas(self.power, layer.shell, self.min_halo)
-        self.maps["tsz"] += np.float32(y * _micro_kelvin_per_y()) * layer.density(y_bias)
+        add(self.maps["tsz"], layer.density(y_bias), np.float32(y * _micro_kelvin_per_y()))
 
     def unit(self, shell: Shell) -> float:
         """Solar masses per steradian of a shell."""
         return self.power.cosmology.density * shell.volume / (4 * math.pi)
 
     def _placed(self, shell: Shell, around: HalosAround, places: Region, jansky: float) -> tuple[Array, Array]:
-        """Contrast of the halos of a shell that are smaller than a pixel, NESTED; and the larger ones.
+        """Contrast of the halos of a shell that are smaller than a pixel; and the larger ones.
 
         Dust of all and gas of the small ones go into the maps.
         """
@@ -297,7 +292,7 @@ class _Builder:
         y_of = Table(lambda m: integrated_y(model, m, shell.z, shell.distance) * -_micro_kelvin_per_y())
         size, per_pixel = virial_angle(shell, model), np.float32(1 / self.pixel)
         contrast = np.zeros(len(self.region.ring), np.float32)
-        cib, gas = (self.sums.setdefault(name, np.zeros_like(contrast)) for name in ("cib", "tsz"))
+        cib, gas = (self.gathered(name, len(contrast)) for name in ("cib", "tsz"))
         kept = []
         for points in scatter(around.number(), places, self.rng(shell.index, "halos")):
             log_mass, at = around.masses(points.pixel, points.uniform()), points.pixels(self.nside)
@@ -315,7 +310,9 @@ class _Builder:
             deposit(cib, at, flux)
             deposit(gas, at, tsz)
             deposit(contrast, at, mass * per_pixel)
-        return contrast, np.concatenate(kept)
+        release(cib)
+        release(gas)
+        return self.region.in_rings(contrast), np.concatenate(kept)
 
     def _matter(self, shell: Shell, contrast: Array, small: Array, large: Array, velocity: Array) -> None:
         """Lensing and scattering by the contrast, which is changed in place, and by halos.
@@ -331,13 +328,10 @@ class _Builder:
         size = np.floor(np.log2(large["radius"] / self.resolution)).astype(int)
         for b in np.unique(size):
             self.resolved.setdefault(int(b), []).append(large[size == b])
-        points = self.region.in_rings(small)
-        self.gather("ksz", points * speed)
-        speed *= contrast
-        self.maps["ksz"] += speed
-        contrast += points
-        contrast *= np.float32(shell.weight)
-        self.maps["kappa"] += contrast
+        add(self.gathered("ksz"), small, speed)
+        add(self.maps["ksz"], speed, contrast)
+        contrast += small
+        add(self.maps["kappa"], contrast, np.float32(shell.weight))
 
     def state(self) -> dict[str, Array]:
         """Arrays from which `restore` goes on after the shells that are done."""
@@ -349,8 +343,10 @@ class _Builder:
     def restore(self, state: Mapping[str, Array]) -> None:
         """Take up the state of a sky that was stopped."""
         for name, values in self.maps.items():
-            values[:] = state[f"map {name}"]
-        self.sums = {name[4:]: state[name] for name in state if name.startswith("sum ")}
+            add(values, state[f"map {name}"])
+        for name in state:
+            if name.startswith("sum "):
+                add(self.gathered(name[4:], len(values := state[name])), values)
         self.resolved = {int(name.split()[1]): [state[name]] for name in state if name.startswith("resolved")}
         self.done, self.halos = map(int, state["count"])
 
@@ -358,28 +354,29 @@ class _Builder:
         """The convergence from beyond the last shell: a Gaussian field."""
         z_max = float(self.power.cosmology.redshift(self.shells[-1].high))
         power = matter.far_lensing_power(self.power, z_max, self.lmax)
-        alm = gaussian_alm(power, self.rng("far"), np.complex64)
-        self.maps["kappa"] += self.synthesis(alm)
+        add(self.maps["kappa"], self.synthesis(gaussian_alm(power, self.rng("far"), np.complex64)))
 
     def add_resolved_halos(self) -> None:
         """Convolve the halos larger than a pixel with their profile, one bin of angular size at a time."""
         lmax = 3 * self.nside - 1
-        bins = [np.concatenate(parts) for parts in self.resolved.values()]
+        for size, parts in self.resolved.items():
+            self.resolved[size] = [np.concatenate(parts)]
+        bins = [halos for halos, in self.resolved.values()]
         for name in ("tsz", "kappa", "ksz"):
             beamed = name == "tsz" and self.tsz_beam > 0
             smooth = gaussian_beam(lmax, self.tsz_beam) if beamed else self.halo_window(name)
             total: Any = scaled(self._unresolved(lmax), smooth) if beamed else 0
             if name == "ksz":
                 window = mean_gas_window(self.power, self.shells, lmax, self.resolution, self.min_halo)
-                total = scaled(self._adjoint(self.sums["ksz"] * np.float32(self.pixel), lmax), window)
+                total = scaled(self._adjoint(self.sums["ksz"], lmax), window * self.pixel)
             for halos in bins:
                 peaks = np.zeros_like(self.maps[name])
                 np.add.at(peaks, halos["pixel"], halos[name])
                 window = smooth * _window(name, halos, lmax, self.power.cosmology)
-                total = total + scaled(self._adjoint(peaks, lmax), window)
+                total += scaled(self._adjoint(peaks, lmax), window)
             if bins or beamed or name == "ksz":
                 values = self.synthesis(total)
-                self.maps[name] += np.minimum(values, 0) if name == "tsz" else values
+                add(self.maps[name], np.minimum(values, 0, out=values) if name == "tsz" else values)
         if not self.tsz_beam:
             self.region.add(self.maps["tsz"], self.sums["tsz"])
 
@@ -395,19 +392,18 @@ class _Builder:
 
     def finish_dust(self, jansky: float) -> None:
         """Draw the halos too light to be placed, all shells at once: a gamma law with their mean and variance."""
-        mean, shot = self.sums["dust"], self.sums["dust shot"]
-        drawn = self.rng("dust").standard_gamma(mean**2 / shot, dtype=np.float32)
-        drawn *= shot / mean
-        self.region.add(drawn, self.sums["cib"])
-        self.maps["cib"] += drawn
-        self.maps["cib"] /= np.float32(thermodynamic_to_intensity(REFERENCE))
+        cib, mean, shot = self.maps["cib"], self.sums["dust"], self.sums["dust shot"]
+        rng = self.rng("dust")
+        for some in pieces(len(cib)):
+            cib[some] += rng.standard_gamma(mean[some] ** 2 / shot[some], dtype=np.float32) * (shot[some] / mean[some])
+        self.region.add(cib, self.sums["cib"])
+        cib /= np.float32(thermodynamic_to_intensity(REFERENCE))
 
-    def gather(self, name: str, values: Array) -> None:
-        """Add a map of one shell to a sum that the end of the sky needs."""
-        if name in self.sums:
-            self.sums[name] += values
-        else:
-            self.sums[name] = values
+    def gathered(self, name: str, pixels: int | None = None) -> Array:
+        """What shells have gathered for the end of the sky, (pixels,); in RING order unless a number is given."""
+        if name not in self.sums:
+            self.sums |= new_maps(self.place and self.place / "sums", pixels or self.region.pixels, [name])
+        return self.sums[name]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sundog.simulate.frequency import greybody, thermodynamic_to_intensity
 from sundog.simulate.sky.cosmology import MatterPower
 from sundog.simulate.sky.halos import HEAVIEST, LIGHTEST, bias, mass_function
-from sundog.simulate.sky.points import deposit, scatter
+from sundog.simulate.sky.points import add, deposit, pieces, scatter
 from sundog.simulate.sky.shells import Shell, density_power, smoothing
 
 Array = NDArray[Any]
@@ -134,7 +134,7 @@ def radio_shares(power: MatterPower, shells: tuple[Shell, ...]) -> Array:
 
 def trace_radio(sky: Any, layer: Any) -> None:
     """Gather the mean density of the radio sources of one shell, in the map where they will be."""
-    sky.maps["radio"] += np.float32(sky.radio_share[layer.shell.index]) * layer.density(sky.radio.bias)
+    add(sky.maps["radio"], layer.density(sky.radio.bias), np.float32(sky.radio_share[layer.shell.index]))
 
 
 def draw_radio(sky: Any) -> None:
@@ -149,12 +149,13 @@ def draw_radio(sky: Any) -> None:
     for points in scatter(expected, sky.region, sky.rng("radio")):
         deposit(drawn, points.pixels(sky.nside), counts.fluxes(points.uniform(), low) / sky.pixel)
     mean, square = (counts.moment(power, counts.faintest, low) for power in (1, 2))
-    faint: Any = 0.0
     if mean > 0:
-        scale = square / mean / sky.pixel
-        faint = sky.rng("faint radio").standard_gamma(density * np.float32(mean / scale), dtype=np.float32)
-        faint *= np.float32(scale)
-    density[:] = faint
+        scale, rng = square / mean / sky.pixel, sky.rng("faint radio")
+        for some in pieces(len(density)):
+            density[some] = rng.standard_gamma(density[some] * np.float32(mean / scale), dtype=np.float32)
+        density *= np.float32(scale)
+    else:
+        density[:] = 0
     sky.region.add(density, drawn)
     density *= np.float32(1 / float(thermodynamic_to_intensity(148.0)))
 
