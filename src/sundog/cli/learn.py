@@ -20,6 +20,7 @@ from sundog.cli.options import (
     Mask,
     Names,
     Quiet,
+    Real,
     Reparametrise,
     Resample,
     Scheduler,
@@ -34,6 +35,7 @@ from sundog.cli.options import (
     before_work,
     beside,
     conditions,
+    fakes_of,
     formulas_of,
     in_patches,
     load,
@@ -185,6 +187,7 @@ def sample(
     context: Annotated[list[str] | None, typer.Option(
         "--context", "-c", help="One value per condition, for all fakes, or a file with a row for each; default: "
         "drawn from training.")] = None,
+    real: Real = None,
     seeds: Seeds = None,
     workers: Workers = 0,
     scheduler: Scheduler = None,
@@ -200,6 +203,7 @@ def sample(
     \b
     sundog sample run -n 10000 --out fakes.npz --seed 1
     sundog sample run -n 500 --context 3500
+    sundog sample run -n 500 --real events.npz
     sundog sample emulator --context new.csv --out predicted.npz
     sundog sample run -n 32 --seeds 0:100 --jobs slurm --out maps
     """
@@ -212,7 +216,7 @@ def sample(
     given = conditions(context)
     n = len(given) if isinstance(given, sundog.Dataset) else n
     with rows_kept(found, out), steps_shown(found.model, not quiet and not as_json):
-        fakes = found.sample(n, context=given, seed=seed)
+        fakes = fakes_of(found, n, given, real, seed, not quiet and not as_json)
         fakes.save(out)
     if isinstance(found, sundog.EmulatorRun):
         for name, values in zip(("mean", "std"), found.predict(fakes)):

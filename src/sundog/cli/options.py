@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sundog.data.dataset import Dataset
     from sundog.train.plan import Plan
+    from sundog.train.run import Run
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no talk; results only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine output: one JSON object on stdout.")]
@@ -47,6 +48,9 @@ Seeds = Annotated[str | None, typer.Option(
 Index = Annotated[int | None, typer.Option(min=0, help="Make only this piece: one job of an array.")]
 Windows = Annotated[int | None, typer.Option(
     "--windows", min=2, help="Points of the series that long records are cut into, without gaps.")]
+Real = Annotated[Path | None, typer.Option(
+    "--real", help="True rows, as those it learned from: keep each fake as often as it should be. Draws 4 to 20 times "
+    "as many.")]
 Names = Annotated[list[str] | None, typer.Option("--context", "-c", help="Column to condition on; may be repeated.")]
 
 
@@ -413,6 +417,23 @@ def rows_kept(run: Any, out: Path) -> Iterator[None]:
         forget(folder)
     finally:
         run.model.kept = None
+
+
+def fakes_of(run: Run, n: int, context: Any, real: Path | None, seed: int, show: bool) -> Dataset:
+    """n fakes of a run; with ``--real`` those that are kept, and how many stderr says."""
+    if real is None:
+        return run.sample(n, context, seed)
+    if context is not None:
+        raise OptionError("--real goes with the conditions of the true rows", got="other conditions",
+                          expected="one of the two", do="leave one out")
+    from sundog.tasks.rejection import accepted
+
+    fakes = accepted(run, load(real, run.labels["context_names"]), n, seed=seed, progress=show)
+    if show:
+        told = fakes.provenance["accepted"]
+        typer.echo(f"sundog: kept {told['kept']} of {told['drawn']} fakes; {told['beyond']:.1%} of the truth "
+                   "stays too rare among them", err=True)
+    return fakes
 
 
 @contextmanager

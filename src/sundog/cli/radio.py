@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sundog.cli.options import AsJson, Quiet, Seed, before_work, beside, load, of_the_family, resumable
+from sundog.cli.options import AsJson, Quiet, Real, Seed, before_work, beside, fakes_of, load, of_the_family, resumable
 from sundog.errors import OptionError
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def sample(
     las: Annotated[float | None, typer.Option(help="Largest angular size of all, arcsec; default: as trained.")] = None,
     to_peak: Annotated[float | None, typer.Option(help="Go from --peak to this in n steps, on one noise.")] = None,
     to_las: Annotated[float | None, typer.Option(help="Go from --las to this in n steps, on one noise.")] = None,
+    real: Real = None,
     scaled: Annotated[bool, typer.Option("--scaled", help="Leave them as prepared, for 'sundog judge'.")] = False,
     film: Annotated[Path | None, typer.Option(help="Also show four coming out of the noise: .gif .mp4 .npz")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also a contact sheet of noise levels: .png or .pdf")] = None,
@@ -124,6 +125,7 @@ def sample(
 
     \b
     sundog radio sample run -n 200 --out fakes.fits
+    sundog radio sample run -n 200 --real prepared.npz
     sundog radio sample run -n 50 --peak 10 --las 60 --out fakes.npz
     sundog radio sample run -n 9 --las 20 --to-las 120 --out growing.fits
     sundog radio sample run -n 4 --film film.gif --sheet levels.png
@@ -132,11 +134,15 @@ def sample(
     from sundog.tasks.radio import Beam, FluxMemory, write_cutouts
 
     before_work(film, sheet, data=out)
+    if real is not None and (to_peak is not None or to_las is not None):
+        raise OptionError("--real chooses among independent fakes", got="a way from one condition to another",
+                          expected="one of the two", do="leave --real out")
     fitted = sundog.load_run(run, device=device)
     memory = FluxMemory.of(fitted)
     context = _context(fitted, memory, n, peak, las, seed)
     if to_peak is None and to_las is None:
-        fakes = fitted.sample(n, context, seed)
+        wanted = None if real is not None and peak is None and las is None else context
+        fakes = fakes_of(fitted, n, wanted, real, seed, not quiet)
     else:
         fakes = _between(fitted, memory, context, n, (to_peak, to_las), seed)
     images = fakes if scaled else memory.restored(fakes)
