@@ -12,8 +12,9 @@ from real and is asked about fakes, and the other way round.
 
 ``sized`` differs from ``diffusion`` in three things: it is told the size, its skip follows it, and it sees the
 brightness itself instead of its asinh. ``--skip covariance`` and ``--scaling asinh`` take them back one by one, and
-``--told noise`` tells it the level of the noise as well (in a FOLDER each). Every part is kept in FOLDER and not done
-again. Real input as in radio_diffusion.py.
+``--told noise`` tells it the level of the noise as well (in a FOLDER each). ``chosen`` is ``sized`` with squares of
+2 x 2 pixels as channels and twice the parameters, whose projected fakes are then chosen by the training sources
+(`sundog.tasks.rejection`). Every part is kept in FOLDER and not done again. Real input as in radio_diffusion.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,16 @@ from sundog.statistics import frechet_radiomic_distance, radiomic_features, wass
 from sundog.statistics.catalogue.images import spectrum_vectors
 from sundog.statistics.catalogue.table import Frame, features
 from sundog.tasks.radio import lie_detector, source_numbers
+from sundog.tasks.radio.lie_detector import published
+from sundog.tasks.rejection import accepted
 from sundog.train.run import Run
 from sundog.verdicts.transfer import transfer
 from sundog.verdicts.twosample import classifier_two_sample
 
-PARTS = ("sized", "sized-projected", "diffusion", "flow-matching", "scattering", "gaussian")
+PARTS = ("sized", "sized-projected", "chosen", "diffusion", "flow-matching", "scattering", "gaussian")
 OPTIONS: dict[str, dict[str, Any]] = {
     "sized": {"skip": "conditional", "symmetry": "dihedral", "parameters": 400_000, "sampling_steps": 40},
+    "chosen": {"skip": "conditional", "symmetry": "dihedral", "parameters": 1e6, "patch": 2, "sampling_steps": 40},
     "diffusion": {"skip": "covariance", "symmetry": "dihedral", "parameters": 400_000, "sampling_steps": 40},
     "flow-matching": {"parameters": 400_000, "sampling_steps": 13},  # midpoint: 26 evaluations
 }
@@ -56,22 +61,40 @@ MOMENTS = 4  # features of the judge before those of the power spectrum
 def trained(part: str, train: sundog.Dataset, o: argparse.Namespace) -> tuple[sundog.Dataset, dict[str, float]]:
     """Fakes with the classes of the training set, and what they cost."""
     family, options = part if part == "flow-matching" else "diffusion", OPTIONS[part]
-    options = options | ({"skip": o.skip} if part == "sized" else {})
+    sized = part in ("sized", "chosen")
+    options = options | ({"skip": o.skip} if sized else {})
     data = turned(train) if part == "flow-matching" else train  # flow matching knows no symmetry: it is shown all turns
-    linear = part == "sized" and o.scaling == "linear"
+    linear = sized and o.scaling == "linear"
     scaling = Standard() if linear else Chain((Asinh(), Standard()))
     steps = o.training_steps or steps_for(family, options, o.cpu_seconds, o.batch)
     plan = sundog.Plan(steps=steps, batch=o.batch, precision="bf16", ema=0.998, validate_every=max(1, steps // 5),
                        validation_fraction=0.1 if family == "diffusion" else 0.02)
-    start = time.process_time()
-    run = sundog.fit(family, data, plan=plan, seed=o.seed, scaling=scaling, **options)
-    cost = {"steps": steps, "train_cpu_s": time.process_time() - start, "score": run.history.best_score}
+    folder, start = o.out / f"run-{part}-{o.seed}", time.process_time()
+    run = sundog.load_run(folder) if folder.exists() else sundog.fit(family, data, plan=plan, seed=o.seed,
+                                                                     scaling=scaling, **options)
+    cost = {"steps": steps, "train_cpu_s": run.history.seconds, "score": run.history.best_score}
+    if not folder.exists():
+        run.save(folder)
     start = time.process_time()
     with torch.autocast("cpu", torch.bfloat16):
-        fakes = run.sample(o.samples, context=train.context[torch.randperm(
-            len(train), generator=torch.Generator().manual_seed(o.seed))[: o.samples]], seed=o.seed + 1)
-    run.save(o.out / f"run-{part}-{o.seed}")
+        if part == "chosen":
+            fakes = accepted(OntoNative(run), train, o.samples, measure=published, seed=o.seed + 1)
+            cost |= fakes.provenance["accepted"]
+        else:
+            fakes = run.sample(o.samples, context=train.context[torch.randperm(
+                len(train), generator=torch.Generator().manual_seed(o.seed))[: o.samples]], seed=o.seed + 1)
     return fakes, cost | {"sample_cpu_s": time.process_time() - start}
+
+
+class OntoNative:
+    """The fakes of a run after their projection, in units of their peak."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def sample(self, n: int, context: sundog.Dataset, seed: int) -> sundog.Dataset:
+        drawn = self.run.sample(n, context=context, seed=seed)
+        return replace(drawn, values=peaked(projected(peaked(drawn.values), drawn.context[:, 1])))
 
 
 def of_class(data: sundog.Dataset) -> sundog.Dataset:
@@ -189,10 +212,13 @@ def table(train: sundog.Dataset, held_out: sundog.Dataset, o: argparse.Namespace
                 moved = (projected(held_out.values, held_out.context[:, 1]) - held_out.values).abs().amax((1, 2))
                 print(f"projection changes real images by at most {moved.median():.2g} of the peak (median; largest "
                       f"{moved.max():.2g}), fakes by {_moved(o):.2g} (median)")
-            if part in ("sized", "diffusion"):
+            if part in ("sized", "chosen", "diffusion"):
                 print(by_level(sundog.load_run(o.out / f"run-{part}-{o.seed}"), held_out))
             print(counted(held_out.values, fakes.values))
             measured = [radiomic_features(x.values) for x in (held_out, fakes)]
+            real, fake = (torch.nan_to_num(torch.stack(list(x.values()), 1))[: o.judged] for x in measured)
+            found = [classifier_two_sample(real, fake, o.seed + i).auc for i in range(6)]
+            print(f"classifier AUC on radiomic textures: {np.mean(found):.3f} ± {np.std(found):.3f}")
             for scale in ("robust", "zscore"):
                 print(f"{scale}: {frechet_radiomic_distance(*measured, scale=scale, seed=o.seed)}")
 
@@ -277,7 +303,7 @@ def main() -> None:
     if o.part == "table":
         table(train, held_out, o)
     else:
-        make(o.part, train if o.part == "sized" else of_class(train), held_out, o)
+        make(o.part, train if o.part in ("sized", "chosen") else of_class(train), held_out, o)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,17 @@ def test_any_size(size, periodic):
     assert small(channels=2, channels_out=3, periodic=periodic)(x, t, None).shape == (2, 3, *size)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (13, 9)])
+def test_squares_of_pixels_as_channels_hide_no_pixel(size):
+    net = small(patch=2, periodic=True)
+    assert abs(sum(p.numel() for p in net.parameters()) / 6e4 - 1) < 0.3
+    x, t = images(1, 1, *size)
+    x.requires_grad_()
+    found = net(x, t, None)
+    assert found.shape == x.shape
+    assert torch.autograd.grad(found[0, 0, 5, 4], x)[0][0, 0].abs().min() > 0  # attention: every pixel counts for each
+
+
 def test_untrained_it_returns_zeros():
     x, t = images()
     assert not UNet(1, 1, parameters=6e4, levels=2)(x, t, None).any()

@@ -16,6 +16,7 @@ from sundog.errors import OptionError
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from sundog.data.dataset import Dataset
     from sundog.train.plan import Plan
@@ -419,7 +420,8 @@ def rows_kept(run: Any, out: Path) -> Iterator[None]:
         run.model.kept = None
 
 
-def fakes_of(run: Run, n: int, context: Any, real: Path | None, seed: int, show: bool) -> Dataset:
+def fakes_of(run: Run, n: int, context: Any, real: Path | None, seed: int, show: bool,
+             measure: Callable[[Tensor], Tensor] | None = None) -> Dataset:
     """n fakes of a run; with ``--real`` those that are kept, and how many stderr says."""
     if real is None:
         return run.sample(n, context, seed)
@@ -428,7 +430,8 @@ def fakes_of(run: Run, n: int, context: Any, real: Path | None, seed: int, show:
                           expected="one of the two", do="leave one out")
     from sundog.tasks.rejection import accepted
 
-    fakes = accepted(run, load(real, run.labels["context_names"]), n, seed=seed, progress=show)
+    fakes = accepted(run, load(real, run.labels["context_names"]), n, measure=measure, seed=seed,
+                     progress=show)
     if show:
         told = fakes.provenance["accepted"]
         typer.echo(f"sundog: kept {told['kept']} of {told['drawn']} fakes; {told['beyond']:.1%} of the truth "

@@ -132,6 +132,7 @@ def sample(
     """
     import sundog
     from sundog.tasks.radio import Beam, FluxMemory, write_cutouts
+    from sundog.tasks.radio.lie_detector import published
 
     before_work(film, sheet, data=out)
     if real is not None and (to_peak is not None or to_las is not None):
@@ -142,7 +143,7 @@ def sample(
     context = _context(fitted, memory, n, peak, las, seed)
     if to_peak is None and to_las is None:
         wanted = None if real is not None and peak is None and las is None else context
-        fakes = fakes_of(fitted, n, wanted, real, seed, not quiet)
+        fakes = fakes_of(fitted, n, wanted, real, seed, not quiet, published)
     else:
         fakes = _between(fitted, memory, context, n, (to_peak, to_las), seed)
     images = fakes if scaled else memory.restored(fakes)

@@ -40,6 +40,8 @@ class UNet(nn.Module):
     attention : how many of the coarsest levels have attention after every block (the middle always has)
     periodic : wrap around at the edges instead of padding with zeros (centred objects)
     line : maps have one row, levels halve its length alone
+    patch : squares of so many pixels a side are channels of one pixel inside: the first level, where most of the time
+        goes, is that much smaller
 
     Raises
     ------
@@ -55,24 +57,32 @@ class UNet(nn.Module):
     """
 
     def __init__(self, channels: int, channels_out: int, *, context_dim: int = 0, parameters: float = 600_000,
-                 levels: int = 4, attention: int = 1, periodic: bool = False, line: bool = False) -> None:
+                 levels: int = 4, attention: int = 1, periodic: bool = False, line: bool = False,
+                 patch: int = 1) -> None:
         super().__init__()
+        if line and patch > 1:
+            raise OptionError("series have no squares of pixels", got=f"patch = {patch}", expected="1",
+                              do="leave patch out")
         if not 1 <= levels <= 8 or not 1e4 <= parameters <= 1e9:
             raise OptionError("impossible U-Net", got=f"{levels} levels, {parameters:g} parameters",
                               expected="1 to 8 levels, 1e4 to 1e9 parameters", do="pass e.g. parameters=600_000")
         blocks = 1 if parameters < TWO_BLOCKS_FROM else 2
-        shape: dict[str, Any] = {"channels": channels, "channels_out": channels_out, "context_dim": context_dim,
-                                 "blocks": blocks, "levels": levels, "attention": attention,
+        shape: dict[str, Any] = {"channels": channels * patch**2, "channels_out": channels_out * patch**2,
+                                 "context_dim": context_dim, "blocks": blocks, "levels": levels, "attention": attention,
                                  "edge": _Edge(periodic, line)}
         self.body = _Body(_width(parameters, shape), **shape)
-        self.multiple, self.periodic, self.line = 2 ** (levels - 1), periodic, line
+        self.multiple, self.periodic, self.line, self.patch = patch * 2 ** (levels - 1), periodic, line, patch
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
         ny, nx = x.shape[-2:]
         more = (0, -nx % self.multiple, 0, 0 if self.line else -ny % self.multiple)
         if any(more):
             x = F.pad(x, more, mode="circular" if self.periodic else "constant")
-        return self.body(x, t, context)[..., :ny, :nx]
+        if self.patch > 1:
+            x = F.pixel_shuffle(self.body(F.pixel_unshuffle(x, self.patch), t, context), self.patch)
+        else:
+            x = self.body(x, t, context)
+        return x[..., :ny, :nx]
 
 
 def levels_for(ny: int, nx: int) -> int:

@@ -8,6 +8,7 @@ what it makes (too many loud images, sources too far out) becomes right; what it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from sundog.checks import whole
 from sundog.data.dataset import Dataset
 from sundog.errors import OptionError, SampleSizeError
 from sundog.models.classifier import TreeEnsemble
-from sundog.random import short, stream
+from sundog.random import key, stream
 from sundog.statistics.catalogue.table import Frame, features
 from sundog.verdicts.pooled.admission import Side, admitted, aligned
 
@@ -29,7 +30,8 @@ FOLDS = 5
 RAREST = 0.01  # share kept, below which a longer training is cheaper than more draws
 
 
-def accepted(run: Any, real: Dataset, n: int, *, seed: int = 0, progress: bool = False) -> Dataset:
+def accepted(run: Any, real: Dataset, n: int, *, measure: Callable[[Tensor], Tensor] | None = None, seed: int = 0,
+             progress: bool = False) -> Dataset:
     """n fakes of a generator, drawn at the contexts of the true rows and thinned until trees cannot tell them.
 
     Events are measured by their columns, images and series by the features of the judge; contexts are features as well,
@@ -43,6 +45,7 @@ def accepted(run: Any, real: Dataset, n: int, *, seed: int = 0, progress: bool =
     run : a Run, or any generator with ``sample(n, context=, seed=)``
     real : true rows, best those that it learned from; not those that later judge the fakes
     n : how many
+    measure : values -> (n, k), more features: whatever shall be right and the features above do not know
     progress : say on stderr how many there are
 
     Raises
@@ -67,8 +70,8 @@ def accepted(run: Any, real: Dataset, n: int, *, seed: int = 0, progress: bool =
     drawn = kept = 0
     with Console(stderr=True, quiet=not progress).status("drawing") as status:
         while kept < n:
-            given = admitted(real, run, None, (None, None), 1.0, short(seed, 63, "block", drawn))
-            weigh = weigh or _Ratio(given, seed)
+            given = admitted(real, run, None, (None, None), 1.0, key(seed, "block", drawn) >> 193)
+            weigh = weigh or _Ratio(given, measure, seed)
             log_r = weigh(given) if drawn else weigh.pilot
             u = torch.rand(len(log_r), generator=stream(seed, "rejection", drawn), dtype=torch.float64)
             rows = (u * CAP < log_r.exp()).nonzero()[:, 0]
@@ -85,7 +88,7 @@ def accepted(run: Any, real: Dataset, n: int, *, seed: int = 0, progress: bool =
 class _Ratio:
     """log r of fakes, by trees of several folds; ``beyond``: the share of the truth where r is above C."""
 
-    def __init__(self, given: Side, seed: int) -> None:
+    def __init__(self, given: Side, measure: Callable[[Tensor], Tensor] | None, seed: int) -> None:
         if given.fake.provenance.get("privacy"):
             raise OptionError("fakes of a private run stay as they are", got="true rows to choose them by",
                               expected="fakes that tell of no row more than their training did",
@@ -94,6 +97,7 @@ class _Ratio:
             raise SampleSizeError("too few true rows to choose fakes by", got=len(given.real),
                                   expected=f"at least {FEWEST_ROWS}", do="sample without them")
         real, fake, _ = aligned(given, [])
+        self.measure = measure
         self.frame = Frame.of(real.values, names=real.names if real.kind == "events" else (),
                               series=real.kind == "series")
         x, y = self._seen(real), self._seen(fake)
@@ -104,7 +108,7 @@ class _Ratio:
         self.trees, log_r = [], torch.zeros(len(rows), dtype=torch.float64)
         for k in range(FOLDS):
             learn = fold != k
-            trees = TreeEnsemble(members=4, seed=short(seed, 31, "trees", k), learning_rate=0.05, max_iter=300,
+            trees = TreeEnsemble(members=4, seed=key(seed, "trees", k) >> 225, learning_rate=0.05, max_iter=300,
                                  validation=0.2).fit(rows[learn], labels[learn],
                                                      None if real.weights is None else weights[learn])
             log_r[~learn] = trees.predict_log_odds(rows[~learn]).double()
@@ -118,6 +122,7 @@ class _Ratio:
 
     def _seen(self, data: Dataset) -> Tensor:
         """Features and contexts of the rows, (n, K)."""
+        more = [] if self.measure is None else [self.measure(data.values).double()]
         told = [] if data.context is None else [data.context.double()]
-        return torch.cat([features(data.values, self.frame), *told], 1)
+        return torch.cat([features(data.values, self.frame), *more, *told], 1)
 

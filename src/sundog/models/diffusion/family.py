@@ -97,7 +97,8 @@ class Diffusion(EstimatedDensity):
         if self.options.network == "transformer":
             return Transformer(inputs * channels, channels, context_dim=told, parameters=self.options.parameters)
         return UNet(inputs * channels, channels, context_dim=told, parameters=self.options.parameters,
-                    levels=levels_for(ny, nx), line=ny == 1, periodic=self.options.periodic)
+                    levels=levels_for(-(-ny // self.options.patch), -(-nx // self.options.patch)), line=ny == 1,
+                    periodic=self.options.periodic, patch=self.options.patch)
 
     def prepare(self, x: Tensor, context: Tensor | None) -> None:
         """Measure mean, covariance and the noise levels that suit them; DataError where nothing varies."""

@@ -28,6 +28,8 @@ class DiffusionOptions(Options):
     network: str = option("unet", "of images and series; ``transformer`` for series alone",
                           words=("unet", "transformer"), only=("data", "images"))
     parameters: float = option(600_000, "of the U-Net, 0.4e6 to 30e6, or transformer", above=0, only=("data", "images"))
+    patch: int = option(1, "side of the squares of pixels that are channels inside the U-Net: with 2 a step on large "
+                        "images costs two fifths", least=1, only=("data", "images"))
     hidden: tuple[int, ...] = option((128, 128, 128), "widths of the MLP", least=1, only=("data", "vectors"))
     components: int = option(300, "how many of the loudest modes are turned to their principal axes", least=1,
                              only=("skip", "covariance", "conditional"))

@@ -122,6 +122,12 @@ def distance(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     return w1, error, float(np.abs(2 * (p - q)[seen] / (p + q)[seen]).mean())
 
 
+def published(images: Tensor) -> Tensor:
+    """Pixel and shape metrics of images on 0 .. 1, what lies outside clipped: (n, k)."""
+    clipped = images.clamp(0, 1)
+    return torch.stack([*pixel_metrics(clipped).values(), *shape_metrics(clipped).values()], 1)
+
+
 def histograms(images: Tensor) -> dict[str, np.ndarray]:
     """What each image (n, ny, nx) adds to the histogram of every metric, (n, bins)."""
     pixels = images.shape[1] * images.shape[2]
