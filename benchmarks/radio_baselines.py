@@ -62,7 +62,7 @@ def trained(part: str, train: sundog.Dataset, o: argparse.Namespace) -> tuple[su
     """Fakes with the classes of the training set, and what they cost."""
     family, options = part if part == "flow-matching" else "diffusion", OPTIONS[part]
     sized = part in ("sized", "chosen")
-    options = options | ({"skip": o.skip} if sized else {})
+    options = options | ({"skip": o.skip} if sized else {}) | ({"patch": o.patch} if part == "sized" else {})
     data = turned(train) if part == "flow-matching" else train  # flow matching knows no symmetry: it is shown all turns
     linear = sized and o.scaling == "linear"
     scaling = Standard() if linear else Chain((Asinh(), Standard()))
@@ -288,6 +288,7 @@ def main() -> None:
     parser.add_argument("--skip", choices=["conditional", "covariance", "edm"], default="conditional", help="of sized")
     parser.add_argument("--told", choices=["size", "noise"], default="size", help="sized: size, or noise as well")
     parser.add_argument("--scaling", choices=["linear", "asinh"], default="linear", help="of sized")
+    parser.add_argument("--patch", type=int, default=1, help="sized: squares of so many pixels a side as channels")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--samples", type=int, default=320)
     parser.add_argument("--judged", type=int, default=160)
