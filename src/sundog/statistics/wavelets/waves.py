@@ -1,14 +1,14 @@
 """The first two layers of the scattering moments of periodic maps: W = x * psi, |W|, its transform, and their adjoint.
 
-Everything lives on half planes, (..., columns, rows) in memory since that is how transforms along the rows leave them,
-and on real arrays. With e(k) = (psi^(k) + psi^(-k)) / 2 and o(k) = (psi^(k) - psi^(-k)) / 2, the real part of W is the
-inverse transform of e x^, the imaginary part that of -i o x^. Transforms are done axis by axis, along the rows only in
-the columns where psi^ is not negligible. Of W only the direction W / max(|W|, tiny) is kept: that is the gradient of
-the modulus, finite everywhere, and S2 = <|W|^2> is a sum of (e^2 + o^2) |x^|^2.
+Everything lives on half planes, (..., columns, rows) in memory since that is how transforms along the rows leave them.
+With e(k) = (psi^(k) + psi^(-k)) / 2 and o(k) = (psi^(k) - psi^(-k)) / 2, the real part of W is the inverse transform of
+e x^, the imaginary part that of -i o x^. Transforms are done axis by axis, along the rows only in the columns where
+psi^ is not negligible. For the gradient W and 1 / max(|W|, tiny) are kept: d|W| = Re(W^* dW) / |W|, finite everywhere.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from sundog.statistics.wavelets.filters import octave_filters
 
 TINY = {torch.float32: 1e-20, torch.float64: 1e-150}
+NEARLY = 0.75  # share of the columns of a half plane from which all are transformed, which saves filling up with zeros
 FAINT = 1e-3  # of the share of psi^2 that is dropped in the third layer: below it psi is dropped from W too
 
 
@@ -26,15 +27,13 @@ FAINT = 1e-3  # of the share of psi^2 that is dropped in the third layer: below 
 class Octave:
     """One octave: its grid, its filters there, and its box of the half plane.
 
-    ``filters`` (2, L, width, my, 2) are e and o with each value twice (real, imaginary), ``square`` (L, width my) is
-    e^2 + o^2, ``weights`` (width,) counts how often a half-plane mode stands in the full plane. The box, where psi^2
-    matters to the third layer, holds ``negative`` rows of negative and ``positive`` rows of non-negative ky, and
-    ``columns`` kx; it lies inside that of the octave before.
+    ``filters`` (2 L, width, my), complex, are e, then -i o; ``weights`` (columns,) counts how often a half-plane mode
+    stands in the full plane. The box, where psi^2 matters to the third layer, holds ``negative`` rows of negative and
+    ``positive`` rows of non-negative ky, and ``columns`` kx; it lies inside that of the octave before.
     """
 
     grid: tuple[int, int]
     filters: Tensor
-    square: Tensor
     weights: Tensor
     negative: int
     positive: int
@@ -42,7 +41,7 @@ class Octave:
 
     @property
     def width(self) -> int:
-        return self.filters.shape[-3]
+        return self.filters.shape[-2]
 
 
 def make_octave(
@@ -65,14 +64,17 @@ def make_octave(
         positive, negative = min(positive, before.positive), min(negative, before.negative)
         columns = min(columns, before.columns)
     width = max(columns, _reach(either, FAINT * cut, ky, top)[1])
-    weights = torch.full((width,), 2.0)
+    if width > NEARLY * (mx // 2 + 1):
+        width = mx // 2 + 1
+        psi[..., top[1] + 1 : mx - top[1]] = 0.0
+        mirror = psi.flip((-2, -1)).roll((1, 1), (-2, -1))
+    weights = torch.full((columns,), 2.0)
     weights[0] = 1.0
-    if mx == shape[1] and 2 * (width - 1) == mx:
+    if mx == shape[1] and 2 * (columns - 1) == mx:
         weights[-1] = 1.0
-    parts = torch.stack([psi + mirror, psi - mirror])[..., :width].mT / 2
-    filters = parts.to(like)[..., None].expand(*parts.shape, 2).contiguous()
-    power = parts.square().sum(0).flatten(1).to(like)
-    octave = Octave((my, mx), filters, power, weights.to(like), negative, positive, columns)
+    parts = torch.cat([psi + mirror, -1j * (psi - mirror)])[..., :width].mT / 2
+    filters = parts.to(like.device, like.dtype.to_complex()).contiguous()
+    octave = Octave((my, mx), filters, weights.to(like), negative, positive, columns)
     one, other = (
         torch.cat([p[:, my - negative :, :columns], p[:, :positive, :columns]], 1).mT for p in (square, mirrored)
     )
@@ -106,42 +108,37 @@ def transform(
     """Measure maps x (n, ny, nx) in two layers.
 
     Returns S1 and S2 (n, J, L), the half plane of the maps, per octave the transforms of the moduli (n, L, columns,
-    my), and the directions of W (n, 2, L, my, mx), real and imaginary parts, if ``keep``.
+    my), and if ``keep`` per octave W (n, 2 L, my, mx), real parts before imaginary parts, and 1 / |W|.
     """
     f = half_plane(x)
-    s1, s2, spectra, directions = [], [], [], []
+    s1, s2, spectra, waves = [], [], [], []
     for octave in octaves:
-        small = _cropped(f, octave)
-        both = torch.view_as_real(torch.stack([small, -1j * small], 1)[:, :, None])
-        wave = maps_of(torch.view_as_complex(both * octave.filters), octave.grid[1], "forward")
-        modulus = wave[:, 0].square().addcmul_(wave[:, 1], wave[:, 1]).sqrt_()
-        power = (small.real.square() + small.imag.square()) * octave.weights[:, None]
-        s2.append(power.flatten(1) @ octave.square.mT)
-        spectra.append(half_plane(modulus, octave.columns))
+        wave = maps_of(_cropped(f, octave)[:, None] * octave.filters, octave.grid[1], "forward")
+        real, imaginary = wave.chunk(2, 1)
+        modulus = real.square().addcmul_(imaginary, imaginary)
+        s2.append(modulus.mean((-2, -1)))
+        spectra.append(half_plane(modulus.sqrt_(), octave.columns))
         s1.append(spectra[-1][..., 0, 0].real)
         if keep:
-            directions.append(wave.div_(modulus.clamp_min_(TINY[modulus.dtype])[:, None]))
-    return torch.stack(s1, 1), torch.stack(s2, 1), f, spectra, directions
+            waves += [wave, modulus.clamp_min_(TINY[modulus.dtype]).reciprocal_()]
+    return torch.stack(s1, 1), torch.stack(s2, 1), f, spectra, waves
 
 
 def transform_backward(
-    f: Tensor, directions: tuple[Tensor, ...], octaves: tuple[Octave, ...], grads: tuple[Tensor, Tensor],
-    grad_f: Tensor, grad_spectra: list[Tensor], nx: int,
+    waves: tuple[Tensor, ...], octaves: tuple[Octave, ...], grads: tuple[Tensor, Tensor], grad_f: Tensor,
+    grad_spectra: list[Tensor], nx: int,
 ) -> Tensor:  # fmt: skip
     """Gradient for the maps from those for S1 and S2, for their half planes and for the transforms of the moduli.
 
     Gradients of half planes come divided by the count of each mode in the full plane; they are changed in place.
     """
-    for j, (octave, direction, grad) in enumerate(zip(octaves, directions, grad_spectra)):
+    for j, (octave, wave, inverse, grad) in enumerate(zip(octaves, waves[::2], waves[1::2], grad_spectra)):
         grad[..., 0, 0] += grads[0][:, j]
-        moved = direction * maps_of(grad, octave.grid[1])[:, None]
-        planes = torch.view_as_real(half_plane(moved, octave.width, "backward"))
-        sides = planes[:, :, 0] * octave.filters[:, 0]
-        for ell in range(1, planes.shape[2]):
-            sides.addcmul_(planes[:, :, ell], octave.filters[:, ell])
-        real, imaginary = torch.view_as_complex(sides).unbind(1)
-        square = ((2 * grads[1][:, j]) @ octave.square).view(real.shape)
-        _add_cropped(grad_f, real.add_(imaginary, alpha=1j).addcmul_(_cropped(f, octave), square.to(f)), octave)
+        power = grads[1][:, j, :, None, None] * (2 / math.prod(octave.grid))
+        factor = torch.addcmul(power, maps_of(grad, octave.grid[1]), inverse)
+        sides = half_plane(wave.unflatten(1, (2, -1)) * factor[:, None], octave.width, "backward")
+        real, imaginary = sides.mul_(octave.filters.view(sides.shape[1:])).sum(2).unbind(1)
+        _add_cropped(grad_f, real.sub_(imaginary), octave)
     return maps_of(grad_f, nx)
 
 

@@ -24,9 +24,11 @@ from sundog.statistics.scattering.moments.parts import in_parts
 from sundog.statistics.wavelets.waves import Octave, make_octave, transform, transform_backward
 
 Pairs = tuple[tuple[int, int], ...]  # of channels
+THIN = 16  # rows below which a product with many rows on the left is faster the other way round
+PIECE = 2**18  # numbers that stay in the second cache
 SMALL = 2500  # modes of a box below which all orientations are one matrix product
 MOST_KEPT = 31 * 2**20  # bytes; larger blocks always go back to the system
-WHOLE = 0.9  # share of a box from which a window is not worth cutting out
+WHOLE = 0.6  # mean share of a box from which windows are not worth cutting out
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Window:
     rows, 2), each value twice (real, imaginary).
 
     even = copies (psi^2(k) + psi^2(-k)) / 2, odd = copies (psi^2(k) - psi^2(-k)) / 2, for imaginary parts, where
-    ``copies`` (columns, 1, 1) counts how often a half-plane mode stands in the full plane. A window that is the whole
-    box weighs one side of the products, forward = even, backward = even / copies; one that has to be cut out weighs
-    both, forward = sqrt(even), backward = forward / copies.
+    ``copies`` (columns, 1, 1) counts how often a half-plane mode stands in the full plane. A window of ``whole`` rows
+    is for all orientations and weighs one side of the products, forward = even, backward = even / copies;
+    one that has to be cut out is for one and weighs both sides, forward = sqrt(even), backward = forward / copies.
     """
 
     columns: slice
@@ -75,14 +77,18 @@ def make_plan(
     for j in range(J):
         before = octaves[-1] if octaves else None
         octave, square, mirrored = make_octave(shape, j, L, quality, cut, like, wavelet, before)
-        copies = octave.weights[: octave.columns, None].double().cpu()
+        copies = octave.weights[:, None].double().cpu()
         even, odd = (square + mirrored) / 2 * copies, (square - mirrored) / 2 * copies
         octaves.append(octave)
-        if math.prod(even.shape[1:]) <= SMALL:
-            windows.append((_window(even, odd, copies, 0.0, imaginary, like),))
+        boxes = [_box(e, cut) for e in even]
+        share = sum(e[box].numel() for e, box in zip(even, boxes)) / even.numel()
+        if share > WHOLE or math.prod(even.shape[1:]) <= SMALL:
+            rows = slice(0, even.shape[2])
+            boxes = [(columns, rows) for columns in _pieces(even.shape[1], L * (1 + (j + 1) * L) * 2 * even.shape[2])]
+            windows.append(tuple(_window(even, odd, copies, box, True, imaginary, like) for box in boxes))
         else:
-            each = zip(even.split(1), odd.split(1))
-            windows.append(tuple(_window(e, o, copies, cut, imaginary, like) for e, o in each))
+            each = zip(even.split(1), odd.split(1), boxes)
+            windows.append(tuple(_window(e, o, copies, box, False, imaginary, like) for e, o, box in each))
     plan = Plan(shape, L, tuple(octaves), tuple(windows), imaginary)
     _keep_memory(plan, like)
     return plan
@@ -94,29 +100,35 @@ def _keep_memory(plan: Plan, like: Tensor) -> None:
     The C library of Linux then keeps as much for the next call; else it hands the pages back to the system after every
     call, and every call touches them anew, which costs a fifth of its time.
     """
-    held = sum(2 * plan.L * math.prod(octave.grid) for octave in plan.octaves)
+    held = sum(3 * plan.L * math.prod(octave.grid) for octave in plan.octaves)
     held += sum(2 * (1 + (j + 1) * plan.L) * o.columns * (o.negative + o.positive) for j, o in enumerate(plan.octaves))
     if like.device.type == "cpu":
         torch.empty(min(2 * held * like.element_size(), MOST_KEPT), dtype=torch.uint8)
 
 
-def _window(even: Tensor, odd: Tensor, copies: Tensor, cut: float, imaginary: bool, like: Tensor) -> Window:
-    kept, spans = (even > cut * even.max()).any(0), []
-    for axis in (1, 0):
-        where = kept.any(axis).nonzero()
-        spans.append(slice(int(where.min()), int(where.max()) + 1))
-    columns, rows = spans
-    whole = len(even) > 1 or even[0, columns, rows].numel() > WHOLE * even[0].numel()
-    if whole:
-        columns, rows = slice(0, even.shape[1]), slice(0, even.shape[2])
+def _box(even: Tensor, cut: float) -> tuple[slice, slice]:
+    """The columns and rows on which weights are not below a share of their peak."""
+    where = (even > cut * even.max()).nonzero()
+    columns, rows = (slice(int(w.min()), int(w.max()) + 1) for w in where.unbind(1))
+    return columns, rows
 
+
+def _pieces(columns: int, each: int) -> list[slice]:
+    """Columns, in pieces if all of them make weighted rows that no cache holds; ``each`` numbers per column."""
+    step = max(1, PIECE // each) if columns * each > 8 * PIECE else columns
+    return [slice(start, min(start + step, columns)) for start in range(0, columns, step)]
+
+
+def _window(
+    even: Tensor, odd: Tensor, copies: Tensor, box: tuple[slice, slice], whole: bool, imaginary: bool, like: Tensor
+) -> Window:
     def twice(plane: Tensor) -> Tensor:
-        part = plane[:, columns, rows].to(like)
+        part = plane[:, box[0], box[1]].to(like)
         return part[..., None].expand(*part.shape, 2).contiguous()
 
     forward = even if whole else even.sqrt()
     odd = twice(odd) if imaginary else odd[:0].to(like)
-    return Window(columns, rows, whole, twice(forward), twice(forward / copies), odd, copies[columns, :, None].to(like))
+    return Window(*box, whole, twice(forward), twice(forward / copies), odd, copies[box[0], :, None].to(like))
 
 
 def moments(x: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,10 +152,11 @@ def pair_moments(x: Tensor, pairs: Pairs, plan: Plan) -> tuple[Tensor, Tensor, T
 
     def forward(part: Tensor, keep: bool) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         size = part.shape[:2]
-        s1, s2, f, stacks, directions = _stacked(part.flatten(0, 1), plan, keep)
-        blocks = [_block(stack, size[1], pairs, windows, plan.imaginary).flatten(2)
-                  for stack, windows in zip(stacks, plan.windows)]
-        return (s1.unflatten(0, size), s2.unflatten(0, size), torch.cat(blocks, 2)), [f, *directions, *stacks]
+        s1, s2, stacks, waves = _stacked(part.flatten(0, 1), plan, keep)
+        blocks = s1.new_zeros(size[0], len(pairs), sum(sizes))
+        for block, shape, stack, windows in zip(blocks.split(sizes, 2), plan.block_shapes, stacks, plan.windows):
+            _fill_block(block.unflatten(2, shape), stack, pairs, windows, plan.imaginary)
+        return (s1.unflatten(0, size), s2.unflatten(0, size), blocks), [*waves, *stacks]
 
     def backward(saved: tuple[Tensor, ...], g1: Tensor, g2: Tensor, gb: Tensor) -> Tensor:
         def add(out: Tensor, stack: Tensor, block: Tensor, j: int) -> None:
@@ -157,13 +170,13 @@ def pair_moments(x: Tensor, pairs: Pairs, plan: Plan) -> tuple[Tensor, Tensor, T
     return s1, s2, blocks
 
 
-def _stacked(x: Tensor, plan: Plan, keep: bool) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
-    """S1, S2, the half plane of maps x (n, ny, nx), stacks, and directions of W if ``keep``.
+def _stacked(x: Tensor, plan: Plan, keep: bool) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+    """S1, S2, stacks of maps x (n, ny, nx), and what `transform` keeps for the gradient if ``keep``.
 
     The stack of octave j3, (n, 1 + (j3 + 1) L, columns, rows, 2) real and imaginary, holds the box of the map and of
     all moduli up to this octave, rows in ascending order of ky.
     """
-    s1, s2, f, spectra, directions = transform(x, plan.octaves, keep)
+    s1, s2, f, spectra, waves = transform(x, plan.octaves, keep)
     stacks: list[Tensor] = []
     for j, (octave, spectrum) in enumerate(zip(plan.octaves, spectra)):
         negative, positive, columns, known = octave.negative, octave.positive, octave.columns, 1 + j * plan.L
@@ -174,7 +187,7 @@ def _stacked(x: Tensor, plan: Plan, keep: bool) -> tuple[Tensor, Tensor, Tensor,
             stack[:, :known] = stacks[-1][(slice(None), slice(None), *_inside(plan.octaves, j))]
         _place(stack[:, known:], spectrum, negative)
         stacks.append(stack)
-    return s1, s2, f, [torch.view_as_real(stack) for stack in stacks], directions
+    return s1, s2, [torch.view_as_real(stack) for stack in stacks], waves
 
 
 def _place(box: Tensor, plane: Tensor, negative: int) -> None:
@@ -189,19 +202,9 @@ def _inside(octaves: tuple[Octave, ...], j: int) -> tuple[slice, slice]:
     return slice(0, octaves[j].columns), slice(start, start + octaves[j].negative + octaves[j].positive)
 
 
-def _picked(stack: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-    """Left and right side (n, orientations or 1, m, modes) of the products of a stack."""
-    if window.whole:
-        return (stack[:, None] * window.forward[:, None]).flatten(3), stack.flatten(2)[:, None]
-    both = (stack[:, :, window.columns, window.rows] * window.forward).flatten(2)[:, None]
-    return both, both
-
-
-def _picked_odd(stack: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-    """The same for imaginary parts: i times the stack, weighted, and the stack."""
-    plain = stack[:, :, window.columns, window.rows]
-    turned = _turned_by_i(plain)[:, None] * window.odd[:, None]
-    return turned.flatten(3), plain.flatten(2)[:, None]
+def _weighted(stack: Tensor, window: Window, weights: Tensor) -> Tensor:
+    """Rows (n, orientations m, modes) of a stack under each orientation of a window."""
+    return (stack[:, None, :, window.columns, window.rows] * weights[:, None]).flatten(3).flatten(1, 2)
 
 
 def _turned_by_i(stack: Tensor) -> Tensor:
@@ -209,40 +212,61 @@ def _turned_by_i(stack: Tensor) -> Tensor:
     return torch.stack([stack[..., 1], -stack[..., 0]], -1)
 
 
-def _block(stack: Tensor, channels: int, pairs: Pairs, windows: tuple[Window, ...], imaginary: bool) -> Tensor:
-    """(n, P, [2,] L, m, m) of a stack (n C, m, columns, rows, 2)."""
+def _fill_block(
+    block: Tensor, stack: Tensor, pairs: Pairs, windows: tuple[Window, ...], imaginary: bool
+) -> None:
+    """Fill a block of zeros (n, P, [2,] L, m, m) from a stack (n C, m, columns, rows, 2).
 
-    def products(left: Tensor, right: Tensor) -> Tensor:
-        found = [torch.bmm(left[a::channels].flatten(1, 2), right[b::channels, 0].mT) for a, b in pairs]
-        return torch.stack(found, 1).unflatten(2, left.shape[1:3])
+    The products of the maps themselves, (0, 0), are left out for one channel; so is (a, 0), which is (0, a).
+    """
+    channels, m = len(stack) // len(block), stack.shape[1]
+    for window, here in zip(windows, _places(windows)):
+        left = _weighted(stack, window, window.forward)
+        plain = stack[:, :, window.columns, window.rows].flatten(2) if window.whole or imaginary else left
+        sides = [(left, plain if window.whole else left)]
+        if imaginary:
+            sides.append((_weighted(_turned_by_i(stack), window, window.odd), plain))
+        for part, (left, right) in enumerate(sides):
+            for p, (a, b) in enumerate(pairs):
+                first = int(a == b)  # m is one more than a multiple of L: a product that leaves it out is twice as fast
+                found = _products(left[a::channels], right[b::channels, first:])
+                into = block[:, p, part, here] if imaginary else block[:, p, here]
+                into[..., first:] += found.unflatten(1, (-1, m))
 
-    even = torch.cat([products(*_picked(stack, window)) for window in windows], 2)
-    if not imaginary:
-        return even
-    odd = torch.cat([products(*_picked_odd(stack, window)) for window in windows], 2)
-    return torch.stack([even, odd], 2)
+
+def _places(windows: tuple[Window, ...]) -> list[slice]:
+    """Orientations of each window."""
+    return [slice(None) if window.whole else slice(ell, ell + 1) for ell, window in enumerate(windows)]
+
+
+def _products(left: Tensor, right: Tensor) -> Tensor:
+    """left right^T (n, rows, rows), in the order in which long thin products are faster."""
+    if right.shape[1] < THIN:
+        return torch.bmm(right, left.mT).mT
+    return torch.bmm(left, right.mT)
 
 
 def _add_block_backward(
     out: Tensor, stack: Tensor, grad: Tensor, pairs: Pairs, windows: tuple[Window, ...], imaginary: bool
 ) -> None:
     """Add the gradient of a block with respect to the stack, divided by ``copies``, which is what `maps_of` wants."""
-    channels, first = len(stack) // len(grad), 0
-    for window in windows:
-        mine = slice(first, first + len(window.forward))
-        first = mine.stop
-        right = stack.flatten(2) if window.whole else _picked(stack, window)[1][:, 0]
-        even = grad[:, :, 0, mine] if imaginary else grad[:, :, mine]
+    channels = len(stack) // len(grad)
+    for window, here in zip(windows, _places(windows)):
+        side = _weighted(stack, window, window.backward if window.whole else window.forward)
+        even = grad[:, :, 0, here] if imaginary else grad[:, :, here]
         for c, partner, weights in _terms(even, pairs, 1):
-            moved = torch.bmm(weights.flatten(1, 2), right[partner::channels]).unflatten(1, (-1, stack.shape[1]))
+            rows = weights.transpose(1, 2).flatten(2)
             place = out[c::channels, :, window.columns, window.rows]
-            for one, share in zip(moved.unbind(1), window.backward):
-                place.addcmul_(one.view(place.shape), share)
+            if window.whole:
+                place.flatten(2).baddbmm_(rows, side[partner::channels])
+            else:
+                place.addcmul_(torch.bmm(rows, side[partner::channels]).view(place.shape), window.backward)
         if imaginary:
-            turned = _picked_odd(stack, window)[0]
-            for c, partner, weights in _terms(grad[:, :, 1, mine], pairs, -1):
+            turned = _weighted(_turned_by_i(stack), window, window.odd)
+            for c, partner, weights in _terms(grad[:, :, 1, here], pairs, -1):
                 place = out[c::channels, :, window.columns, window.rows]
-                place += (weights @ turned[partner::channels]).sum(1).view(place.shape) / window.copies
+                rows = weights.transpose(1, 2).flatten(2)
+                place += torch.bmm(rows, turned[partner::channels]).view(place.shape) / window.copies
 
 
 def _terms(grad: Tensor, pairs: Pairs, sign: int) -> Iterator[tuple[int, int, Tensor]]:
@@ -262,10 +286,10 @@ def _stacked_backward(
     saved: tuple[Tensor, ...], grads: tuple[Tensor, Tensor], blocks: list[Tensor], plan: Plan, add: Any
 ) -> Tensor:
     """Gradient for the maps of `_stacked`, coarse to fine: ``add(out, stack, block, j)`` adds that of one block."""
-    J, f = len(plan.octaves), saved[0]
-    directions, stacks = saved[1 : 1 + J], saved[1 + J :]
+    J, last = len(plan.octaves), plan.octaves[0]
+    waves, stacks = saved[: 2 * J], saved[2 * J :]
     grad_spectra: list[Tensor] = []
-    out = coarser = f
+    coarser = stacks[0]
     for j in reversed(range(J)):
         octave, known = plan.octaves[j], 1 + j * plan.L
         out = torch.zeros_like(stacks[j])
@@ -275,9 +299,10 @@ def _stacked_backward(
         box = torch.view_as_complex(out)
         grad_spectra.append(_unplaced(box[:, known:], octave.grid[0], octave.negative))
         coarser = out
-    grad_f = torch.zeros_like(f)
-    grad_f[:, : plan.octaves[0].columns] = _unplaced(box[:, :1], plan.shape[0], plan.octaves[0].negative)[:, 0]
-    return transform_backward(f, directions, plan.octaves, grads, grad_f, grad_spectra[::-1], plan.shape[1])
+    half = (len(coarser), plan.shape[1] // 2 + 1, plan.shape[0])
+    grad_f = coarser.new_zeros(half, dtype=coarser.dtype.to_complex())
+    grad_f[:, : last.columns] = _unplaced(torch.view_as_complex(coarser[:, 0]), plan.shape[0], last.negative)
+    return transform_backward(waves, plan.octaves, grads, grad_f, grad_spectra[::-1], plan.shape[1])
 
 
 def _unplaced(box: Tensor, rows: int, negative: int) -> Tensor:
