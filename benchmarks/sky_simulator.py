@@ -43,7 +43,7 @@ def measured(nside: int, seed: int, cosmology: str, folder: Path) -> dict:
     from sundog.simulate.sky import simulate_sky
 
     start = time.process_time()
-    sky = simulate_sky(nside, seed, cosmology, out=folder / f"maps_{nside}" if nside > 1024 else None)
+    sky = simulate_sky(nside, seed, cosmology, out=folder / f"maps_{nside}" if nside >= 1024 else None)
     spent, memory = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"NSIDE {nside}, seed {seed}: {spent:.1f} CPU s, {memory:.2f} GB", flush=True)
     facts = {"nside": nside, "seed": seed, "cosmology": cosmology, "cpu": spent, "rss_gb": memory,
@@ -112,14 +112,15 @@ def table(runs: list[dict]) -> None:
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def of_one_shell(nside: int, index: int) -> None:
-    """CPU seconds of what is the same at every NSIDE, of one shell and of one transform of the end; memory."""
+def of_one_shell(nside: int, index: int, folder: Path) -> None:
+    """CPU seconds of what is the same at every NSIDE, of one shell and of one transform of the end; memory, with the
+    maps in a folder."""
     from sundog.simulate.sky import simulator as making
     from sundog.simulate.sky.sources import DustShell, RadioCounts
 
     region, start = making.Region(nside), time.process_time()
-    sky = making._Builder.start(0, cosmology(), making.new_maps(None, region.pixels, making.NAMES), region, 1e13,
-                                RadioCounts(), 0.0, 1)
+    sky = making._Builder.start(0, cosmology(), making.new_maps(folder, region.pixels, making.NAMES), region, 1e13,
+                                RadioCounts(), 0.0, 1, folder)
     velocities = making.matter.draw_velocities(sky.power, sky.shells, 0, sky.lmax)
     fixed = time.process_time() - start
     for i in (index, index + 1):  # the second finds the tables of the first
@@ -146,7 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.shell is not None:
         for nside in options.nside:
-            of_one_shell(nside, options.shell)
+            of_one_shell(nside, options.shell, options.out / f"shells_{nside}")
         return
     options.out.mkdir(parents=True, exist_ok=True)
     path = lambda nside, seed: options.out / f"{options.cosmology}_{nside}_{seed}.json"  # noqa: E731

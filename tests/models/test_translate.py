@@ -143,6 +143,32 @@ def test_gan_without_noise_is_deterministic_and_with_it_is_not() -> None:
         assert torch.equal(one, two) is same
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("noise", "kept"), [("heavy-tailed", True), ("none", False)])
+def test_the_loss_of_draws_leaves_the_right_variances_alone(noise: str, kept: bool, monkeypatch) -> None:
+    """Fakes are the real maps in another order, times s: least at s = 1; not so image by image, as published."""
+    model = untrained(method="gan", noise=noise, width=2)
+    g = torch.Generator().manual_seed(0)
+    maps = torch.randn(400, 2, SIZE, SIZE, generator=g)
+    maps[:, 1:] *= (0.5 * torch.randn(400, 1, 1, 1, generator=g)).exp()
+    monkeypatch.setattr(model, "_criticised", lambda k, y: y.new_zeros(len(y)))
+
+    def loss(s: float) -> float:
+        monkeypatch.setattr(model, "generate", lambda k, white: s * maps[:, 1:].flip(0))
+        return float(model.translator_loss(Batch(maps), Noise(g, 400, slice(0, 400))))
+
+    assert (loss(1.0) < min(loss(0.8), loss(1.1))) is kept
+
+
+def test_the_distance_of_variances_counts_a_row_as_often_as_it_weighs() -> None:
+    options = untrained(method="gan", width=2).options
+    maps, weights = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([2.0, 0.0, 1.0])
+    often = [0, 0, 2]
+    twice = options.variance_loss(maps[:3][often], maps[3:][often], Batch(maps[often]))
+    assert torch.allclose(options.variance_loss(maps[:3], maps[3:], Batch(maps[:3], weights=weights)), twice)
+    assert not torch.allclose(options.variance_loss(maps[:3], maps[3:], Batch(maps[:3])), twice)
+
+
 def test_penalty_is_blind_to_the_known_maps() -> None:
     """A critic that looks at k alone has no slope along y: two-sided penalty 1, and no gap."""
     model = untrained(method="gan", width=2)

@@ -12,7 +12,7 @@ from torch import Tensor
 from sundog.errors import OptionError
 from sundog.models.base import Batch, Noise, Objective, RowNoise, Translator
 from sundog.models.options import Options, option
-from sundog.models.translate.adversarial import KEPT, SCORED_ROWS, AdversarialOptions, adversarial, kept, variances
+from sundog.models.translate.adversarial import KEPT, SCORED_ROWS, AdversarialOptions, adversarial, kept
 from sundog.nets.convnets import DCCritic
 from sundog.nets.unet import UNet, levels_for
 
@@ -95,11 +95,10 @@ class ResidualRefiner(Translator):
         return self.options.critic_loss(lambda z: self.critic(z)[:, 0], real, fake, batch, noise)
 
     def refiner_loss(self, batch: Batch, noise: Noise) -> Tensor:
-        """-E D(refined) + weight x mean of |sorted var refined - sorted var real|."""
+        """-E D(refined) + weight x distance of the variances of images."""
         raw, real = batch.x.chunk(2, 1)
         fake = self.refine(raw)
-        wrong = (variances(fake).sort(0).values - variances(real).sort(0).values).abs().mean()
-        return self.options.variance_weight * wrong - batch.mean(self.critic(fake)[:, 0])
+        return self.options.variance_loss(fake, real, batch) - batch.mean(self.critic(fake)[:, 0])
 
     def score(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Energy distance of refined and real held-out maps."""

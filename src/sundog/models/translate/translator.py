@@ -8,8 +8,9 @@ which is exact for stationary Gaussian maps; a U-Net learns the rest, in one of 
 
 * ``flow-matching``: x_t = (1 - t) x_0 + t y,  dx/dt = v_0(x, t) + F(x, k, t),  loss |v_0 + F - (y - x_0)|^2, with
   v_0 = (2 t - 1) / ((1 - t)^2 + t^2) (x - T k), the velocity that leaves a Gaussian as it is;
-* ``gan``: y = x_0 + F(x_0, k), a critic of [k, y] with gradient penalty, and 100 |var y_fake - var y_real| per image
-  and channel. With ``noise="none"``, y = F(k): the published PIXGAN, one answer for every k.
+* ``gan``: y = x_0 + F(x_0, k), a critic of [k, y] with gradient penalty, and 100 times the Wasserstein distance between
+  the variances of images, fake and real. With ``noise="none"``, y = F(k): the published PIXGAN, one answer for every k,
+  and the variances of each image and its fake compared.
 
 Source: Isola et al. 2017, section 3.1 (conditional critic); Han et al. 2021, section 3 (kappa to foregrounds);
 Lipman et al. 2023, eq. 20-23, with the Gaussian of the data in the place of white noise.
@@ -170,12 +171,15 @@ class ImageTranslator(Translator):
         return self.options.critic_loss(lambda z: self._criticised(k, z), y, fake, batch, noise)
 
     def translator_loss(self, batch: Batch, noise: Noise) -> Tensor:
-        """-E D([k, fake]) + weight x mean of |var fake - var real| over images and channels."""
+        """-E D([k, fake]) + weight x distance of variances of images; without noise image by image, as published."""
         x = placed(batch.x, self.options.symmetry, noise)
         k, y = x[:, : self.known], x[:, self.known :]
         fake = self.generate(k, noise.normal(self.wanted, *self.shape[1:]))
-        wrong = (variances(fake) - variances(y)).abs().mean(1)
-        return batch.mean(self.options.variance_weight * wrong - self._criticised(k, fake))
+        if self.options.noise == "none":
+            wrong = self.options.variance_weight * batch.mean((variances(fake) - variances(y)).abs().mean(1))
+        else:
+            wrong = self.options.variance_loss(fake, y, batch)
+        return wrong - batch.mean(self._criticised(k, fake))
 
     def _criticised(self, k: Tensor, y: Tensor) -> Tensor:
         assert self.critic is not None
