@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from sundog.checks import one_of
 from sundog.errors import ShapeError
@@ -57,9 +59,10 @@ class FieldCovariance:
         self._regions = checked_regions(regions, shape)
         self._imaginary = self._valid is not None or not isotropic
         self._full, index = layout(J, L, self._imaginary, directions=directions)
-        self._index = torch.from_numpy(index)
         self.labels = self._full.rotations[2] if isotropic else self._full
-        self._ready: dict[tuple[torch.dtype, torch.device], tuple[Measure, MaskedPlan | None, Tensor]] = {}
+        heads = int((~np.isin(self._full.kind, ("S3", "S4"))).sum())  # in the order of the labels; then come the blocks
+        self._picks = torch.from_numpy(np.concatenate([np.arange(heads), heads + index]))
+        self._ready: dict[tuple[torch.dtype, torch.device], tuple[Measure, MaskedPlan | None, Picks]] = {}
         if self._valid is not None:
             self._prepared(torch.zeros(()))  # a mask that leaves too little is refused here
 
@@ -88,7 +91,7 @@ class FieldCovariance:
     def pairs(self, x: Tensor, pairs: Pairs, batch: tuple[int, ...]) -> tuple[list[ScatteringCoefficients], Together]:
         """Coefficients of fields x (n, C, *shape) for pairs of channels; (c, c) is a channel alone."""
         size = x.shape[:2]
-        measure, plan, index = self._prepared(x)
+        measure, plan, picks = self._prepared(x)
         mean, variance, unit, standard = (v.unflatten(0, size) for v in _standardised(x.flatten(0, 1), plan))
         s1, s2, blocks = measure(standard, pairs)
         if plan is None:
@@ -96,11 +99,10 @@ class FieldCovariance:
         alone, together = [], {}
         for p, (a, b) in enumerate(pairs):
             if a == b:
-                u = unit[:, a, None, None]
-                columns = [mean[:, a, :, None], variance[:, a, :, None], s1[:, a].flatten(2) * u,
-                           s2[:, a].flatten(2) * u**2, _Picked.apply(blocks[:, p], index) * u**2]
-                own = ScatteringCoefficients(self._batched(torch.cat(columns, -1), batch), self._full)
-                alone.append(own.iso() if self.isotropic else own)
+                columns = [mean[:, a, :, None], variance[:, a, :, None], s1[:, a].flatten(2), s2[:, a].flatten(2),
+                           blocks[:, p]]
+                values = _Picked.apply(torch.cat(columns, -1), picks) * unit[:, a, None, None] ** picks.degrees
+                alone.append(ScatteringCoefficients(self._batched(values, batch), self.labels))
                 continue
             left, right = standard[:, a], standard[:, b]
             cov = _average(left * right, plan) - _average(left, plan) * _average(right, plan)
@@ -117,7 +119,7 @@ class FieldCovariance:
         value = value if self._regions is not None else value[:, 0]
         return value.reshape(*batch, *value.shape[1:])
 
-    def _prepared(self, like: Tensor) -> tuple[Measure, MaskedPlan | None, Tensor]:
+    def _prepared(self, like: Tensor) -> tuple[Measure, MaskedPlan | None, Picks]:
         key = (like.dtype, like.device)
         if key not in self._ready:
             plan, measure = None, None
@@ -125,9 +127,17 @@ class FieldCovariance:
                 filters = [self._filters(j) for j in range(self.J)]
                 plan = make_masked_plan(self._valid, self._regions, self.boundary == "periodic", filters, like)
                 measure = _masked(plan)
-            index = self._index.to(like.device)
-            self._ready[key] = measure or self._whole(like), plan, index
+            self._ready[key] = measure or self._whole(like), plan, self._picked(like)
         return self._ready[key]
+
+    def _picked(self, like: Tensor) -> Picks:
+        groups, weights = torch.arange(len(self._full)), torch.ones(len(self._full))
+        if self.isotropic:
+            groups, weights, _ = self._full.rotations
+        degrees = np.select([self.labels.kind == kind for kind in ("mean", "var", "S1")], [0, 0, 1], 2)
+        kept = weights > 0
+        return Picks(self._picks[kept].to(like.device), groups[kept].to(like.device), weights[kept].to(like),
+                     torch.from_numpy(degrees).to(like))  # fmt: skip
 
 
 def grid_covariance(
@@ -156,21 +166,32 @@ def grid_covariance(
                            isotropic=isotropic, boundary=boundary, mask=mask, what=what, directions=word)
 
 
+@dataclass(frozen=True)
+class Picks:
+    """Places (e,) of moments, the coefficients (e,) they add to and with what weights (e,), and the degree (K,) of each
+    coefficient in the field."""
+
+    places: Tensor
+    groups: Tensor
+    weights: Tensor
+    degrees: Tensor
+
+
 class _Picked(torch.autograd.Function):
-    """Some entries of the last axis, each at most once: its gradient is then a selection too, and no sum."""
+    """Weighted sums of entries of the last axis, each entry used at most once: its gradient is a selection."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.length = values.shape[-1]
-        return values.index_select(-1, index)
+    def forward(ctx: Any, values: Tensor, picks: Picks) -> Tensor:
+        ctx.picks, ctx.shape = picks, values.shape
+        out = values.new_zeros(*values.shape[:-1], len(picks.degrees))
+        return out.index_add_(-1, picks.groups, values.index_select(-1, picks.places).mul_(picks.weights))
 
     @staticmethod
+    @once_differentiable  # type: ignore[misc]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        out = grad.new_zeros(*grad.shape[:-1], ctx.length)
-        out[..., index] = grad
-        return out, None
+        picks = ctx.picks
+        moved = grad.index_select(-1, picks.groups).mul_(picks.weights)
+        return grad.new_zeros(ctx.shape).index_copy_(-1, picks.places, moved), None
 
 
 def _masked(plan: MaskedPlan) -> Measure:
@@ -191,11 +212,12 @@ def _standardised(fields: Tensor, plan: MaskedPlan | None) -> tuple[Tensor, Tens
     wide = (slice(None),) + (None,) * (fields.ndim - 1)
     seen = fields.flatten(1) if plan is None else fields[:, plan.valid]
     mean = seen.mean(1)
-    variance = (seen - mean[:, None]).square().mean(1)
+    centred = seen - mean.detach()[:, None]
+    variance = centred.square().mean(1)  # whose gradient for the mean is 0
     unit = variance.detach().sqrt()
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
     if plan is None:
-        return mean[:, None], variance[:, None], unit, (fields - mean.detach()[wide]) / unit[wide]
+        return mean[:, None], variance[:, None], unit, (centred / unit[:, None]).view(fields.shape)
     centred = (fields - mean[wide]) * plan.valid
     first, second = _average(centred, plan), _average(centred.square(), plan)
     return first + mean[:, None], second - first**2, unit, centred / unit[wide]

@@ -54,17 +54,18 @@ class ScatteringCoefficients(Labelled):
         """
         other = self if reference is None else reference
         self._values(other)
-        ruler, var = other._power("S2"), other._power("var")
-        first, second = (index.to(self.vector.device) for index in self.labels.powers)
-        roots = torch.cat([torch.ones_like(ruler[..., :1]), ruler.rsqrt()], -1)
-        values = self.vector * (roots[..., first] * roots[..., second])
+        ruler = other._powers()
+        roots = torch.nn.functional.pad(ruler.rsqrt(), (1, 0), value=1.0)
+        first, second = (roots.index_select(-1, places.to(roots.device)) for places in self.labels.rulers)
+        values = self.vector * (first * second)
+        own = ruler if other is self else self._powers()
         if log:
-            s2, own_var = self._power("S2").log(), self._power("var").log()
+            own = own.log()
         else:
-            s2, own_var = self["S2"] / ruler, self["var"] / var
-        span, mean = self.labels.span("S2"), self["mean"] * var.rsqrt()
-        head, tail = values[..., 2 : span.start], values[..., span.stop :]
-        return self.with_vector(torch.cat([mean, own_var, head, s2, tail], -1))
+            own = own / ruler
+        span = self.labels.span("S2")
+        parts = [values[..., :1], own[..., :1], values[..., 2 : span.start], own[..., 1:], values[..., span.stop :]]
+        return self.with_vector(torch.cat(parts, -1))
 
     def reduce(
         self, null: ScatteringCoefficients | None = None, *, sigma: float = 2.0, angles: bool = True,
@@ -78,5 +79,7 @@ class ScatteringCoefficients(Labelled):
         reduction = Reduction(self.labels, angles, scales)
         return (reduction if null is None else reduction.select(self, null, sigma))(self)
 
-    def _power(self, kind: str) -> Tensor:
-        return floored(self[kind], self["mean"] ** 2 + self["var"])
+    def _powers(self) -> Tensor:
+        """The variance and S2 (..., 1 + k), floored."""
+        first, variance = self.vector[..., :1], self.vector[..., 1:2]
+        return floored(torch.cat([variance, self["S2"]], -1), first.detach() ** 2 + variance.detach())

@@ -67,6 +67,13 @@ class Labels(LabelTable):
         return places[0], places[1]
 
     @cached_property
+    def rulers(self) -> tuple[Tensor, Tensor]:
+        """For each entry the places among 1, the variance and all S2 of the two whose square roots divide it."""
+        first, second = (torch.where(places > 0, places + 1, 0) for places in self.powers)
+        first[torch.from_numpy(self.kind == "mean")] = 1
+        return first, second
+
+    @cached_property
     def rotations(self) -> tuple[Tensor, Tensor, Labels]:
         """Group of each entry under rotations (K,), weights (K,) that average a group, and labels of the groups.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -59,8 +60,12 @@ class LabelTable:
 
     def span(self, kind: str) -> slice:
         """Where a kind stands in the vector."""
-        where = np.flatnonzero(self.kind == kind)
-        return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
+        return self._spans.get(kind, slice(0, 0))
+
+    @cached_property
+    def _spans(self) -> dict[str, slice]:
+        kinds, first, count = np.unique(self.kind, return_index=True, return_counts=True)
+        return {str(k): slice(int(i), int(i + n)) for k, i, n in zip(kinds, first, count)}
 
     def same_as(self, other: Self) -> bool:
         """Whether two vectors speak of the same coefficients."""
