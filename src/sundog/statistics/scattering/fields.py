@@ -26,12 +26,11 @@ from sundog.statistics.scattering.moments.masked import (
     make_masked_plan,
     masked_pair_moments,
 )
-from sundog.statistics.scattering.moments.plane import Pairs
+from sundog.statistics.scattering.moments.plane import ALONE, Pairs
 from sundog.statistics.wavelets.filters import ACCURACY, check_octaves, default_scales
 
 Measure = Callable[[Tensor, Pairs], tuple[Tensor, Tensor, Tensor]]  # fields (n, C, *shape) -> S1, S2, blocks
 Together = dict[tuple[int, int], CrossCoefficients]
-ALONE: Pairs = ((0, 0),)
 
 
 class FieldCovariance:

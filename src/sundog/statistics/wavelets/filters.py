@@ -22,7 +22,7 @@ REACH = 6.5  # in standard deviations: exp(-REACH^2 / 2) = 7e-10 of the peak is 
 BUMP_XI = 0.85 * math.pi  # centre of the finest bump-steerable wavelet, radians per pixel
 LOW_PASS_SIGMA = 1 / (0.496 * 2**-0.55 * BUMP_XI)  # pixels, width of the low-pass that goes with it at octave 0
 # Accuracy -> (quality of the coarse grids, share of the peak of psi^2 that is dropped).
-ACCURACY = {"fast": (0.297, 1e-4), "default": (1.0, 1e-5), "accurate": (1.8, 1e-7)}
+ACCURACY = {"fast": (0.297, 1e-3), "default": (1.0, 1e-5), "accurate": (1.8, 1e-7)}
 
 
 def angles(L: int) -> list[float]:

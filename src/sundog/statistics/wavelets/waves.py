@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from sundog.statistics.wavelets.filters import octave_filters
 
 TINY = {torch.float32: 1e-20, torch.float64: 1e-150}
-NEARLY = 0.75  # share of the columns of a half plane from which all are transformed, which saves filling up with zeros
+NEARLY = 0.75  # share of the columns of a half plane from which all of them are transformed
 FAINT = 1e-3  # of the share of psi^2 that is dropped in the third layer: below it psi is dropped from W too
 
 
@@ -63,9 +63,8 @@ def make_octave(
     if before is not None:
         positive, negative = min(positive, before.positive), min(negative, before.negative)
         columns = min(columns, before.columns)
-    width = max(columns, _reach(either, FAINT * cut, ky, top)[1])
-    if width > NEARLY * (mx // 2 + 1):
-        width = mx // 2 + 1
+    width = nearly(max(columns, _reach(either, FAINT * cut, ky, top)[1]), mx)
+    if width == mx // 2 + 1:
         psi[..., top[1] + 1 : mx - top[1]] = 0.0
         mirror = psi.flip((-2, -1)).roll((1, 1), (-2, -1))
     weights = torch.full((columns,), 2.0)
@@ -86,6 +85,11 @@ def _reach(plane: Tensor, cut: float, ky: Tensor, top: list[int]) -> tuple[int, 
     needed = plane > cut * plane.max()
     columns = int(needed[:, : top[1] + 1].any(0).nonzero().max()) + 1
     return min(int(ky[needed.any(1)].max()), top[0]), columns
+
+
+def nearly(columns: int, nx: int) -> int:
+    """So many columns of the half plane, or all of them where that saves filling up with zeros."""
+    return nx // 2 + 1 if columns > NEARLY * (nx // 2 + 1) else columns
 
 
 def half_plane(x: Tensor, columns: int | None = None, norm: str = "forward") -> Tensor:

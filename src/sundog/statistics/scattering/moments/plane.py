@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from sundog.statistics.scattering.moments.parts import in_parts
-from sundog.statistics.wavelets.waves import Octave, make_octave, transform, transform_backward
+from sundog.statistics.wavelets.waves import Octave, make_octave, nearly, transform, transform_backward
 
 Pairs = tuple[tuple[int, int], ...]  # of channels
+ALONE: Pairs = ((0, 0),)
 THIN = 16  # rows below which a product with many rows on the left is faster the other way round
 PIECE = 2**18  # numbers that stay in the second cache
 SMALL = 2500  # modes of a box below which all orientations are one matrix product
@@ -138,7 +139,7 @@ def moments(x: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
     sum_k F_a F_b^* psi_(j3,l3)^2 where a = 0 is the map and a = 1 + j L + l is the modulus M_(j,l).
     Differentiable once.
     """
-    s1, s2, blocks = pair_moments(x[:, None], ((0, 0),), plan)
+    s1, s2, blocks = pair_moments(x[:, None], ALONE, plan)
     return s1[:, 0], s2[:, 0], blocks[:, 0]
 
 
@@ -297,17 +298,18 @@ def _stacked_backward(
             out[(slice(None), slice(None), *_inside(plan.octaves, j + 1))] = coarser[:, : known + plan.L]
         add(out, stacks[j], blocks[j], j)
         box = torch.view_as_complex(out)
-        grad_spectra.append(_unplaced(box[:, known:], octave.grid[0], octave.negative))
+        grad_spectra.append(_unplaced(box[:, known:], octave.grid, octave.negative))
         coarser = out
-    half = (len(coarser), plan.shape[1] // 2 + 1, plan.shape[0])
-    grad_f = coarser.new_zeros(half, dtype=coarser.dtype.to_complex())
-    grad_f[:, : last.columns] = _unplaced(torch.view_as_complex(coarser[:, 0]), plan.shape[0], last.negative)
+    box = torch.view_as_complex(coarser[:, 0])
+    grad_f = box.new_zeros(len(box), plan.shape[1] // 2 + 1, plan.shape[0])
+    grad_f[:, : last.columns] = _unplaced(box, plan.shape, last.negative)[:, : last.columns]
     return transform_backward(waves, plan.octaves, grads, grad_f, grad_spectra[::-1], plan.shape[1])
 
 
-def _unplaced(box: Tensor, rows: int, negative: int) -> Tensor:
-    """Adjoint of `_place`: a plane of so many rows, zero outside the box."""
-    plane = box.new_zeros(*box.shape[:-1], rows)
-    plane[..., rows - negative :] = box[..., :negative]
-    plane[..., : box.shape[-1] - negative] = box[..., negative:]
+def _unplaced(box: Tensor, grid: tuple[int, int], negative: int) -> Tensor:
+    """Adjoint of `_place`: the first columns of the half plane of a grid, zero outside the box."""
+    *batch, columns, rows = box.shape
+    plane = box.new_zeros(*batch, nearly(columns, grid[1]), grid[0])
+    plane[..., :columns, grid[0] - negative :] = box[..., :negative]
+    plane[..., :columns, : rows - negative] = box[..., negative:]
     return plane
