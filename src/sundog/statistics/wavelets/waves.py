@@ -115,17 +115,17 @@ def transform(
     my), and if ``keep`` per octave W (n, 2 L, my, mx), real parts before imaginary parts, and 1 / |W|.
     """
     f = half_plane(x)
-    s1, s2, spectra, waves = [], [], [], []
+    s2, spectra, waves = [], [], []
     for octave in octaves:
         wave = maps_of(_cropped(f, octave)[:, None] * octave.filters, octave.grid[1], "forward")
         real, imaginary = wave.chunk(2, 1)
         modulus = real.square().addcmul_(imaginary, imaginary)
         s2.append(modulus.mean((-2, -1)))
         spectra.append(half_plane(modulus.sqrt_(), octave.columns))
-        s1.append(spectra[-1][..., 0, 0].real)
         if keep:
             waves += [wave, modulus.clamp_min_(TINY[modulus.dtype]).reciprocal_()]
-    return torch.stack(s1, 1), torch.stack(s2, 1), f, spectra, waves
+    s1 = torch.stack([spectrum[..., 0, 0] for spectrum in spectra], 1).real
+    return s1, torch.stack(s2, 1), f, spectra, waves
 
 
 def transform_backward(
@@ -136,9 +136,11 @@ def transform_backward(
 
     Gradients of half planes come divided by the count of each mode in the full plane; they are changed in place.
     """
-    for j, (octave, wave, inverse, grad) in enumerate(zip(octaves, waves[::2], waves[1::2], grad_spectra)):
-        grad[..., 0, 0] += grads[0][:, j]
-        power = grads[1][:, j, :, None, None] * (2 / math.prod(octave.grid))
+    pixels = grad_f.real.new_tensor([math.prod(octave.grid) for octave in octaves])
+    powers = (2 * grads[1] / pixels[:, None])[..., None, None].unbind(1)
+    pieces = zip(octaves, waves[::2], waves[1::2], grad_spectra, grads[0].unbind(1), powers)
+    for octave, wave, inverse, grad, mean, power in pieces:
+        grad[..., 0, 0].add_(mean)
         factor = torch.addcmul(power, maps_of(grad, octave.grid[1]), inverse)
         sides = half_plane(wave.unflatten(1, (2, -1)) * factor[:, None], octave.width, "backward")
         real, imaginary = sides.mul_(octave.filters.view(sides.shape[1:])).sum(2).unbind(1)
@@ -156,9 +158,13 @@ def _cropped(f: Tensor, octave: Octave) -> Tensor:
 def _add_cropped(f: Tensor, small: Tensor, octave: Octave) -> None:
     """Adjoint of `_cropped`: f += small, in place."""
     ny, my = f.shape[-1], octave.grid[0]
-    middle = (my + 1) // 2
-    f[:, : octave.width, :middle] += small[..., :middle]
-    f[:, : octave.width, ny - my + middle :] += small[..., middle:]
+    f = f[:, : octave.width]
+    if my == ny:
+        f.add_(small)
+        return
+    low, high = small.split([(my + 1) // 2, my // 2], -1)
+    f[..., : low.shape[-1]].add_(low)
+    f[..., ny - high.shape[-1] :].add_(high)
 
 
 def crop_frequencies(f: Tensor, grid: tuple[int, ...]) -> Tensor:

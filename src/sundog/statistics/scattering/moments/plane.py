@@ -193,8 +193,8 @@ def _stacked(x: Tensor, plan: Plan, keep: bool) -> tuple[Tensor, Tensor, list[Te
 
 def _place(box: Tensor, plane: Tensor, negative: int) -> None:
     """Write the rows of a plane, in the order of fftfreq, into a box whose rows ascend."""
-    box[..., :negative] = plane[..., plane.shape[-1] - negative :]
-    box[..., negative:] = plane[..., : box.shape[-1] - negative]
+    above, below = plane[..., : box.shape[-1] - negative], plane[..., plane.shape[-1] - negative :]
+    torch.cat([below, above], -1, out=box)
 
 
 def _inside(octaves: tuple[Octave, ...], j: int) -> tuple[slice, slice]:
@@ -232,7 +232,7 @@ def _fill_block(
                 first = int(a == b)  # m is one more than a multiple of L: a product that leaves it out is twice as fast
                 found = _products(left[a::channels], right[b::channels, first:])
                 into = block[:, p, part, here] if imaginary else block[:, p, here]
-                into[..., first:] += found.unflatten(1, (-1, m))
+                into[..., first:].add_(found.unflatten(1, (-1, m)))
 
 
 def _places(windows: tuple[Window, ...]) -> list[slice]:
