@@ -187,11 +187,12 @@ class MicrocanonicalModel(Model):
         found: list[Descent] = []
         for first in range(0, total, size):
             part = noise.part(first, min(size, total - first))
-            start = self.constraints.start(part)
+            of = self.constraints
+            start = of.white(part) if fixed is not None and isinstance(of, SkyConstraints) else of.start(part)
             if fixed is None:
                 found += self._one_batch(start, self._room(), progress)
             else:
-                found += [self._filled(one, held.to(one), valid, float(share), progress)
+                found += [self._filled(one, held.to(self.constraints.raw), valid, float(share), progress)
                           for one, held, share in zip(start, fixed[first:], part.uniform())]  # fmt: skip
         _say_if_stuck(found[:n])
         return found[:n]

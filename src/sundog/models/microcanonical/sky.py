@@ -78,10 +78,7 @@ class SkyConstraints(nn.Module):
             x = examples.maps[:, 0]
             self._set("raw", phi(x).vector.mean(0, keepdim=True))
             alm = self._analysed(x)
-            w = self._taper(examples.valid).to(x)
-            seen = (x - (x * w).sum(-1, keepdim=True) / w.sum()) * w
-            powers = self._powers(self._analysed(seen)).mean(0, keepdim=True) / w.square().mean()
-            self._set("powers", powers.clamp_min(POWER_FLOOR * float(powers.max())))
+            self._set("powers", self._seen_powers(x, examples.valid))
             smooth = self._smoothed(x, alm) if self.levels.shape[-1] else []
             if not examples.whole:
                 smooth = [s[:, self._valid_below(examples.valid, s.shape[1])] for s in smooth]
@@ -120,21 +117,34 @@ class SkyConstraints(nn.Module):
 
     def start(self, noise: RowNoise) -> Tensor:
         """Gaussian skies (n, 1, pixels) with the mean and the band powers of the targets."""
-        white = noise.normal(len(self.ell), 2)
-        alone = (copies(self.lmax) == 1).to(white)[:, None] * torch.tensor([1.0, -1.0], device=white.device)
-        # m = 0: real, variance 1; else half of it in each part
-        scale = torch.where(alone > 0, 1.0, torch.where(alone < 0, 0.0, math.sqrt(0.5)))
-        alm = torch.view_as_complex(white * scale)
-        amplitude = torch.cat([torch.zeros_like(self.powers[0, :1]), self.powers[0]])[self.band].sqrt()
-        sky = synthesise_healpix(alm * amplitude, self.nside, self.lmax)
+        power = torch.cat([torch.zeros_like(self.powers[0, :1]), self.powers[0]])[self.band]
+        sky = synthesise_healpix(self.white(noise) * power.sqrt(), self.nside, self.lmax)
         out = torch.empty_like(sky)
         out[:, self.order] = sky
         return out[:, None].to(self.raw) + self.raw[0, 0]
 
-    def spectrum(self) -> Tensor:
-        """C_l of the targets, (lmax + 1,); the monopole has that of the strongest band."""
-        powers = torch.cat([self.powers.max()[None], self.powers[0]]).double()
-        return powers[self.band[: self.lmax + 1]]  # m = 0 comes first
+    def white(self, noise: RowNoise) -> Tensor:
+        """Coefficients (n, K) of Gaussian skies of C_l = 1."""
+        white = noise.normal(len(self.ell), 2)
+        alone = (copies(self.lmax) == 1).to(white)[:, None] * torch.tensor([1.0, -1.0], device=white.device)
+        # m = 0: real, variance 1; else half of it in each part
+        scale = torch.where(alone > 0, 1.0, torch.where(alone < 0, 0.0, math.sqrt(0.5)))
+        return torch.view_as_complex(white * scale)
+
+    def spectrum(self, x: Tensor, valid: Tensor) -> Tensor:
+        """C_l (lmax + 1,) of skies (n, pixels), straight in ln l between bands; the monopole has the largest."""
+        log = torch.arange(1.0, self.lmax + 1, dtype=torch.float64).log()
+        band = self.band[1 : self.lmax + 1]  # m = 0 comes first
+        centres = [float(log[band == b].mean()) for b in range(1, int(band.max()) + 1)]
+        found = torch.from_numpy(np.interp(log, centres, self._seen_powers(x, valid)[0].double().log())).exp()
+        return torch.cat([found.max()[None], found])
+
+    def _seen_powers(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Mean power in bands under a window that is 0 at missing pixels, (1, bands)."""
+        w = self._taper(valid).to(x)
+        seen = (x - (x * w).sum(-1, keepdim=True) / w.sum()) * w
+        powers = self._powers(self._analysed(seen)).mean(0, keepdim=True) / w.square().mean()
+        return powers.clamp_min(POWER_FLOOR * float(powers.max()))
 
     def _analysed(self, x: Tensor) -> Tensor:
         # Both sides of every comparison share the error of the quadrature: no iterations.

@@ -1,5 +1,9 @@
 """Gaps of skies: a constrained Gaussian start in a_lm, then each gap made one among windows elsewhere on the sphere.
 
+Both for normal scores of the pixels: where a sky is skewed, what is small varies more where the sky is high, and a
+constrained Gaussian sky of the pixels themselves would vary the same everywhere. For the same reason the windows are
+those whose surroundings are most like the surroundings of the gap.
+
 Windows are flat: pixels of a tangent plane as wide as those of the sky, means of the four nearest. Where a gap is too
 wide for a plane, or too little of the sky is whole, the statistics of the whole sky are met instead.
 """
@@ -19,6 +23,7 @@ from scipy.linalg import solve
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from scipy.special import ndtri
 from torch import Tensor
 
 from sundog.models.microcanonical.elsewhere import CLOSE, FEWEST, SEAM, WINDOWS, Elsewhere, opened
@@ -133,20 +138,25 @@ class Plane:
         return (values * self.weights.to(values)).sum(-1).unflatten(-1, (self.side, self.side))
 
 
-def fill_sky(constraints: SkyConstraints, start: Tensor, known: Tensor, valid: Tensor, budget: dict[str, Any],
+def fill_sky(constraints: SkyConstraints, white: Tensor, known: Tensor, valid: Tensor, budget: dict[str, Any],
              **statistics: Any) -> Descent:
-    """A sky (1, pixels) with new values where it is not ``valid``, from a Gaussian sky; units of the model.
+    """A sky (1, pixels) with new values where it is not ``valid``, from white a_lm (K,); units of the model.
 
     Every gap is moved until the window around it is one among windows elsewhere; ``loss`` is the mean over such gaps.
     """
-    order, power = constraints.order, constraints.spectrum()
-    seen, given, random = valid[order], known[:, order], start[:, order]
+    order = constraints.order
+    seen = valid[order]
     if bool(seen.all()):
         return Descent(known, 0.0, 0, 0, 0.0, "target", [])
-    apart = torch.where(seen, given - random, 0.0)
+    scores = Scores(known[0, valid])
+    y = torch.where(valid, scores.forward(known), 0.0)
+    power = constraints.spectrum(y, valid)
+    alm = white * power.sqrt().to(white)[degrees(constraints.lmax)]
+    random = synthesise_healpix(alm[None], constraints.nside, constraints.lmax).to(y)
+    apart = torch.where(seen, y[:, order] - random, 0.0)
     vectors = pixel_vectors(constraints.nside)
     tree, step = cKDTree(vectors), math.sqrt(4 * math.pi / len(vectors))
-    gaps = [(gap, _window(gap, seen, vectors, tree, step)) for gap in _gaps(seen, vectors, step)]
+    gaps = [(gap, _window(gap, y[0, order], seen, vectors, tree, step)) for gap in _gaps(seen, vectors, step)]
     far = [gap for gap, window in gaps if window is None]
     done: list[Descent] = []
     x = random + (constrained(apart, seen, power) if far else apart)
@@ -157,17 +167,41 @@ def fill_sky(constraints: SkyConstraints, start: Tensor, known: Tensor, valid: T
     if far:
         free = torch.zeros_like(seen)
         free[torch.from_numpy(np.concatenate(far))] = True
-        done.append(_met(constraints, x, free, power, budget))
-        x = done[-1].x[None]
+        done.append(_met(constraints, scores.inverse(x), free, power, budget))
+        x = scores.forward(done[-1].x[None])
     for gap, window in gaps:
         if window is not None:
             done.append(_moved(x[0], gap, window, budget, statistics))
             x = x.index_copy(1, torch.from_numpy(gap), done[-1].x[None])
     out = torch.empty_like(x)
-    out[:, order] = torch.where(seen, given, x)
+    out[:, order] = torch.where(seen, known[:, order], scores.inverse(x))
     losses = [one.loss for one in done]
     return replace(done[0], x=out, loss=sum(losses) / len(losses), iterations=sum(one.iterations for one in done),
                    evaluations=sum(one.evaluations for one in done), seconds=sum(one.seconds for one in done))
+
+
+class Scores:
+    """Normal scores Phi^-1((rank - 1/2) / n) of values, and back; nothing lies beyond the values that are known.
+
+    Source: Goovaerts 1997, Geostatistics for Natural Resources Evaluation, section 7.2.
+
+    Example
+    -------
+    >>> x = torch.arange(1.0, 1000).log()
+    >>> scores = Scores(x)
+    >>> round(float(scores.forward(x).std()), 2), bool((scores.inverse(scores.forward(x)) - x).abs().max() < 1e-5)
+    (1.0, True)
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self.x, count = (v.numpy() for v in x.double().unique(return_counts=True))
+        self.y = ndtri((np.cumsum(count) - 0.5 * count) / count.sum())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(np.interp(x, self.x, self.y)).to(x)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return torch.from_numpy(np.interp(y, self.y, self.x)).to(y)
 
 
 def _gaps(seen: Tensor, vectors: Array, step: float) -> list[Array]:
@@ -179,9 +213,9 @@ def _gaps(seen: Tensor, vectors: Array, step: float) -> list[Array]:
     return [missing[label == i] for i in range(count)]
 
 
-def _window(gap: Array, seen: Tensor, vectors: Array, tree: cKDTree, step: float,
+def _window(gap: Array, x: Tensor, seen: Tensor, vectors: Array, tree: cKDTree, step: float,
             ) -> tuple[Plane, Tensor, list[Plane], float] | None:
-    """The plane of a gap, the window around it, planes elsewhere of which the window is whole, the width in pixels."""
+    """The plane of a gap, the window around it, planes elsewhere with such surroundings, the width in pixels."""
     centre = vectors[gap].sum(0)
     norm = np.linalg.norm(centre)
     radius = math.acos(np.clip((vectors[gap] @ centre).min() / norm, -1, 1)) + 0.5 * step if norm > 0 else math.pi
@@ -197,8 +231,18 @@ def _window(gap: Array, seen: Tensor, vectors: Array, tree: cKDTree, step: float
     places = places[cKDTree(vectors[~seen.numpy()]).query(places)[0] > reach]
     if len(places) < FEWEST:
         return None
-    others = [Plane.at(place, side, tree, step) for place in places[:: -(-len(places) // WINDOWS)]]
+    here, *there = (_rim(place, radius, x, seen, tree, step) for place in (centre / norm, *places))
+    off = np.hypot(*((np.array(there) - here) / np.std(there, 0)).T)
+    others = [Plane.at(place, side, tree, step) for place in places[np.argsort(off, kind="stable")[:WINDOWS]]]
     return plane, around, others, 2 * radius / step
+
+
+def _rim(centre: Array, radius: float, x: Tensor, seen: Tensor, tree: cKDTree, step: float) -> Array:
+    """Mean and logarithm of the standard deviation of what is known around a gap."""
+    inner, outer = (tree.query_ball_point(centre, 2 * math.sin(r / 2)) for r in (radius, radius + 4 * SEAM * step))
+    rim = torch.from_numpy(np.setdiff1d(outer, inner))
+    values = x[rim[seen[rim]]].double()
+    return np.array([float(values.mean()), math.log(max(float(values.std()), 1e-9))])
 
 
 def _moved(x: Tensor, gap: Array, window: tuple[Plane, Tensor, list[Plane], float], budget: dict[str, Any],
