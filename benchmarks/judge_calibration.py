@@ -7,6 +7,7 @@ goes on. With --rows all explaining rows are measured too, and the uniformity of
     python benchmarks/judge_calibration.py run --toys 1000 --results calibration.jsonl
     python benchmarks/judge_calibration.py table --results calibration.jsonl
     python benchmarks/judge_calibration.py tail
+    python benchmarks/judge_calibration.py shared --toys 80
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from torch import Tensor
 
 from sundog import Dataset, judge
 from sundog.random import stream
+from sundog.statistics.catalogue.features import features
+from sundog.statistics.catalogue.frame import Frame
 from sundog.verdicts.deciding.labels import Labels, fill
 from sundog.verdicts.deciding.maximum import combined
 from sundog.verdicts.deciding.rows import deciding_rows, standardised
+from sundog.verdicts.pooled.sample import feature_names
 
 
 def gaussian(n: int, g: torch.Generator) -> Dataset:
@@ -85,9 +89,14 @@ KINDS: dict[str, tuple[Callable[[int, torch.Generator], Dataset], int, int]] = {
 }
 SKIES = {"tiles apart, white": (0, True), "tiles apart, red": (2, True), "tiles that overlap, white": (0, False),
          "tiles that overlap, red": (2, False)}  # C_l ~ (1 + l)^-index; not independent rows, made when asked for
+FAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # of the second sky, which must be told; when asked for
+    "tiles apart, red, 1.15 times as high": lambda x: 1.15 * x,
+    "tiles apart, red, bent": lambda x: x + 0.2 * x**2 / x.std(),
+}
 
 
-def tiles(index: float, apart: bool, g: torch.Generator) -> tuple[Dataset, Dataset, Tensor]:
+def tiles(index: float, apart: bool, g: torch.Generator, fault: Callable[[np.ndarray], np.ndarray] = np.asarray,
+          ) -> tuple[Dataset, Dataset, Tensor]:
     """Tiles of two skies of NSIDE 32, seen beyond 17 degrees from the equator, and their masks."""
     from sundog.data.sky.sphere import gaussian_alm, pixelisation, synthesis
     from sundog.tasks.sky.project import projected
@@ -95,8 +104,8 @@ def tiles(index: float, apart: bool, g: torch.Generator) -> tuple[Dataset, Datas
     power = (1 + np.arange(65.0)) ** -index
     power[0] = 0
     rng = np.random.default_rng(int(torch.randint(2**62, (), generator=g)))
-    skies = [Dataset.from_arrays(synthesis(gaussian_alm(power, rng), 32).astype(np.float32)[None, None],
-                                 provenance={"sphere": {"nside": 32}}) for _ in range(2)]
+    skies = [Dataset.from_arrays(of(synthesis(gaussian_alm(power, rng), 32)).astype(np.float32)[None, None],
+                                 provenance={"sphere": {"nside": 32}}) for of in (np.asarray, fault)]
     seen = np.abs(pixelisation(32).pix2vec(np.arange(12288))[:, 2]) > 0.3
     (real, fake), masks = projected(*skies, mask=seen, apart=apart, sizes=(64, 32) if apart else (64,))
     return real, fake, torch.from_numpy(np.asarray(masks))
@@ -105,8 +114,8 @@ def tiles(index: float, apart: bool, g: torch.Generator) -> tuple[Dataset, Datas
 def pair(kind: str, toy: int) -> tuple[Dataset, Dataset, dict[str, Any]]:
     """Truth, honest fakes, and what else the judge is told: weights, masks, or training data of the same law."""
     g = stream(toy, "judge calibration", kind)
-    if kind in SKIES:
-        real, fake, masks = tiles(*SKIES[kind], g)
+    if kind in SKIES or kind in FAULTS:
+        real, fake, masks = tiles(*SKIES[kind], g) if kind in SKIES else tiles(2, True, g, FAULTS[kind])
         return real, fake, {"mask": masks}
     if kind in ("weighted", "negative weights"):
         real = torch.randn(400, 3, generator=g)
@@ -186,17 +195,34 @@ def tail(options: argparse.Namespace) -> None:
             print(f"| {kind} | {beyond / 1e5:g} | {middle:.2g} | {low:.2g} to {high:.2g} |")
 
 
+def shared(options: argparse.Namespace) -> None:
+    """How much more the mean over the tiles of a red sky scatters from sky to sky than that of independent tiles."""
+    skies = [tiles(2, True, stream(toy, "shared")) for toy in range(options.toys // 2)]
+    seen = skies[0][2]
+    x = torch.stack([part.values for real, fake, _ in skies for part in (real, fake)])
+    mean = (x * seen).sum((-2, -1), keepdim=True) / seen.sum((-2, -1), keepdim=True)
+    print("| tiles | number | mean | its square |\n|---|---|---|---|")
+    for words, maps in (("as they are", x), ("less their means", x - mean)):
+        flat = torch.where(seen, maps, torch.nan).flatten(0, 1)
+        frame = Frame.of(flat, names=("map",), masked=True)
+        f = features(flat, frame).unflatten(0, x.shape[:2])
+        names, f = feature_names(flat, frame), (f - f.mean((0, 1))) / f.std((0, 1)).clamp_min(1e-9)
+        scatter = [g.mean(1).var(0) * x.shape[1] / g.var((0, 1)).clamp_min(1e-9) for g in (f, f.square())]
+        for k in torch.stack(scatter).amax(0).argsort(descending=True)[:5].tolist():
+            print(f"| {words} | {names[k]} | {scatter[0][k]:.2f} | {scatter[1][k]:.2f} |")
+
+
 def main() -> None:
     """Run or print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table", "tail"])
+    parser.add_argument("what", choices=["run", "table", "tail", "shared"])
     parser.add_argument("--toys", type=int, default=1000)
-    parser.add_argument("--kinds", nargs="*", choices=[*KINDS, *SKIES])
+    parser.add_argument("--kinds", nargs="*", choices=[*KINDS, *SKIES, *FAULTS])
     parser.add_argument("--rows", action="store_true", help="measure the explaining rows too")
     parser.add_argument("--results", default="judge_calibration.jsonl")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    {"run": run, "table": table, "tail": tail}[options.what](options)
+    {"run": run, "table": table, "tail": tail, "shared": shared}[options.what](options)
 
 
 if __name__ == "__main__":

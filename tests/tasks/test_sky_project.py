@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("ducc0")
 
@@ -135,6 +136,24 @@ def test_a_sky_is_judged_beside_the_galaxy_only(tmp_path: Path, capsys: pytest.C
     assert main(["judge", str(place["real"]), str(place["missing"]), "--mask", "missing", "-s", "deciding", "--json",
                  "-", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["p_value"] == pytest.approx(honest, rel=0.2)
+
+
+def test_means_of_tiles_of_two_skies_are_left_out_and_said() -> None:
+    x = torch.randn(80, 16, 16, generator=torch.Generator().manual_seed(0))
+    seen = torch.rand(40, 16, 16, generator=torch.Generator().manual_seed(1)) > 0.2
+    places, notes, p = {"tiles": {}}, [], {}
+
+    def judged(real: torch.Tensor, fake: torch.Tensor, facts: dict[str, object], copied: bool = False) -> float:
+        sets = [sundog.Dataset.from_arrays(y, provenance=facts) for y in (real, fake)]
+        found = sundog.judge(*sets, mask=seen, splits=4, statistics="deciding", train=sets[1] if copied else None)
+        notes.extend(note for note in found.notes if "means (" in note)
+        return found.p_value
+
+    for name, fake in (("flat", x[40:]), ("high", x[40:] + 0.3), ("loud", 1.3 * x[40:] + 0.3)):
+        p[name] = judged(x[:40], fake, places)
+    assert p["high"] == pytest.approx(p["flat"], abs=0.1) and p["high"] > 0.01 > p["loud"]
+    assert judged(x[:40], x[40:] + 0.3, {}) < 0.01 and len(notes) == 3 and "0.289" in notes[1]
+    assert judged(x[:40], x[40:], places, copied=True) < 0.01
 
 
 def test_tiles_apart_share_no_pixels_and_masks_lie_as_they_do() -> None:

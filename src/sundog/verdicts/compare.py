@@ -39,7 +39,7 @@ from sundog.verdicts.explaining.rows import (
 )
 from sundog.verdicts.explaining.special import classifier_row, closeness, neighbour_rows, support_row
 from sundog.verdicts.explaining.where import Region, regions, telling
-from sundog.verdicts.pooled.admission import Side, admitted, aligned, check_sizes, hidden
+from sundog.verdicts.pooled.admission import Side, admitted, aligned, check_sizes, hidden, levelled
 from sundog.verdicts.pooled.bend import Bend
 from sundog.verdicts.pooled.sample import Pooled, bent, pool
 from sundog.verdicts.twosample import duplicate_groups
@@ -124,6 +124,7 @@ def judge(
     notes = list(given.notes)
     check_sizes(given)
     truth, fakes, learned, seen = hidden(*aligned(given, notes), mask)
+    truth, fakes, learned = levelled(truth, fakes, learned, seen, notes)
     wanted, words, left_out = _chosen(truth, given.weights is not None, statistics)
     _check_memory(truth, len(truth) + len(fakes))
     columns = torch.cat([truth.values, fakes.values])

@@ -144,6 +144,30 @@ def hidden(real: Dataset, fake: Dataset, train: Dataset | None, mask: Any,
     return real, fake, train, seen
 
 
+def levelled(real: Dataset, fake: Dataset, train: Dataset | None, seen: Tensor | None, notes: list[str],
+             ) -> tuple[Dataset, Dataset, Dataset | None]:
+    """The samples; tiles of one sky against tiles of another less the mean of what is seen of each.
+
+    The means of a sky's tiles follow its few largest modes: they are no independent draws, and rows of maps are
+    judged as such.
+    """
+    if not all("tiles" in data.provenance for data in (real, fake)):
+        return real, fake, train
+    shown = torch.ones(1, *real.values.shape[-2:], dtype=torch.bool) if seen is None else seen[: len(real)]
+    a, b = (float(_means(data, shown).mean()) for data in (real, fake))
+    notes.append(f"tiles of skies: their means ({a:.3g} real, {b:.3g} fake in all) are left out; what is larger than a "
+                 "tile is judged by sundog.tasks.sky.judge_skies, from several skies")
+    real, fake = (replace(data, values=data.values - _means(data, shown)) for data in (real, fake))
+    return real, fake, None if train is None else replace(train, values=train.values - _means(train, shown))
+
+
+def _means(data: Dataset, shown: Tensor) -> Tensor:
+    """Mean of what is seen of each map, by channel, shaped as the values."""
+    seen = _of_rows(shown, data)
+    w = (seen if data.values.ndim == 3 else seen[:, None]).double()
+    return ((data.values.double() * w).sum((-2, -1), keepdim=True) / w.sum((-2, -1), keepdim=True)).to(data.values)
+
+
 def _mask(real: Dataset, mask: Any) -> Tensor:
     """Where (rows, ny, nx) a mask is not 0; one row for all, or one for each of the truth."""
     if real.kind != "images":
