@@ -1,7 +1,8 @@
 """What do several maps of one sky add to a separation? Numbers of docs/separation.md.
 
-    python benchmarks/separation_joint.py patches        MHD dust, 128 x 128, one by one, by fours, all at once
+    python benchmarks/separation_joint.py patches        MHD dust, 128 x 128, one by one and four at once
     python benchmarks/separation_joint.py frequencies    dust at 353 and 545 GHz, 128 x 128, independent noise
+    python benchmarks/separation_joint.py aim            signal-to-noise from which a power can be known to 0.01
 
 Options as in benchmarks/separation.py.
 """
@@ -67,7 +68,7 @@ def filtered(d: Tensor, power: Tensor, noise: Tensor, bands: BandPowers) -> Tens
     return torch.fft.irfft2(torch.fft.rfft2(d) * share.float(), s=(SIDE, SIDE))
 
 
-def patches(bench: Bench, data: Path, seeds: int, count: int = 8) -> None:
+def patches(bench: Bench, data: Path, seeds: int, count: int = 4) -> None:
     bands = BandPowers((SIDE, SIDE))
     for kind, law in CONTAMINATIONS.items():
         for snr in (0.5, 0.3):
@@ -77,7 +78,7 @@ def patches(bench: Bench, data: Path, seeds: int, count: int = 8) -> None:
                 draw = lambda n, g, law=law, snr=snr: law(n, g) / snr  # noqa: E731
                 other, mean = draw(count, generator(1100 + seed)), bands(draw(256, generator(5))).mean(0)
                 d = truth + other
-                for size in (1, 4, count, 0):
+                for size in (1, count, 0):
                     def job(size=size, seed=seed, d=d, truth=truth,  # type: ignore[no-untyped-def]
                             other=other, mean=mean, draw=draw):  # fmt: skip
                         if size == 0:
@@ -141,6 +142,25 @@ def frequencies(bench: Bench, data: Path, seeds: int) -> None:
                   f"{np.std(values, ddof=1) / len(values) ** 0.5:.3f}")  # fmt: skip
 
 
+def aim(bench: Bench, data: Path, seeds: int) -> None:
+    """Chance bounds 2 / sqrt(S/N modes) of 1 and 12 patches of 256 x 256, and S/N where 0.01 can be reached."""
+    bands = BandPowers((256, 256))
+    for i in range(3, len(bands.k), 4):
+        n = float(bands.modes[i])
+        bounds = [f"{2 / (snr * n * P) ** 0.5:.3f}" for P in (1, 12) for snr in (10, 1, 0.1)]
+        reached = ", ".join(f"{4e4 / (n * P):.3g}" for P in (1, 12))
+        print(f"k {float(bands.k[i]):.3f}: {n:.0f} modes; bounds at S/N 10, 1, 0.1, of 1 patch and of 12: "
+              + ", ".join(bounds) + f"; 0.01 from S/N {reached}")  # fmt: skip
+    for snr in (10, 3, 1, 0.5):
+        power = bands(dust(data, "I_1", 256)[None])[0] * snr**2
+        for P in (1, 12):
+            bound = 2 / (power * bands.modes * P).sqrt()
+            best = int(bound.argmin())
+            print(f"dust of map S/N {snr}, {P} patches: best bound {float(bound[best]):.3f} at k "
+                  f"{float(bands.k[best]):.3f} (S/N {float(power[best]):.2g}); {int((bound < 0.01).sum())} of "
+                  f"{len(bound)} bands below 0.01, {int((bound < 0.03).sum())} below 0.03")  # fmt: skip
+
+
 def told(title: str, rows: dict[str, list[dict[str, Any]]]) -> None:
     """Root mean squares over bands and mixtures, by signal-to-noise, with errors from the mixtures."""
     print(title)
@@ -163,4 +183,4 @@ def told(title: str, rows: dict[str, list[dict[str, Any]]]) -> None:
 
 
 if __name__ == "__main__":
-    run(__doc__, {"patches": patches, "frequencies": frequencies})
+    run(__doc__, {"patches": patches, "frequencies": frequencies, "aim": aim})

@@ -111,7 +111,7 @@ class _Line:
 
     def __call__(self, step: int, loss: float) -> None:
         self.steps += 1
-        typer.echo(f"\rstep {self.steps}, loss {loss:.3f} (1 is expected) ", err=True, nl=False)
+        typer.echo(f"\rstep {self.steps}, loss {loss:.3f} (the truth is at 1) ", err=True, nl=False)
 
 
 def _sources(mixture: Dataset, named: list[str], more: list[Path], observed: Path | None, patches: bool) -> Any:

@@ -9,14 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sundog.checks import at_least, one_of
+from sundog.checks import at_least, one_of, positive
 from sundog.solve.descend import Descent, Progress, descend
 from sundog.tasks.separation.journal import Journal
 from sundog.tasks.separation.losses import Loss, Match, Measure
 from sundog.tasks.separation.phi import Statistics
 from sundog.tasks.separation.sources import Draw
-
-EXPECTED = 1.0  # of a mean of squared pulls at the truth; going lower fits the noise
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,9 @@ class Schedule:
     method : "bias" (eras with a fixed bias, then one of averages), "average" (averages in every era) or "diffusive"
         (``eras`` steps that each take away a contamination of 1 / eras of the variance, then one era of averages)
     draws : contaminations for the bias and the variances of an era
-    eras, iterations : renewals of the bias, L-BFGS steps in each; an era stops at the expected loss, 1
+    eras, iterations : renewals of the bias, L-BFGS steps in each
+    target : loss at which an era stops. The truth is at 1; of what is wrong with the start, whose small scales are too
+        Gaussian, sqrt(target) standard errors stay in every statistic
     polish : steps of the last, averaging era; 0 for none
     few : draws in a true average
 
@@ -42,11 +42,13 @@ class Schedule:
     iterations: int = 30
     polish: int = 10
     few: int = 16
+    target: float = 0.1
 
     def __post_init__(self) -> None:
         one_of(self.method, ("bias", "average", "diffusive"), "method")
         for name, least in (("draws", 10), ("eras", 1), ("iterations", 1), ("polish", 0)):
             at_least(getattr(self, name), least, name)
+        positive(self.target, "target")
 
 
 @dataclass(frozen=True)
@@ -127,4 +129,4 @@ class Problem:
             x = x if self.free is None else torch.where(self.free, x, x.detach())  # no gradient: they stay as they are
             return torch.stack([part(x) for part in measures]).mean()
 
-        return descend(loss, u, iterations=steps, target=EXPECTED, progress=self.progress)
+        return descend(loss, u, iterations=steps, target=self.schedule.target, progress=self.progress)

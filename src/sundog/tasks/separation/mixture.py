@@ -54,6 +54,7 @@ def separate(
     eras: int = 5,
     iterations: int = 30,
     polish: int = 10,
+    target: float = 0.1,
     repeats: int = 0,
     progress: Progress | None = None,
     keep: str | Path | None = None,
@@ -83,8 +84,8 @@ def separate(
     patches : whether the first axis of d counts patches of one kind of sky. All are solved for at once, and statistics
         are matched in the mean over patches: chance correlations fall as 1 / sqrt(P). Contaminations are those of one
         patch, and independent between patches; mask, update and regions hold for each; maps of losses have P in front.
-    method, draws, eras, iterations, polish : how the solution is sought, see `Schedule`. Fewer draws are used if fewer
-        maps are given.
+    method, draws, eras, iterations, polish, target : how the solution is sought, see `Schedule`. Fewer draws are used
+        if fewer maps are given.
     repeats : further solutions from other seeds.
     progress : called with (step, loss).
     keep : folder where descents that have ended are kept until all are: the same call goes on there after a kill,
@@ -116,7 +117,7 @@ def separate(
     J = default_octaves(shape, domain.boundary != "periodic") if J is None else J
     phi = Statistics(domain, J, L, bins, isotropic=isotropic, accuracy=accuracy, levels=levels if domain.whole else 0,
                      patches=P)  # fmt: skip
-    schedule = Schedule(method, draws, eras, iterations, polish)
+    schedule = Schedule(method, draws, eras, iterations, polish, target=target)
     centre, unit = _scale(data, domain.mask)
     data = data.flatten(0, 1)
     units = d.units if isinstance(d, Dataset) else ()

@@ -93,7 +93,7 @@ class Report:
                   for k, s, a, da, e, c, word in rows]
         lines.append(self.summary())
         values = ", ".join(f"{name} {value:.2f}" for name, value in self.losses.items())
-        lines.append(f"losses (1 is expected): {values}")
+        lines.append(f"losses (the truth is at 1): {values}")
         lines.append(f"each era ended by: {', '.join(self.endings)}")
         return "\n".join(lines)
 
