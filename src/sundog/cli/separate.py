@@ -40,6 +40,7 @@ def separate(
     eras: Annotated[int, typer.Option(min=1, help="Renewals of the bias.")] = 5,
     iterations: Annotated[int, typer.Option(min=1, help="Steps per era.")] = 30,
     draws: Annotated[int, typer.Option(min=10, help="Contaminations used per era.")] = 64,
+    target: Annotated[float, typer.Option(help="Loss at which an era ends; the truth is at 1.")] = 0.1,
     octaves: Annotated[int | None, typer.Option("--octaves", "-J", min=1, help="Default: what the map holds.")] = None,
     truth: Annotated[Path | None, typer.Option(help="The true signal where it is known; for the page.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="npz, h5 or fits.")] = Path("separated.fits"),
@@ -83,7 +84,7 @@ def separate(
             mask=None if valid is None else torch.as_tensor(valid).reshape(mixture.values.shape[-2:]),
             update=None if update is None else torch.as_tensor(
                 load(update, kind="images", say=False).values.reshape(mixture.values.shape[-2:])),
-            patches=patches, repeats=repeats, eras=eras, iterations=iterations, draws=draws,
+            patches=patches, repeats=repeats, eras=eras, iterations=iterations, draws=draws, target=target,
             progress=None if quiet else _Line(), keep=out.with_name(f"{out.name}.descents"),
         )  # fmt: skip
     _save(found, mixture, out, patches)
