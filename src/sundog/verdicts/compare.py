@@ -83,6 +83,8 @@ def judge(
     exact at any sample size and for any law; the verdict passes when it is above 1 %. With ``train``, and where rows
     are repeated, rows that look for copies decide too. All other rows explain, each with its own p-value.
 
+    Tiles of two skies are judged less their means, which follow the few largest modes of a sky; a note says so.
+
     Parameters
     ----------
     real : the truth; best rows that the generator never saw (``dataset.held_out``)

@@ -232,7 +232,7 @@ def _window(gap: Array, x: Tensor, seen: Tensor, vectors: Array, tree: cKDTree, 
     if len(places) < FEWEST:
         return None
     here, *there = (_rim(place, radius, x, seen, tree, step) for place in (centre / norm, *places))
-    off = np.hypot(*((np.array(there) - here) / np.std(there, 0)).T)
+    off = np.hypot(*((np.array(there) - here) / (np.std(there, 0) + 1e-9)).T)
     others = [Plane.at(place, side, tree, step) for place in places[np.argsort(off, kind="stable")[:WINDOWS]]]
     return plane, around, others, 2 * radius / step
 
