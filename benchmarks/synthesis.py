@@ -325,10 +325,13 @@ def bench_canvas(o: Options) -> Iterator[Facts]:
     ways: dict[str, tuple[list[Tensor], Facts]] = {
         "a quarter, to 256": (list(real[::4]), {"boundary": "edge-mask", "canvas": (256, 256)}),
         "the whole, same size": (skies, {}), "the whole, same size, L = 8": (skies, {"L": 8}),
+        "the whole, same size, 240 steps": (skies, {"iterations": 240}),
+        "a quarter, to 256, 240 steps": (list(real[::4]), {"boundary": "edge-mask", "canvas": (256, 256),
+                                                          "iterations": 240}),
     }  # fmt: skip
     for place, (name, (examples, options)) in enumerate(ways.items(), o.seeds):
         if o.part in (None, place):
-            maps = torch.cat([synthesised(fitted(x[None], iterations=60, **options), 1, i)[0]
+            maps = torch.cat([synthesised(fitted(x[None], **{"iterations": 60, **options}), 1, i)[0]
                               for i, x in enumerate(examples)])  # fmt: skip
             yield {"of": f"dust, {name}", **filament_facts({
                    "real": real, "canvas": quarters(maps),
