@@ -22,6 +22,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "told shape": {"told": ("com_radius", "elongation", "asymmetry")},
     "told noise and shape": {"told": ("noise", "com_radius", "elongation", "asymmetry")},
     "told shape, skip by size": {"told": ("com_radius", "elongation", "asymmetry"), "family": SkipBySize},
+    "centred": {"centred": True},
     "transfer": {"transfer": True},
     "turned at each level": {"asked": "turned"},
     "mean of eight positions": {"asked": "averaged"},
@@ -92,6 +94,18 @@ def smaller(data: sundog.Dataset, told: tuple[str, ...]) -> sundog.Dataset:
     made = sundog.Dataset.from_arrays(images, context, names=data.names, units=data.units, context_names=[
         *data.context_names, *[name for name in told if name in shapes]], held_out_fraction=0.0)
     return told_noise(made) if "noise" in told else made
+
+
+def centred(data: sundog.Dataset) -> tuple[sundog.Dataset, Tensor]:
+    """Images moved by whole pixels, around the edges, until the centre of mass is in the middle; their ways (n, 2)."""
+    weight, at = data.values.clamp(min=0), torch.arange(data.values.shape[-1]) - (data.values.shape[-1] - 1) / 2
+    mass = weight.sum((1, 2))
+    way = torch.stack([-(weight.sum(2) @ at / mass).round(), -(weight.sum(1) @ at / mass).round()], 1).long()
+    return replace(data, values=moved(data.values, way)), way
+
+
+def moved(images: Tensor, way: Tensor) -> Tensor:
+    return torch.stack([x.roll(tuple(w), (0, 1)) for x, w in zip(images, way.tolist(), strict=True)])
 
 
 def shape_numbers(images: Tensor) -> dict[str, Tensor]:
@@ -194,10 +208,13 @@ def part(o: argparse.Namespace, name: str, seed: int) -> list[dict[str, Any]]:
     truth, context = train.values[order], train.context[order]
     if name == "null":
         return [{"arm": name, "seed": seed, **judged(held_out.values, truth, seed)}]
+    if arm.get("centred"):
+        train, way = centred(train)
     base = "baseline" if "asked" in arm or o.levels else name
     run = sundog.load_run(o.run) if o.run else learned(train, arm, seed, o, o.out / f"run-{slug(base)}-{seed}")
     if not o.levels:
         fakes = drawn(run, context, seed + 1, arm.get("asked", "plain"))
+        fakes = moved(fakes, -way[order]) if arm.get("centred") else fakes
         return [{"arm": name, "seed": seed, "cpu_s": run.history.seconds, "loss": run.history.best_score,
                  **judged(held_out.values, fakes, seed)}]
     found = {f"{level:g}": drawn(run, context, seed + 1, truth=truth, level=level) for level in LEVELS}
