@@ -208,6 +208,7 @@ def table(train: sundog.Dataset, held_out: sundog.Dataset, o: argparse.Namespace
             print(f"\n{part}: {transfer(train, held_out, fakes, 'fr', seed=o.seed)}")
             print(lie_detector(held_out.values, fakes.values[: o.judged], seed=o.seed))
             print(by_scale(held_out.values, fakes.values[: o.judged], o.seed))
+            print(by_number(train, held_out, fakes, o))
             if part == "sized-projected":
                 moved = (projected(held_out.values, held_out.context[:, 1]) - held_out.values).abs().amax((1, 2))
                 print(f"projection changes real images by at most {moved.median():.2g} of the peak (median; largest "
@@ -244,6 +245,17 @@ def by_scale(real: Tensor, fake: Tensor, seed: int) -> str:
         ours, null = np.mean(found, 0)
         lines.append(f"| {label} | {ours:.3f} ± {np.std(found, 0)[0]:.3f} | {null:.3f} ± {np.std(found, 0)[1]:.3f} |")
     return "\n".join(lines)
+
+
+def by_number(train: sundog.Dataset, held_out: sundog.Dataset, fakes: sundog.Dataset, o: argparse.Namespace) -> str:
+    """p of the verdict on the fakes that the rows judge and on all, beside that on training sources."""
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(o.seed))
+
+    def p(images: Tensor, known: Tensor | None) -> str:
+        return f"{sundog.judge(held_out.values, images, statistics='deciding', train=known, seed=o.seed).p_value:.2g}"
+
+    return "\n".join(f"verdict on {n}: p = {p(fakes.values[:n], train.values)}, on training sources "
+                     f"{p(train.values[order[:n]], None)}" for n in (o.judged, len(fakes)))
 
 
 def by_textures(real: Tensor, fake: Tensor, o: argparse.Namespace) -> str:
