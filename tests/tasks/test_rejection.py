@@ -76,7 +76,8 @@ def test_contexts_keep_their_law() -> None:
     c = (torch.arange(2000) % 2).double()[:, None]
     real = sundog.Dataset.from_arrays(true().values + c, c, names=["a", "b"], context_names=["c"])
     fakes = accepted(Half(told=True), real, 2000, seed=0)
-    assert fakes.context is not None and abs(float(fakes.context.mean()) - 0.5) < 0.1  # 0.9 where contexts are not seen
+    assert fakes.context is not None
+    assert abs(float(fakes.context.mean()) - 0.5) < 0.1  # 0.05 to 0.08 over three seeds; 0.17 where c is no feature
 
 
 def test_a_row_does_not_depend_on_how_many_are_asked_for() -> None:

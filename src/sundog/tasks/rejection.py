@@ -35,9 +35,9 @@ def accepted(run: Any, real: Dataset, n: int, *, measure: Callable[[Tensor], Ten
     """n fakes of a generator, drawn at the contexts of the true rows and thinned until trees cannot tell them.
 
     Events are measured by their columns, images and series by the features of the judge; contexts are features as well,
-    so that they keep their law. The trees learn from the true rows and as many fakes; each of those is weighed by trees
-    that did not learn from it, all later ones by the mean of all. Row i is the same whatever n is. In
-    ``provenance["accepted"]``: how many were drawn and kept, and the share of the truth beyond C, by which the fakes
+    so that they keep their law as far as trees see. The trees learn from the true rows and as many fakes; each of those
+    is weighed by trees that did not learn from it, all later ones by the mean of all. Row i is the same whatever n is.
+    In ``provenance["accepted"]``: how many were drawn and kept, and the share of the truth beyond C, by which the fakes
     remain short.
 
     Parameters
@@ -101,8 +101,8 @@ class _Ratio:
         self.frame = Frame.of(real.values, names=real.names if real.kind == "events" else (),
                               series=real.kind == "series")
         x, y = self._seen(real), self._seen(fake)
-        weights = torch.ones(len(x), dtype=torch.float64) if real.weights is None else real.weights.double()
-        weights = torch.cat([weights / weights.mean(), torch.ones(len(y), dtype=torch.float64)])
+        w = real.weights
+        weights = None if w is None else torch.cat([w.double() / w.double().mean(), torch.ones(len(y))])
         rows, labels = torch.cat([x, y]), (torch.arange(len(x) + len(y)) < len(x)).double()
         fold = torch.randperm(len(rows), generator=stream(seed, "folds")) % FOLDS
         self.trees, log_r = [], torch.zeros(len(rows), dtype=torch.float64)
@@ -110,7 +110,7 @@ class _Ratio:
             learn = fold != k
             trees = TreeEnsemble(members=4, seed=key(seed, "trees", k) >> 225, learning_rate=0.05, max_iter=300,
                                  validation=0.2).fit(rows[learn], labels[learn],
-                                                     None if real.weights is None else weights[learn])
+                                                     None if weights is None else weights[learn])
             log_r[~learn] = trees.predict_log_odds(rows[~learn]).double()
             self.trees.append(trees)
         self.pilot = log_r[len(x):]
