@@ -10,7 +10,6 @@
     python benchmarks/synthesis.py cube       a lognormal cube 64^3
     python benchmarks/synthesis.py sky        large-scale structure on the sphere, nside 64, against Gaussian skies
     python benchmarks/synthesis.py side       512^2 and 1024^2 with and without coarse grids
-    python benchmarks/synthesis.py scaling    lines and cubes: time and memory of forward + gradient
 
 Options: --data FOLDER (default SUNDOG_DATA or ../shared/data), --seeds N, --part I (one map, law ...). Each
 line of output is one JSON object; times are CPU seconds of this process on one thread, allocator as shipped.
@@ -23,7 +22,6 @@ import itertools
 import json
 import math
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -452,40 +450,6 @@ def bench_side(o: Options) -> Iterator[Facts]:
         maps, cost = synthesised(model, 1)
         yield {"side": side, "coarse_grids": list(model.factors[:-1]), "iterations_per_grid": iterations, **cost,
                "power_ratio": ratios(maps, truth), "errors": errors(maps, truth)}  # fmt: skip
-
-
-MEASURE = """
-import sys, time, torch
-torch.set_num_threads(1)
-from sundog.statistics.scattering.line import LineScatteringCovariance
-from sundog.statistics.scattering.volume import VolumeScatteringCovariance
-shape = tuple(int(n) for n in sys.argv[1].split(","))
-x = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
-line = len(shape) == 1
-phi = LineScatteringCovariance(shape[0]) if line else VolumeScatteringCovariance(shape, isotropic=True)
-def status(word): return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(word))
-phi._grid._prepared(x); torch.fft.rfftn(x.detach())
-open("/proc/self/clear_refs", "w").write("5"); before = status("VmRSS")
-times = []
-for _ in range(5 if line else 3):
-    start = time.process_time()
-    torch.autograd.grad(phi(x).normalised().vector.sum(), x)
-    times.append(time.process_time() - start)
-print(sorted(times)[len(times) // 2], (status("VmHWM") - before) / 1024, phi.J, len(phi.labels))
-"""
-
-
-def bench_scaling(o: Options) -> Iterator[Facts]:
-    for shapes in o.chosen((((4096,), (16384,), (65536,)), ((32,) * 3, (64,) * 3, (128,) * 3))):
-        times = []
-        for shape in shapes:
-            text = subprocess.run([sys.executable, "-c", MEASURE, ",".join(map(str, shape))], capture_output=True,
-                                  text=True, check=True).stdout.split()  # fmt: skip
-            times.append(float(text[0]))
-            yield {"shape": list(shape), "J": int(text[2]), "coefficients": int(text[3]),
-                   "cpu_ms": round(1e3 * times[-1], 1), "extra_memory_mb": round(float(text[1]))}  # fmt: skip
-        points = [math.prod(shape) for shape in shapes]
-        yield {"time_exponent_in_points": round(float(np.polyfit(np.log(points), np.log(times), 1)[0]), 2)}
 
 
 BENCHES = {name.removeprefix("bench_"): job for name, job in list(globals().items()) if name.startswith("bench_")}
