@@ -57,7 +57,7 @@ def test_one_example_is_reproduced_in_its_statistics_and_not_copied() -> None:
     start, x = model.constraints.start(model.row_noise(2, generator(1)))[:, 0], model.sample(2, None, generator(1))
     assert (energy(model, x) < 0.02 * energy(model, start)).all()
     ratio = power_spectrum(x, bins=8).power / power_spectrum(example, bins=8).power
-    assert (ratio - 1)[:, 1:].abs().max() < 0.05  # 0.002 to 0.033 over 12 starts; the first bin is four modes
+    assert (ratio - 1)[:, 1:].abs().max() < 0.04  # 0.002 to 0.033 over 12 starts; the first bin is four modes
     assert abs(skewness(x) - skewness(example)) < 0.4
     assert abs(skewness(start) - skewness(example)) > 0.8  # the start is Gaussian: the comparison can fail
     assert correlation_coefficient(x[0], example[0], bins=6).power[2:].abs().max() < 0.5
